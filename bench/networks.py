@@ -1,0 +1,73 @@
+"""Networks and noise schedules: from a card's `config` to a module `(x, t) -> prediction`.
+
+A diffusion model is trained on x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps. The network
+predicts eps from (x_t, t); the schedule is the vector alpha_bar over the training timesteps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
+
+
+class PatchedUNet(nn.Module):
+    """A diffusers `UNet2DModel` on non-overlapping pixel patches.
+
+    Patches of size p turn (B, C, H, W) into (B, C p^2, H/p, W/p), an orthonormal rearrangement, so
+    the noise stays white. With p = 1 this is the plain network.
+
+    Args:
+        patch: edge p of a patch in pixels.
+        config: keyword arguments of `UNet2DModel`, for the patched resolution and channels.
+    """
+
+    def __init__(self, patch: int, config: Mapping[str, Any]) -> None:
+        super().__init__()
+        from diffusers import UNet2DModel
+
+        self.patch = patch
+        self.unet = UNet2DModel(**config)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predict from images x of shape (B, C, H, W) at integer timesteps t of shape (B,)."""
+        if self.patch == 1:
+            return self.unet(x, t, return_dict=False)[0]
+        patches = nn.functional.pixel_unshuffle(x, self.patch)
+        return nn.functional.pixel_shuffle(self.unet(patches, t, return_dict=False)[0], self.patch)
+
+
+def build_network(config: Mapping[str, Any]) -> PatchedUNet:
+    """Build the network of a card with fresh weights.
+
+    Args:
+        config: `{"patch": p, "unet": {...UNet2DModel arguments...}}`.
+    """
+    return PatchedUNet(int(config.get("patch", 1)), config["unet"])
+
+
+def alpha_bar(schedule: str, timesteps: int = 1000) -> Tensor:
+    """Signal power alpha_bar_t of the forward process, float32 of shape (timesteps,).
+
+    Args:
+        schedule: "cosine" (Nichol and Dhariwal 2021, eq. 17) or "linear" (Ho et al. 2020).
+        timesteps: number of training timesteps T.
+    """
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(timesteps, beta_schedule=SCHEDULES[schedule]).alphas_cumprod.clone()
+
+
+def diffuse(x_0: Tensor, noise: Tensor, alpha_bar_t: Tensor) -> Tensor:
+    """Sample x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; alpha_bar_t is (B,)."""
+    scale = alpha_bar_t.view(-1, *(1,) * (x_0.ndim - 1))
+    return scale.sqrt() * x_0 + (1 - scale).sqrt() * noise
+
+
+def to_model_range(images: Tensor) -> Tensor:
+    """Map uint8 images (0..255) to float32 in [-1, 1]."""
+    return images.to(torch.float32) / 127.5 - 1

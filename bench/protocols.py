@@ -1,0 +1,145 @@
+"""The contracts of the stages. No stage imports another; the pipeline hands values along.
+
+Shapes: B images of C channels and H x W pixels. Image tensors handed between stages are uint8
+(0..255); network inputs x_t are float32, with x_0 in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from bench.record import Coverage, Host, Measurement, Record
+from bench.spec import Cell, Checkpoint, Draw, Scheme
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+
+@dataclass
+class Denoiser:
+    """A network ready to be sampled; the one mutable value.
+
+    Attributes:
+        model: callable (x_t (B, C, H, W), t (B,) int64) -> prediction (B, C', H, W).
+        alpha_bar: signal power of the training timesteps, float32 (T,).
+        predicts: "epsilon", "v_prediction" or "sample" (diffusers' `prediction_type`).
+        shape: (C, H, W) of an image.
+        learns_variance: whether the model has 2C outputs, the last C for the variance.
+    """
+
+    model: torch.nn.Module
+    alpha_bar: Tensor
+    predicts: str
+    shape: tuple[int, int, int]
+    learns_variance: bool = False
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of images: `values` float64 (N, D); `seeds` are the image indices, (N,)."""
+
+    extractor: str
+    version: int
+    values: np.ndarray
+    seeds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a metric may look at.
+
+    Attributes:
+        images, twin_images: uint8 (N, C, H, W) of this cell and of its full-precision reference,
+            paired by index.
+        features, twin_features: of those images.
+        real_features: of real images of the data set.
+    """
+
+    images: np.ndarray
+    twin_images: np.ndarray
+    features: Features
+    twin_features: Features
+    real_features: Features
+
+
+class Source(Protocol):
+    """Loads a checkpoint. Raises InputError where the file is missing, corrupt or of other shape."""
+
+    def __call__(self, checkpoint: Checkpoint) -> Denoiser: ...
+
+
+class Dataset(Protocol):
+    """Loads real images of a split ("train", "test"), uint8 (N, C, H, W), in a fixed order."""
+
+    def __call__(self, split: str) -> Tensor: ...
+
+
+class Backend(Protocol):
+    """Executes a scheme. `kernel` says what runs: none, simulated, int8, nf4 ..."""
+
+    kernel: str
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """The reason why this scheme cannot run here, or None. Does not import torch."""
+
+    def __call__(
+        self, denoiser: Denoiser, scheme: Scheme, batches: Sequence[tuple[Tensor, Tensor]]
+    ) -> tuple[Denoiser, Coverage]:
+        """Quantize. `batches` are (x_t, t) of real sampling trajectories, all of one batch size;
+        the result takes that batch size only."""
+
+
+class Sampler(Protocol):
+    """Samples one image for each generator; `watch(x_t, t)` sees each network input."""
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        generators: Sequence[torch.Generator],
+        draw: Draw,
+        watch: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> Tensor: ...
+
+
+class Extractor(Protocol):
+    """Image features: uint8 (B, C, H, W) -> float32 (B, dim). `version` rises with arithmetic."""
+
+    version: int
+    dim: int
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+
+class Metric(Protocol):
+    """A number from the evidence. `least` is the smallest N it is defined for.
+
+    `paired` metrics compare images with their full-precision twins and are left out for the
+    reference itself; of the others the pipeline also reports the change against the reference.
+    """
+
+    better: str
+    version: int
+    least: int
+    paired: bool
+
+    def __call__(self, evidence: Evidence) -> Measurement: ...
+
+
+class Probe(Protocol):
+    """An explanation: measurements of a full-precision and a quantized network on batches."""
+
+    version: int
+
+    def __call__(
+        self, full: Denoiser, quantized: Denoiser, batches: Iterable[tuple[Tensor, Tensor]]
+    ) -> list[Measurement]: ...
+
+
+class Engine(Protocol):
+    """Runs work over cells, in any order that keeps references first."""
+
+    def __call__(self, work: Callable[[Cell], Record], cells: Sequence[Cell]) -> Iterator[Record]: ...

@@ -1,0 +1,163 @@
+"""What came out: measurements, coverage, host, records and runs, with JSON both ways.
+
+`run.json` is a `Run`. Its schema number rises with each change that older readers cannot follow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench.errors import InputError
+from bench.spec import Cell
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number and what it means.
+
+    Attributes:
+        name: with the sample size where it matters, for example `fd_efficientnet@500`.
+        value: NaN where undefined.
+        low, high: ends of the 95% interval, None where there is no interval yet.
+        n: images it was computed from.
+        unit: "" for none.
+        better: "lower" or "higher".
+        version: rises when the arithmetic changes; different versions do not compare.
+        paired: whether it compares images with their full-precision twins.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    unit: str
+    better: str
+    version: int
+    paired: bool = False
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which share of the network is quantized, and what really executed.
+
+    Attributes:
+        macs: multiply-accumulates of one forward pass of one image.
+        macs_quantized: those in layers whose weights are quantized.
+        macs_by_bits: those by layer precision, for example {"w4a8": ..., "w8a8": ...}.
+        params, params_quantized: counts of weights, all and quantized.
+        bytes: theoretical size of the weights at their bit widths, scales included.
+        kernel: "none" (float), "simulated", "int8", "nf4", ...
+        skipped: (module, reason) for each convolution or linear layer left in float.
+    """
+
+    macs: int
+    macs_quantized: int
+    params: int
+    params_quantized: int
+    bytes: int
+    kernel: str
+    macs_by_bits: Mapping[str, int] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Share of the multiply-accumulates that is quantized, 0..1."""
+        return self.macs_quantized / self.macs if self.macs else 0.0
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where it ran."""
+
+    name: str
+    device: str
+    isa: str
+    threads: int
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The outcome of one cell. `status` is ok, refused (by the backend) or failed.
+
+    Attributes:
+        seconds: wall time by stage (load, quantize, sample, features, metrics).
+        error: reason of a refusal or failure, one line.
+    """
+
+    cell: Cell
+    host: Host
+    status: str
+    coverage: Coverage | None
+    measurements: tuple[Measurement, ...]
+    seconds: Mapping[str, float]
+    error: str = ""
+
+    def measurement(self, prefix: str) -> Measurement | None:
+        """The first measurement whose name before "@" is `prefix`."""
+        return next((m for m in self.measurements if m.name.split("@")[0] == prefix), None)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A versioned report: everything that `bench report` renders."""
+
+    id: str
+    created: str
+    commit: str
+    dirty: bool
+    command: str
+    records: tuple[Record, ...]
+    schema: int = SCHEMA
+
+
+def to_json(value: Any) -> str:
+    """A record or run as indented JSON."""
+    return json.dumps(asdict(value), indent=1, sort_keys=True) + "\n"
+
+
+def run_from_json(text: str) -> Run:
+    """Read a run.
+
+    Raises:
+        InputError: no JSON, no run, or a newer schema.
+    """
+    try:
+        data = json.loads(text)
+        schema = data["schema"]
+        if schema > SCHEMA:
+            raise InputError(f"run has schema {schema}, this bench reads up to {SCHEMA}: upgrade")
+        return _build(Run, data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"not a run.json of bench ({error})") from None
+
+
+def record_from_json(text: str) -> Record:
+    """Read one record, as cached."""
+    return _build(Record, json.loads(text))
+
+
+def _build(kind: Any, data: Any) -> Any:
+    """Rebuild nested dataclasses and tuples from JSON values by their type hints."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: _build(hints[name], value) for name, value in data.items()})
+    if origin is tuple:
+        item = arguments[0]
+        if arguments[-1] is not Ellipsis:
+            return tuple(_build(k, v) for k, v in zip(arguments, data, strict=True))
+        return tuple(_build(item, value) for value in data)
+    if origin in (types.UnionType, typing.Union):
+        rest = [a for a in arguments if a is not type(None)]
+        return None if data is None else _build(rest[0], data)
+    return data

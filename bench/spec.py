@@ -1,0 +1,235 @@
+"""What is asked for: checkpoints, schemes, draws and cells, all frozen values without torch.
+
+A `Cell` is one point of the benchmark: a checkpoint under a quantization scheme, executed by a
+backend, sampled by a draw, scored by extractors and metrics. Its `key()` names its content (weights,
+scheme, draw, versions), never a path, so equal keys mean equal results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from bench.errors import InputError
+
+FLOAT_BITS = (16, 32)
+_SCHEME = re.compile(r"w(\d+)a(\d+)")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A card of checkpoints.yaml: one set of weights and how it was trained.
+
+    Attributes:
+        name: unique name.
+        family: checkpoints that differ only in `method` share a family and are compared.
+        method: baseline, ema, swa, sam, ip, or a combination such as sam+ema.
+        source: name of the loader in `tables.SOURCES`.
+        uri: where the weights are: a path relative to the card file, or `zoo:NAME`.
+        sha256: hex digest of the weights file.
+        dataset: name of the data set it was trained on and is scored against.
+        config: what the source needs to build the network.
+        reported: published figures, kept beside the measured ones and never mixed.
+    """
+
+    name: str
+    family: str
+    method: str
+    source: str
+    uri: str
+    sha256: str
+    dataset: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    revision: str = ""
+    license: str = ""
+    reported: Mapping[str, float] = field(default_factory=dict)
+
+    def content(self) -> dict[str, Any]:
+        """The fields that decide the arithmetic, for content keys."""
+        return {"sha256": self.sha256, "source": self.source, "config": dict(self.config)}
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Bit widths and how ranges are found. Weights: symmetric, per output channel; activations:
+    affine, per tensor, static ranges from calibration.
+
+    Attributes:
+        weight_bits: 2..8, or 16/32 for untouched weights.
+        act_bits: 2..8, or 16/32 for untouched activations.
+        edge_bits: least bits of weights and activations of the first and the last convolution, as
+            the literature keeps them at 8; 0 treats them like all others.
+        observer: "histogram" (ranges of least squared error) or "minmax".
+        calibration: sampling trajectories used for calibration.
+        skip: globs of module names left in float.
+    """
+
+    weight_bits: int = 32
+    act_bits: int = 32
+    edge_bits: int = 8
+    observer: str = "histogram"
+    calibration: int = 64
+    skip: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for bits, what in ((self.weight_bits, "weight"), (self.act_bits, "activation")):
+            if bits not in FLOAT_BITS and not 2 <= bits <= 8:
+                raise InputError(f"{what} bits must be 2..8, or 16 or 32 for float, not {bits}")
+        if self.observer not in ("histogram", "minmax"):
+            raise InputError(f"observer must be histogram or minmax, not {self.observer!r}")
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is quantized."""
+        return self.weight_bits in FLOAT_BITS and self.act_bits in FLOAT_BITS
+
+    @classmethod
+    def parse(cls, text: str) -> Scheme:
+        """Read "fp32", "w8a8", "w4a8", "w4a8+all", "w4a8+minmax", "w4a8+skip=GLOB".
+
+        Raises:
+            InputError: unknown words or bits out of range.
+        """
+        head, *words = text.strip().lower().split("+")
+        if head == "fp32" and not words:
+            return cls()
+        match = _SCHEME.fullmatch(head)
+        if not match:
+            raise InputError(f"unknown scheme {text!r}: write for example w8a8, w4a8 or w4a8+all")
+        weight_bits, act_bits = int(match[1]), int(match[2])
+        scheme = cls(weight_bits, act_bits)
+        for word in words:
+            if word == "all":
+                scheme = replace(scheme, edge_bits=0)
+            elif word == "minmax":
+                scheme = replace(scheme, observer="minmax")
+            elif word.startswith("skip="):
+                scheme = replace(scheme, skip=(*scheme.skip, word[5:]))
+            else:
+                raise InputError(f"unknown option {word!r} in scheme {text!r}: all, minmax, skip=GLOB")
+        return scheme
+
+    def __str__(self) -> str:
+        if self.is_float:
+            return "fp32"
+        words = [f"w{self.weight_bits}a{self.act_bits}"]
+        words += ["all"] * (self.edge_bits == 0) + ["minmax"] * (self.observer == "minmax")
+        return "+".join([*words, *(f"skip={glob}" for glob in self.skip)])
+
+    def layer_bits(self, edge: bool) -> tuple[int, int]:
+        """Bits (weight, activation) of a layer; `edge` marks the first and last convolution."""
+        least = self.edge_bits if edge else 0
+        return max(self.weight_bits, least), max(self.act_bits, least)
+
+    def explain(self) -> str:
+        """The scheme in words, as echoed and recorded."""
+        if self.is_float:
+            return "full precision (float32)"
+        rest = f"{_bits(self.weight_bits)} weights, {_bits(self.act_bits)} activations"
+        edge_weight, edge_act = self.layer_bits(edge=True)
+        edges = (
+            "every convolution and linear layer"
+            if (edge_weight, edge_act) == (self.weight_bits, self.act_bits)
+            else f"first and last convolution at W{edge_weight}A{edge_act}"
+        )
+        skipped = f"; in float: {', '.join(self.skip)}" if self.skip else ""
+        return (
+            f"{rest}, {edges}{skipped}; weights symmetric per channel, activations affine per "
+            f"tensor, static {self.observer} ranges from {self.calibration} trajectories"
+        )
+
+
+def _bits(bits: int) -> str:
+    return "float" if bits in FLOAT_BITS else f"{bits}-bit"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How images are sampled. Image i depends on (seed, i) alone, not on `batch` or `images`.
+
+    Attributes:
+        sampler: name in `tables.SAMPLERS`.
+        steps: network evaluations per image.
+        images: number N of images, indices 0..N-1.
+        seed: stream of random numbers.
+        eta: stochasticity of DDIM, 0..1.
+        spacing: diffusers' `timestep_spacing`.
+        batch: images per forward pass; the last batch is padded.
+    """
+
+    sampler: str = "ddim"
+    steps: int = 20
+    images: int = 500
+    seed: int = 0
+    eta: float = 0.0
+    spacing: str = "trailing"
+    dtype: str = "float32"
+    batch: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "images", "batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.steps > 1000:
+            raise InputError(f"steps must be at most 1000, not {self.steps}")
+        if self.seed < 0:
+            raise InputError(f"seed must be at least 0, not {self.seed}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the benchmark."""
+
+    checkpoint: Checkpoint
+    scheme: Scheme
+    backend: str
+    draw: Draw
+    extractors: tuple[str, ...] = ("efficientnet",)
+    metrics: tuple[str, ...] = ("frechet", "kernel", "psnr", "ssim", "frechet_twin")
+    probes: tuple[str, ...] = ()
+
+    @property
+    def reference(self) -> Cell:
+        """The same checkpoint in full precision, drawn with the same numbers."""
+        return replace(self, scheme=Scheme(), backend="float")
+
+    def key(self, versions: Mapping[str, str]) -> str:
+        """Content key; `versions` are those that change arithmetic (libraries, code, ISA)."""
+        return content_key(
+            checkpoint=self.checkpoint.content(),
+            dataset=self.checkpoint.dataset,
+            scheme=asdict(self.scheme),
+            backend=self.backend,
+            draw=asdict(self.draw),
+            extractors=self.extractors,
+            metrics=self.metrics,
+            probes=self.probes,
+            versions=dict(versions),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.checkpoint.name} {self.scheme} {self.backend}"
+
+
+def content_key(**parts: Any) -> str:
+    """SHA-256 (hex, 32 characters) of the parts as canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def expand(
+    checkpoints: Iterable[Checkpoint], schemes: Iterable[Scheme], backends: Iterable[str], draw: Draw
+) -> list[Cell]:
+    """All cells of a run: for each checkpoint its full-precision reference, then each scheme."""
+    schemes, backends = list(schemes), list(backends)
+    cells = []
+    for checkpoint in checkpoints:
+        cells.append(Cell(checkpoint, Scheme(), "float", draw))
+        for scheme in schemes:
+            if not scheme.is_float:
+                cells += [Cell(checkpoint, scheme, backend, draw) for backend in backends]
+    return cells

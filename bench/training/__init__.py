@@ -1,0 +1,1 @@
+"""Training of reference checkpoints: the loop, SAM, weight averages, and named recipes."""
