@@ -1,11 +1,12 @@
-"""Networks and noise schedules: from a card's `config` to a module `(x, t) -> prediction`.
+"""Networks, noise schedules and seeded noise: from a card's `config` to a callable network.
 
-A diffusion model is trained on x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps. The network
-predicts eps from (x_t, t); the schedule is the vector alpha_bar over the training timesteps.
+A diffusion model is trained on x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps. The
+network predicts eps from (x_t, t); the schedule is the vector alpha_bar over the timesteps.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,3 +72,9 @@ def diffuse(x_0: Tensor, noise: Tensor, alpha_bar_t: Tensor) -> Tensor:
 def to_model_range(images: Tensor) -> Tensor:
     """Map uint8 images (0..255) to float32 in [-1, 1]."""
     return images.to(torch.float32) / 127.5 - 1
+
+
+def seeded(*words: int | str) -> torch.Generator:
+    """A CPU generator that depends on all of `words` and nothing else."""
+    digest = hashlib.sha256(repr(words).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

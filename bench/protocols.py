@@ -67,7 +67,7 @@ class Evidence:
 
 
 class Source(Protocol):
-    """Loads a checkpoint. Raises InputError where the file is missing, corrupt or of other shape."""
+    """Loads a checkpoint; InputError where the file is missing, corrupt or of other shape."""
 
     def __call__(self, checkpoint: Checkpoint) -> Denoiser: ...
 
@@ -142,4 +142,6 @@ class Probe(Protocol):
 class Engine(Protocol):
     """Runs work over cells, in any order that keeps references first."""
 
-    def __call__(self, work: Callable[[Cell], Record], cells: Sequence[Cell]) -> Iterator[Record]: ...
+    def __call__(
+        self, work: Callable[[Cell], Record], cells: Sequence[Cell]
+    ) -> Iterator[Record]: ...

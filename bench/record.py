@@ -91,6 +91,7 @@ class Record:
 
     Attributes:
         seconds: wall time by stage (load, quantize, sample, features, metrics).
+        calibration: SHA-256 of the calibration batches, "" where there are none.
         error: reason of a refusal or failure, one line.
     """
 
@@ -100,6 +101,7 @@ class Record:
     coverage: Coverage | None
     measurements: tuple[Measurement, ...]
     seconds: Mapping[str, float]
+    calibration: str = ""
     error: str = ""
 
     def measurement(self, prefix: str) -> Measurement | None:

@@ -1,8 +1,8 @@
 """What is asked for: checkpoints, schemes, draws and cells, all frozen values without torch.
 
 A `Cell` is one point of the benchmark: a checkpoint under a quantization scheme, executed by a
-backend, sampled by a draw, scored by extractors and metrics. Its `key()` names its content (weights,
-scheme, draw, versions), never a path, so equal keys mean equal results.
+backend, sampled by a draw, scored by extractors and metrics. Its `key()` names its content
+(weights, scheme, draw, versions), never a path, so equal keys mean equal results.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ class Scheme:
             elif word.startswith("skip="):
                 scheme = replace(scheme, skip=(*scheme.skip, word[5:]))
             else:
-                raise InputError(f"unknown option {word!r} in scheme {text!r}: all, minmax, skip=GLOB")
+                raise InputError(
+                    f"unknown option {word!r} in scheme {text!r}: all, minmax, skip=GLOB"
+                )
         return scheme
 
     def __str__(self) -> str:
@@ -222,7 +224,10 @@ def content_key(**parts: Any) -> str:
 
 
 def expand(
-    checkpoints: Iterable[Checkpoint], schemes: Iterable[Scheme], backends: Iterable[str], draw: Draw
+    checkpoints: Iterable[Checkpoint],
+    schemes: Iterable[Scheme],
+    backends: Iterable[str],
+    draw: Draw,
 ) -> list[Cell]:
     """All cells of a run: for each checkpoint its full-precision reference, then each scheme."""
     schemes, backends = list(schemes), list(backends)

@@ -1,4 +1,4 @@
-"""The disk: atomic writes, the cache folder, content hashes.
+"""The disk: atomic writes, the cache folder, content hashes, run folders.
 
 Everything that is written appears whole or not at all: a file is written beside its target and
 renamed over it, so a killed process leaves nothing that a later one would trust.
@@ -9,9 +9,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+
+from bench.errors import InputError
+from bench.record import Run, run_from_json
+from bench.spec import Cell
 
 
 @contextlib.contextmanager
@@ -45,3 +52,87 @@ def cache_root() -> Path:
     if given := os.environ.get("BENCH_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench"
+
+
+def sample_name(cell: Cell) -> str:
+    """File name of a cell's strip of sample images in a run's folder."""
+    name = f"{cell.checkpoint.name}--{cell.scheme}--{cell.backend}"
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", name) + ".png"
+
+
+def load_array(path: Path) -> np.ndarray | None:
+    """A cached array, or None where there is none or it cannot be read."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write an array whole or not at all."""
+    with atomic(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that a folder exists or can be made, and takes files.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}; choose --out DIR") from None
+
+
+def read_run(folder: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    path = folder / "run.json" if folder.is_dir() else folder
+    try:
+        return run_from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"no run at {path}: {error.strerror}") from None
+
+
+def run_folders(reports: Path) -> list[Path]:
+    """Folders of all runs, oldest first (ids begin with the UTC time)."""
+    return sorted(path.parent for path in reports.glob("*/run.json"))
+
+
+def find_run(reports: Path, name: str | None) -> Path:
+    """The folder of a run by path or id, the newest where `name` is None.
+
+    Raises:
+        InputError: no such run.
+    """
+    if name is None:
+        folders = run_folders(reports)
+        if not folders:
+            raise InputError(f"no runs in {reports}: run `bench run` first, or name --out DIR")
+        return folders[-1]
+    for folder in (Path(name), reports / name):
+        if (folder / "run.json").exists():
+            return folder
+    raise InputError(f"no run {name!r}: neither a folder with run.json nor an id in {reports}")
+
+
+def save_strip(path: Path, strip: np.ndarray) -> None:
+    """Write sample images side by side, uint8 (H, W, C) with C of 1 or 3, as a PNG."""
+    from PIL import Image
+
+    image = Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip)
+    with atomic(path) as temporary:
+        image.save(temporary, format="PNG")

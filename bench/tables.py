@@ -1,7 +1,7 @@
 """Every extension by name: "module:attribute", imported on first use.
 
-Adding one costs a module, a line here and a test file. Other packages add theirs by entry points in
-the group `bench.<table>`, for example `bench.samplers`.
+Adding one costs a module, a line here and a test file. Other packages add theirs by entry points
+in the group `bench.<table>`, for example `bench.samplers`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Loaders of checkpoints: from a card to a `Denoiser`."""

@@ -8,7 +8,6 @@ runs of different methods see the same data.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,16 +16,10 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from bench.networks import alpha_bar, build_network, diffuse, to_model_range
+from bench.networks import alpha_bar, build_network, diffuse, seeded, to_model_range
 from bench.store import atomic
 from bench.training.recipe import SMALL_NETWORK, Recipe
 from bench.training.sam import sharpness_aware_gradient
-
-
-def seeded(*words: int | str) -> torch.Generator:
-    """A CPU generator that depends on all of `words` and nothing else."""
-    digest = hashlib.sha256(repr(words).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 class Trainer:

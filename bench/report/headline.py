@@ -1,0 +1,158 @@
+"""What a run says, in words: what was sampled, and what each scheme costs each checkpoint.
+
+A change of a distance is called a loss or a gain only where its interval excludes 0; where there is
+no interval the text says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bench.record import Measurement
+from bench.report.numbers import escape, measured, number, percent, places
+from bench.report.rows import Group, Row, groups, interval, labels, schemes, verdict
+
+NAMES = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "fd_twin": "FD to the full-precision samples",
+}
+KERNELS = {
+    "none": "float arithmetic",
+    "simulated": "simulated (quantized values in float arithmetic)",
+}
+
+
+def summary(found: Sequence[Row]) -> list[str]:
+    """One paragraph and the schemes in words."""
+    if not found:
+        return ["The run holds no cells."]
+    names = list(dict.fromkeys(row.checkpoint for row in found))
+    quantized = [scheme for scheme in schemes(found) if not scheme.is_float]
+    noise = (
+        "in full precision and under each scheme below, from the same noise, so that every "
+        "quantized image has a full-precision twin"
+        if quantized
+        else "in full precision; nothing was quantized"
+    )
+    draws = list(dict.fromkeys(row.cell.draw for row in found))
+    sampled = "; ".join(
+        f"{draw.images} images per cell with {escape(draw.sampler.upper())} in {draw.steps} steps, "
+        f"seed {draw.seed}"
+        for draw in draws
+    )
+    plural = "checkpoint" if len(names) == 1 else "checkpoints"
+    text = (
+        f"{len(names)} {plural} ({escape(', '.join(names))}) sampled {noise}: {sampled}. "
+        f"{_outcome(found)}"
+    )
+    lines = [f"- **{escape(str(scheme))}**: {escape(scheme.explain())}" for scheme in quantized]
+    return [text, *(["", *lines] if lines else [])]
+
+
+def headline(found: Sequence[Row]) -> list[str]:
+    """A ranking of the checkpoints for each scheme, kernel and family."""
+    ranked = groups(found)
+    if not ranked:
+        return ["No quantized cell was measured."]
+    several = len({group.family for group in ranked}) > 1
+    lines: list[str] = []
+    for group in ranked:
+        lines += [*([""] if lines else []), *_group(group, labels(found), several)]
+    return lines
+
+
+def change_in_words(row: Row, decimals: int) -> str:
+    """The change of FD against full precision and what may be said of it, "" without one."""
+    change = row.fd_change
+    if change is None:
+        return ""
+    kind = verdict(change)
+    if kind == "undefined":
+        return "change of FD undefined"
+    ends = ""
+    if row.fd and row.reference and row.reference.fd:
+        before, after = row.reference.fd.value, row.fd.value
+        ends = f" (from {number(before, decimals)} to {number(after, decimals)})"
+    text = f"FD {measured(change, decimals, signed=True)}{ends}"
+    lower = change.value < 0 if change.better == "lower" else change.value > 0
+    return text + {
+        "open": ", no interval yet" + (", so not an improvement" if lower else ""),
+        "unclear": ", not distinguishable from 0",
+        "worse": ", a loss beyond the noise",
+        "better": ", an improvement: the interval excludes 0",
+    }.get(kind, "")
+
+
+def _outcome(found: Sequence[Row]) -> str:
+    counts = {status: sum(row.status == status for row in found) for status in ("refused", "failed")}
+    missing = [f"{count} {status}" for status, count in counts.items() if count]
+    done = len(found) - sum(counts.values())
+    if not missing:
+        return f"All {len(found)} cells were measured."
+    return f"{done} of {len(found)} cells were measured, {' and '.join(missing)}."
+
+
+def _group(group: Group, names: dict[str, str], several: bool) -> list[str]:
+    kernel = KERNELS.get(group.kernel, f"{group.kernel} kernels")
+    family = f", family {group.family}" if several else ""
+    shares = sorted({percent(row.share) for row in group.rows}, key=lambda text: float(text[:-1]))
+    coverage = shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
+    lines = [
+        f"### {escape(f'{group.scheme}{family}')}",
+        "",
+        f"Execution: {escape(kernel)}; {coverage} of the multiply-accumulates quantized. "
+        f"{_lead(group, names)}",
+        "",
+    ]
+    decimals = places([row.fd for row in group.rows])
+    loss_decimals = places([getattr(row, group.metric) for row in group.rows]) if group.metric else 2
+    for rank, row in enumerate(group.rows, start=1):
+        parts = [_loss(row, group.metric, loss_decimals), change_in_words(row, decimals)]
+        text = "; ".join(part for part in parts if part) or "nothing measured"
+        lines.append(f"{rank}. **{escape(names[row.checkpoint])}**: {text}.")
+    return [*lines, *_doubts(group, names)]
+
+
+def _lead(group: Group, names: dict[str, str]) -> str:
+    if not group.metric:
+        return "No paired metric was measured, so there is no ranking."
+    if len(group.rows) == 1:
+        return "One checkpoint, so there is no ranking."
+    first, last = group.rows[0], group.rows[-1]
+    return (
+        f"Ranked by {NAMES[group.metric]} against each checkpoint's own full-precision images, "
+        f"**{escape(names[first.checkpoint])} comes first and {escape(names[last.checkpoint])} "
+        f"last**, from the smallest to the largest loss:"
+    )
+
+
+def _loss(row: Row, metric: str, decimals: int) -> str:
+    measurement: Measurement | None = getattr(row, metric) if metric else None
+    if measurement is None:
+        return ""
+    if math.isinf(measurement.value) and metric == "psnr":
+        return "PSNR infinite: identical to full precision"
+    unit = f" {measurement.unit}" if measurement.unit else ""
+    text = f"{NAMES[metric]} {measured(measurement, decimals)}{escape(unit)}"
+    return text if interval(measurement) else f"{text}, no interval yet"
+
+
+def _doubts(group: Group, names: dict[str, str]) -> list[str]:
+    """Which neighbours of the ranking this run does not tell apart."""
+    if len(group.rows) < 2 or not group.metric:
+        return []
+    pairs = [
+        f"{names[first.checkpoint]} and {names[second.checkpoint]}"
+        for first, second in group.overlaps
+    ]
+    lines = []
+    if pairs:
+        lines.append(
+            f"The intervals of {escape('; of '.join(pairs))} overlap: this run does not settle "
+            f"their order."
+        )
+    if group.undecided:
+        lines.append("Values without an interval are ranked as they stand; noise may reorder them.")
+    return ["", " ".join(lines)] if lines else []

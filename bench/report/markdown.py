@@ -1,0 +1,259 @@
+"""A run as one Markdown page: the answer in words, the tables, then everything that made it.
+
+The page reads the run and looks for the figures of its folder, nothing else, so rendering it again
+gives the same text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench import store
+from bench.record import Coverage, Measurement, Run
+from bench.report.headline import headline, summary
+from bench.report.numbers import NONE, escape, measured, number, percent, places, size, table
+from bench.report.rows import Row, groups, interval, rows
+
+FIGURES = {
+    "loss_by_bits.png": "Quality loss against bit widths",
+    "loss_by_method.png": "Quality loss of each checkpoint under each scheme",
+    "grid.png": "The same images in full precision and quantized",
+}
+Column = tuple[str, Callable[[Row], Measurement | None], bool]
+
+
+def markdown(run: Run, folder: Path) -> str:
+    """The report of a run whose figures and samples are in `folder`."""
+    found = rows(run)
+    bad = [row for row in found if not row.ok]
+    sections = [
+        ("", summary(found)),
+        ("What quantization costs", headline(found)),
+        ("Results", _results(found)),
+        ("Further measurements", _further(found)),
+        ("Refused and failed", _bad(bad)),
+        ("Figures", _figures(found, folder)),
+        ("Coverage", _coverage(found)),
+        ("Protocol", _protocol(found)),
+        ("Checkpoints", _checkpoints(found)),
+        ("Host and versions", _hosts(found)),
+        ("Provenance", _provenance(run)),
+        ("Notes", _notes(found)),
+    ]
+    lines = [f"# Quantization robustness, run {escape(run.id)}"]
+    for title, body in sections:
+        if body:
+            lines += ["", *([f"## {title}", ""] if title else []), *body]
+    return "\n".join(lines) + "\n"
+
+
+def _results(found: Sequence[Row]) -> list[str]:
+    columns: list[Column] = [
+        ("FD", lambda row: row.fd, False),
+        ("Change of FD", lambda row: row.fd_change, True),
+        ("KD", lambda row: row.kd, False),
+        ("PSNR, dB", lambda row: row.psnr, False),
+        ("SSIM", lambda row: row.ssim, False),
+        ("FD to own full precision", lambda row: row.fd_twin, False),
+    ]
+    header = ["Checkpoint", "Method", "Scheme", "Kernel", "Coverage", "N"]
+    header += [title for title, _, _ in columns]
+    # One count of decimals for FD and its change, so that they can be subtracted by eye.
+    distance = places([row.fd for row in found])
+    decimals = [distance if k < 2 else places(map(get, found)) for k, (_, get, _) in enumerate(columns)]
+    lines = []
+    for row in found:
+        line = [row.checkpoint, row.method, str(row.scheme), row.kernel or row.status]
+        line = [*map(escape, line), percent(row.share), str(row.images)]
+        for (_, get, signed), count in zip(columns, decimals, strict=True):
+            line.append(measured(get(row), count, signed))
+        lines.append(line)
+    extractor = ", ".join(sorted({row.extractor for row in found}))
+    legend = (
+        f"FD and KD: Fréchet and kernel distance of {escape(extractor)} features to real images, "
+        f"lower is closer. PSNR, SSIM and the last column compare quantized images with the "
+        f"full-precision images of the same checkpoint and noise. Brackets: 95% interval; a "
+        f"number without brackets has no interval yet."
+    )
+    return [*table(header, lines, left=4), "", legend]
+
+
+def _further(found: Sequence[Row]) -> list[str]:
+    lines = []
+    for row in found:
+        for measurement in (*((row.kd_change,) if row.kd_change else ()), *row.rest):
+            signed = measurement.name.startswith("delta_")
+            ends = interval(measurement)
+            decimals = places([measurement])
+            lines.append(
+                [
+                    *map(escape, (row.checkpoint, str(row.scheme), row.kernel)),
+                    escape(f"{measurement.name} {measurement.unit}"),
+                    number(measurement.value, decimals, signed),
+                    "no interval yet"
+                    if ends is None
+                    else f"{number(ends[0], decimals, signed)} to {number(ends[1], decimals, signed)}",
+                ]
+            )
+    header = ["Checkpoint", "Scheme", "Kernel", "Measurement", "Value", "95% interval"]
+    return table(header, lines, left=4) if lines else []
+
+
+def _bad(found: Sequence[Row]) -> list[str]:
+    lines = [
+        [*map(escape, (row.checkpoint, str(row.scheme), row.backend, row.status, row.error or NONE))]
+        for row in found
+    ]
+    header = ["Checkpoint", "Scheme", "Backend", "Status", "Reason"]
+    return table(header, lines, left=5) if lines else []
+
+
+def _figures(found: Sequence[Row], folder: Path) -> list[str]:
+    lines: list[str] = []
+    for name, title in FIGURES.items():
+        if (folder / "figures" / name).is_file():
+            lines += [f"![{title}](figures/{name})", ""]
+    missing = [
+        f"{row.checkpoint} {row.scheme} {row.backend}"
+        for row in found
+        if row.ok and not (folder / "samples" / store.sample_name(row.cell)).is_file()
+    ]
+    if missing:
+        lines += [f"No sample images were kept of: {escape(', '.join(missing))}.", ""]
+    return lines[:-1]
+
+
+def _coverage(found: Sequence[Row]) -> list[str]:
+    """One line for each distinct coverage; checkpoints of one architecture share it."""
+    shared: dict[tuple[str, str], list[tuple[Row, Coverage]]] = {}
+    for row in found:
+        if row.record.coverage and not row.scheme.is_float:
+            key = (str(row.scheme), repr(row.record.coverage))
+            shared.setdefault(key, []).append((row, row.record.coverage))
+    if not shared:
+        return []
+    lines, floats = [], []
+    everyone = len({row.checkpoint for row in found})
+    for members in shared.values():
+        row, coverage = members[0]
+        names = [member.checkpoint for member, _ in members]
+        who = "all" if len(names) == everyone else ", ".join(names)
+        weights = coverage.params_quantized / coverage.params if coverage.params else None
+        lines.append(
+            [
+                *map(escape, (str(row.scheme), coverage.kernel, who, _bits(coverage))),
+                percent(coverage.share),
+                percent(weights),
+                size(coverage.bytes),
+                _shrinkage(row, coverage),
+            ]
+        )
+        floats.append(f"- {escape(f'{row.scheme}, {coverage.kernel}, {who}')}: {_skipped(coverage)}")
+    header = ["Scheme", "Kernel", "Checkpoints", "MACs by bits", "MACs", "Weights", "Size", "Smaller"]
+    legend = (
+        "MACs and Weights: quantized share of the multiply-accumulates and of the weights. Size is "
+        "theoretical: the weights at their bit widths with scales, not a file that was written. "
+        "Smaller: than in full precision, by the same count."
+    )
+    rest = "Convolutions and linear layers left in float:"
+    return [*table(header, lines, left=4), "", legend, "", rest, "", *floats]
+
+
+def _bits(coverage: Coverage) -> str:
+    shares = dict(coverage.macs_by_bits)
+    left = coverage.macs - sum(shares.values())
+    if left > 0:
+        shares["float"] = shares.get("float", 0) + left
+    total = coverage.macs or 1
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {percent(count / total)}" for name, count in ordered) or NONE
+
+
+def _shrinkage(row: Row, coverage: Coverage) -> str:
+    full = row.reference.record.coverage if row.reference else None
+    return f"{full.bytes / coverage.bytes:.2f}x" if full and coverage.bytes else NONE
+
+
+def _skipped(coverage: Coverage, most: int = 4) -> str:
+    reasons: dict[str, list[str]] = {}
+    for module, reason in coverage.skipped:
+        reasons.setdefault(reason, []).append(module)
+    parts = []
+    for reason, modules in reasons.items():
+        more = f" and {len(modules) - most} more (run.json)" if len(modules) > most else ""
+        parts.append(f"{escape(', '.join(modules[:most]))}{more}: {escape(reason)}")
+    return "; ".join(parts) or "none"
+
+
+def _protocol(found: Sequence[Row]) -> list[str]:
+    lines = []
+    for draw in dict.fromkeys(row.cell.draw for row in found):
+        lines += [
+            ["Sampler", f"{draw.sampler}, {draw.steps} steps, eta {draw.eta:g}, {draw.spacing} spacing"],
+            ["Images", f"{draw.images} per cell, indices 0 to {draw.images - 1}, seed {draw.seed}"],
+            ["Batch, type", f"{draw.batch}, {draw.dtype}"],
+        ]
+    for scheme in dict.fromkeys(row.scheme for row in found if not row.scheme.is_float):
+        text = f"{scheme.observer} ranges, {scheme.calibration} full-precision trajectories"
+        lines.append([f"Calibration, {scheme}", text])
+    hashes = {
+        f"{row.checkpoint} {row.record.calibration[:12]}" for row in found if row.record.calibration
+    }
+    lines.append(["Calibration batches (SHA-256)", ", ".join(sorted(hashes)) or NONE])
+    extractors = {name for row in found for name in row.cell.extractors}
+    lines.append(["Feature extractors", ", ".join(sorted(extractors)) or NONE])
+    versions = {f"{m.name} v{m.version}" for row in found for m in row.record.measurements}
+    lines.append(["Metric versions", ", ".join(sorted(versions)) or NONE])
+    return table(["Setting", "Value"], [list(map(escape, line)) for line in lines], left=2)
+
+
+def _checkpoints(found: Sequence[Row]) -> list[str]:
+    cards = {row.checkpoint: row.cell.checkpoint for row in found}
+    lines = []
+    for card in cards.values():
+        reported = ", ".join(f"{name} {value:g}" for name, value in card.reported.items())
+        line = (card.name, card.family, card.method, card.dataset, card.sha256[:12], reported or NONE)
+        lines.append(list(map(escape, line)))
+    header = ["Checkpoint", "Family", "Method", "Data set", "Weights (SHA-256)", "Published elsewhere"]
+    return table(header, lines, left=6) if lines else []
+
+
+def _hosts(found: Sequence[Row]) -> list[str]:
+    lines: list[str] = []
+    seen = []
+    for host in (row.record.host for row in found):
+        if host not in seen:
+            seen.append(host)
+            text = f"{host.name}: {host.device}, {host.isa}, {host.threads} threads"
+            versions = ", ".join(f"{name} {version}" for name, version in host.versions.items())
+            lines.append(f"- {escape(text)}; {escape(versions)}")
+    return lines
+
+
+def _provenance(run: Run) -> list[str]:
+    state = "with uncommitted changes" if run.dirty else "clean checkout"
+    commit = f"{escape(run.commit)}, {state}" if run.commit else "none: not run from a git checkout"
+    return [
+        f"- Created: {escape(run.created)}",
+        f"- Commit: {commit}",
+        f"- Command: {escape(run.command)}",
+        f"- Schema of run.json: {run.schema}",
+    ]
+
+
+def _notes(found: Sequence[Row]) -> list[str]:
+    counts = ", ".join(str(count) for count in sorted({row.images for row in found})) or NONE
+    kernels = {group.kernel for group in groups(found)}
+    notes = [
+        f"- FD is written fd@N: at N = {counts} it is biased upwards, it uses other features than "
+        f"FID, and it is not comparable with published figures or with another N. KD is unbiased.",
+        "- Each change is against the same checkpoint in full precision, measured in this run on "
+        "the same noise. A lower distance is no improvement unless its interval excludes 0.",
+    ]
+    if "simulated" in kernels:
+        notes.append(
+            "- Simulated rows round values as the scheme says but compute in float: they say "
+            "nothing about speed or memory."
+        )
+    return notes

@@ -1,0 +1,259 @@
+"""A run as decided rows: one for each cell, in report order, linked to its full-precision row.
+
+All decisions of a report are here (order, ranking, which intervals overlap, whether a change may be
+called a loss or a gain); the modules that print or draw only choose words and marks. Nothing is
+formatted here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bench.record import Measurement, Record, Run
+from bench.spec import Cell, Scheme
+
+METHODS = ("baseline", "ema", "swa", "sam", "sam+ema", "sam+swa", "ip", "ip+ema", "ip+swa")
+# Paired metrics in the order of preference for ranking checkpoints by their loss.
+RANKING = ("psnr", "fd_twin", "ssim")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of a run.
+
+    Attributes:
+        extractor: features that `fd`, `kd`, their changes and `fd_twin` are computed from.
+        kernel: what executed, of the coverage; "" for cells that were refused or failed.
+        share: share of the multiply-accumulates that is quantized, 0..1.
+        images: number N of images.
+        fd_change, kd_change: quantized minus full precision of the same checkpoint.
+        rest: measurements that have no field of their own.
+        reference: the row of the same checkpoint in full precision, None for that row itself
+            and where the run has none.
+    """
+
+    checkpoint: str
+    family: str
+    method: str
+    scheme: Scheme
+    backend: str
+    extractor: str
+    kernel: str
+    share: float | None
+    images: int
+    status: str
+    error: str
+    fd: Measurement | None
+    kd: Measurement | None
+    fd_change: Measurement | None
+    kd_change: Measurement | None
+    fd_twin: Measurement | None
+    psnr: Measurement | None
+    ssim: Measurement | None
+    rest: tuple[Measurement, ...]
+    record: Record
+    reference: Row | None = None
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that was asked for."""
+        return self.record.cell
+
+    @property
+    def ok(self) -> bool:
+        """Whether the cell was measured."""
+        return self.status == "ok"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Measured rows that may be ranked against each other: one family, scheme and kernel.
+
+    Attributes:
+        metric: the field of `Row` that ranks, "" where no paired metric was measured.
+        rows: from the least to the largest loss; undefined values last.
+        overlaps: neighbours in the ranking whose intervals overlap.
+        undecided: whether a ranked value lacks an interval.
+    """
+
+    family: str
+    scheme: Scheme
+    kernel: str
+    metric: str
+    rows: tuple[Row, ...]
+    overlaps: tuple[tuple[Row, Row], ...]
+    undecided: bool
+
+
+def rows(run: Run) -> list[Row]:
+    """All cells of a run, by family, method, checkpoint, full precision first, then bits."""
+    references = {
+        _twin_key(record): _row(record, None)
+        for record in run.records
+        if record.cell.scheme.is_float
+    }
+    found = []
+    for record in run.records:
+        reference = references.get(_twin_key(record))
+        if record.cell.scheme.is_float and reference is not None and reference.record is record:
+            found.append(reference)
+        else:
+            found.append(_row(record, reference))
+    return sorted(found, key=_order)
+
+
+def groups(found: Sequence[Row]) -> list[Group]:
+    """The measured quantized rows by family, scheme and kernel, each ranked by loss."""
+    members: dict[tuple[str, str, str], list[Row]] = {}
+    for row in found:
+        if row.ok and not row.scheme.is_float:
+            members.setdefault((row.family, str(row.scheme), row.kernel), []).append(row)
+    ordered = sorted(members.values(), key=lambda group: _group_order(group[0]))
+    return [_ranked(group) for group in ordered]
+
+
+def schemes(found: Iterable[Row]) -> list[Scheme]:
+    """The schemes of the rows, full precision first, then from many to few bits."""
+    return sorted({row.scheme for row in found}, key=scheme_order)
+
+
+def scheme_order(scheme: Scheme) -> tuple[bool, int, int, str]:
+    """Sort key: full precision, then weight bits and activation bits downwards."""
+    return not scheme.is_float, -scheme.weight_bits, -scheme.act_bits, str(scheme)
+
+
+def labels(found: Iterable[Row]) -> dict[str, str]:
+    """A short label for each checkpoint: its method where that is unique, else its name."""
+    methods = {row.checkpoint: row.method for row in found}
+    unique = len(set(methods.values())) == len(methods)
+    return {name: method if unique else name for name, method in methods.items()}
+
+
+def interval(measurement: Measurement | None) -> tuple[float, float] | None:
+    """The ends of the 95% interval, or None where there is none yet."""
+    if measurement is None or measurement.low is None or measurement.high is None:
+        return None
+    if not (math.isfinite(measurement.low) and math.isfinite(measurement.high)):
+        return None
+    return measurement.low, measurement.high
+
+
+def verdict(change: Measurement) -> str:
+    """What may be said about a change.
+
+    Returns:
+        "undefined" (not a number), "open" (no interval yet), "unclear" (the interval contains 0),
+        "worse" or "better" (it does not).
+    """
+    if math.isnan(change.value):
+        return "undefined"
+    ends = interval(change)
+    if ends is None:
+        return "open"
+    low, high = ends if change.better == "lower" else (-ends[1], -ends[0])
+    if low > 0:
+        return "worse"
+    return "better" if high < 0 else "unclear"
+
+
+def worst(found: Iterable[Row]) -> tuple[Row, Measurement] | None:
+    """The row of the largest loss by the first paired metric that was measured, and its value."""
+    measured = [row for row in found if row.ok and not row.scheme.is_float]
+    for metric in RANKING:
+        pairs = [(row, value) for row in measured if (value := _defined(row, metric))]
+        if pairs:
+            return max(pairs, key=lambda pair: _loss(pair[1]))
+    return None
+
+
+def _row(record: Record, reference: Row | None) -> Row:
+    cell, coverage = record.cell, record.coverage
+    extractor = cell.extractors[0] if cell.extractors else ""
+    names = {
+        "fd": f"fd_{extractor}",
+        "kd": f"kd_{extractor}",
+        "fd_change": f"delta_fd_{extractor}",
+        "kd_change": f"delta_kd_{extractor}",
+        "fd_twin": f"fd_twin_{extractor}",
+        "psnr": "psnr",
+        "ssim": "ssim",
+    }
+    fields = {field: record.measurement(name) for field, name in names.items()}
+    return Row(
+        checkpoint=cell.checkpoint.name,
+        family=cell.checkpoint.family,
+        method=cell.checkpoint.method,
+        scheme=cell.scheme,
+        backend=cell.backend,
+        extractor=extractor,
+        kernel=coverage.kernel if coverage else "",
+        share=coverage.share if coverage else None,
+        images=cell.draw.images,
+        status=record.status,
+        error=record.error,
+        rest=tuple(m for m in record.measurements if m not in fields.values()),
+        record=record,
+        reference=reference,
+        **fields,
+    )
+
+
+def _twin_key(record: Record) -> tuple[object, ...]:
+    return record.cell.checkpoint.name, record.cell.checkpoint.sha256, record.cell.draw
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    return (
+        row.family,
+        _method_order(row.method),
+        row.checkpoint,
+        scheme_order(row.scheme),
+        row.backend,
+        row.images,
+    )
+
+
+def _method_order(method: str) -> tuple[int, str]:
+    words = sorted(method.split("+"))
+    known = [sorted(name.split("+")) for name in METHODS]
+    return (known.index(words) if words in known else len(known)), method
+
+
+def _group_order(row: Row) -> tuple[object, ...]:
+    return row.family, scheme_order(row.scheme), row.kernel
+
+
+def _defined(row: Row, metric: str) -> Measurement | None:
+    measurement = getattr(row, metric)
+    return None if measurement is None or math.isnan(measurement.value) else measurement
+
+
+def _loss(measurement: Measurement) -> float:
+    return measurement.value if measurement.better == "lower" else -measurement.value
+
+
+def _ranked(members: list[Row]) -> Group:
+    metric = next((name for name in RANKING if any(_defined(r, name) for r in members)), "")
+    ranked = [row for row in members if metric and _defined(row, metric)]
+    ranked.sort(key=lambda row: _loss(getattr(row, metric)))
+    ends = {id(row): interval(getattr(row, metric)) for row in ranked}
+    overlaps = [
+        (row, following)
+        for row, following in zip(ranked, ranked[1:], strict=False)
+        if _overlap(ends[id(row)], ends[id(following)])
+    ]
+    return Group(
+        family=members[0].family,
+        scheme=members[0].scheme,
+        kernel=members[0].kernel,
+        metric=metric,
+        rows=(*ranked, *(row for row in members if row not in ranked)),
+        overlaps=tuple(overlaps),
+        undecided=any(end is None for end in ends.values()),
+    )
+
+
+def _overlap(first: tuple[float, float] | None, second: tuple[float, float] | None) -> bool:
+    return bool(first and second and first[0] <= second[1] and second[0] <= first[1])

@@ -1,0 +1,105 @@
+"""Sampling: noise per image index, the samplers, and the one conversion to uint8.
+
+Image i is made from a generator seeded by (seed, i) alone, so it does not depend on its batch
+mates and has the same noise in full precision and quantized (common random numbers). The batch is
+fixed and the last one padded, as exported graphs have static shapes.
+
+The update rules are those of diffusers' schedulers, built from the checkpoint's own alpha_bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from torch import Tensor
+
+from bench.networks import seeded
+from bench.protocols import Denoiser
+from bench.spec import Draw
+
+Watch = Callable[[Tensor, Tensor], None]
+
+
+def image_generators(stream: str, seed: int, indices: Sequence[int]) -> list[torch.Generator]:
+    """One generator for each image; `stream` separates images from calibration."""
+    return [seeded(stream, seed, index) for index in indices]
+
+
+def to_uint8(x_0: Tensor) -> Tensor:
+    """Map [-1, 1] to 0..255, rounding to nearest and clamping; (B, C, H, W) float to uint8."""
+    return ((x_0 + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def betas(alpha_bar: Tensor) -> Tensor:
+    """beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, computed in float64, float32 of shape (T,)."""
+    exact = alpha_bar.to(torch.float64)
+    previous = torch.cat([exact.new_ones(1), exact[:-1]])
+    return (1 - exact / previous).to(torch.float32)
+
+
+def _initial(denoiser: Denoiser, generators: Sequence[torch.Generator]) -> Tensor:
+    return torch.stack([torch.randn(denoiser.shape, generator=g) for g in generators])
+
+
+@torch.inference_mode()
+def ddim(
+    denoiser: Denoiser,
+    generators: Sequence[torch.Generator],
+    draw: Draw,
+    watch: Watch | None = None,
+) -> Tensor:
+    """DDIM (Song et al. 2021, eq. 12): deterministic for eta = 0, DDPM-like for eta = 1.
+
+    Returns:
+        uint8 images of shape (B, C, H, W), one for each generator.
+    """
+    scheduler = DDIMScheduler(
+        len(denoiser.alpha_bar),
+        trained_betas=betas(denoiser.alpha_bar).numpy(),
+        prediction_type=denoiser.predicts,
+        timestep_spacing=draw.spacing,
+    )
+    scheduler.set_timesteps(draw.steps)
+    x_t = _initial(denoiser, generators)
+    for t in scheduler.timesteps:
+        prediction = _predict(denoiser, x_t, t, watch)[:, : denoiser.shape[0]]
+        x_t = scheduler.step(
+            prediction, t, x_t, eta=draw.eta, generator=list(generators)
+        ).prev_sample
+    return to_uint8(x_t)
+
+
+@torch.inference_mode()
+def ddpm(
+    denoiser: Denoiser,
+    generators: Sequence[torch.Generator],
+    draw: Draw,
+    watch: Watch | None = None,
+) -> Tensor:
+    """Ancestral sampling (Ho et al. 2020, algorithm 2), respaced to `draw.steps` timesteps.
+
+    Returns:
+        uint8 images of shape (B, C, H, W), one for each generator.
+    """
+    scheduler = DDPMScheduler(
+        len(denoiser.alpha_bar),
+        trained_betas=betas(denoiser.alpha_bar).numpy(),
+        prediction_type=denoiser.predicts,
+        timestep_spacing=draw.spacing,
+        variance_type="learned_range" if denoiser.learns_variance else "fixed_small",
+    )
+    scheduler.set_timesteps(draw.steps)
+    x_t = _initial(denoiser, generators)
+    for t in scheduler.timesteps:
+        prediction = _predict(denoiser, x_t, t, watch)
+        x_t = scheduler.step(prediction, t, x_t, generator=list(generators)).prev_sample
+    return to_uint8(x_t)
+
+
+def _predict(denoiser: Denoiser, x_t: Tensor, t: Tensor, watch: Watch | None) -> Tensor:
+    timesteps = t.expand(len(x_t)).contiguous()
+    if watch is not None:
+        watch(x_t, timesteps)
+    return denoiser.model(x_t, timesteps)

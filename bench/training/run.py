@@ -1,0 +1,101 @@
+"""`bench train`: run a recipe with a progress bar and write weights, cards and provenance."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import save_file
+
+from bench import store
+from bench.data import fashion_mnist
+from bench.errors import InputError
+from bench.host import fingerprint, git_state
+from bench.training.loop import Trainer, train
+from bench.training.recipe import SMALL_NETWORK, Recipe
+
+FAMILY = "fashion-small"
+AVERAGES = {"raw": "", "ema": "+ema", "swa": "+swa"}
+
+
+def run(name: str, out: Path, *, rho: float, updates: int, batch: int, seed: int) -> None:
+    """Train to the end, from the snapshot in `out` where there is one.
+
+    Raises:
+        InputError: a size out of range, an unwritable folder, or a snapshot of another recipe.
+    """
+    if updates < 1 or batch < 1 or rho < 0:
+        raise InputError("updates and batch must be at least 1, rho at least 0")
+    store.check_writable(out)
+    recipe = Recipe(name=name, rho=rho, updates=updates, batch=batch, seed=seed)
+    images = fashion_mnist.load("train")
+    snapshot = out / f"{name}.snapshot.pt"
+    trainer = _train_with_bar(recipe, images, snapshot)
+    print(write_cards(trainer, out), end="")
+
+
+def _train_with_bar(recipe: Recipe, images: torch.Tensor, snapshot: Path) -> Trainer:
+    console = Console(stderr=True)
+    columns = (BarColumn(24), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=recipe.updates)
+        start, first = time.perf_counter(), 0
+
+        def report(done: int, loss: float) -> None:
+            nonlocal first
+            first = first or done
+            rate = (done - first + 1) * recipe.batch / (time.perf_counter() - start)
+            text = f"{done}/{recipe.updates}  loss {loss:.4f}  {rate:.0f} images/s  left"
+            progress.update(task, completed=done, description=text)
+            if not console.is_terminal and done % 100 == 0:
+                print(text.removesuffix("  left"), file=sys.stderr, flush=True)
+
+        try:
+            return train(recipe, images, snapshot, report)
+        except ValueError as error:
+            raise InputError(f"{error}; choose another --name or delete it") from None
+
+
+def write_cards(trainer: Trainer, out: Path) -> str:
+    """Write the three weights as safetensors with NAME.yaml; return the cards as text."""
+    recipe, cards = trainer.recipe, []
+    commit, dirty = git_state(Path.cwd())
+    for average, weights in trainer.weights().items():
+        method = ("sam" if recipe.rho > 0 else "baseline") + AVERAGES[average]
+        method = method.removeprefix("baseline+")
+        path = out / f"{recipe.name}-{average}.safetensors"
+        with store.atomic(path) as temporary:
+            save_file({k: v.contiguous() for k, v in weights.items()}, temporary)
+        cards.append(_card(f"{recipe.name}-{average}", method, path))
+    made = {"recipe": recipe.to_dict(), "commit": commit, "dirty": dirty}
+    made |= {"host": fingerprint().isa, "versions": dict(fingerprint().versions)}
+    text = yaml.safe_dump({"checkpoints": cards}, sort_keys=False)
+    store.save_text(out / f"{recipe.name}.yaml", text)
+    store.save_text(out / f"{recipe.name}.made.yaml", yaml.safe_dump(made, sort_keys=False))
+    return text
+
+
+def _card(name: str, method: str, path: Path) -> dict[str, Any]:
+    return {
+        "name": name,
+        "family": FAMILY,
+        "method": method,
+        "source": "safetensors",
+        "uri": path.name,
+        "sha256": store.sha256(path),
+        "dataset": "fashion-mnist",
+        "license": "Apache-2.0",
+        "config": {
+            "shape": [1, 28, 28],
+            "schedule": "cosine",
+            "timesteps": 1000,
+            "predicts": "epsilon",
+            "network": SMALL_NETWORK,
+        },
+    }

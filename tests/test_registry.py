@@ -1,0 +1,88 @@
+import pytest
+import yaml
+from conftest import write_card, write_cards
+
+from bench import registry
+from bench.errors import InputError
+
+
+def refused(path, *words):
+    with pytest.raises(InputError) as caught:
+        [registry.verify(card) for card in registry.load_cards(path)]
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+
+
+def test_good_cards_load_and_verify(cards):
+    (card,) = registry.load_cards(cards)
+    assert registry.verify(card) == card
+
+
+def test_hash_is_filled_in_where_the_card_has_none(tmp_path):
+    entry = write_card(tmp_path)
+    digest = entry.pop("sha256")
+    (card,) = registry.load_cards(write_cards(tmp_path, [entry]))
+    assert registry.verify(card).sha256 == digest
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"colour": "red"}, ["'tiny'", "colour", "unknown"]),
+        ({"method": ""}, ["'tiny'", "method", "missing"]),
+        ({"method": 3}, ["'tiny'", "method", "must be text"]),
+        ({"config": "x"}, ["'tiny'", "config", "mapping"]),
+        ({"source": "zip"}, ["'tiny'", "source", "known: safetensors"]),
+        ({"dataset": "mars"}, ["'tiny'", "dataset", "fashion-mnist"]),
+        ({"uri": "../x.safetensors"}, ["'tiny'", "uri", "outside"]),
+        ({"uri": "/etc/passwd"}, ["'tiny'", "uri", "outside"]),
+        ({"uri": "zoo:../cli.py"}, ["'tiny'", "uri", "outside"]),
+        ({"uri": "gone.safetensors"}, ["'tiny'", "uri", "no file"]),
+        ({"sha256": "0" * 64}, ["'tiny'", "sha256", "corrupt"]),
+    ],
+)
+def test_bad_fields(tmp_path, change, words):
+    refused(write_cards(tmp_path, [write_card(tmp_path, **change)]), *words)
+
+
+def test_duplicate_name(tmp_path):
+    entry = write_card(tmp_path)
+    refused(write_cards(tmp_path, [entry, entry]), "'tiny'", "name", "twice")
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "checkpoints: 3", "checkpoints: [1]", "\x00"])
+def test_not_a_card_file(tmp_path, text):
+    path = tmp_path / "checkpoints.yaml"
+    path.write_text(text)
+    refused(path, str(path))
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"\x80\x04\x95payload", "pickle"),
+        (b"PK\x03\x04zip", "pickle"),
+        (b"version https://git-lfs.github.com/spec/v1", "LFS"),
+    ],
+)
+def test_other_file_formats(tmp_path, data, word):
+    entry = write_card(tmp_path)
+    (tmp_path / "tiny.safetensors").write_bytes(data)
+    refused(write_cards(tmp_path, [entry]), "'tiny'", word)
+
+
+def test_select_by_name_or_method(tmp_path):
+    entries = [write_card(tmp_path, "a"), write_card(tmp_path, "b", "sam+ema")]
+    cards = registry.load_cards(write_cards(tmp_path, entries))
+    assert [card.name for card in registry.select(cards, ["sam*", "a"])] == ["a", "b"]
+    with pytest.raises(InputError, match="no checkpoint matches 'c'; there are: a, b"):
+        registry.select(cards, ["c"])
+
+
+def test_shipped_cards_are_valid_and_their_files_match():
+    path = registry.card_file(None)
+    assert yaml.safe_load(path.read_text())
+    for card in registry.load_cards(path):
+        assert registry.verify(card).sha256 == card.sha256

@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.errors import InputError
+from bench.spec import Cell, Checkpoint, Draw, Scheme, content_key, expand
+
+CHECKPOINT = Checkpoint("a", "f", "baseline", "safetensors", "a.safetensors", "00", "fashion-mnist")
+CELL = Cell(CHECKPOINT, Scheme.parse("w4a8"), "simulated", Draw())
+
+bits = st.sampled_from([2, 3, 4, 5, 6, 7, 8, 16, 32])
+
+
+@given(
+    bits,
+    bits,
+    st.sampled_from([0, 8]),
+    st.sampled_from(["histogram", "minmax"]),
+    st.lists(st.from_regex(r"[a-z_.*]{1,8}", fullmatch=True), max_size=2),
+)
+def test_scheme_round_trip(weight, act, edge, observer, skip):
+    scheme = Scheme(weight, act, edge, observer, skip=tuple(skip))
+    if not scheme.is_float:
+        assert Scheme.parse(str(scheme)) == scheme
+
+
+@pytest.mark.parametrize("text", ["w4", "4", "w4a8+", "w4a8+most", "int8", "w1a8", "w9a8", "w4a0"])
+def test_scheme_refuses(text):
+    with pytest.raises(InputError):
+        Scheme.parse(text)
+
+
+def test_edge_layers_keep_8_bits():
+    assert Scheme.parse("w4a8").layer_bits(edge=True) == (8, 8)
+    assert Scheme.parse("w4a8").layer_bits(edge=False) == (4, 8)
+    assert Scheme.parse("w4a8+all").layer_bits(edge=True) == (4, 8)
+    assert Scheme.parse("w4a16").layer_bits(edge=True) == (8, 16)
+    assert "first and last convolution at W8A8" in Scheme.parse("w4a8").explain()
+
+
+def test_draw_refuses_nonsense():
+    for change in ({"images": 0}, {"steps": 0}, {"steps": 1001}, {"batch": 0}, {"seed": -1}):
+        with pytest.raises(InputError):
+            Draw(**change)
+
+
+def test_expand_puts_the_reference_first():
+    cells = expand([CHECKPOINT], [Scheme.parse("w8a8"), Scheme()], ["simulated"], Draw())
+    assert [str(cell.scheme) for cell in cells] == ["fp32", "w8a8"]
+    assert cells[1].reference == cells[0]
+
+
+def test_key_ignores_names_and_paths_and_nothing_else():
+    versions = {"torch": "2"}
+    same = replace(CHECKPOINT, name="b", uri="elsewhere")
+    assert replace(CELL, checkpoint=same).key(versions) == CELL.key(versions)
+    others = [
+        replace(CELL, checkpoint=replace(CHECKPOINT, sha256="01")),
+        replace(CELL, checkpoint=replace(CHECKPOINT, config={"x": 1})),
+        replace(CELL, scheme=Scheme.parse("w4a8+all")),
+        replace(CELL, scheme=replace(CELL.scheme, calibration=7)),
+        replace(CELL, backend="float"),
+        replace(CELL, metrics=("psnr",)),
+        *(
+            replace(CELL, draw=replace(Draw(), **change))
+            for change in ({"seed": 1}, {"steps": 3}, {"images": 7}, {"batch": 3}, {"eta": 0.5})
+        ),
+    ]
+    keys = {cell.key(versions) for cell in [CELL, *others]} | {CELL.key({"torch": "3"})}
+    assert len(keys) == len(others) + 2
+
+
+def test_content_key_is_pinned():
+    assert content_key(a=1, b=[1, 2]) == content_key(b=[1, 2], a=1)
+    assert content_key(a=1) == "015abd7f5cc57a2dd94b7590f04ad808"

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from test_record import RUN
+
+from bench import store
+from bench.errors import InputError
+from bench.record import to_json
+
+
+def test_atomic_leaves_nothing_after_an_error(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(RuntimeError), store.atomic(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_sha256_is_pinned(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert store.sha256(tmp_path / "a") == expected
+
+
+def test_arrays_round_trip_and_damage_reads_as_missing(tmp_path):
+    path = tmp_path / "x" / "a.npy"
+    assert store.load_array(path) is None
+    store.save_array(path, np.arange(6).reshape(2, 3))
+    assert store.load_array(path).tolist() == [[0, 1, 2], [3, 4, 5]]
+    path.write_bytes(path.read_bytes()[:-5])
+    assert store.load_array(path) is None
+
+
+def test_find_run(tmp_path):
+    with pytest.raises(InputError, match="no runs"):
+        store.find_run(tmp_path, None)
+    for name in ("20260101T000000Z-a", "20260102T000000Z-b"):
+        store.save_text(tmp_path / name / "run.json", to_json(RUN))
+    assert store.find_run(tmp_path, None).name.endswith("-b")
+    assert store.find_run(tmp_path, "20260101T000000Z-a").name.endswith("-a")
+    assert store.read_run(store.find_run(tmp_path, None)) == RUN
+    with pytest.raises(InputError, match="no run 'x'"):
+        store.find_run(tmp_path, "x")
+
+
+def test_check_writable_names_the_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write to .*file"):
+        store.check_writable(tmp_path / "file" / "below")
+
+
+def test_cache_root_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    assert store.cache_root() == tmp_path
+    monkeypatch.delenv("BENCH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert str(store.cache_root()) == "/x/bench"
