@@ -1,0 +1,39 @@
+"""Reports: what a run found, as Markdown, figures, frames and an index. Does not import torch.
+
+`rows` decides, `headline` and `markdown` write, `figures` and `grid` draw, `frames` exports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from bench import store
+from bench.record import Run
+from bench.report.figures import draw
+from bench.report.frames import as_json, csv, frame
+from bench.report.index import index
+from bench.report.markdown import markdown
+
+__all__ = ["FORMATS", "draw", "frame", "markdown", "render", "write_index"]
+
+FORMATS: Mapping[str, Callable[[Run, Path], str]] = {
+    "markdown": markdown,
+    "csv": csv,
+    "json": as_json,
+}
+
+
+def render(run: Run, folder: Path) -> Path:
+    """Draw the figures of a run and write `folder`/report.md; returns its path."""
+    draw(run, folder)
+    path = folder / "report.md"
+    store.save_text(path, markdown(run, folder))
+    return path
+
+
+def write_index(reports: Path) -> Path:
+    """Write the list of all runs of a folder to index.md; returns its path."""
+    path = reports / "index.md"
+    store.save_text(path, index(reports))
+    return path

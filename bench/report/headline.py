@@ -1,7 +1,7 @@
 """What a run says, in words: what was sampled, and what each scheme costs each checkpoint.
 
-A change of a distance is called a loss or a gain only where its interval excludes 0; where there is
-no interval the text says so.
+A change of a distance is called a loss or a gain only where its interval excludes 0; where there
+is no interval the text says so.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def summary(found: Sequence[Row]) -> list[str]:
     )
     draws = list(dict.fromkeys(row.cell.draw for row in found))
     sampled = "; ".join(
-        f"{draw.images} images per cell with {escape(draw.sampler.upper())} in {draw.steps} steps, "
-        f"seed {draw.seed}"
+        f"{draw.images} images per cell with {escape(draw.sampler.upper())} in {draw.steps} "
+        f"steps, seed {draw.seed}"
         for draw in draws
     )
     plural = "checkpoint" if len(names) == 1 else "checkpoints"
@@ -86,7 +86,8 @@ def change_in_words(row: Row, decimals: int) -> str:
 
 
 def _outcome(found: Sequence[Row]) -> str:
-    counts = {status: sum(row.status == status for row in found) for status in ("refused", "failed")}
+    statuses = [row.status for row in found]
+    counts = {status: statuses.count(status) for status in ("refused", "failed")}
     missing = [f"{count} {status}" for status, count in counts.items() if count]
     done = len(found) - sum(counts.values())
     if not missing:
@@ -107,7 +108,7 @@ def _group(group: Group, names: dict[str, str], several: bool) -> list[str]:
         "",
     ]
     decimals = places([row.fd for row in group.rows])
-    loss_decimals = places([getattr(row, group.metric) for row in group.rows]) if group.metric else 2
+    loss_decimals = places([getattr(row, group.metric, None) for row in group.rows])
     for rank, row in enumerate(group.rows, start=1):
         parts = [_loss(row, group.metric, loss_decimals), change_in_words(row, decimals)]
         text = "; ".join(part for part in parts if part) or "nothing measured"
@@ -134,8 +135,7 @@ def _loss(row: Row, metric: str, decimals: int) -> str:
         return ""
     if math.isinf(measurement.value) and metric == "psnr":
         return "PSNR infinite: identical to full precision"
-    unit = f" {measurement.unit}" if measurement.unit else ""
-    text = f"{NAMES[metric]} {measured(measurement, decimals)}{escape(unit)}"
+    text = f"{NAMES[metric]} {measured(measurement, decimals, unit=measurement.unit)}"
     return text if interval(measurement) else f"{text}, no interval yet"
 
 
@@ -154,5 +154,5 @@ def _doubts(group: Group, names: dict[str, str]) -> list[str]:
             f"their order."
         )
     if group.undecided:
-        lines.append("Values without an interval are ranked as they stand; noise may reorder them.")
+        lines.append("Values with no an interval are ranked as they are: noise may reorder them.")
     return ["", " ".join(lines)] if lines else []

@@ -6,13 +6,13 @@ gives the same text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import store
 from bench.record import Coverage, Measurement, Run
 from bench.report.headline import headline, summary
-from bench.report.numbers import NONE, escape, measured, number, percent, places, size, table
+from bench.report.numbers import NONE, escape, measured, percent, places, size, table
 from bench.report.rows import Row, groups, interval, rows
 
 FIGURES = {
@@ -20,7 +20,14 @@ FIGURES = {
     "loss_by_method.png": "Quality loss of each checkpoint under each scheme",
     "grid.png": "The same images in full precision and quantized",
 }
-Column = tuple[str, Callable[[Row], Measurement | None], bool]
+COLUMNS = (
+    ("FD", "fd"),
+    ("Change of FD", "fd_change"),
+    ("KD", "kd"),
+    ("PSNR, dB", "psnr"),
+    ("SSIM", "ssim"),
+    ("FD to own full precision", "fd_twin"),
+)
 
 
 def markdown(run: Run, folder: Path) -> str:
@@ -49,25 +56,18 @@ def markdown(run: Run, folder: Path) -> str:
 
 
 def _results(found: Sequence[Row]) -> list[str]:
-    columns: list[Column] = [
-        ("FD", lambda row: row.fd, False),
-        ("Change of FD", lambda row: row.fd_change, True),
-        ("KD", lambda row: row.kd, False),
-        ("PSNR, dB", lambda row: row.psnr, False),
-        ("SSIM", lambda row: row.ssim, False),
-        ("FD to own full precision", lambda row: row.fd_twin, False),
-    ]
     header = ["Checkpoint", "Method", "Scheme", "Kernel", "Coverage", "N"]
-    header += [title for title, _, _ in columns]
-    # One count of decimals for FD and its change, so that they can be subtracted by eye.
-    distance = places([row.fd for row in found])
-    decimals = [distance if k < 2 else places(map(get, found)) for k, (_, get, _) in enumerate(columns)]
+    header += [title for title, _ in COLUMNS]
+    decimals = {field: places([getattr(row, field) for row in found]) for _, field in COLUMNS}
+    # The same decimals for FD and its change, so that they can be subtracted by eye.
+    decimals["fd"] = decimals["fd_change"] = places([row.fd for row in found])
     lines = []
     for row in found:
         line = [row.checkpoint, row.method, str(row.scheme), row.kernel or row.status]
         line = [*map(escape, line), percent(row.share), str(row.images)]
-        for (_, get, signed), count in zip(columns, decimals, strict=True):
-            line.append(measured(get(row), count, signed))
+        for _, field in COLUMNS:
+            value = getattr(row, field)
+            line.append(measured(value, decimals[field], signed=field == "fd_change"))
         lines.append(line)
     extractor = ", ".join(sorted({row.extractor for row in found}))
     legend = (
@@ -80,33 +80,34 @@ def _results(found: Sequence[Row]) -> list[str]:
 
 
 def _further(found: Sequence[Row]) -> list[str]:
+    """Every measurement that the main table has no column for."""
+    further = [
+        (row, measurement)
+        for row in found
+        for measurement in (*((row.kd_change,) if row.kd_change else ()), *row.rest)
+    ]
+    alike: dict[str, list[Measurement]] = {}
+    for _, measurement in further:
+        alike.setdefault(measurement.name, []).append(measurement)
     lines = []
-    for row in found:
-        for measurement in (*((row.kd_change,) if row.kd_change else ()), *row.rest):
-            signed = measurement.name.startswith("delta_")
-            ends = interval(measurement)
-            decimals = places([measurement])
-            lines.append(
-                [
-                    *map(escape, (row.checkpoint, str(row.scheme), row.kernel)),
-                    escape(f"{measurement.name} {measurement.unit}"),
-                    number(measurement.value, decimals, signed),
-                    "no interval yet"
-                    if ends is None
-                    else f"{number(ends[0], decimals, signed)} to {number(ends[1], decimals, signed)}",
-                ]
-            )
-    header = ["Checkpoint", "Scheme", "Kernel", "Measurement", "Value", "95% interval"]
+    for row, measurement in further:
+        decimals = places(alike[measurement.name])
+        signed = measurement.name.startswith("delta_")
+        text = measured(measurement, decimals, signed)
+        line = [row.checkpoint, str(row.scheme), row.kernel, measurement.name]
+        line.append(text if interval(measurement) else f"{text}, no interval yet")
+        lines.append([*map(escape, line[:4]), line[4], escape(measurement.unit)])
+    header = ["Checkpoint", "Scheme", "Kernel", "Measurement", "Value", "Unit"]
     return table(header, lines, left=4) if lines else []
 
 
 def _bad(found: Sequence[Row]) -> list[str]:
     lines = [
-        [*map(escape, (row.checkpoint, str(row.scheme), row.backend, row.status, row.error or NONE))]
+        [row.checkpoint, str(row.scheme), row.backend, row.status, row.error or NONE]
         for row in found
     ]
     header = ["Checkpoint", "Scheme", "Backend", "Status", "Reason"]
-    return table(header, lines, left=5) if lines else []
+    return table(header, [list(map(escape, line)) for line in lines], left=5) if lines else []
 
 
 def _figures(found: Sequence[Row], folder: Path) -> list[str]:
@@ -149,12 +150,14 @@ def _coverage(found: Sequence[Row]) -> list[str]:
                 _shrinkage(row, coverage),
             ]
         )
-        floats.append(f"- {escape(f'{row.scheme}, {coverage.kernel}, {who}')}: {_skipped(coverage)}")
-    header = ["Scheme", "Kernel", "Checkpoints", "MACs by bits", "MACs", "Weights", "Size", "Smaller"]
+        title = escape(f"{row.scheme}, {coverage.kernel}, {who}")
+        floats.append(f"- {title}: {_skipped(coverage)}")
+    header = ["Scheme", "Kernel", "Checkpoints", "MACs by bits", "MACs", "Weights"]
+    header += ["Size", "Smaller"]
     legend = (
-        "MACs and Weights: quantized share of the multiply-accumulates and of the weights. Size is "
-        "theoretical: the weights at their bit widths with scales, not a file that was written. "
-        "Smaller: than in full precision, by the same count."
+        "MACs and Weights: quantized share of the multiply-accumulates and of the weights. Size "
+        "is theoretical: the weights at their bit widths with scales, not a file that was "
+        "written. Smaller: than in full precision, by the same count."
     )
     rest = "Convolutions and linear layers left in float:"
     return [*table(header, lines, left=4), "", legend, "", rest, "", *floats]
@@ -190,16 +193,17 @@ def _protocol(found: Sequence[Row]) -> list[str]:
     lines = []
     for draw in dict.fromkeys(row.cell.draw for row in found):
         lines += [
-            ["Sampler", f"{draw.sampler}, {draw.steps} steps, eta {draw.eta:g}, {draw.spacing} spacing"],
-            ["Images", f"{draw.images} per cell, indices 0 to {draw.images - 1}, seed {draw.seed}"],
+            ["Sampler", f"{draw.sampler}, {draw.steps} steps, eta {draw.eta:g}"],
+            ["Timestep spacing", draw.spacing],
+            ["Images", f"{draw.images} per cell, indices 0 to {draw.images - 1}"],
+            ["Seed", str(draw.seed)],
             ["Batch, type", f"{draw.batch}, {draw.dtype}"],
         ]
     for scheme in dict.fromkeys(row.scheme for row in found if not row.scheme.is_float):
         text = f"{scheme.observer} ranges, {scheme.calibration} full-precision trajectories"
         lines.append([f"Calibration, {scheme}", text])
-    hashes = {
-        f"{row.checkpoint} {row.record.calibration[:12]}" for row in found if row.record.calibration
-    }
+    sealed = [row for row in found if row.record.calibration]
+    hashes = {f"{row.checkpoint} {row.record.calibration[:12]}" for row in sealed}
     lines.append(["Calibration batches (SHA-256)", ", ".join(sorted(hashes)) or NONE])
     extractors = {name for row in found for name in row.cell.extractors}
     lines.append(["Feature extractors", ", ".join(sorted(extractors)) or NONE])
@@ -213,9 +217,9 @@ def _checkpoints(found: Sequence[Row]) -> list[str]:
     lines = []
     for card in cards.values():
         reported = ", ".join(f"{name} {value:g}" for name, value in card.reported.items())
-        line = (card.name, card.family, card.method, card.dataset, card.sha256[:12], reported or NONE)
-        lines.append(list(map(escape, line)))
-    header = ["Checkpoint", "Family", "Method", "Data set", "Weights (SHA-256)", "Published elsewhere"]
+        line = (card.name, card.family, card.method, card.dataset, card.sha256[:12])
+        lines.append(list(map(escape, (*line, reported or NONE))))
+    header = ["Checkpoint", "Family", "Method", "Data set", "Weights (SHA-256)", "Published"]
     return table(header, lines, left=6) if lines else []
 
 
@@ -233,7 +237,7 @@ def _hosts(found: Sequence[Row]) -> list[str]:
 
 def _provenance(run: Run) -> list[str]:
     state = "with uncommitted changes" if run.dirty else "clean checkout"
-    commit = f"{escape(run.commit)}, {state}" if run.commit else "none: not run from a git checkout"
+    commit = f"{escape(run.commit)}, {state}" if run.commit else "none: not in a git checkout"
     return [
         f"- Created: {escape(run.created)}",
         f"- Commit: {commit}",
@@ -246,8 +250,8 @@ def _notes(found: Sequence[Row]) -> list[str]:
     counts = ", ".join(str(count) for count in sorted({row.images for row in found})) or NONE
     kernels = {group.kernel for group in groups(found)}
     notes = [
-        f"- FD is written fd@N: at N = {counts} it is biased upwards, it uses other features than "
-        f"FID, and it is not comparable with published figures or with another N. KD is unbiased.",
+        f"- FD (fd@N) is biased upwards at N = {counts} and is not FID: it is not comparable with "
+        f"published figures, nor with another N. KD has no such bias.",
         "- Each change is against the same checkpoint in full precision, measured in this run on "
         "the same noise. A lower distance is no improvement unless its interval excludes 0.",
     ]

@@ -44,11 +44,13 @@ def number(value: float, decimals: int, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.{decimals}f}"
 
 
-def measured(measurement: Measurement | None, decimals: int, signed: bool = False) -> str:
-    """A value, with its 95% interval in brackets where there is one."""
+def measured(
+    measurement: Measurement | None, decimals: int, signed: bool = False, unit: str = ""
+) -> str:
+    """A value and its unit, with the 95% interval in brackets where there is one."""
     if measurement is None:
         return NONE
-    text = number(measurement.value, decimals, signed)
+    text = f"{number(measurement.value, decimals, signed)} {escape(unit)}".rstrip()
     if ends := interval(measurement):
         text += f" [{number(ends[0], decimals, signed)}, {number(ends[1], decimals, signed)}]"
     return text
@@ -87,7 +89,5 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]], left: int) -> l
         ]
         return f"| {' | '.join(cells)} |"
 
-    rule = [
-        "-" * width if k < left else "-" * (width - 1) + ":" for k, width in enumerate(widths)
-    ]
+    rule = ["-" * width if k < left else "-" * (width - 1) + ":" for k, width in enumerate(widths)]
     return [join(body[0]), join(rule), *(join(line) for line in body[1:])]

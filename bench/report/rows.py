@@ -1,12 +1,13 @@
 """A run as decided rows: one for each cell, in report order, linked to its full-precision row.
 
-All decisions of a report are here (order, ranking, which intervals overlap, whether a change may be
-called a loss or a gain); the modules that print or draw only choose words and marks. Nothing is
+All decisions of a report are here (order, ranking, which intervals overlap, whether a change may
+be called a loss or a gain); the modules that print or draw only choose words and marks. Nothing is
 formatted here.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """Measured rows that may be ranked against each other: one family, scheme and kernel.
+    """Measured rows that may be ranked against each other: one family, scheme, kernel and draw.
 
     Attributes:
         metric: the field of `Row` that ranks, "" where no paired metric was measured.
@@ -105,11 +106,12 @@ def rows(run: Run) -> list[Row]:
 
 
 def groups(found: Sequence[Row]) -> list[Group]:
-    """The measured quantized rows by family, scheme and kernel, each ranked by loss."""
-    members: dict[tuple[str, str, str], list[Row]] = {}
+    """The measured quantized rows by family, scheme, kernel and draw, each ranked by loss."""
+    members: dict[tuple[object, ...], list[Row]] = {}
     for row in found:
         if row.ok and not row.scheme.is_float:
-            members.setdefault((row.family, str(row.scheme), row.kernel), []).append(row)
+            key = row.family, row.scheme, row.kernel, row.cell.draw
+            members.setdefault(key, []).append(row)
     ordered = sorted(members.values(), key=lambda group: _group_order(group[0]))
     return [_ranked(group) for group in ordered]
 
@@ -241,7 +243,7 @@ def _ranked(members: list[Row]) -> Group:
     ends = {id(row): interval(getattr(row, metric)) for row in ranked}
     overlaps = [
         (row, following)
-        for row, following in zip(ranked, ranked[1:], strict=False)
+        for row, following in itertools.pairwise(ranked)
         if _overlap(ends[id(row)], ends[id(following)])
     ]
     return Group(

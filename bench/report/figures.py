@@ -1,0 +1,231 @@
+"""The figures of a run: loss against bits, loss against method, and sample images side by side.
+
+Drawn through matplotlib's objects with the Agg canvas: no window, no global state. Colours are of
+the Okabe-Ito palette, told apart with any colour vision; marks repeat what colours say. Methods
+keep their colour in every run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import store
+from bench.record import Measurement, Run
+from bench.report import grid
+from bench.report.rows import Group, Row, groups, interval, labels, rows, scheme_order, schemes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STYLES = {
+    "baseline": ("#000000", "o"),
+    "ema": ("#56B4E9", "s"),
+    "swa": ("#0072B2", "^"),
+    "sam": ("#D55E00", "D"),
+    "sam+ema": ("#E69F00", "v"),
+    "sam+swa": ("#CC79A7", "P"),
+    "ip": ("#009E73", "X"),
+}
+OTHERS = (("#009E73", "<"), ("#0072B2", ">"), ("#CC79A7", "h"), ("#E69F00", "*"))
+LINES = ("-", "--", ":", "-.")
+DPI = 150
+COLOURS = 128
+SPREAD = 40.0
+
+
+def draw(run: Run, folder: Path) -> list[Path]:
+    """Write the figures that the run has data for to `folder`/figures; remove those it has not."""
+    found = rows(run)
+    target = folder / "figures"
+    drawn = []
+    for name, figure in (
+        ("loss_by_bits.png", loss_by_bits(found)),
+        ("loss_by_method.png", loss_by_method(found)),
+    ):
+        if figure is not None:
+            drawn.append(_save(figure, target / name))
+    if picture := grid.draw(found, folder / "samples"):
+        with store.atomic(target / "grid.png") as temporary:
+            temporary.write_bytes(picture)
+        drawn.append(target / "grid.png")
+    for name in ("loss_by_bits.png", "loss_by_method.png", "grid.png"):
+        if target / name not in drawn:
+            (target / name).unlink(missing_ok=True)
+    return drawn
+
+
+def loss_by_bits(found: Sequence[Row]) -> Figure | None:
+    """Two panels over the schemes: PSNR, and the change of FD; one line for each checkpoint."""
+    from matplotlib.figure import Figure
+
+    series = _series(found)
+    if not series:
+        return None
+    figure = Figure(figsize=(9.0, 4.4), dpi=DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    quantized = schemes(row for _, members in series for row in members)
+    _bits_panel(left, series, list(map(str, quantized)), "psnr")
+    _bits_panel(right, series, ["fp32", *map(str, quantized)], "fd_change")
+    left.invert_yaxis()
+    left.set_title("PSNR to own full-precision images", fontsize=11)
+    left.set_ylabel("PSNR, dB (axis reversed: higher up is worse)", fontsize=10)
+    right.axhline(0.0, color="#999999", linewidth=0.8, zorder=0)
+    right.set_title("Change of FD against full precision", fontsize=11)
+    right.set_ylabel("Change of FD (higher up is worse)", fontsize=10)
+    _compress(right, [row.fd_change for _, members in series for row in members])
+    handles, names = right.get_legend_handles_labels()
+    figure.legend(
+        handles, names, loc="outside upper center", ncols=min(len(names), 5), frameon=False
+    )
+    return figure
+
+
+def loss_by_method(found: Sequence[Row]) -> Figure | None:
+    """For each scheme and kernel a row of two panels: dots with intervals, one per checkpoint."""
+    from matplotlib.figure import Figure
+
+    ranked = groups(found)
+    if not ranked:
+        return None
+    heights = [len(group.rows) + 1.6 for group in ranked]
+    figure = Figure(figsize=(9.0, 0.3 * sum(heights) + 0.9), dpi=DPI, layout="constrained")
+    axes = figure.subplots(
+        len(ranked), 2, squeeze=False, gridspec_kw={"height_ratios": heights}, sharey="row"
+    )
+    names, kernels = labels(found), len({group.kernel for group in ranked}) > 1
+    families = len({group.family for group in ranked}) > 1
+    for group, (left, right) in zip(ranked, axes, strict=True):
+        ordered = [row for row in found if row in group.rows]
+        _method_panel(left, ordered, "psnr")
+        _method_panel(right, ordered, "fd_change")
+        right.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
+        left.set_yticks(range(len(ordered)), [names[row.checkpoint] for row in ordered])
+        left.set_ylim(len(ordered) - 0.4, -0.6)
+        left.set_title(_title(group, kernels, families), fontsize=11, loc="left", weight="bold")
+    axes[-1][0].set_xlabel("PSNR to own full-precision images, dB (left is worse)", fontsize=10)
+    axes[-1][1].set_xlabel("Change of FD against full precision (right is worse)", fontsize=10)
+    return figure
+
+
+def _title(group: Group, kernels: bool, families: bool) -> str:
+    words = [str(group.scheme), *([group.kernel] if kernels else [])]
+    return ", ".join([*words, *([group.family] if families else [])])
+
+
+def _series(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Measured quantized rows of each checkpoint and kernel, by falling bits, with a label."""
+    names = labels(found)
+    measured = [row for row in found if row.ok and not row.scheme.is_float]
+    kernels = len({row.kernel for row in measured}) > 1
+    series: dict[str, list[Row]] = {}
+    for row in measured:
+        label = names[row.checkpoint] + (f", {row.kernel}" if kernels else "")
+        series.setdefault(label, []).append(row)
+    return [
+        (label, sorted(s, key=lambda r: scheme_order(r.scheme))) for label, s in series.items()
+    ]
+
+
+def _bits_panel(
+    axes: Axes, series: Sequence[tuple[str, list[Row]]], ticks: list[str], field: str
+) -> None:
+    kinds = list(
+        dict.fromkeys((row.family, row.kernel) for _, members in series for row in members)
+    )
+    step = min(0.07, 0.4 / len(series))
+    for k, (label, members) in enumerate(series):
+        shift = (k - (len(series) - 1) / 2) * step
+        points = [
+            (ticks.index(str(row.scheme)) + shift, measurement)
+            for row in members
+            if (measurement := _finite(getattr(row, field)))
+        ]
+        xs, ys = [x for x, _ in points], [m.value for _, m in points]
+        zero = field == "fd_change" and bool(points)
+        if zero:
+            xs, ys = [0.0, *xs], [0.0, *ys]
+        colour, mark = _style(members[0].method)
+        line = LINES[kinds.index((members[0].family, members[0].kernel)) % len(LINES)]
+        # Lines leave full precision, where the change is 0 by definition, without a mark.
+        marks = range(zero, len(xs))
+        axes.plot(xs, ys, line, color=colour, linewidth=1.4, label=label)[0].set(
+            marker=mark, markersize=6, markevery=list(marks)
+        )
+        for x, measurement in points:
+            if ends := interval(measurement):
+                axes.plot([x, x], ends, color=colour, linewidth=1.2)
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_xlim(-0.5, len(ticks) - 0.5)
+    axes.set_xlabel("Scheme (weight and activation bits)", fontsize=10)
+    _plain(axes, "y")
+    _note_empty(axes, any(_finite(getattr(row, field)) for _, m in series for row in m))
+
+
+def _method_panel(axes: Axes, members: Sequence[Row], field: str) -> None:
+    for y, row in enumerate(members):
+        measurement = _finite(getattr(row, field))
+        colour, mark = _style(row.method)
+        if measurement is None:
+            continue
+        if ends := interval(measurement):
+            axes.plot(ends, [y, y], color=colour, linewidth=1.6)
+        axes.plot([measurement.value], [y], mark, color=colour, markersize=7)
+    axes.margins(x=0.08)
+    _plain(axes, "x")
+    axes.tick_params(axis="y", length=0)
+    _note_empty(axes, any(_finite(getattr(row, field)) for row in members))
+
+
+def _plain(axes: Axes, grid_axis: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid_axis, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=10)
+
+
+def _note_empty(axes: Axes, drawn: bool) -> None:
+    if not drawn:
+        place = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, 0.5, "no finite values", fontsize=10, color="#666666", **place)
+
+
+def _compress(axes: Axes, changes: Sequence[Measurement | None]) -> None:
+    """Use a scale that is linear near 0 and logarithmic beyond where the changes differ much."""
+    values = [m.value for m in changes if m and _finite(m)]
+    sizes = sorted(abs(value) for value in values if value)
+    if not sizes or sizes[-1] < SPREAD * sizes[len(sizes) // 4]:
+        return
+    linear = 10.0 ** math.ceil(math.log10(sizes[len(sizes) // 4]))
+    ends = [end for m in changes if m and _finite(m) for end in interval(m) or ()]
+    low, high = min(0.0, *values, *ends), max(0.0, *values, *ends)
+    axes.set_yscale("symlog", linthresh=linear)
+    axes.set_ylim(1.6 * low - 0.1 * linear, 1.6 * high + 0.1 * linear)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_ylabel(f"{axes.get_ylabel()},\nlogarithmic beyond ±{linear:g}", fontsize=10)
+
+
+def _finite(measurement: Measurement | None) -> Measurement | None:
+    return measurement if measurement and math.isfinite(measurement.value) else None
+
+
+def _style(method: str) -> tuple[str, str]:
+    """Colour and mark of a method; unknown ones share the last few, always the same one."""
+    return STYLES.get(method) or OTHERS[sum(method.encode()) % len(OTHERS)]
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    # A palette, as line drawings have few colours: a third of the bytes of true colour.
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(COLOURS)
+    with store.atomic(path) as temporary:
+        image.save(temporary, "PNG", optimize=True)
+    return path

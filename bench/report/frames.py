@@ -1,0 +1,98 @@
+"""A run as plain data: a pandas frame of one row per measurement, and as CSV and JSON text.
+
+Cells that were refused or failed keep one row without a measurement, so that they are not lost.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.record import Measurement, Run
+from bench.report.rows import Row, rows
+
+if TYPE_CHECKING:
+    import pandas
+
+COLUMNS = (
+    *("run", "created", "commit", "dirty", "checkpoint", "family", "method", "dataset", "sha256"),
+    *("scheme", "backend", "kernel", "coverage", "status", "error", "sampler", "steps", "images"),
+    *("seed", "eta", "spacing", "batch", "host", "metric", "value", "low", "high", "n", "unit"),
+    *("better", "version", "paired"),
+)
+
+
+def frame(run: Run) -> pandas.DataFrame:
+    """All measurements of a run, in report order; `COLUMNS` names the columns.
+
+    `value`, `low` and `high` are NaN where undefined or where there is no interval yet.
+    """
+    import pandas
+
+    lines = []
+    for row in rows(run):
+        for measurement in row.record.measurements or (None,):
+            lines.append({**_cell(run, row), **_measurement(measurement)})
+    table = pandas.DataFrame(lines, columns=list(COLUMNS))
+    for name in ("value", "low", "high", "coverage"):
+        table[name] = table[name].astype("float64")
+    for name in ("n", "version"):
+        table[name] = table[name].astype("Int64")
+    return table
+
+
+def csv(run: Run, folder: Path) -> str:
+    """The frame as comma-separated values with a header line."""
+    return frame(run).to_csv(index=False, lineterminator="\n")
+
+
+def as_json(run: Run, folder: Path) -> str:
+    """The frame as a JSON list of objects; what is undefined or infinite is null."""
+    text = frame(run).to_json(orient="records", double_precision=15)
+    return json.dumps(json.loads(text), indent=1) + "\n"
+
+
+def _cell(run: Run, row: Row) -> dict[str, Any]:
+    checkpoint, draw = row.cell.checkpoint, row.cell.draw
+    return {
+        "run": run.id,
+        "created": run.created,
+        "commit": run.commit,
+        "dirty": run.dirty,
+        "checkpoint": row.checkpoint,
+        "family": row.family,
+        "method": row.method,
+        "dataset": checkpoint.dataset,
+        "sha256": checkpoint.sha256,
+        "scheme": str(row.scheme),
+        "backend": row.backend,
+        "kernel": row.kernel,
+        "coverage": row.share,
+        "status": row.status,
+        "error": row.error,
+        "sampler": draw.sampler,
+        "steps": draw.steps,
+        "images": draw.images,
+        "seed": draw.seed,
+        "eta": draw.eta,
+        "spacing": draw.spacing,
+        "batch": draw.batch,
+        "host": row.record.host.name,
+    }
+
+
+def _measurement(measurement: Measurement | None) -> dict[str, Any]:
+    if measurement is None:
+        return {"metric": "", "unit": "", "better": "", "paired": False}
+    return {
+        "metric": measurement.name,
+        "value": measurement.value,
+        "low": measurement.low,
+        "high": measurement.high,
+        "n": measurement.n,
+        "unit": measurement.unit,
+        "better": measurement.better,
+        "version": measurement.version,
+        "paired": measurement.paired,
+    }

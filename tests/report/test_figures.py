@@ -1,0 +1,102 @@
+"""Figures exist, show something, stay small, and cope with gaps."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import canned_run
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import report, store
+from bench.report import grid
+from bench.report.figures import loss_by_bits, loss_by_method
+from bench.report.rows import rows
+
+ALL = {"loss_by_bits.png", "loss_by_method.png", "grid.png"}
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"), dtype=float)
+
+
+@pytest.mark.parametrize("texts", [("w8a8", "w4a8"), ("w4a8",)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_all_are_drawn_not_blank_and_small(tmp_path, texts, channels):
+    run = canned_run.run(*texts)
+    canned_run.write_samples(run, tmp_path, channels)
+    drawn = report.draw(run, tmp_path)
+    assert {path.name for path in drawn} == ALL
+    for path in drawn:
+        assert pixels(path).var() > 50
+        assert path.stat().st_size < 150_000
+
+
+def test_no_temporary_file_is_left(run, folder):
+    report.draw(run, folder)
+    assert {path.name for path in (folder / "figures").iterdir()} == ALL
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_not_finite(run, folder, value):
+    def broken(m):
+        return replace(m, value=value, low=None, high=None)
+
+    assert len(report.draw(canned_run.with_measurements(run, broken), folder)) == 3
+
+
+def test_missing_or_damaged_strips_leave_their_row_out(run, folder):
+    full = report.draw(run, folder)[-1]
+    height = pixels(full).shape[0]
+    cells = [r.cell for r in run.records if r.status == "ok"]
+    (folder / "samples" / store.sample_name(cells[0])).unlink()
+    (folder / "samples" / store.sample_name(cells[1])).write_bytes(b"no image")
+    assert pixels(report.draw(run, folder)[-1]).shape[0] < height
+
+
+def test_figures_that_cannot_be_drawn_any_more_are_removed(run, folder):
+    report.draw(run, folder)
+    for path in (folder / "samples").iterdir():
+        path.unlink()
+    bad = replace(run, records=tuple(r for r in run.records if r.status != "ok"))
+    assert report.draw(bad, folder) == []
+    assert list((folder / "figures").iterdir()) == []
+
+
+def test_grid_holds_the_very_pixels(run, folder):
+    picture = np.asarray(Image.open(io.BytesIO(grid.draw(rows(run), folder / "samples"))))
+    cell = next(r.cell for r in run.records if str(r.cell) == "fmnist-baseline fp32 float")
+    strip = pixels(folder / "samples" / store.sample_name(cell))[:, :28]
+    doubled = np.kron(strip, np.ones((2, 2)))
+    windows = np.lib.stride_tricks.sliding_window_view(picture[:100, :300], doubled.shape)
+    assert (windows == doubled).all(axis=(2, 3)).any()
+
+
+def test_grid_stays_small_for_large_noisy_images(run, tmp_path):
+    noise = np.random.default_rng(0)
+    for record in run.records:
+        strip = noise.integers(0, 256, (64, 16 * 64, 3), dtype=np.uint8)
+        store.save_strip(tmp_path / "samples" / store.sample_name(record.cell), strip)
+    assert Image.open(io.BytesIO(grid.draw(rows(run), tmp_path / "samples"))).mode == "RGB"
+
+
+def test_a_wide_range_of_changes_gets_a_logarithmic_scale(run):
+    def wide(m):
+        return replace(m, value=m.value * 1000) if m.value == 6.84 else m
+
+    figure = loss_by_bits(rows(canned_run.with_measurements(run, wide)))
+    assert figure.axes[1].get_yscale() == "symlog"
+    assert figure.axes[1].get_ylim()[1] > 6840
+    assert loss_by_bits(rows(run)).axes[1].get_yscale() == "linear"
+
+
+def test_one_series_for_each_checkpoint_and_one_panel_for_each_scheme(run):
+    bits, methods = loss_by_bits(rows(run)), loss_by_method(rows(run))
+    _, names = bits.axes[1].get_legend_handles_labels()
+    assert names == ["baseline", "ema", "swa", "sam"]
+    assert [axes.get_title(loc="left") for axes in methods.axes[::2]] == ["w8a8", "w4a8"]

@@ -1,0 +1,112 @@
+"""Order, links, rankings and verdicts of report rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import canned_run
+import pytest
+
+from bench.report.rows import groups, labels, rows, scheme_order, verdict, worst
+from bench.spec import Scheme
+
+
+def test_order_is_method_then_full_precision_then_falling_bits(run):
+    found = [(row.method, str(row.scheme)) for row in rows(run)]
+    assert found[:4] == [("baseline", s) for s in ("fp32", "w8a8", "w4a8", "w2a8")]
+    assert list(dict.fromkeys(method for method, _ in found)) == ["baseline", "ema", "swa", "sam"]
+
+
+def test_scheme_order():
+    texts = ["w3a8", "w4a8", "w6a6", "fp32", "w8a8"]
+    ordered = sorted(map(Scheme.parse, texts), key=scheme_order)
+    assert list(map(str, ordered)) == ["fp32", "w8a8", "w6a6", "w4a8", "w3a8"]
+
+
+def test_unknown_methods_come_last_and_combinations_in_any_order(run):
+    names = {"sam": "ema+sam", "baseline": "zebra"}
+
+    def renamed(record):
+        card = record.cell.checkpoint
+        card = replace(card, method=names.get(card.method, card.method))
+        return replace(record, cell=replace(record.cell, checkpoint=card))
+
+    changed = replace(run, records=tuple(map(renamed, run.records)))
+    methods = list(dict.fromkeys(row.method for row in rows(changed)))
+    assert methods == ["ema", "swa", "ema+sam", "zebra"]
+
+
+def test_each_quantized_row_is_linked_to_its_own_reference(run):
+    for row in rows(run):
+        if row.scheme.is_float:
+            assert row.reference is None
+        else:
+            assert row.reference.scheme.is_float and row.reference.checkpoint == row.checkpoint
+
+
+def test_a_run_without_references_has_rows_without_links(run):
+    records = tuple(r for r in run.records if not r.cell.scheme.is_float)
+    assert all(row.reference is None for row in rows(replace(run, records=records)))
+
+
+def test_ranking_by_psnr_with_overlaps(run):
+    group = groups(rows(run))[1]
+    assert (str(group.scheme), group.metric) == ("w4a8", "psnr")
+    assert [row.method for row in group.rows] == ["sam", "swa", "ema", "baseline"]
+    assert [(a.method, b.method) for a, b in group.overlaps] == [("swa", "ema")]
+    assert not group.undecided
+
+
+def test_undefined_values_rank_last(run):
+    def broken(m):
+        return replace(m, value=math.nan) if m.name == "psnr@500" and m.value == 25.3 else m
+
+    group = groups(rows(canned_run.with_measurements(run, broken)))[1]
+    assert group.rows[-1].method == "sam"
+
+
+def test_kernels_are_never_merged(run):
+    def moved(record):
+        if record.coverage is None or record.cell.checkpoint.method != "sam":
+            return record
+        return replace(record, coverage=replace(record.coverage, kernel="int8"))
+
+    found = groups(rows(replace(run, records=tuple(map(moved, run.records)))))
+    assert [(str(g.scheme), g.kernel, len(g.rows)) for g in found] == [
+        ("w8a8", "int8", 1),
+        ("w8a8", "simulated", 3),
+        ("w4a8", "int8", 1),
+        ("w4a8", "simulated", 3),
+    ]
+
+
+def test_worst(run):
+    row, measurement = worst(rows(run))
+    assert (row.method, str(row.scheme), measurement.value) == ("baseline", "w4a8", 19.4)
+    assert worst([]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "better", "expected"),
+    [
+        (-1.0, None, "lower", "open"),
+        (-1.0, 2.0, "lower", "unclear"),
+        (-1.0, 1.0, "lower", "unclear"),
+        (-1.0, 0.5, "lower", "better"),
+        (1.0, 0.5, "lower", "worse"),
+        (1.0, 0.5, "higher", "better"),
+        (-1.0, 0.5, "higher", "worse"),
+        (math.nan, None, "lower", "undefined"),
+        (1.0, math.nan, "lower", "open"),
+    ],
+)
+def test_verdict(value, half, better, expected):
+    assert verdict(canned_run.measure("delta_fd", value, half, better)) == expected
+
+
+def test_labels_are_methods_where_unique(run):
+    found = rows(run)
+    assert labels(found)["fmnist-sam"] == "sam"
+    twice = [*found, replace(found[0], checkpoint="other-baseline")]
+    assert labels(twice)["fmnist-sam"] == "fmnist-sam"

@@ -1,0 +1,55 @@
+import math
+
+import pytest
+import torch
+from conftest import TINY_NETWORK
+
+from bench.networks import alpha_bar, build_network, diffuse, seeded, to_model_range
+
+
+def test_patches_are_an_orthonormal_rearrangement():
+    class Identity(torch.nn.Module):
+        def forward(self, x, t, return_dict):
+            assert x.shape == (2, 4, 14, 14)
+            return (x,)
+
+    network = build_network(TINY_NETWORK)
+    network.unet = Identity()
+    x = torch.randn(2, 1, 28, 28)
+    assert torch.equal(network(x, torch.zeros(2)), x)
+
+
+def test_cosine_schedule_follows_its_formula():
+    def f(t):
+        return math.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    schedule = alpha_bar("cosine")
+    for t in (0, 250, 500, 900):
+        assert schedule[t].item() == pytest.approx(f(t + 1) / f(0), rel=1e-3)
+
+
+def test_linear_schedule_ends_where_ho_et_al_say():
+    assert alpha_bar("linear")[0].item() == pytest.approx(1 - 1e-4)
+    assert alpha_bar("linear")[-1].item() == pytest.approx(4.04e-5, rel=0.01)
+
+
+def test_diffuse_mixes_by_power():
+    x_0, noise = torch.full((2, 1, 1, 1), 3.0), torch.full((2, 1, 1, 1), 5.0)
+    x_t = diffuse(x_0, noise, torch.tensor([1.0, 0.36]))
+    assert x_t.flatten().tolist() == pytest.approx([3.0, 0.6 * 3 + 0.8 * 5])
+
+
+def test_model_range():
+    values = to_model_range(torch.tensor([0, 255], dtype=torch.uint8))
+    assert values.tolist() == [-1.0, 1.0]
+
+
+def test_seeded_depends_on_every_word():
+    draws = {
+        torch.randn(1, generator=seeded(*words)).item()
+        for words in [("a", 0, 1), ("a", 1, 0), ("b", 0, 1), ("a", 0, 1)]
+    }
+    assert len(draws) == 3
+    assert torch.randn(1, generator=seeded("images", 0, 0)).item() == pytest.approx(
+        0.4775242, abs=1e-6
+    )
