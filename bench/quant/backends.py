@@ -1,0 +1,64 @@
+"""The backends that every machine has: full precision, and simulated quantization in float.
+
+Torch is imported when a backend is called, not before: refusals need none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.protocols import Denoiser
+from bench.record import Coverage, Host
+from bench.spec import Scheme
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class FullPrecision:
+    """Runs the network as it is."""
+
+    kernel = "none"
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """Refuse everything but float."""
+        return None if scheme.is_float else f"full precision cannot run {scheme}"
+
+    def __call__(
+        self, denoiser: Denoiser, scheme: Scheme, batches: Sequence[tuple[Tensor, Tensor]]
+    ) -> tuple[Denoiser, Coverage]:
+        """Return the denoiser itself, and what it computes. `batches` are not needed."""
+        import torch
+
+        from bench.quant.coverage import measure
+        from bench.quant.layers import export, plan
+
+        device = next((parameter.device for parameter in denoiser.model.parameters()), None)
+        x = torch.zeros(1, *denoiser.shape, device=device)
+        t = torch.zeros(1, dtype=torch.int64, device=device)
+        layers = plan(export(denoiser.model, x, t), scheme)
+        return denoiser, measure(denoiser, layers, self.kernel)
+
+
+class Simulated:
+    """Runs the quantized graph in float arithmetic, with the constants of the integer kernels."""
+
+    kernel = "simulated"
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """Refuse float, which has nothing to simulate."""
+        return f"{scheme} has nothing to simulate: use backend float" if scheme.is_float else None
+
+    def __call__(
+        self, denoiser: Denoiser, scheme: Scheme, batches: Sequence[tuple[Tensor, Tensor]]
+    ) -> tuple[Denoiser, Coverage]:
+        """Quantize; the result takes the shape of `batches` only."""
+        from bench.quant.coverage import measure
+        from bench.quant.graph import layers_of, quantize_graph
+        from bench.quant.simulate import simulate
+
+        graph = quantize_graph(denoiser, scheme, batches)
+        coverage = measure(denoiser, layers_of(graph), self.kernel)
+        return replace(denoiser, model=simulate(graph)), coverage

@@ -1,0 +1,48 @@
+"""Which share of a network a scheme covers, counted from the layers that execute.
+
+Theoretical size: quantized weights packed at their bits, one float32 scale for each of their
+output channels, everything else in float32.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from bench.protocols import Denoiser
+from bench.quant.layers import Layer
+from bench.record import Coverage
+from bench.spec import FLOAT_BITS
+
+
+def measure(denoiser: Denoiser, layers: Sequence[Layer], kernel: str) -> Coverage:
+    """Sum up the layers of one evaluation.
+
+    Args:
+        denoiser: the full-precision network, for its parameters.
+        layers: from `plan`, or `layers_of` a quantized graph.
+        kernel: what executes them.
+    """
+    stored = [layer for layer in layers if layer.weight_bits not in FLOAT_BITS]
+    # A module that runs twice has its weights once.
+    weights = {layer.name: layer for layer in stored}.values()
+    params = sum(parameter.numel() for parameter in denoiser.model.parameters())
+    params_quantized = sum(layer.weights for layer in weights)
+    packed = sum(-(-layer.weights * layer.weight_bits // 8) for layer in weights)
+    scales = sum(layer.channels for layer in weights)
+    by_bits: Counter[str] = Counter()
+    for layer in layers:
+        if layer.quantized:
+            by_bits[f"w{layer.weight_bits}a{layer.act_bits}"] += layer.macs
+    return Coverage(
+        macs=sum(layer.macs for layer in layers),
+        macs_quantized=sum(layer.macs for layer in stored),
+        params=params,
+        params_quantized=params_quantized,
+        bytes=packed + 4 * (scales + params - params_quantized),
+        kernel=kernel,
+        macs_by_bits=dict(by_bits),
+        skipped=tuple(
+            dict.fromkeys((layer.name, layer.reason) for layer in layers if layer.reason)
+        ),
+    )

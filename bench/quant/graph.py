@@ -1,0 +1,179 @@
+"""The one quantized graph: a network with a scheme written into it as quantize/dequantize nodes.
+
+Every execution (simulation, integer kernels) is a rewriting of this graph, so all share its
+constants. A weight w of output channel c becomes s_c clamp(round(w / s_c), -2^(b-1), 2^(b-1) - 1)
+with s_c = max|w| / ((2^b - 1) / 2); an activation a becomes s (clamp(round(a / s) + z, 0, 2^b - 1)
+- z) with one scale s and zero point z for each tensor, fixed by calibration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from bench.protocols import Denoiser
+from bench.quant.layers import Layer, export, plan
+from bench.quant.quiet import quiet_import
+from bench.spec import FLOAT_BITS, Scheme
+
+with quiet_import():
+    from torchao.quantization.pt2e.observer import (
+        HistogramObserver,
+        MinMaxObserver,
+        PerChannelMinMaxObserver,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    from torchao.quantization.pt2e.quantizer import (
+        QuantizationAnnotation,
+        QuantizationSpec,
+        Quantizer,
+    )
+
+LAYERS = "bench_layers"
+decomposed = torch.ops.quantized_decomposed
+
+
+class LevelHistogramObserver(HistogramObserver):
+    """A histogram observer that searches the range for the levels that there are.
+
+    torchao's assumes the 256 levels of the integer type, whatever the limits, and so clips too
+    little below 8 bits (about 1 dB lost at w4a4 on the small network).
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.dst_nbins = self.quant_max - self.quant_min + 1
+
+
+class LayerQuantizer(Quantizer):
+    """Annotates each layer with its own bits.
+
+    Args:
+        layers: from `plan`.
+        observer: "histogram" or "minmax".
+    """
+
+    def __init__(self, layers: Sequence[Layer], observer: str) -> None:
+        super().__init__()
+        self.layers = {layer.node: layer for layer in layers if layer.quantized}
+        self.observer = LevelHistogramObserver if observer == "histogram" else MinMaxObserver
+
+    def annotate(self, model: GraphModule) -> GraphModule:
+        """Mark the inputs of all layers."""
+        for node in model.graph.nodes:
+            if layer := self.layers.get(node.name):
+                specs = (self._activation(layer.act_bits), _weight(layer.weight_bits))
+                pairs = zip(node.args[:2], specs, strict=True)
+                node.meta["quantization_annotation"] = QuantizationAnnotation(
+                    input_qspec_map={node: spec for node, spec in pairs if spec is not None},
+                    _annotated=True,
+                )
+        return model
+
+    def validate(self, model: GraphModule) -> None:
+        """Nothing to do: `quantize_graph` inspects the converted graph."""
+
+    def _activation(self, bits: int) -> QuantizationSpec | None:
+        if bits in FLOAT_BITS:
+            return None
+        return QuantizationSpec(
+            dtype=torch.uint8,
+            observer_or_fake_quant_ctr=self.observer,
+            quant_min=0,
+            quant_max=2**bits - 1,
+            qscheme=torch.per_tensor_affine,
+        )
+
+
+def _weight(bits: int) -> QuantizationSpec | None:
+    if bits in FLOAT_BITS:
+        return None
+    return QuantizationSpec(
+        dtype=torch.int8,
+        observer_or_fake_quant_ctr=PerChannelMinMaxObserver,
+        quant_min=-(2 ** (bits - 1)),
+        quant_max=2 ** (bits - 1) - 1,
+        qscheme=torch.per_channel_symmetric,
+        ch_axis=0,
+    )
+
+
+def quantize_graph(
+    denoiser: Denoiser, scheme: Scheme, batches: Sequence[tuple[Tensor, Tensor]]
+) -> GraphModule:
+    """Write a scheme into a network. Equal arguments give bit-identical constants.
+
+    Args:
+        denoiser: its model is not changed.
+        scheme: not a float scheme.
+        batches: (x_t (B, C, H, W) float32, t (B,) int64) to calibrate on, all of one shape, which
+            becomes the fixed shape of the graph.
+
+    Returns:
+        The graph; weights of quantized layers are int8 constants. `layers_of` tells its layers.
+
+    Raises:
+        InputError: the scheme does not fit the network.
+        RuntimeError: a layer was not quantized as planned.
+    """
+    shapes = {(x.shape, t.shape) for x, t in batches}
+    if len(shapes) != 1:
+        raise RuntimeError(f"calibration batches must have one shape, not {len(shapes)}")
+    graph = export(denoiser.model, *batches[0])
+    layers = plan(graph, scheme)
+    with torch.inference_mode(False), torch.no_grad():
+        prepared = prepare_pt2e(graph, LayerQuantizer(layers, scheme.observer))
+        for x, t in batches:
+            prepared(x, t)
+        converted = convert_pt2e(prepared)
+    _verify(converted, layers)
+    converted.meta[LAYERS] = layers
+    return converted
+
+
+def layers_of(graph: GraphModule) -> tuple[Layer, ...]:
+    """The layers of a graph that `quantize_graph` made, in execution order."""
+    return graph.meta[LAYERS]
+
+
+def _verify(graph: GraphModule, layers: Sequence[Layer]) -> None:
+    """Hold the converted graph against the plan, layer by layer.
+
+    Raises:
+        RuntimeError: naming the first layer that differs.
+    """
+    nodes = {node.name: node for node in graph.graph.nodes}
+    for layer in layers:
+        node = nodes.get(layer.node)
+        if node is None:
+            raise RuntimeError(f"layer {layer.name} vanished from the quantized graph")
+        if layer.weights == 0:
+            continue
+        executed = input_bits(node.args[1]), input_bits(node.args[0])
+        planned = tuple(
+            32 if bits in FLOAT_BITS else bits for bits in (layer.weight_bits, layer.act_bits)
+        )
+        if executed != planned:
+            raise RuntimeError(
+                f"layer {layer.name} should run at w{planned[0]}a{planned[1]}, but the quantizer "
+                f"made it w{executed[0]}a{executed[1]}"
+            )
+        if executed[1] != 32 and not math.isfinite(node.args[0].args[1]):
+            raise RuntimeError(f"layer {layer.name} has no finite range: check its weights")
+
+
+def input_bits(node: Node) -> int:
+    """Bits of a layer's input or weight in a converted graph: 32 unless it is dequantized."""
+    arguments: tuple[Any, ...] = node.args
+    if node.target is decomposed.dequantize_per_tensor.default:
+        low, high = arguments[3:5]
+    elif node.target is decomposed.dequantize_per_channel.default:
+        low, high = arguments[4:6]
+    else:
+        return 32
+    return (high - low + 1).bit_length() - 1

@@ -1,0 +1,209 @@
+"""Which layers a network has, what each costs, and at which precision a scheme runs it.
+
+Read from the exported graph, so a layer counts as often as it really executes. With N the output
+elements of one image, a convolution of weight (C_out, C_in / groups, k, k) costs N C_in k^2 /
+groups multiply-accumulates (MACs), a linear layer N C_in, a matrix product N times its inner size,
+and attention of L queries on S keys L S (E + E_v) for each head.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from bench.errors import InputError
+from bench.spec import FLOAT_BITS, Scheme
+
+aten = torch.ops.aten
+CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding)
+QUANTIZABLE = (*CONVOLUTIONS, aten.linear.default)
+OTHER_LAYERS = (
+    aten.conv1d.default,
+    aten.conv1d.padding,
+    aten.conv3d.default,
+    aten.conv3d.padding,
+)
+TRANSPOSED = (
+    aten.conv_transpose1d.default,
+    aten.conv_transpose2d.input,
+    aten.conv_transpose3d.input,
+)
+PRODUCTS = (aten.matmul.default, aten.bmm.default, aten.mm.default)
+SUMMED_PRODUCTS = (aten.baddbmm.default, aten.addmm.default)
+ATTENTION = (aten.scaled_dot_product_attention.default,)
+COUNTED = (
+    *QUANTIZABLE,
+    *OTHER_LAYERS,
+    *TRANSPOSED,
+    *PRODUCTS,
+    *SUMMED_PRODUCTS,
+    *ATTENTION,
+    aten.einsum.default,
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One execution of a convolution, a linear layer or a matrix product.
+
+    Attributes:
+        name: path of its module, relative to the denoiser's model.
+        node: its node in the graph.
+        macs: multiply-accumulates for one image.
+        weights, channels: weights and output channels, 0 for a product of two activations.
+        weight_bits, act_bits: 32 for float.
+        reason: why it stays in float, "" where it does not or where the scheme says so for all.
+    """
+
+    name: str
+    node: str
+    macs: int
+    weights: int
+    channels: int
+    weight_bits: int = 32
+    act_bits: int = 32
+    reason: str = ""
+
+    @property
+    def quantized(self) -> bool:
+        """Whether weights or activations are quantized."""
+        return self.weight_bits not in FLOAT_BITS or self.act_bits not in FLOAT_BITS
+
+
+def export(model: nn.Module, x: Tensor, t: Tensor) -> GraphModule:
+    """The graph of one evaluation in evaluation mode, at the fixed shapes of `x` and `t`.
+
+    Args:
+        model: (x, t) -> tensor; it is not changed.
+        x: float32 (B, C, H, W).
+        t: int64 (B,).
+
+    Raises:
+        RuntimeError: the graph has nested graphs, whose layers would be missed.
+    """
+    if any(module.training for module in model.modules()):
+        model = copy.deepcopy(model).eval()
+    with torch.inference_mode(False), torch.no_grad():
+        graph = torch.export.export(model, (x.clone(), t.clone())).module()
+    for node in graph.graph.nodes:
+        if node.op == "get_attr" and "val" not in node.meta:
+            raise RuntimeError(f"the network has control flow, {node.target}: cannot read it")
+    return graph
+
+
+def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:
+    """All layers in execution order, with the bits at which the scheme runs them.
+
+    Raises:
+        InputError: a skip glob matches no layer, or nothing is left to quantize.
+    """
+    nodes = [node for node in graph.graph.nodes if node.target in COUNTED]
+    convolutions = [node for node in nodes if node.target in CONVOLUTIONS]
+    edges = {convolutions[0], convolutions[-1]} if convolutions else set()
+    layers = tuple(_layer(node, scheme, node in edges) for node in nodes)
+    if scheme.is_float:
+        return layers
+    for glob in scheme.skip:
+        if not any(_matches(layer.name, glob) for layer in layers):
+            raise InputError(f"skip={glob} matches no layer of this network")
+    if not any(layer.quantized for layer in layers):
+        raise InputError(f"scheme {scheme} leaves every layer of this network in float")
+    return layers
+
+
+def weight_of(node: Node) -> Node | None:
+    """The node of a layer's stored weights; None where they are computed."""
+    weight = node.args[1] if node.target in (*QUANTIZABLE, *OTHER_LAYERS, *TRANSPOSED) else None
+    return weight if isinstance(weight, Node) and weight.op == "get_attr" else None
+
+
+def _layer(node: Node, scheme: Scheme, edge: bool) -> Layer:
+    weight = weight_of(node)
+    name = _name(node, weight)
+    weights = _shape(weight).numel() if weight else 0
+    # Transposed convolutions keep their output channels (of each group) in axis 1.
+    channels = _shape(weight)[1 if node.target in TRANSPOSED else 0] if weight else 0
+    weight_bits, act_bits = scheme.layer_bits(edge)
+    reason = "" if scheme.is_float else _reason(node, name, scheme)
+    if reason:
+        weight_bits = act_bits = 32
+    macs = _macs(node) // _batch(node)
+    return Layer(name, node.name, macs, weights, channels, weight_bits, act_bits, reason)
+
+
+def _reason(node: Node, name: str, scheme: Scheme) -> str:
+    for glob in scheme.skip:
+        if _matches(name, glob):
+            return f"skip={glob}"
+    if node.target not in (*QUANTIZABLE, *OTHER_LAYERS, *TRANSPOSED):
+        return "product of two activations, as in attention"
+    if node.target not in QUANTIZABLE:
+        return f"{node.target.overloadpacket.__name__} is not supported"
+    if weight_of(node) is None:
+        return "weights are computed, not stored"
+    types = {_value(argument).dtype for argument in node.args[:2]}
+    if types != {torch.float32}:
+        return f"needs float32, has {', '.join(sorted(map(str, types)))}"
+    return ""
+
+
+def _matches(name: str, glob: str) -> bool:
+    # Schemes are read in lower case.
+    return any(
+        fnmatchcase(text.lower(), glob.lower()) for text in (name, name.removeprefix("unet."))
+    )
+
+
+def _name(node: Node, weight: Node | None) -> str:
+    if weight is not None and str(weight.target).endswith(".weight"):
+        return str(weight.target).removesuffix(".weight")
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return stack[-1][0] if stack and stack[-1][0] else node.name
+
+
+def _value(node: object) -> Tensor:
+    assert isinstance(node, Node)
+    return node.meta["val"]
+
+
+def _shape(node: object) -> torch.Size:
+    return _value(node).shape
+
+
+def _batch(node: Node) -> int:
+    return next(n for n in node.graph.nodes if n.op == "placeholder").meta["val"].shape[0]
+
+
+def _macs(node: Node) -> int:
+    """Multiply-accumulates of a node for the whole batch."""
+    outputs = _value(node).numel()
+    if node.target in (*QUANTIZABLE, *OTHER_LAYERS):
+        return outputs * math.prod(_shape(node.args[1])[1:])
+    if node.target in TRANSPOSED:
+        return _value(node.args[0]).numel() * math.prod(_shape(node.args[1])[1:])
+    if node.target in PRODUCTS:
+        return outputs * _shape(node.args[0])[-1]
+    if node.target in SUMMED_PRODUCTS:
+        return outputs * _shape(node.args[1])[-1]
+    if node.target in ATTENTION:
+        keys, depth = _shape(node.args[1])[-2:]
+        return outputs // _shape(node.args[2])[-1] * keys * (depth + _shape(node.args[2])[-1])
+    return _einsum_macs(str(node.args[0]), node.args[1])
+
+
+def _einsum_macs(equation: str, operands: Any) -> int:
+    """Product of the sizes of all indices, exact for two operands."""
+    sizes: dict[str, int] = {}
+    inputs = equation.replace(" ", "").split("->")[0].split(",")
+    if "." in equation or len(inputs) != 2:
+        raise RuntimeError(f"cannot count the operations of einsum {equation!r}")
+    for letters, operand in zip(inputs, operands, strict=True):
+        sizes.update(zip(letters, _shape(operand), strict=True))
+    return math.prod(sizes.values())

@@ -1,0 +1,35 @@
+"""Keep the known, harmless import noise of torchao off the terminal, and nothing else.
+
+On a CPU torchao tries to load CUDA libraries ("Failed to load ...") and registers enums in a way
+that torch deprecates. Both come through `logging`; only these messages are dropped, and only
+inside the block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+NOISE = {
+    "torchao": ("Failed to load ", "Skipping import of cpp extensions"),
+    "torch.utils._pytree": ("is an Enum subclass and is now natively supported",),
+    "diffusers.quantizers.torchao.torchao_quantizer": ("Unable to import `torchao` Tensor",),
+}
+
+
+@contextlib.contextmanager
+def quiet_import() -> Iterator[None]:
+    """Drop the messages of `NOISE` from their loggers while the block runs."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not any(text in record.getMessage() for text in NOISE[record.name])
+
+    loggers = [logging.getLogger(name) for name in NOISE]
+    for logger in loggers:
+        logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(keep)
