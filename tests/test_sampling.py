@@ -31,7 +31,9 @@ class GaussianDenoiser(torch.nn.Module):
         a = self.alpha_bar[t].view(-1, 1, 1, 1)
         centred = x_t.double() - a.sqrt() * MEAN
         epsilon = ((1 - a).sqrt() * centred / (a * DEVIATION**2 + 1 - a)).float()
-        return torch.cat([epsilon, -torch.ones_like(epsilon)], 1) if self.variance_output else epsilon
+        return (
+            torch.cat([epsilon, -torch.ones_like(epsilon)], 1) if self.variance_output else epsilon
+        )
 
 
 def gaussian(schedule, **changes):

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from bench.errors import InputError
 from bench.spec import Cell, Checkpoint, Draw, Scheme, content_key, expand
 
-CHECKPOINT = Checkpoint("a", "f", "baseline", "safetensors", "a.safetensors", "00", "fashion-mnist")
+CHECKPOINT = Checkpoint(
+    "a", "f", "baseline", "safetensors", "a.safetensors", "00", "fashion-mnist"
+)
 CELL = Cell(CHECKPOINT, Scheme.parse("w4a8"), "simulated", Draw())
 
 bits = st.sampled_from([2, 3, 4, 5, 6, 7, 8, 16, 32])

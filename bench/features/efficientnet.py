@@ -12,6 +12,8 @@ from efficientnet_lite_pytorch import EfficientNet as Network
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.errors import InputError
+
 SIZE = 84
 STAGES = (10, 14)
 HEAD = 16
@@ -36,9 +38,11 @@ def prepare(images: Tensor, size: int = SIZE) -> Tensor:
     return ((resized - 127) / 128).expand(-1, 3, -1, -1)
 
 
-@torch.inference_mode()
 def stage_means(network: nn.Module, x: Tensor, last: int = HEAD) -> dict[int, Tensor]:
-    """Spatial means of each block's output, {block: (B, channels)}; HEAD is the 1280-wide end."""
+    """Means over positions of the outputs of blocks 0 to `last`, {block: (B, channels)}.
+
+    Block HEAD is the 1280-channel convolution before the classifier.
+    """
     x = network._swish(network._bn0(network._conv_stem(x)))
     means = {}
     for index, block in enumerate(network._blocks[: last + 1]):
@@ -47,3 +51,29 @@ def stage_means(network: nn.Module, x: Tensor, last: int = HEAD) -> dict[int, Te
     if last == HEAD:
         means[HEAD] = network._swish(network._bn1(network._conv_head(x))).mean((2, 3))
     return means
+
+
+class EfficientNet:
+    """The extractor `efficientnet`: uint8 (B, 1 or 3, H, W) to float32 (B, dim).
+
+    Runs on the CPU. An image's features do not depend on its batch beyond float rounding.
+    """
+
+    version: int = 1
+    dim: int = 304
+
+    def __init__(self) -> None:
+        self._network = load_network()
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Extract.
+
+        Raises:
+            InputError: not uint8, or not of one (grey) or three (RGB) channels.
+        """
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+            shape = tuple(images.shape)
+            raise InputError(f"features need uint8 (B, 1 or 3, H, W), not {images.dtype} {shape}")
+        means = stage_means(self._network, prepare(images), max(STAGES))
+        return torch.cat([means[block] for block in STAGES], dim=1)

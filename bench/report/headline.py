@@ -154,5 +154,5 @@ def _doubts(group: Group, names: dict[str, str]) -> list[str]:
             f"their order."
         )
     if group.undecided:
-        lines.append("Values with no an interval are ranked as they are: noise may reorder them.")
+        lines.append("Values with no interval are ranked as they are: noise may reorder them.")
     return ["", " ".join(lines)] if lines else []

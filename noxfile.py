@@ -1,0 +1,53 @@
+"""Sessions: `nox -s tests` is what CI runs; `nox -s perf` prints ratios, on a quiet machine."""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff: lint and format."""
+    session.install("ruff>=0.8")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy on the contracts and the ground, which need no torch."""
+    session.install("mypy>=1.13", "types-PyYAML", "numpy")
+    modules = ("spec", "record", "tables", "errors", "store", "host", "registry")
+    session.run("mypy", "--follow-imports=silent", *(f"bench/{name}.py" for name in modules))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite: offline, on a CPU, under ten minutes on two cores."""
+    session.install(".[test]")
+    session.run("pytest", "-q", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The tests that take minutes."""
+    session.install(".[test]")
+    session.run("pytest", "-q", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def smoke(session: nox.Session) -> None:
+    """The main job at its smallest, on the shipped checkpoints."""
+    session.install(".")
+    session.run("bench", "run", "--bits", "4", "--preset", "smoke", "--out", session.create_tmp())
+
+
+@nox.session
+def perf(session: nox.Session) -> None:
+    """Benchmarks: each prints ratios of things measured in one run."""
+    session.install(".")
+    for name in ("frechet", "sampling", "share"):
+        session.run("python", f"benchmarks/{name}.py")

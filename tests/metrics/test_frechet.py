@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import tables
+from bench.metrics.frechet import factor, frechet_distance, statistics
+from bench.protocols import Evidence, Features
+
+
+def wishart(random, dimensions, count):
+    x = random.standard_normal((count, dimensions)) @ random.standard_normal(
+        (dimensions, dimensions)
+    )
+    return x.mean(0), np.cov(x, rowvar=False)
+
+
+def test_closed_form_of_commuting_gaussians():
+    # |mu|^2 = 25; per axis (sigma_1 - sigma_2)^2 = 1, 4, 9.
+    mu_2, sigma_1, sigma_2 = np.array([3.0, 0, 4]), np.diag([1.0, 4, 16]), np.diag([4.0, 16, 49])
+    rotation = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    turned = [rotation @ s @ rotation.T for s in (sigma_1, sigma_2)]
+    assert frechet_distance(np.zeros(3), sigma_1, mu_2, sigma_2) == pytest.approx(39, rel=1e-12)
+    assert frechet_distance(np.zeros(3), turned[0], mu_2, turned[1]) == pytest.approx(
+        39, rel=1e-12
+    )
+
+
+def test_closed_form_in_two_dimensions():
+    # Tr (S1 S2)^{1/2} = sqrt(Tr S1 S2 + 2 sqrt(det S1 S2)) for 2 x 2.
+    sigma_1, sigma_2 = np.array([[2.0, 1], [1, 2]]), np.array([[3.0, -1], [-1, 1]])
+    product = sigma_1 @ sigma_2
+    cross = np.sqrt(np.trace(product) + 2 * np.sqrt(np.linalg.det(product)))
+    expected = 8 - 2 * cross
+    assert frechet_distance(np.zeros(2), sigma_1, np.zeros(2), sigma_2) == pytest.approx(expected)
+
+
+def test_rank_one_covariances():
+    # S = a a^T and b b^T: Tr (S1 S2)^{1/2} = |a.b|.
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((2, 40))
+    value = frechet_distance(np.zeros(40), np.outer(a, a), np.zeros(40), np.outer(b, b))
+    assert value == pytest.approx(a @ a + b @ b - 2 * abs(a @ b), rel=1e-9)
+    assert factor(np.outer(a, a)).shape == (40, 1)
+
+
+def test_fewer_images_than_dimensions():
+    random = np.random.default_rng(1)
+    x, y = random.standard_normal((2, 20, 100))
+    centred = [(v - v.mean(0)) / np.sqrt(19) for v in (x, y)]
+    # The nuclear norm of A B^T is Tr (S1 S2)^{1/2}.
+    cross = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+    spread = sum(np.square(c).sum() for c in centred)
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + spread - 2 * cross
+    assert frechet_distance(*statistics(x), *statistics(y)) == pytest.approx(expected, rel=1e-8)
+
+
+def test_zero_covariance():
+    zero = np.zeros((3, 3))
+    assert frechet_distance(np.zeros(3), zero, np.ones(3), np.eye(3)) == pytest.approx(6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 12), st.integers(2, 30), st.integers(0, 1000))
+def test_symmetric_and_zero_on_itself(dimensions, count, seed):
+    random = np.random.default_rng(seed)
+    x, y = random.standard_normal((2, count, dimensions))
+    one, other = statistics(x), statistics(y + 1)
+    forth, back = frechet_distance(*one, *other), frechet_distance(*other, *one)
+    assert forth == pytest.approx(back, rel=1e-6, abs=1e-6)
+    assert forth > -1e-6
+    assert frechet_distance(*one, *one) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("dimensions", [64, pytest.param(2048, marks=pytest.mark.slow)])
+def test_equals_clean_fid(dimensions):
+    from cleanfid.fid import frechet_distance as clean_fid
+
+    random = np.random.default_rng(dimensions)
+    one, other = (wishart(random, dimensions, 3 * dimensions) for _ in range(2))
+    assert frechet_distance(*one, *other) == pytest.approx(clean_fid(*one, *other), rel=1e-6)
+
+
+def evidence(values, twins, real):
+    images = np.zeros((len(values), 1, 2, 2), np.uint8)
+    features = [Features("toy", 1, v, np.arange(len(v))) for v in (values, twins, real)]
+    return Evidence(images, images, *features)
+
+
+def test_measurements():
+    values = np.array([[0.0], [2.0]])
+    twins, real = values + 3, 2 * values
+    plain = tables.lookup("metrics", "frechet")()(evidence(values, twins, real))
+    twin = tables.lookup("metrics", "frechet_twin")()(evidence(values, twins, real))
+    assert (plain.name, plain.paired, plain.better, plain.n) == ("fd_toy@2", False, "lower", 2)
+    assert (twin.name, twin.paired) == ("fd_twin_toy@2", True)
+    # Means 1 and 2, deviations sqrt 2 and 2 sqrt 2.
+    assert plain.value == pytest.approx(1 + 2)
+    assert twin.value == pytest.approx(9)
