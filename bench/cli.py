@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -151,18 +150,8 @@ def root(
         raise typer.Exit
 
 
-# Remarks that torch, torchao and diffusers print at import and that say nothing to our users.
-NOISE = (
-    "torch.utils._pytree",
-    "torchao",
-    "diffusers.quantizers.torchao.torchao_quantizer",
-)
-
-
 def main() -> None:
     """Entry point of the command `bench`."""
-    for name in NOISE:
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         code = app(standalone_mode=False)
     except InputError as error:

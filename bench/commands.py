@@ -65,16 +65,30 @@ def plan(
     Raises:
         InputError: bad cards, hashes, sizes or names.
     """
-    from bench.pipeline import check_sizes
-
     tables.lookup("samplers", draw.sampler)
     chosen = registry.select(registry.load_cards(registry.card_file(cards)), globs)
     chosen = [registry.verify(card) for card in chosen]
     cells = expand(chosen, wanted, ["simulated"], draw)
-    check_sizes(cells)
+    _check_sizes(cells)
     for scheme in wanted:
         print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
     return cells
+
+
+def _check_sizes(cells: Sequence[Cell]) -> None:
+    """Refuse a number of images that a metric is not defined for.
+
+    Raises:
+        InputError: N is too small.
+    """
+    for cell in cells:
+        for name in cell.metrics:
+            least = tables.lookup("metrics", name).least
+            if cell.draw.images < least:
+                raise InputError(
+                    f"metric {name} needs at least {least} images, not {cell.draw.images}: "
+                    f"raise --images"
+                )
 
 
 def _cost(cell: Cell, batches: int) -> float:

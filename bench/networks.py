@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.quiet import quiet_import
+
 SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
 
 
@@ -29,7 +31,8 @@ class PatchedUNet(nn.Module):
 
     def __init__(self, patch: int, config: Mapping[str, Any]) -> None:
         super().__init__()
-        from diffusers import UNet2DModel
+        with quiet_import():
+            from diffusers import UNet2DModel
 
         self.patch = patch
         self.unet = UNet2DModel(**config)
@@ -58,7 +61,8 @@ def alpha_bar(schedule: str, timesteps: int = 1000) -> Tensor:
         schedule: "cosine" (Nichol and Dhariwal 2021, eq. 17) or "linear" (Ho et al. 2020).
         timesteps: number of training timesteps T.
     """
-    from diffusers import DDPMScheduler
+    with quiet_import():
+        from diffusers import DDPMScheduler
 
     return DDPMScheduler(timesteps, beta_schedule=SCHEDULES[schedule]).alphas_cumprod.clone()
 

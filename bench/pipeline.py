@@ -252,22 +252,6 @@ class Pipeline:
         return tuple(found.values())
 
 
-def check_sizes(cells: Sequence[Cell]) -> None:
-    """Refuse a number of images that a metric is not defined for.
-
-    Raises:
-        InputError: N is too small.
-    """
-    for cell in cells:
-        for name in cell.metrics:
-            least = tables.lookup("metrics", name).least
-            if cell.draw.images < least:
-                raise InputError(
-                    f"metric {name} needs at least {least} images, not {cell.draw.images}: "
-                    f"raise --images"
-                )
-
-
 def _change(test: Measurement, reference: Measurement) -> Measurement:
     """Quantized minus full precision on the same noise; its interval is not known yet."""
     return replace(

@@ -153,7 +153,8 @@ def _build(kind: Any, data: Any) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(**{name: _build(hints[name], value) for name, value in data.items()})
+        fields = {name: _build(hints[name], value) for name, value in data.items()}
+        return typing.cast(Any, kind)(**fields)
     if origin is tuple:
         item = arguments[0]
         if arguments[-1] is not Ellipsis:

@@ -1,4 +1,4 @@
-"""Shared fixtures: a tiny checkpoint with its card, a private cache, offline and single-threaded."""
+"""Shared fixtures: a tiny checkpoint, a private cache, offline, single-threaded."""
 
 from __future__ import annotations
 
@@ -8,60 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
-import yaml
-
-TINY_NETWORK = {
-    "patch": 2,
-    "unet": {
-        "sample_size": 14,
-        "in_channels": 4,
-        "out_channels": 4,
-        "layers_per_block": 1,
-        "block_out_channels": [8, 16],
-        "norm_num_groups": 4,
-        "attention_head_dim": 8,
-        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-    },
-}
-TINY_CONFIG = {
-    "shape": [1, 28, 28],
-    "schedule": "cosine",
-    "timesteps": 1000,
-    "predicts": "epsilon",
-    "network": TINY_NETWORK,
-}
-
-
-def write_card(folder, name="tiny", method="baseline", seed=0, **changes):
-    """Write random weights and a card entry for them; return the entry."""
-    import torch
-    from safetensors.torch import save_file
-
-    from bench.networks import build_network
-    from bench.store import sha256
-
-    torch.manual_seed(seed)
-    path = folder / f"{name}.safetensors"
-    save_file(build_network(TINY_NETWORK).state_dict(), path)
-    entry = {
-        "name": name,
-        "family": "tiny",
-        "method": method,
-        "source": "safetensors",
-        "uri": path.name,
-        "sha256": sha256(path),
-        "dataset": "fashion-mnist",
-        "config": TINY_CONFIG,
-    }
-    return entry | changes
-
-
-def write_cards(folder, entries):
-    """Write a card file; return its path."""
-    path = folder / "checkpoints.yaml"
-    path.write_text(yaml.safe_dump({"checkpoints": entries}), encoding="utf-8")
-    return path
+from tiny import write_card, write_cards
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from conftest import TINY_NETWORK
+from tiny import TINY_NETWORK
 
 from bench.networks import alpha_bar, build_network, diffuse, seeded, to_model_range
 

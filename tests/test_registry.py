@@ -1,6 +1,6 @@
 import pytest
 import yaml
-from conftest import write_card, write_cards
+from tiny import write_card, write_cards
 
 from bench import registry
 from bench.errors import InputError

@@ -6,11 +6,12 @@ here, apart from the schedulers under test. For eta = 0 it ends near (mu, s) its
 steps (eta = 1, DDPM) fall short of s by a known amount that shrinks with the number of steps.
 """
 
+import itertools
 import math
 
 import pytest
 import torch
-from conftest import TINY_NETWORK
+from tiny import TINY_NETWORK
 
 from bench.networks import SCHEDULES, alpha_bar, build_network
 from bench.protocols import Denoiser
@@ -53,7 +54,7 @@ def expected_moments(schedule, spacing, steps, eta):
     """Mean and deviation that DDIM (eq. 12 of Song et al.) reaches from N(0, 1)."""
     powers = [alpha_bar(schedule).double()[t].item() for t in timesteps(spacing, steps)] + [1.0]
     mean, variance = 0.0, 1.0
-    for a, b in zip(powers, powers[1:], strict=False):
+    for a, b in itertools.pairwise(powers):
         total = a * DEVIATION**2 + 1 - a
         noise = eta**2 * (1 - b) / (1 - a) * (1 - a / b)
         gain_x_0, gain_eps = math.sqrt(a) * DEVIATION**2 / total, math.sqrt(1 - a) / total

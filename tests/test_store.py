@@ -46,7 +46,7 @@ def test_find_run(tmp_path):
 
 def test_check_writable_names_the_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot write to .*file"):
+    with pytest.raises(InputError, match=r"cannot write to .*file"):
         store.check_writable(tmp_path / "file" / "below")
 
 

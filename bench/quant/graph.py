@@ -18,7 +18,7 @@ from torch.fx import GraphModule, Node
 
 from bench.protocols import Denoiser
 from bench.quant.layers import Layer, export, plan
-from bench.quant.quiet import quiet_import
+from bench.quiet import quiet_import
 from bench.spec import FLOAT_BITS, Scheme
 
 with quiet_import():

@@ -47,7 +47,7 @@ class Recipe:
     timesteps: int = 1000
     updates: int = 6000
     batch: int = 64
-    learning_rate: float = 4e-4
+    learning_rate: float = 1e-3
     warmup: int = 200
     rho: float = 0.0
     ema_decay: float = 0.999

@@ -47,5 +47,5 @@ def test_missing_data_says_which_files_go_where(monkeypatch, tmp_path):
 
     monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "none")
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", no_network)
-    with pytest.raises(InputError, match="train-images-idx3-ubyte.gz"):
+    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz"):
         fashion_mnist.load("train")

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from conftest import TINY_CONFIG, write_card, write_cards
 from safetensors.torch import load_file, save_file
+from tiny import TINY_CONFIG, write_card, write_cards
 
 from bench import registry
 from bench.errors import InputError

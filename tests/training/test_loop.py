@@ -6,7 +6,7 @@ import time
 
 import pytest
 import torch
-from conftest import TINY_NETWORK
+from tiny import TINY_NETWORK
 
 from bench.training import loop
 from bench.training.recipe import Recipe
@@ -81,7 +81,7 @@ def test_learning_rate_warms_up():
     for _ in range(3):
         trainer.step()
         rates.append(trainer.optimizer.param_groups[0]["lr"])
-    assert rates == [pytest.approx(2e-4), pytest.approx(4e-4), pytest.approx(4e-4)]
+    assert rates == [pytest.approx(5e-4), pytest.approx(1e-3), pytest.approx(1e-3)]
 
 
 def test_snapshot_of_another_recipe_is_refused(tmp_path):
