@@ -124,7 +124,7 @@ def train(
     """Train the small reference network on Fashion-MNIST; go on where a killed run stopped.
 
     One run writes raw, EMA and SWA weights and a card for each. Example:
-    bench train --name small-sam --rho 0.05
+    bench train --name small --rho 0.05
     """
     commands.train(name, out, rho=rho, updates=updates, batch=batch, seed=seed)
 

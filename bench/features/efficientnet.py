@@ -1,7 +1,9 @@
 """Features of the embedded network: EfficientNet-Lite0 with ImageNet weights.
 
 x (uint8) -> bilinear resize with antialias to SIZE x SIZE -> (x - 127) / 128 -> network. Feature
-vectors are the means over all positions of the outputs h_b of the blocks STAGES, concatenated.
+vectors are the means over all positions of the outputs h_b of the blocks STAGES, concatenated and
+divided by SCALE: a mean square below one, so that in the kernel distance (x.y / D + 1)^3 all orders
+of features count and not the cube alone.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from bench.errors import InputError
 SIZE = 84
 STAGES = (10, 14)
 HEAD = 16
+SCALE = 8
 
 
 def load_network(size: int = SIZE) -> nn.Module:
@@ -39,7 +42,7 @@ def prepare(images: Tensor, size: int = SIZE) -> Tensor:
 
 
 def stage_means(network: nn.Module, x: Tensor, last: int = HEAD) -> dict[int, Tensor]:
-    """Means over positions of the outputs of blocks 0 to `last`, {block: (B, channels)}.
+    """Means over positions of the outputs of blocks 0 to `last` by SCALE, {block: (B, channels)}.
 
     Block HEAD is the 1280-channel convolution before the classifier.
     """
@@ -47,9 +50,9 @@ def stage_means(network: nn.Module, x: Tensor, last: int = HEAD) -> dict[int, Te
     means = {}
     for index, block in enumerate(network._blocks[: last + 1]):
         x = block(x)
-        means[index] = x.mean((2, 3))
+        means[index] = x.mean((2, 3)) / SCALE
     if last == HEAD:
-        means[HEAD] = network._swish(network._bn1(network._conv_head(x))).mean((2, 3))
+        means[HEAD] = network._swish(network._bn1(network._conv_head(x))).mean((2, 3)) / SCALE
     return means
 
 

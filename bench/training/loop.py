@@ -12,14 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from bench.networks import alpha_bar, build_network, diffuse, seeded, to_model_range
+from bench.quiet import quiet_import
 from bench.store import atomic
 from bench.training.recipe import SMALL_NETWORK, Recipe
 from bench.training.sam import sharpness_aware_gradient
+
+with quiet_import():
+    from diffusers.training_utils import EMAModel
 
 
 class Trainer:

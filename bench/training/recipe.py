@@ -55,6 +55,11 @@ class Recipe:
     swa_every: int = 20
     seed: int = 0
 
+    @property
+    def rule(self) -> str:
+        """The update rule: baseline or sam."""
+        return "sam" if self.rho > 0 else "baseline"
+
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain JSON values."""
         return asdict(self)

@@ -21,7 +21,6 @@ from bench.training.loop import Trainer, train
 from bench.training.recipe import SMALL_NETWORK, Recipe
 
 FAMILY = "fashion-small"
-AVERAGES = {"raw": "", "ema": "+ema", "swa": "+swa"}
 
 
 def run(name: str, out: Path, *, rho: float, updates: int, batch: int, seed: int) -> None:
@@ -35,7 +34,7 @@ def run(name: str, out: Path, *, rho: float, updates: int, batch: int, seed: int
     store.check_writable(out)
     recipe = Recipe(name=name, rho=rho, updates=updates, batch=batch, seed=seed)
     images = fashion_mnist.load("train")
-    snapshot = out / f"{name}.snapshot.pt"
+    snapshot = out / f"{name}-{recipe.rule}.snapshot.pt"
     trainer = _train_with_bar(recipe, images, snapshot)
     print(write_cards(trainer, out), end="")
 
@@ -63,22 +62,30 @@ def _train_with_bar(recipe: Recipe, images: torch.Tensor, snapshot: Path) -> Tra
 
 
 def write_cards(trainer: Trainer, out: Path) -> str:
-    """Write the three weights as safetensors with NAME.yaml; return the cards as text."""
+    """Write the three weights as safetensors with NAME-RULE.yaml; return the cards as text."""
     recipe, cards = trainer.recipe, []
     commit, dirty = git_state(Path.cwd())
     for average, weights in trainer.weights().items():
-        method = ("sam" if recipe.rho > 0 else "baseline") + AVERAGES[average]
-        method = method.removeprefix("baseline+")
-        path = out / f"{recipe.name}-{average}.safetensors"
+        method = _method(recipe, average)
+        name = f"{recipe.name}-{method}"
+        path = out / f"{name.replace('+', '-')}.safetensors"
         with store.atomic(path) as temporary:
             save_file({k: v.contiguous() for k, v in weights.items()}, temporary)
-        cards.append(_card(f"{recipe.name}-{average}", method, path))
+        cards.append(_card(name, method, path))
     made = {"recipe": recipe.to_dict(), "commit": commit, "dirty": dirty}
     made |= {"host": fingerprint().isa, "versions": dict(fingerprint().versions)}
     text = yaml.safe_dump({"checkpoints": cards}, sort_keys=False)
-    store.save_text(out / f"{recipe.name}.yaml", text)
-    store.save_text(out / f"{recipe.name}.made.yaml", yaml.safe_dump(made, sort_keys=False))
+    stem = f"{recipe.name}-{recipe.rule}"
+    store.save_text(out / f"{stem}.yaml", text)
+    store.save_text(out / f"{stem}.made.yaml", yaml.safe_dump(made, sort_keys=False))
     return text
+
+
+def _method(recipe: Recipe, average: str) -> str:
+    """Name of a method: the update rule and the average, a plain average by its own name."""
+    if average == "raw":
+        return recipe.rule
+    return average if recipe.rule == "baseline" else f"{recipe.rule}+{average}"
 
 
 def _card(name: str, method: str, path: Path) -> dict[str, Any]:
