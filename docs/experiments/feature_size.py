@@ -26,7 +26,7 @@ from bench.metrics.frechet import frechet_distance, statistics
 from bench.metrics.kernel import kernel_distance
 
 TEST, REAL, NUMBER = 1000, 2000, 125
-BLOCKS = ((7,), (10,), (7, 10), (7, 14), (14,), (15,), (16,))
+BLOCKS = ((7,), (10,), (14,), (15,), (16,), (7, 10), (7, 14), (10, 14))
 NOISE, BITS, BLUR, MISSING = (2, 4, 8, 16, 32), (6, 5, 4, 3, 2), (0.5, 0.7, 0.9), (1, 2, 4)
 
 
