@@ -154,6 +154,7 @@ def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
         identity = f"{stem}-{count}"
     command = "bench " + " ".join(sys.argv[1:])
     run = Run(identity, now.isoformat(timespec="seconds"), commit, dirty, command, tuple(records))
+    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as temporary:
         folder = Path(temporary) / identity
         store.save_text(folder / "run.json", to_json(run))
@@ -192,8 +193,9 @@ def train(name: str, out: Path, *, rho: float, updates: int, batch: int, seed: i
 
 def list_all(cards: Path | None, out: Path) -> None:
     """Print checkpoints, extensions and runs."""
+    found = registry.load_cards(registry.card_file(cards))
     print("checkpoints")
-    for card in registry.load_cards(registry.card_file(cards)):
+    for card in found:
         print(f"  {card.name:32} {card.method:10} {card.dataset:16} {card.family}")
     for table in tables.TABLES:
         print(f"{table}\n  {'  '.join(tables.names(table))}")

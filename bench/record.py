@@ -124,7 +124,7 @@ class Run:
 
 def to_json(value: Any) -> str:
     """A record or run as indented JSON."""
-    return json.dumps(asdict(value), indent=1, sort_keys=True) + "\n"
+    return json.dumps(asdict(value), indent=1) + "\n"
 
 
 def run_from_json(text: str) -> Run:

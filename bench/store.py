@@ -81,14 +81,14 @@ def save_text(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure that a folder exists or can be made, and takes files.
+    """Make sure that a folder takes files or can be made; nothing is left behind.
 
     Raises:
         InputError: it does not.
     """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}; choose --out DIR") from None

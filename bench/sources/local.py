@@ -10,6 +10,8 @@ config:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -29,20 +31,14 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         InputError: the file is truncated or no safetensors, the weights do not fit the network, or
             the config is incomplete.
     """
-    label, config = f"card {checkpoint.name!r}", checkpoint.config
-    for name in ("network", "shape"):
-        if name not in config:
-            raise InputError(f"{label}, field config: {name} is missing")
-    schedule, predicts = config.get("schedule", "cosine"), config.get("predicts", "epsilon")
-    if schedule not in SCHEDULES or predicts not in PREDICTIONS:
-        raise InputError(f"{label}, field config: unknown schedule or prediction type")
+    label, config = f"card {checkpoint.name!r}", _with_defaults(checkpoint)
     try:
         weights = load_file(checkpoint.uri)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{label}: {checkpoint.uri} is no whole safetensors ({error})") from None
     try:
         model = build_network(config["network"])
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{label}, field config: network cannot be built ({reason})") from None
     try:
@@ -53,10 +49,34 @@ def load(checkpoint: Checkpoint) -> Denoiser:
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise InputError(f"{label}: weight {name} holds NaN or infinite values")
-    channels, height, width = config["shape"]
     return Denoiser(
         model=model.eval().requires_grad_(False),
-        alpha_bar=alpha_bar(schedule, int(config.get("timesteps", 1000))),
-        predicts=predicts,
-        shape=(channels, height, width),
+        alpha_bar=alpha_bar(config["schedule"], config["timesteps"]),
+        predicts=config["predicts"],
+        shape=tuple(config["shape"]),
     )
+
+
+def _with_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The card's config, complete and of the right types."""
+    config = {"schedule": "cosine", "timesteps": 1000, "predicts": "epsilon"} | checkpoint.config
+    shape = config.get("shape")
+    checks = {
+        "network": (isinstance(config.get("network"), dict), "a mapping of patch and unet"),
+        "shape": (
+            isinstance(shape, list) and len(shape) == 3 and all(_positive(n) for n in shape),
+            "[channels, height, width]",
+        ),
+        "schedule": (config["schedule"] in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+        "timesteps": (_positive(config["timesteps"]), "a positive integer"),
+        "predicts": (config["predicts"] in PREDICTIONS, f"one of {', '.join(PREDICTIONS)}"),
+    }
+    for name, (good, expected) in checks.items():
+        if not good:
+            label = f"card {checkpoint.name!r}, field config"
+            raise InputError(f"{label}: {name} must be {expected}, not {config.get(name)!r}")
+    return config
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and value > 0

@@ -31,6 +31,8 @@ def run(name: str, out: Path, *, rho: float, updates: int, batch: int, seed: int
     """
     if updates < 1 or batch < 1 or rho < 0:
         raise InputError("updates and batch must be at least 1, rho at least 0")
+    if not name or Path(name).name != name:
+        raise InputError(f"--name must be the stem of a file, not {name!r}")
     store.check_writable(out)
     recipe = Recipe(name=name, rho=rho, updates=updates, batch=batch, seed=seed)
     images = fashion_mnist.load("train")

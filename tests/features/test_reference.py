@@ -1,0 +1,93 @@
+"""Reference features: made once, read whole, refused when they are not what they say."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from bench import tables
+from bench.errors import InputError
+from bench.features import reference
+
+
+class Mean:
+    """An extractor of two numbers."""
+
+    version, dim = 3, 2
+
+    def __call__(self, images):
+        x = images.double()
+        return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3))], 1).float()
+
+
+IMAGES = torch.arange(5 * 16, dtype=torch.uint8).view(5, 1, 4, 4)
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """A data set and an extractor of that size, and an empty zoo."""
+    found = {"datasets": lambda split: IMAGES, "extractors": Mean}
+    monkeypatch.setattr(tables, "lookup", lambda table, name: found[table])
+    monkeypatch.setattr(reference, "ZOO", tmp_path / "zoo")
+    return tmp_path
+
+
+def test_round_trip(small):
+    path = reference.build("few", "mean", small / "zoo")
+    features = reference.load("few", "mean")
+    expected = [[IMAGES[i].double().mean(), IMAGES[i].max()] for i in range(5)]
+    np.testing.assert_array_equal(features.values, np.array(expected, np.float16))
+    assert (features.extractor, features.version) == ("mean", 3)
+    assert features.values.dtype == np.float64
+    assert not features.values.flags.writeable
+    assert path.parent == small / "zoo"
+
+
+def test_the_cache_serves_where_the_zoo_has_none(small, cache):
+    path = reference.build("few", "mean")
+    assert path.is_relative_to(cache)
+    assert len(reference.load("few", "mean").values) == 5
+
+
+def test_nothing_there_says_how_to_make_it(small):
+    with pytest.raises(InputError, match=r"python -m bench\.features\.reference few mean"):
+        reference.load("few", "mean")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def older(path):
+    path.write_bytes(path.read_bytes().replace(b'"version":"3"', b'"version":"2"'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"), [(cut, "whole"), (flip, "sha256"), (older, "version 2 of mean")]
+)
+def test_damage_is_named(small, damage, word):
+    damage(reference.build("few", "mean", small / "zoo"))
+    with pytest.raises(InputError, match=word):
+        reference.load("few", "mean")
+
+
+def test_the_shipped_file(monkeypatch):
+    features = reference.load("fashion-mnist", "efficientnet")
+    assert features.values.shape == (10_000, tables.lookup("extractors", "efficientnet").dim)
+    assert np.isfinite(features.values).all()
+
+
+def test_the_command_refuses_in_one_line():
+    words = [sys.executable, "-m", "bench.features.reference", "nothing", "efficientnet"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert len(done.stderr.splitlines()) == 1
+    assert "nothing" in done.stderr
