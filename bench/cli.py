@@ -108,30 +108,73 @@ def report(
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Stem of the files.")],
+    recipe: Annotated[
+        str, typer.Option("--recipe", metavar="NAME", help="What to train (see bench list).")
+    ] = "fashion-small",
+    method: Annotated[
+        str | None, typer.Option("--method", metavar="NAME", help="baseline, ip, sam or ip+sam.")
+    ] = None,
+    rho: Annotated[
+        float | None, typer.Option("--rho", metavar="FLOAT", help="Radius of sam.")
+    ] = None,
+    gamma: Annotated[
+        float | None, typer.Option("--gamma", metavar="FLOAT", help="Input perturbation of ip.")
+    ] = None,
+    updates: Annotated[
+        int | None, typer.Option("--updates", metavar="N", help="Optimizer steps.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", metavar="N", help="Images per update.")
+    ] = None,
+    equal: Annotated[
+        str | None,
+        typer.Option(
+            "--equal", metavar="NAME", help="updates, or compute: sam does half of them."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="INT", help="Random stream.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option("--precision", metavar="NAME", help="float32 or bfloat16.")
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Any other field (repeatable)."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Stem of the files [default: recipe].")
+    ] = "",
+    device: Annotated[
+        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps, or the best.")
+    ] = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network; CUDA graphs on a GPU.")
+    ] = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")
     ] = Path("runs"),
-    rho: Annotated[
-        float, typer.Option("--rho", metavar="FLOAT", help="SAM radius; 0 trains plainly.")
-    ] = 0.0,
-    updates: Annotated[
-        int, typer.Option("--updates", metavar="N", help="Optimizer steps.")
-    ] = 6000,
-    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Images per update.")] = 64,
-    seed: Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")] = 0,
 ) -> None:
-    """Train the small reference network on Fashion-MNIST; go on where a killed run stopped.
+    """Train a recipe by one of the methods; go on where a killed run stopped.
 
     One run writes raw, EMA and SWA weights and a card for each. Example:
-    bench train --name small --rho 0.05
+    bench train --method sam --rho 0.05
     """
-    commands.train(name, out, rho=rho, updates=updates, batch=batch, seed=seed)
+    given = {"method": method, "rho": rho, "gamma": gamma, "updates": updates, "batch": batch}
+    given |= {"equal": equal, "seed": seed, "precision": precision}
+    settings = {field: str(value) for field, value in given.items() if value is not None}
+    for text in sets or ():
+        field, found, value = text.partition("=")
+        if not found:
+            raise InputError(f"--set needs FIELD=VALUE, not {text!r}")
+        settings[field] = value
+    place = {"out": out, "name": name, "device": device, "compiled": compiled}
+    commands.train(recipe, settings, place)
 
 
 @app.command("list")
 def list_all(cards: Cards = None, out: Out = Path("reports")) -> None:
-    """List checkpoints, extensions and runs."""
+    """List checkpoints, recipes, extensions and runs."""
     commands.list_all(cards, out)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from bench import __version__, registry, store, tables
 from bench.errors import InputError
@@ -184,21 +185,30 @@ def report(out: Path, name: str | None, form: str) -> None:
     print(rendering.FORMATS[form](run, folder), end="")
 
 
-def train(name: str, out: Path, *, rho: float, updates: int, batch: int, seed: int) -> None:
-    """Train, resume, and write weights with their cards."""
-    from bench.training import run as training
+def train(recipe: str, settings: Mapping[str, str], place: Mapping[str, Any]) -> None:
+    """Train, resume, and write weights with their cards.
 
-    training.run(name, out, rho=rho, updates=updates, batch=batch, seed=seed)
+    Args:
+        recipe: name of a recipe.
+        settings: fields of the recipe to change, as text.
+        place: fields of `training.run.Place`.
+    """
+    from bench.training import recipes, run
+
+    run.run(recipes.find(recipe).changed(settings), run.Place(**place))
 
 
 def list_all(cards: Path | None, out: Path) -> None:
-    """Print checkpoints, extensions and runs."""
+    """Print checkpoints, recipes, extensions and runs."""
+    from bench.training.recipes import RECIPES
+
     found = registry.load_cards(registry.card_file(cards))
     print("checkpoints")
     for card in found:
         print(f"  {card.name:32} {card.method:10} {card.dataset:16} {card.family}")
     for table in tables.TABLES:
         print(f"{table}\n  {'  '.join(tables.names(table))}")
+    print(f"recipes\n  {'  '.join(RECIPES)}")
     print("runs")
     for folder in store.run_folders(out):
         print(f"  {folder.name}")

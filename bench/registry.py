@@ -20,7 +20,8 @@ from bench.spec import Checkpoint
 
 ZOO = Path(__file__).parent / "zoo"
 REQUIRED = ("name", "family", "method", "source", "uri", "dataset")
-_TYPES = {"config": dict, "reported": dict}
+_TYPES = {"config": dict, "reported": dict, "seed": int}
+_WORDS = {dict: "a mapping", int: "a whole number", str: "text"}
 
 
 def card_file(given: Path | None) -> Path:
@@ -74,15 +75,15 @@ def _card(path: Path, number: int, entry: Any) -> Checkpoint:
             raise InputError(
                 f"{label}, field {name}: unknown; known are {', '.join(sorted(known))}"
             )
-        if not isinstance(value, _TYPES.get(name, str)):
-            expected = "a mapping" if name in _TYPES else "text"
-            raise InputError(f"{label}, field {name}: must be {expected}, not {value!r}")
+        kind = _TYPES.get(name, str)
+        if not isinstance(value, kind):
+            raise InputError(f"{label}, field {name}: must be {_WORDS[kind]}, not {value!r}")
     for name in REQUIRED:
         if not entry.get(name):
             raise InputError(f"{label}, field {name}: missing")
     card = Checkpoint(**{"sha256": "", **entry})
     for table, name in (("sources", "source"), ("datasets", "dataset")):
-        if getattr(card, name) not in tables.names(table):
+        if tables.plain(getattr(card, name)) not in tables.names(table):
             known_names = ", ".join(tables.names(table))
             raise InputError(
                 f"{label}, field {name}: unknown {getattr(card, name)!r}; known: {known_names}"

@@ -28,6 +28,7 @@ class Checkpoint:
         name: unique name.
         family: checkpoints that differ only in `method` share a family and are compared.
         method: baseline, ema, swa, sam, ip, or a combination such as sam+ema.
+        seed: of the training; cards of one family and method that differ in it are repetitions.
         source: name of the loader in `tables.SOURCES`.
         uri: where the weights are: a path relative to the card file, or `zoo:NAME`.
         sha256: hex digest of the weights file.
@@ -44,6 +45,7 @@ class Checkpoint:
     sha256: str
     dataset: str
     config: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
     revision: str = ""
     license: str = ""
     reported: Mapping[str, float] = field(default_factory=dict)

@@ -265,9 +265,12 @@ def test_bad_reports(bench, tmp_path):
 
 def test_bad_training(bench, tmp_path):
     out = tmp_path / "out"
-    refused(bench("train", "--name", "a", "--updates", "0", "--out", out), "updates")
+    refused(bench("train", "--updates", "0", "--out", out), "updates")
     refused(bench("train", "--name", "a/b", "--out", out), "--name")
-    refused(bench("train", "--out", out), "--name")
+    refused(bench("train", "--recipe", "fashion-smal", "--out", out), "fashion-small")
+    refused(bench("train", "--method", "swa", "--out", out), "baseline, ip, sam")
+    refused(bench("train", "--set", "rho", "--out", out), "FIELD=VALUE")
+    refused(bench("train", "--set", "rate=3", "--out", out), "no such field")
     assert not out.exists()
 
 

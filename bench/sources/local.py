@@ -5,7 +5,8 @@ config:
     shape: [C, H, W]           of an image
     schedule: cosine | linear
     timesteps: 1000
-    predicts: epsilon
+    predicts: epsilon | v_prediction | sample
+    learns_variance: false     true for 2C outputs, the last C for the variance
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from bench.networks import SCHEDULES, alpha_bar, build_network
 from bench.protocols import Denoiser
 from bench.spec import Checkpoint
 
+DEFAULTS = {
+    "schedule": "cosine",
+    "timesteps": 1000,
+    "predicts": "epsilon",
+    "learns_variance": False,
+}
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
@@ -37,6 +44,7 @@ def load(checkpoint: Checkpoint) -> Denoiser:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{label}: {checkpoint.uri} is no whole safetensors ({error})") from None
     try:
+        _check_channels(label, config)
         model = build_network(config["network"])
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         reason = " ".join(str(error).split())
@@ -54,12 +62,13 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         alpha_bar=alpha_bar(config["schedule"], config["timesteps"]),
         predicts=config["predicts"],
         shape=tuple(config["shape"]),
+        learns_variance=config["learns_variance"],
     )
 
 
 def _with_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
     """The card's config, complete and of the right types."""
-    config = {"schedule": "cosine", "timesteps": 1000, "predicts": "epsilon"} | checkpoint.config
+    config = DEFAULTS | checkpoint.config
     shape = config.get("shape")
     checks = {
         "network": (isinstance(config.get("network"), dict), "a mapping of patch and unet"),
@@ -70,12 +79,27 @@ def _with_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
         "schedule": (config["schedule"] in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
         "timesteps": (_positive(config["timesteps"]), "a positive integer"),
         "predicts": (config["predicts"] in PREDICTIONS, f"one of {', '.join(PREDICTIONS)}"),
+        "learns_variance": (isinstance(config["learns_variance"], bool), "true or false"),
     }
     for name, (good, expected) in checks.items():
         if not good:
             label = f"card {checkpoint.name!r}, field config"
             raise InputError(f"{label}: {name} must be {expected}, not {config.get(name)!r}")
     return config
+
+
+def _check_channels(label: str, config: dict[str, Any]) -> None:
+    """Hold the network's channels against the image's, which sampling would find out too late."""
+    network = config["network"]
+    pixels = int(network.get("patch", 1)) ** 2
+    outputs = 2 if config["learns_variance"] else 1
+    for name, times in (("in_channels", 1), ("out_channels", outputs)):
+        wanted, found = config["shape"][0] * pixels * times, network["unet"].get(name, 3)
+        if found != wanted:
+            raise InputError(
+                f"{label}, field config: {name} must be {wanted} for shape {config['shape']} and "
+                f"learns_variance {config['learns_variance']}, not {found}"
+            )
 
 
 def _positive(value: Any) -> bool:

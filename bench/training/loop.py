@@ -1,28 +1,29 @@
 """The training loop: one run gives raw, EMA and SWA weights.
 
-The loss is the mean squared error of the predicted noise (Ho et al. 2020, eq. 14). What is random
-in update u (images, timesteps, noise) is drawn from generators seeded by (seed, u) alone, so a run
-that is killed and resumed from its last snapshot ends with the same bits as an unbroken one, and
-runs of different methods see the same data.
+What is random in update u (images, flips, timesteps, noise, dropout) is drawn from CPU generators
+seeded by (seed, u) alone, so a run that is killed and resumed from its last snapshot ends with the
+same bits as an unbroken one, and runs of different methods see the same data on every device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor, nn
 
-from bench.networks import alpha_bar, build_network, diffuse, seeded, to_model_range
-from bench.quiet import quiet_import
+from bench.errors import InputError
+from bench.networks import build_network, seeded, to_model_range
 from bench.store import atomic
-from bench.training.recipe import SMALL_NETWORK, Recipe
+from bench.training.averaging import Averages
+from bench.training.objective import Batch, Objective
+from bench.training.recipe import Recipe
 from bench.training.sam import sharpness_aware_gradient
+from bench.training.timesteps import SAMPLERS
 
-with quiet_import():
-    from diffusers.training_utils import EMAModel
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class Trainer:
@@ -31,119 +32,162 @@ class Trainer:
     Args:
         recipe: what to do.
         images: training images, uint8 of shape (N, C, H, W).
+        device: where the network is evaluated.
+        compiled: whether the network is compiled, on a GPU with CUDA graphs.
+
+    Raises:
+        InputError: images or network do not fit the recipe.
     """
 
-    def __init__(self, recipe: Recipe, images: Tensor) -> None:
-        self.recipe, self.images = recipe, images
+    def __init__(
+        self, recipe: Recipe, images: Tensor, device: str = "cpu", compiled: bool = False
+    ) -> None:
+        self.recipe, self.images, self.device = recipe, images, torch.device(device)
+        if tuple(images.shape[1:]) != tuple(recipe.shape):
+            found = tuple(images.shape[1:])
+            raise InputError(f"{recipe.dataset}: images {found}, the recipe says {recipe.shape}")
+        if len(images) < recipe.batch:
+            raise InputError(f"{recipe.dataset} has {len(images)} images: lower --batch")
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.model = build_network(SMALL_NETWORK)
+            self.model = build_network(recipe.network).to(self.device).train()
+        self.network: Callable[[Tensor, Tensor], Tensor] = self.model
+        if compiled:
+            graphs = "reduce-overhead" if self.device.type == "cuda" else "default"
+            self.network = torch.compile(self.model, mode=graphs)
+        self.drops = any(isinstance(m, nn.Dropout) and m.p > 0 for m in self.model.modules())
         self.parameters = list(self.model.parameters())
-        self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.learning_rate)
-        self.ema = EMAModel(self.parameters, decay=recipe.ema_decay)
-        self.swa = AveragedModel(self.model)
-        self.alpha_bar = alpha_bar(recipe.schedule, recipe.timesteps)
+        self.optimizer = OPTIMIZERS[recipe.optimizer](
+            self.parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.averages = Averages(recipe, self.model)
+        self.objective = Objective(recipe, self.device)
+        self.timesteps = SAMPLERS[recipe.timestep_sampler](recipe.timesteps)
         self.update = 0
         self._epoch: tuple[int, Tensor] | None = None
 
-    def batch(self, update: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw x_0 in [-1, 1], timesteps and noise of an update; epochs run without repeats."""
-        size, seed = self.recipe.batch, self.recipe.seed
-        per_epoch = len(self.images) // size
-        epoch, position = divmod(update, per_epoch)
+    def batch(self, update: int) -> Batch:
+        """Draw what an update sees, on the CPU; epochs run without repeats."""
+        recipe, size = self.recipe, self.recipe.batch
+        epoch, position = divmod(update, len(self.images) // size)
         if self._epoch is None or self._epoch[0] != epoch:
-            order = torch.randperm(len(self.images), generator=seeded(seed, "order", epoch))
+            order = torch.randperm(len(self.images), generator=seeded(recipe.seed, "order", epoch))
             self._epoch = (epoch, order)
         chosen = self._epoch[1][position * size : (position + 1) * size]
-        generator = seeded(seed, "noise", update)
-        t = torch.randint(0, self.recipe.timesteps, (size,), generator=generator)
+        generator = seeded(recipe.seed, "noise", update)
+        t, weight = self.timesteps.draw(size, generator)
         x_0 = to_model_range(self.images[chosen])
-        return x_0, t, torch.randn(x_0.shape, generator=generator)
+        noise = torch.randn(x_0.shape, generator=generator)
+        # What only some recipes draw comes last, so that they share what all draw.
+        xi = torch.randn(x_0.shape, generator=generator) if recipe.perturbation else None
+        if recipe.flip:
+            mirrored = torch.rand(size, generator=seeded(recipe.seed, "flip", update)) < 0.5
+            x_0 = torch.where(mirrored.view(-1, 1, 1, 1), x_0.flip(-1), x_0)
+        return Batch(x_0, t, noise, xi, weight)
 
-    def step(self) -> float:
-        """Do one update; return the loss before it."""
-        recipe = self.recipe
-        x_0, t, noise = self.batch(self.update)
-        x_t = diffuse(x_0, noise, self.alpha_bar[t])
-
-        def loss_with_gradient() -> Tensor:
-            self.optimizer.zero_grad()
-            loss = (self.model(x_t, t) - noise).square().mean()
-            loss.backward()
-            return loss.detach()
-
+    def step(self) -> Tensor:
+        """Do one update; return the mean loss before it, a scalar on the device."""
+        drawn = self.batch(self.update)
+        batch = drawn.to(self.device)
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * min(1.0, (self.update + 1) / recipe.warmup)
-        if recipe.rho > 0:
-            loss = sharpness_aware_gradient(self.parameters, loss_with_gradient, recipe.rho)
-        else:
-            loss = loss_with_gradient()
+            group["lr"] = self.recipe.rate(self.update)
+        losses = self._gradient(batch)
         self.optimizer.step()
+        self.timesteps.learn(drawn.t, losses)
         self.update += 1
-        self.ema.step(self.parameters)
-        if self.update > recipe.swa_start * recipe.updates and (
-            self.update % recipe.swa_every == 0
-        ):
-            self.swa.update_parameters(self.model)
-        return float(loss)
+        self.averages.update(self.update)
+        return losses.mean()
 
-    def weights(self) -> dict[str, dict[str, Tensor]]:
-        """The three sets of weights of the run by averaging: "raw", "ema", "swa"."""
-        raw = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        averaged = build_network(SMALL_NETWORK)
-        averaged.load_state_dict(raw)
-        self.ema.copy_to(averaged.parameters())
-        return {"raw": raw, "ema": averaged.state_dict(), "swa": self.swa.module.state_dict()}
+    def _gradient(self, batch: Batch) -> Tensor:
+        """Leave the method's gradient in `.grad`; return the loss of each image, (B,)."""
+        recipe = self.recipe
+        half = recipe.precision == "bfloat16"
+
+        def losses_with_gradient() -> Tensor:
+            self.optimizer.zero_grad()
+            if self.drops:
+                # SAM's second pass must meet the dropout masks of the first.
+                torch.manual_seed(seeded(recipe.seed, "dropout", self.update).initial_seed())
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+                losses = self.objective(self.network, batch)
+            (losses * batch.weight).mean().backward()
+            return losses.detach()
+
+        if not recipe.sharpness_aware:
+            return losses_with_gradient()
+        return sharpness_aware_gradient(
+            self.parameters, losses_with_gradient, recipe.rho, recipe.adaptive
+        )
 
     def save(self, path: Path) -> None:
-        """Write a snapshot that `load` resumes from to the bit."""
-        state = {
-            "recipe": self.recipe.to_dict(),
-            "update": self.update,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "ema": self.ema.state_dict(),
-            "swa": self.swa.state_dict(),
-        }
+        """Write a snapshot that `load` resumes from to the bit.
+
+        Raises:
+            InputError: the run has diverged; the last good snapshot stays.
+        """
+        if not all(torch.isfinite(p).all() for p in self.parameters):
+            raise InputError(
+                f"the weights are not finite after {self.update} updates: lower the learning "
+                f"rate or rho; the last good snapshot is {path}"
+            )
+        state = {"recipe": self.recipe.to_dict(), "update": self.update}
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
         with atomic(path) as temporary:
-            torch.save(state, temporary)
+            torch.save(state | parts, temporary)
 
     def load(self, path: Path) -> None:
         """Resume from a snapshot.
 
         Raises:
-            ValueError: the snapshot was made with another recipe.
+            InputError: it is damaged or was made with another recipe.
         """
-        state = torch.load(path, weights_only=True)
-        if state["recipe"] != self.recipe.to_dict():
-            raise ValueError(f"{path}: snapshot of another recipe")
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            other = [
+                name for name, value in self.recipe.to_dict().items()
+                if state["recipe"].get(name) != value
+            ]  # fmt: skip
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: not a whole snapshot ({reason}); delete it") from None
+        if other:
+            raise InputError(
+                f"{path}: snapshot of a recipe with another {', '.join(other)}; choose another "
+                f"--name or delete it"
+            )
         self.update = state["update"]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.ema.load_state_dict(state["ema"])
-        self.swa.load_state_dict(state["swa"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "averages": self.averages,
+            "timesteps": self.timesteps,
+        }
 
 
 def train(
-    recipe: Recipe,
-    images: Tensor,
+    trainer: Trainer,
     snapshot: Path,
-    report: Callable[[int, float], None],
+    report: Callable[[int, Tensor], None],
     save_every: int = 200,
-) -> Trainer:
-    """Run a recipe to its end, from its snapshot where there is one.
+) -> None:
+    """Run a trainer to its recipe's end, from its snapshot where there is one.
 
     Args:
-        images: uint8 of shape (N, C, H, W).
+        trainer: as new.
         snapshot: file written every `save_every` updates and at the end.
-        report: called after each update with (updates done, loss).
+        report: called after each update with (updates done, loss on the device).
+
+    Raises:
+        InputError: a damaged or foreign snapshot, or weights that are not finite.
     """
-    trainer = Trainer(recipe, images)
     if snapshot.exists():
         trainer.load(snapshot)
-    while trainer.update < recipe.updates:
+    while trainer.update < trainer.recipe.steps:
         loss = trainer.step()
-        if trainer.update % save_every == 0 or trainer.update == recipe.updates:
+        if trainer.update % save_every == 0 or trainer.update == trainer.recipe.steps:
             trainer.save(snapshot)
         report(trainer.update, loss)
-    return trainer

@@ -1,29 +1,35 @@
 """A training run as one frozen value; two runs with equal recipes give equal weights.
 
 Every method of a comparison shares network, data order, timesteps and noise (all are functions of
-`seed` and the update's number); only the update rule and the averaging differ.
+`seed` and the update's number); only the update rule, the perturbation of the input and the
+averaging differ. One run gives three kinds of weights: raw, exponential average (EMA) and equal
+average (SWA).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import contextlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-# A small U-Net on 2x2 patches: 0.5 M parameters, quick enough to train on a laptop.
-SMALL_NETWORK: dict[str, Any] = {
-    "patch": 2,
-    "unet": {
-        "sample_size": 14,
-        "in_channels": 4,
-        "out_channels": 4,
-        "layers_per_block": 1,
-        "block_out_channels": [32, 48],
-        "norm_num_groups": 8,
-        "attention_head_dim": 16,
-        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-    },
+import yaml
+
+from bench.errors import InputError
+
+CHOICES = {
+    "method": ("baseline", "ip", "sam", "ip+sam"),
+    "schedule": ("cosine", "linear"),
+    "predicts": ("epsilon", "v_prediction"),
+    "timestep_sampler": ("uniform", "loss-second-moment"),
+    "equal": ("updates", "compute"),
+    "optimizer": ("adam", "adamw"),
+    "swa_schedule": ("constant", "cosine"),
+    "precision": ("float32", "bfloat16"),
 }
+POSITIVE = ("timesteps", "updates", "batch", "learning_rate", "swa_every")
+NOT_NEGATIVE = ("rho", "gamma", "weight_decay", "warmup", "seed", "swa_rate")
 
 
 @dataclass(frozen=True)
@@ -31,35 +37,173 @@ class Recipe:
     """One training run.
 
     Attributes:
-        name: stem of the checkpoints it writes.
-        updates: optimizer steps.
+        name: of the recipe; checkpoints of all its methods are one family.
+        dataset: name in `tables.DATASETS`.
+        shape: (C, H, W) of an image.
+        network: what `bench.networks.build_network` takes; dropout is set here.
+        schedule, timesteps, predicts: the diffusion process and what the network predicts.
+        learns_variance: whether the network has 2C outputs, trained by the hybrid loss.
+        flip: whether images are mirrored left to right with probability 1/2.
+        timestep_sampler: "uniform" or "loss-second-moment".
+        method: "baseline", "ip" (input perturbation), "sam" (sharpness-aware), "ip+sam".
+        rho: SAM radius in weight space, L2 norm over all parameters together.
+        adaptive: whether SAM measures its radius relative to each weight (ASAM).
+        gamma: strength of input perturbation, in standard deviations of the noise.
+        updates: optimizer steps; with `equal="compute"`, steps that take one gradient each.
+        equal: what methods of a comparison have in common, "updates" or "compute".
         batch: images per update.
-        learning_rate: of Adam, constant after `warmup` updates of linear increase.
-        rho: SAM radius in weight space (L2, all parameters together); 0 trains plainly.
-        ema_decay: of the exponential moving average of the weights.
-        swa_start: share of the updates after which the equal average (SWA) begins.
-        swa_every: updates between two weights that enter the equal average.
+        optimizer, weight_decay: "adam" or "adamw" and its decoupled decay.
+        learning_rate: constant after `warmup` updates of linear increase.
+        ema_decays: one exponential average for each; the first is `ema`, another `ema@DECAY`.
+        ema_warmup: whether the decay rises as (1 + u) / (10 + u) to its value.
+        swa_start: share of the updates after which the equal average begins.
+        swa_every: length of a cycle in updates; weights enter the average at its end.
+        swa_schedule: learning rate after `swa_start`: "constant", or "cosine" in each cycle.
+        swa_rate: factor of the learning rate after `swa_start`; where the cosine ends.
+        precision: "float32", or "bfloat16" for network evaluations (weights stay float32).
     """
 
-    name: str = "small"
-    dataset: str = "fashion-mnist"
+    name: str
+    dataset: str
+    shape: tuple[int, int, int]
+    network: Mapping[str, Any]
     schedule: str = "cosine"
     timesteps: int = 1000
+    predicts: str = "epsilon"
+    learns_variance: bool = False
+    flip: bool = False
+    timestep_sampler: str = "uniform"
+    method: str = "baseline"
+    rho: float = 0.05
+    adaptive: bool = False
+    gamma: float = 0.1
     updates: int = 6000
+    equal: str = "updates"
     batch: int = 64
+    optimizer: str = "adam"
+    weight_decay: float = 0.0
     learning_rate: float = 1e-3
     warmup: int = 200
-    rho: float = 0.0
-    ema_decay: float = 0.999
+    ema_decays: tuple[float, ...] = (0.999,)
+    ema_warmup: bool = True
     swa_start: float = 0.6
     swa_every: int = 20
+    swa_schedule: str = "constant"
+    swa_rate: float = 1.0
+    precision: str = "float32"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
+                )
+        for name in (*POSITIVE, *NOT_NEGATIVE):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (name in POSITIVE and value == 0):
+                least = "above 0" if name in POSITIVE else "at least 0"
+                raise InputError(f"{name} must be {least}, not {value}")
+        if not self.ema_decays or not all(0 <= decay < 1 for decay in self.ema_decays):
+            raise InputError(f"ema_decays must be numbers in [0, 1), not {self.ema_decays}")
+        if not 0 <= self.swa_start < 1:
+            raise InputError(f"swa_start must be in [0, 1), not {self.swa_start}")
+
     @property
-    def rule(self) -> str:
-        """The update rule: baseline or sam."""
-        return "sam" if self.rho > 0 else "baseline"
+    def sharpness_aware(self) -> bool:
+        """Whether an update takes SAM's second gradient."""
+        return "sam" in self.method.split("+")
+
+    @property
+    def perturbation(self) -> float:
+        """Strength of the input perturbation of this method, 0 for methods without."""
+        return self.gamma if "ip" in self.method.split("+") else 0.0
+
+    @property
+    def gradients(self) -> int:
+        """Forward and backward passes of one update, the cost of the method."""
+        return 2 if self.sharpness_aware else 1
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of this method."""
+        share = self.gradients if self.equal == "compute" else 1
+        return max(1, self.updates // share)
+
+    @property
+    def swa_begin(self) -> int:
+        """Updates done before the equal average begins."""
+        return int(self.swa_start * self.steps)
+
+    def rate(self, update: int) -> float:
+        """Learning rate of an update (0-based)."""
+        full = self.learning_rate * min(1.0, (update + 1) / max(1, self.warmup))
+        if update < self.swa_begin:
+            return full
+        low = full * self.swa_rate
+        if self.swa_schedule == "constant":
+            return low
+        # The last update of a cycle, whose weights are averaged, has the lowest rate.
+        position = ((update - self.swa_begin) % self.swa_every + 1) / self.swa_every
+        return low + (full - low) * (1 + math.cos(math.pi * position)) / 2
+
+    def averages_after(self, done: int) -> bool:
+        """Whether the weights after `done` updates enter the equal average."""
+        since = done - self.swa_begin
+        return since > 0 and since % self.swa_every == 0
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain JSON values."""
-        return asdict(self)
+        data = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return data | {"network": dict(self.network)}
+
+    def changed(self, settings: Mapping[str, str]) -> Recipe:
+        """The recipe with fields set from text, for example {"rho": "0.1"}.
+
+        A dotted name reaches into `network`: `network.unet.dropout`.
+
+        Raises:
+            InputError: an unknown field, or a value of another type.
+        """
+        changed = self
+        for name, text in settings.items():
+            changed = changed._set(name, text)
+        return changed
+
+    def _set(self, name: str, text: str) -> Recipe:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--set {name}: cannot read {text!r}") from None
+        field, *path = name.split(".")
+        known = {f.name for f in fields(self)} - {"name", "network"}
+        if field == "network" and path:
+            return replace(self, network=_replaced(self.network, path, value, name))
+        if field not in known or path:
+            raise InputError(
+                f"--set {name}: no such field; known are {', '.join(sorted(known))}, network.*"
+            )
+        return replace(self, **{field: _typed(name, getattr(self, field), value)})
+
+
+def _typed(name: str, present: Any, value: Any) -> Any:
+    """A value of the type of the present one; numbers widen, a scalar may stand for a tuple."""
+    if isinstance(present, tuple):
+        items = value if isinstance(value, list) else [value]
+        return tuple(_typed(name, present[0], item) for item in items)
+    if isinstance(present, float) and isinstance(value, (int, str)) and value is not True:
+        # YAML reads 1e-3 as text.
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if type(value) is not type(present):
+        raise InputError(f"{name} must be like {present!r}, not {value!r}")
+    return value
+
+
+def _replaced(tree: Mapping[str, Any], path: list[str], value: Any, name: str) -> dict[str, Any]:
+    head, *rest = path
+    if rest:
+        if not isinstance(tree.get(head), Mapping):
+            raise InputError(f"--set {name}: there is no mapping {head!r}")
+        value = _replaced(tree[head], rest, value, name)
+    return {**tree, head: value}

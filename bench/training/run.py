@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,99 +14,146 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
+from torch import Tensor
 
-from bench import store
-from bench.data import fashion_mnist
+from bench import store, tables
 from bench.errors import InputError
 from bench.host import fingerprint, git_state
 from bench.training.loop import Trainer, train
-from bench.training.recipe import SMALL_NETWORK, Recipe
+from bench.training.recipe import Recipe
 
-FAMILY = "fashion-small"
+# Reading the loss off a GPU stops it, so it is read now and then only.
+SHOW_EVERY = 20
 
 
-def run(name: str, out: Path, *, rho: float, updates: int, batch: int, seed: int) -> None:
-    """Train to the end, from the snapshot in `out` where there is one.
+@dataclass(frozen=True)
+class Place:
+    """Where a run computes and writes.
+
+    Attributes:
+        out: folder of weights, cards and snapshot.
+        name: stem of the files, "" for that of the recipe and seed.
+        device: "auto", "cpu", "cuda", "mps" ...
+        compiled: whether the network is compiled.
+    """
+
+    out: Path
+    name: str = ""
+    device: str = "auto"
+    compiled: bool = False
+
+
+def run(recipe: Recipe, place: Place) -> None:
+    """Train to the end, from the snapshot in the folder where there is one; print the cards.
 
     Raises:
-        InputError: a size out of range, an unwritable folder, or a snapshot of another recipe.
+        InputError: an unwritable folder, an unknown device, a missing data set, a foreign
+            snapshot, or a run that diverged.
     """
-    if updates < 1 or batch < 1 or rho < 0:
-        raise InputError("updates and batch must be at least 1, rho at least 0")
-    if not name or Path(name).name != name:
+    name = place.name or recipe.name + (f"-seed{recipe.seed}" if recipe.seed else "")
+    if Path(name).name != name:
         raise InputError(f"--name must be the stem of a file, not {name!r}")
-    store.check_writable(out)
-    recipe = Recipe(name=name, rho=rho, updates=updates, batch=batch, seed=seed)
-    images = fashion_mnist.load("train")
-    snapshot = out / f"{name}-{recipe.rule}.snapshot.pt"
-    trainer = _train_with_bar(recipe, images, snapshot)
-    print(write_cards(trainer, out), end="")
+    store.check_writable(place.out)
+    images = tables.lookup("datasets", recipe.dataset)("train")
+    trainer = Trainer(recipe, images, _device(place.device), place.compiled)
+    stem = f"{name}-{recipe.method.replace('+', '-')}"
+    _train_with_bar(trainer, place.out / f"{stem}.snapshot.pt")
+    print(write_cards(trainer, name, place.out), end="")
 
 
-def _train_with_bar(recipe: Recipe, images: torch.Tensor, snapshot: Path) -> Trainer:
-    console = Console(stderr=True)
+def _device(wanted: str) -> str:
+    accelerator = (
+        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    )
+    if wanted == "auto":
+        return accelerator.type if accelerator else "cpu"
+    if wanted.split(":")[0] not in {"cpu", *([accelerator.type] if accelerator else [])}:
+        raise InputError(f"no device {wanted!r} here: choose --device cpu")
+    return wanted
+
+
+def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:
+    console, recipe = Console(stderr=True), trainer.recipe
+    size = sum(p.numel() for p in trainer.parameters)
+    print(
+        f"{recipe.method}: {recipe.steps} updates of {recipe.batch} images, {recipe.gradients} "
+        f"gradient{'s' * (recipe.gradients > 1)} each; {size / 1e6:.2f} M parameters on "
+        f"{trainer.device}, {recipe.precision}",
+        file=sys.stderr,
+    )
     columns = (BarColumn(24), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=recipe.updates)
-        start, first = time.perf_counter(), 0
-
-        def report(done: int, loss: float) -> None:
-            nonlocal first
-            first = first or done
-            rate = (done - first + 1) * recipe.batch / (time.perf_counter() - start)
-            text = f"{done}/{recipe.updates}  loss {loss:.4f}  {rate:.0f} images/s  left"
-            progress.update(task, completed=done, description=text)
-            if not console.is_terminal and done % 100 == 0:
-                print(text.removesuffix("  left"), file=sys.stderr, flush=True)
-
-        try:
-            return train(recipe, images, snapshot, report)
-        except ValueError as error:
-            raise InputError(f"{error}; choose another --name or delete it") from None
+        train(trainer, snapshot, _reporter(trainer, progress, console.is_terminal))
 
 
-def write_cards(trainer: Trainer, out: Path) -> str:
-    """Write the three weights as safetensors with NAME-RULE.yaml; return the cards as text."""
+def _reporter(
+    trainer: Trainer, progress: Progress, terminal: bool
+) -> Callable[[int, Tensor], None]:
+    """What is shown after an update: a bar on a terminal, else a line every 100 updates."""
+    recipe, start, first = trainer.recipe, time.perf_counter(), 0
+    task = progress.add_task("", total=recipe.steps)
+
+    def report(done: int, loss: Tensor) -> None:
+        nonlocal first
+        first = first or done
+        if done % SHOW_EVERY and done != recipe.steps:
+            return
+        rate = (done - first + 1) * recipe.batch / (time.perf_counter() - start)
+        text = f"{done}/{recipe.steps}  loss {float(loss):.4f}  {rate:.0f} images/s"
+        progress.update(task, completed=done, description=f"{text}  left")
+        if not terminal and (done % 100 == 0 or done == recipe.steps):
+            print(text, file=sys.stderr, flush=True)
+
+    return report
+
+
+def write_cards(trainer: Trainer, name: str, out: Path) -> str:
+    """Write each kind of weights as safetensors, with NAME-METHOD.yaml; return the cards as text.
+
+    Beside them NAME-METHOD.made.yaml says exactly how they were made.
+    """
     recipe, cards = trainer.recipe, []
     commit, dirty = git_state(Path.cwd())
-    for average, weights in trainer.weights().items():
-        method = _method(recipe, average)
-        name = f"{recipe.name}-{method}"
-        path = out / f"{name.replace('+', '-')}.safetensors"
+    for average, weights in trainer.averages.weights().items():
+        method = method_name(recipe.method, average)
+        path = out / f"{name}-{method.replace('+', '-').replace('@', '-')}.safetensors"
         with store.atomic(path) as temporary:
             save_file({k: v.contiguous() for k, v in weights.items()}, temporary)
-        cards.append(_card(name, method, path))
+        cards.append(_card(recipe, f"{name}-{method}", method, path))
     made = {"recipe": recipe.to_dict(), "commit": commit, "dirty": dirty}
-    made |= {"host": fingerprint().isa, "versions": dict(fingerprint().versions)}
+    made |= {"device": str(trainer.device), "host": fingerprint().isa}
+    made |= {"versions": dict(fingerprint().versions)}
     text = yaml.safe_dump({"checkpoints": cards}, sort_keys=False)
-    stem = f"{recipe.name}-{recipe.rule}"
+    stem = f"{name}-{recipe.method.replace('+', '-')}"
     store.save_text(out / f"{stem}.yaml", text)
     store.save_text(out / f"{stem}.made.yaml", yaml.safe_dump(made, sort_keys=False))
     return text
 
 
-def _method(recipe: Recipe, average: str) -> str:
-    """Name of a method: the update rule and the average, a plain average by its own name."""
+def method_name(method: str, average: str) -> str:
+    """Name of a row of the comparison: the method and the average, each alone by its own name."""
     if average == "raw":
-        return recipe.rule
-    return average if recipe.rule == "baseline" else f"{recipe.rule}+{average}"
+        return method
+    return average if method == "baseline" else f"{method}+{average}"
 
 
-def _card(name: str, method: str, path: Path) -> dict[str, Any]:
+def _card(recipe: Recipe, name: str, method: str, path: Path) -> dict[str, Any]:
     return {
         "name": name,
-        "family": FAMILY,
+        "family": recipe.name,
         "method": method,
+        "seed": recipe.seed,
         "source": "safetensors",
         "uri": path.name,
         "sha256": store.sha256(path),
-        "dataset": "fashion-mnist",
+        "dataset": recipe.dataset,
         "license": "Apache-2.0",
         "config": {
-            "shape": [1, 28, 28],
-            "schedule": "cosine",
-            "timesteps": 1000,
-            "predicts": "epsilon",
-            "network": SMALL_NETWORK,
+            "shape": list(recipe.shape),
+            "schedule": recipe.schedule,
+            "timesteps": recipe.timesteps,
+            "predicts": recipe.predicts,
+            "learns_variance": recipe.learns_variance,
+            "network": recipe.to_dict()["network"],
         },
     }

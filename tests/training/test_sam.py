@@ -39,3 +39,14 @@ def test_unused_parameters_stay():
     weights, unused = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(3))
     sharpness_aware_gradient([weights, unused], quadratic(weights, torch.ones(2)), 0.1)
     assert unused.grad is None and torch.equal(unused, torch.ones(3))
+
+
+def test_adaptive_step_is_relative_to_each_weight():
+    """ASAM evaluates the gradient at w + rho s^2 g / |s g| with s = |w| + 0.01."""
+    curvature, start, rho = torch.tensor([1.0, 4.0]), torch.tensor([3.0, -1.0]), 0.5
+    weights = torch.nn.Parameter(start.clone())
+    sharpness_aware_gradient([weights], quadratic(weights, curvature), rho, adaptive=True)
+    gradient, scale = curvature * start, start.abs() + 0.01
+    step = rho * scale.square() * gradient / (scale * gradient).norm()
+    assert torch.allclose(weights.grad, curvature * (start + step))
+    assert torch.equal(weights.detach(), start)
