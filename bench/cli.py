@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,13 @@ Names = Annotated[
     typer.Option(
         "--checkpoints", metavar="GLOB,...", help="Names or methods [default: by preset]."
     ),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Any other field (repeatable)."),
+]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="Compile the network; CUDA graphs on a GPU.")
 ]
 
 
@@ -84,8 +92,8 @@ def run(
         seed=seed,
         batch=batch,
     )
-    globs = checkpoints.split(",") if checkpoints else list(size.checkpoints)
-    cells = commands.plan(cards, globs, commands.schemes(bits, scheme or ()), draw)
+    globs = checkpoints.split(",") if checkpoints else []
+    cells = commands.plan(cards, globs, size, commands.schemes(bits, scheme or ()), draw)
     if dry_run:
         commands.dry_run(cells)
     else:
@@ -138,19 +146,14 @@ def train(
     precision: Annotated[
         str | None, typer.Option("--precision", metavar="NAME", help="float32 or bfloat16.")
     ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Any other field (repeatable)."),
-    ] = None,
+    sets: Sets = None,
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="Stem of the files [default: recipe].")
     ] = "",
     device: Annotated[
         str, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps, or the best.")
     ] = "auto",
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the network; CUDA graphs on a GPU.")
-    ] = False,
+    compiled: Compiled = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")
     ] = Path("runs"),
@@ -162,14 +165,19 @@ def train(
     """
     given = {"method": method, "rho": rho, "gamma": gamma, "updates": updates, "batch": batch}
     given |= {"equal": equal, "seed": seed, "precision": precision}
+    place = {"out": out, "name": name, "device": device, "compiled": compiled}
+    commands.train(recipe, _settings(given, sets or ()), place)
+
+
+def _settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]:
+    """Fields of a recipe as text, from the flags and from FIELD=VALUE words."""
     settings = {field: str(value) for field, value in given.items() if value is not None}
-    for text in sets or ():
+    for text in sets:
         field, found, value = text.partition("=")
         if not found:
             raise InputError(f"--set needs FIELD=VALUE, not {text!r}")
         settings[field] = value
-    place = {"out": out, "name": name, "device": device, "compiled": compiled}
-    commands.train(recipe, settings, place)
+    return settings
 
 
 @app.command("list")

@@ -26,18 +26,19 @@ SIMULATED_COST = 1.7
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of a run."""
+    """Sizes of a run; `repetitions` are trainings that differ in their seed alone."""
 
     images: int
     steps: int
     checkpoints: tuple[str, ...]
+    repetitions: bool = False
 
 
 CORE = ("baseline", "ema", "swa", "sam")
 PRESETS = {
     "smoke": Preset(50, 5, ("baseline", "sam")),
     "default": Preset(500, 20, CORE),
-    "full": Preset(5000, 100, ("*",)),
+    "full": Preset(5000, 100, ("*",), repetitions=True),
 }
 
 
@@ -59,15 +60,22 @@ def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
 
 
 def plan(
-    cards: Path | None, globs: Sequence[str], wanted: Sequence[Scheme], draw: Draw
+    cards: Path | None, globs: Sequence[str], size: Preset, wanted: Sequence[Scheme], draw: Draw
 ) -> list[Cell]:
     """The cells of a run, every input checked.
+
+    Args:
+        globs: names or methods of checkpoints; those of the preset, without the repetitions of a
+            training by other seeds, where there are none.
 
     Raises:
         InputError: bad cards, hashes, sizes or names.
     """
     tables.lookup("samplers", draw.sampler)
-    chosen = registry.select(registry.load_cards(registry.card_file(cards)), globs)
+    found = registry.load_cards(registry.card_file(cards))
+    chosen = registry.select(found, globs or size.checkpoints)
+    if not globs and not size.repetitions:
+        chosen = registry.first_seeds(chosen)
     chosen = [registry.verify(card) for card in chosen]
     cells = expand(chosen, wanted, ["simulated"], draw)
     _check_sizes(cells)

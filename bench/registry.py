@@ -113,6 +113,15 @@ def select(cards: Sequence[Checkpoint], globs: Sequence[str]) -> list[Checkpoint
     return [card for card in cards if any(_matches(card, glob) for glob in globs)]
 
 
+def first_seeds(cards: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """The cards without repetitions: of each family and method, those of the lowest seed."""
+    lowest: dict[tuple[str, str], int] = {}
+    for card in cards:
+        key = card.family, card.method
+        lowest[key] = min(card.seed, lowest.get(key, card.seed))
+    return [card for card in cards if card.seed == lowest[card.family, card.method]]
+
+
 def _matches(card: Checkpoint, glob: str) -> bool:
     return fnmatch.fnmatchcase(card.name, glob) or fnmatch.fnmatchcase(card.method, glob)
 

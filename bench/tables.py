@@ -1,19 +1,28 @@
 """Every extension by name: "module:attribute", imported on first use.
 
 Adding one costs a module, a line here and a test file. Other packages add theirs by entry points
-in the group `bench.<table>`, for example `bench.samplers`.
+in the group `bench.<table>`, for example `bench.samplers`. What follows the first ":" of a name is
+an argument: `folder:/x/y` stands for what `folder` does, called with `argument="/x/y"`.
 """
 
 from __future__ import annotations
 
 import difflib
+import inspect
+from functools import partial
 from importlib import import_module, metadata
 from typing import Any
 
 from bench.errors import InputError
 
 SOURCES = {"safetensors": "bench.sources.local:load"}
-DATASETS = {"fashion-mnist": "bench.data.fashion_mnist:load"}
+DATASETS = {
+    "fashion-mnist": "bench.data.fashion_mnist:load",
+    "cifar10": "bench.data.cifar10:load",
+    "lsun-tower": "bench.data.lsun_tower:load",
+    "ffhq": "bench.data.ffhq:load",
+    "folder": "bench.data.folder:load",
+}
 BACKENDS = {
     "float": "bench.quant.backends:FullPrecision",
     "simulated": "bench.quant.backends:Simulated",
@@ -46,12 +55,26 @@ def names(table: str) -> list[str]:
     return sorted({*TABLES[table], *(point.name for point in points)})
 
 
+def plain(name: str) -> str:
+    """A name without its argument."""
+    return name.partition(":")[0]
+
+
 def lookup(table: str, name: str) -> Any:
-    """Import what a name stands for.
+    """Import what a name stands for, bound to the argument where the name has one.
 
     Raises:
-        InputError: unknown name; the message offers near ones.
+        InputError: unknown name, the message offers near ones; or one that takes no argument.
     """
+    found = _import(table, plain(name))
+    if ":" not in name:
+        return found
+    if "argument" not in inspect.signature(found).parameters:
+        raise InputError(f"{table[:-1]} {plain(name)!r} takes no argument, in {name!r}")
+    return partial(found, argument=name.partition(":")[2])
+
+
+def _import(table: str, name: str) -> Any:
     for point in metadata.entry_points(group=f"bench.{table}"):
         if point.name == name:
             return point.load()

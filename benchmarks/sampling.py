@@ -17,19 +17,7 @@ from bench.networks import alpha_bar, build_network
 from bench.protocols import Denoiser
 from bench.sampling import betas, ddim, image_generators
 from bench.spec import Draw
-
-# A plain U-Net, without patches, as DDIMPipeline knows no others.
-NETWORK = {
-    "sample_size": 28,
-    "in_channels": 1,
-    "out_channels": 1,
-    "layers_per_block": 1,
-    "block_out_channels": [16, 32, 64],
-    "norm_num_groups": 8,
-    "attention_head_dim": 16,
-    "down_block_types": ["DownBlock2D", "DownBlock2D", "AttnDownBlock2D"],
-    "up_block_types": ["AttnUpBlock2D", "UpBlock2D", "UpBlock2D"],
-}
+from bench.training.recipes import SMALL_NETWORK
 
 
 def main() -> None:
@@ -39,7 +27,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    model = build_network({"patch": 1, "unet": NETWORK}).eval().requires_grad_(False)
+    model = build_network(SMALL_NETWORK).eval().requires_grad_(False)
     assert isinstance(model.unet, UNet2DModel)
     schedule = alpha_bar("cosine")
     draw = Draw(steps=arguments.steps, batch=arguments.images)

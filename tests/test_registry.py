@@ -86,3 +86,14 @@ def test_shipped_cards_are_valid_and_their_files_match():
     assert yaml.safe_load(path.read_text())
     for card in registry.load_cards(path):
         assert registry.verify(card).sha256 == card.sha256
+
+
+def test_repetitions_of_a_training_are_told_by_their_seed(tmp_path):
+    entries = [
+        write_card(tmp_path, "a2", seed=2),
+        write_card(tmp_path, "a1", seed=1),
+        write_card(tmp_path, "b5", method="sam", seed=5),
+        write_card(tmp_path, "c9", family="other", seed=9),
+    ]
+    cards = registry.load_cards(write_cards(tmp_path, entries))
+    assert [card.name for card in registry.first_seeds(cards)] == ["a1", "b5", "c9"]

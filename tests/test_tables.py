@@ -1,6 +1,6 @@
 import pytest
 
-from bench import tables
+from bench import registry, tables
 from bench.errors import InputError
 
 
@@ -28,3 +28,39 @@ def test_entry_points_extend_a_table(monkeypatch):
     monkeypatch.setattr(tables.metadata, "entry_points", lambda group: [Point])
     assert tables.lookup("samplers", "euler") == "loaded"
     assert "euler" in tables.names("samplers")
+
+
+def test_a_name_with_an_argument_is_bound(monkeypatch):
+    class Point:
+        name = "twice"
+
+        @staticmethod
+        def load():
+            return lambda split, argument="": (split, argument)
+
+    monkeypatch.setattr(tables.metadata, "entry_points", lambda group: [Point])
+    assert tables.lookup("datasets", "twice:/x/y:z@64")("test") == ("test", "/x/y:z@64")
+    assert tables.lookup("datasets", "twice")("test") == ("test", "")
+    assert tables.plain("twice:/x/y:z@64") == tables.plain("twice") == "twice"
+
+
+def test_an_argument_where_none_is_taken_is_refused():
+    with pytest.raises(InputError, match="dataset 'cifar10' takes no argument, in 'cifar10:/x'"):
+        tables.lookup("datasets", "cifar10:/x")
+    with pytest.raises(InputError, match="backend 'float' takes no argument"):
+        tables.lookup("backends", "float:8")
+
+
+def test_an_unknown_name_with_an_argument_offers_a_near_one():
+    with pytest.raises(InputError, match="unknown dataset 'foldr': did you mean 'folder'"):
+        tables.lookup("datasets", "foldr:/x")
+
+
+def test_a_card_may_name_a_data_set_with_an_argument(tmp_path):
+    path = tmp_path / "checkpoints.yaml"
+    card = "{name: a, family: f, method: m, source: safetensors, uri: a, dataset: %r}"
+    path.write_text("checkpoints:\n- " + card % "folder:/x/y@64")
+    assert registry.load_cards(path)[0].dataset == "folder:/x/y@64"
+    path.write_text("checkpoints:\n- " + card % "foldr:/x")
+    with pytest.raises(InputError, match="field dataset: unknown 'foldr:/x'; known: cifar10"):
+        registry.load_cards(path)

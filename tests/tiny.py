@@ -42,6 +42,7 @@ def write_card(folder, name="tiny", method="baseline", seed=0, **changes):
         "name": name,
         "family": "tiny",
         "method": method,
+        "seed": seed,
         "source": "safetensors",
         "uri": path.name,
         "sha256": sha256(path),

@@ -39,6 +39,20 @@ def test_refuses_what_is_no_gzip(tmp_path):
         fashion_mnist.read_idx(tmp_path / "a.gz")
 
 
+def test_refuses_a_damaged_gzip_body(tmp_path):
+    write_idx(tmp_path / "a.gz", PIXELS)
+    data = bytearray((tmp_path / "a.gz").read_bytes())
+    data[10] = 0xFF
+    (tmp_path / "a.gz").write_bytes(data)
+    with pytest.raises(InputError, match="not a whole gzip IDX"):
+        fashion_mnist.read_idx(tmp_path / "a.gz")
+
+
+def test_an_unknown_split_is_one_line():
+    with pytest.raises(InputError, match="unknown split 'val'"):
+        fashion_mnist.load("val")
+
+
 def test_missing_data_says_which_files_go_where(monkeypatch, tmp_path):
     import torchvision.datasets
 
