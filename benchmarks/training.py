@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     recipe = dataclasses.replace(
-        recipes.find("fashion-small"), swa_start=0.0, swa_every=CYCLE, updates=10**6
+        recipes.find("fashion-unet"), swa_start=0.0, swa_every=CYCLE, updates=10**6
     )
     images = torch.randint(0, 256, (2000, *recipe.shape), dtype=torch.uint8)
     sam = dataclasses.replace(recipe, method="sam")

@@ -35,7 +35,8 @@ def train(out: Path, radius: float, updates: int) -> list[dict[str, object]]:
     method = "sam" if radius else "baseline"
     path = out / f"{name}-{method}.yaml"
     if not path.exists():
-        words = ["--method", method, "--updates", updates, "--name", name, "--out", out]
+        words = ["--recipe", "fashion-unet", "--method", method, "--updates", updates]
+        words += ["--name", name, "--out", out]
         bench("train", *words, *(["--rho", radius] if radius else []))
     return yaml.safe_load(path.read_text())["checkpoints"]
 

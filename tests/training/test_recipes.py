@@ -14,7 +14,8 @@ from bench.training.loop import Trainer
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        ("fashion-small", 686_769),
+        ("fashion-small", 464_980),
+        ("fashion-unet", 686_769),
         ("adm-cifar10", 57_094_662),
         ("adm-lsun64", 295_136_454),
         ("adm-ffhq64", 295_136_454),
