@@ -16,6 +16,7 @@ from typing import Any
 
 from bench import __version__, registry, store, tables
 from bench.errors import InputError
+from bench.features import reference
 from bench.host import fingerprint, git_state
 from bench.record import Record, Run, to_json
 from bench.spec import Cell, Draw, Scheme, expand
@@ -79,6 +80,9 @@ def plan(
     chosen = [registry.verify(card) for card in chosen]
     cells = expand(chosen, wanted, ["simulated"], draw)
     _check_sizes(cells)
+    for cell in cells:
+        for extractor in cell.extractors:
+            reference.find(cell.checkpoint.dataset, extractor)
     for scheme in wanted:
         print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
     return cells

@@ -240,6 +240,20 @@ def test_bad_cards(bench, tmp_path, changes, word):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("dataset", "words"),
+    [
+        ("cifar10", "python -m bench.features.reference cifar10 efficientnet"),
+        ("fashion-mnist:large", "takes no argument"),
+        ("folder:nowhere", "nowhere: no folder or zip archive there"),
+    ],
+)
+def test_missing_reference_features_are_found_before_sampling(bench, tmp_path, dataset, words):
+    cards = write_cards(tmp_path, [write_card(tmp_path, dataset=dataset)])
+    refused(bench("run", *SIZES, "--cards", cards, "--out", tmp_path / "out"), words)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("text", ["", "checkpoints: 3", "a: [", "\x00", "- 3", "checkpoints: [3]"])
 def test_bad_card_files(bench, tmp_path, text):
     path = tmp_path / "cards.yaml"

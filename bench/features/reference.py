@@ -5,6 +5,9 @@ real image's, in the data set's order. It is shipped in bench/zoo or made into t
 
     python -m bench.features.reference fashion-mnist efficientnet [--out bench/zoo] [--split test]
 
+The file of a data set with an argument, whose content its name does not tell (`folder:PATH`), is
+named by the hash of its images.
+
 The rounding to float16 is at most 2^-11 of a value; docs/metrics.md has its effect on the scores.
 """
 
@@ -16,7 +19,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -28,9 +30,29 @@ ZOO = Path(__file__).resolve().parent.parent / "zoo"
 BATCH = 100
 
 
-def file_name(dataset: str, extractor: str) -> str:
+def file_name(dataset: str, extractor: str, split: str = "test") -> str:
     """The name of the file of a data set and extractor."""
-    return f"{dataset}-{extractor}.safetensors"
+    plain = tables.plain(dataset)
+    if plain != dataset:
+        images = tables.lookup("datasets", dataset)(split).numpy()
+        plain += f"-{hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]}"
+    return f"{plain}-{extractor}.safetensors"
+
+
+def find(dataset: str, extractor: str) -> Path:
+    """The reference file: the shipped one, else that in the cache.
+
+    Raises:
+        InputError: there is none.
+    """
+    name = file_name(dataset, extractor)
+    for path in (ZOO / name, store.cache_root() / "reference" / name):
+        if path.exists():
+            return path
+    raise InputError(
+        f"no reference features of {dataset} by {extractor}: "
+        f"make them with `python -m bench.features.reference {dataset} {extractor}`"
+    )
 
 
 def load(dataset: str, extractor: str) -> Features:
@@ -39,15 +61,7 @@ def load(dataset: str, extractor: str) -> Features:
     Raises:
         InputError: there are none, they are corrupt, or made by another version.
     """
-    version = tables.lookup("extractors", extractor).version
-    name = file_name(dataset, extractor)
-    for path in (ZOO / name, store.cache_root() / "reference" / name):
-        if path.exists():
-            return read(path, version)
-    raise InputError(
-        f"no reference features of {dataset} by {extractor}: "
-        f"make them with `python -m bench.features.reference {dataset} {extractor}`"
-    )
+    return read(find(dataset, extractor), tables.lookup("extractors", extractor).version)
 
 
 @cache
@@ -84,6 +98,8 @@ def build(dataset: str, extractor: str, folder: Path | None = None, split: str =
         folder: where the file goes; the cache by default.
         split: the split of the data set, as a rule one that nothing was trained on.
     """
+    import torch
+
     images = tables.lookup("datasets", dataset)(split)
     extract = tables.lookup("extractors", extractor)()
     parts = [extract(batch).cpu().numpy() for batch in images.split(BATCH)]
@@ -98,7 +114,7 @@ def build(dataset: str, extractor: str, folder: Path | None = None, split: str =
         "images_sha256": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
         "torch": torch.__version__,
     }
-    path = (folder or store.cache_root() / "reference") / file_name(dataset, extractor)
+    path = (folder or store.cache_root() / "reference") / file_name(dataset, extractor, split)
     with store.atomic(path) as temporary:
         save_file({"features": stored}, temporary, metadata)
     return path

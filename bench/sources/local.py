@@ -97,8 +97,8 @@ def _check_channels(label: str, config: dict[str, Any]) -> None:
         wanted, found = config["shape"][0] * pixels * times, network["unet"].get(name, 3)
         if found != wanted:
             raise InputError(
-                f"{label}, field config: {name} must be {wanted} for shape {config['shape']} and "
-                f"learns_variance {config['learns_variance']}, not {found}"
+                f"{label}, field config: network {name} must be {wanted} for shape "
+                f"{config['shape']} and learns_variance {config['learns_variance']}, not {found}"
             )
 
 

@@ -56,6 +56,16 @@ def test_nothing_there_says_how_to_make_it(small):
         reference.load("few", "mean")
 
 
+def test_the_file_of_a_folder_is_named_by_its_images(small, monkeypatch):
+    """The name of a folder does not tell its content, and must not leave the cache."""
+    names = [reference.file_name(name, "mean") for name in ("folder:/a/b", "folder:../c")]
+    assert names[0] == names[1]
+    assert names[0].startswith("folder-")
+    assert "/" not in names[0]
+    monkeypatch.setitem(globals(), "IMAGES", IMAGES + 1)
+    assert reference.file_name("folder:/a/b", "mean") != names[0]
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-4])
 
