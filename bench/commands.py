@@ -72,7 +72,7 @@ def plan(
     Raises:
         InputError: bad cards, hashes, sizes or names.
     """
-    tables.lookup("samplers", draw.sampler)
+    tables.require("samplers", draw.sampler)
     found = registry.load_cards(registry.card_file(cards))
     chosen = registry.select(found, globs or size.checkpoints)
     if not globs and not size.repetitions:

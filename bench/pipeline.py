@@ -10,13 +10,12 @@ when something must be computed.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +25,6 @@ from bench.host import code_hash
 from bench.protocols import Denoiser, Evidence, Features
 from bench.record import Coverage, Host, Measurement, Record, record_from_json, to_json
 from bench.spec import Cell, Checkpoint, content_key
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 IMAGE_CODE = ("networks.py", "sources", "sampling.py", "quant")
 FEATURE_CODE = (*IMAGE_CODE, "features")
@@ -111,7 +107,8 @@ class Pipeline:
         import torch
 
         full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
-        x_t, t = self._calibration(cell.reference, full)[0]
+        x_t = torch.zeros(cell.draw.batch, *full.shape)
+        t = torch.zeros(cell.draw.batch, dtype=torch.int64)
         times = []
         with torch.inference_mode():
             for _ in range(4):
@@ -149,32 +146,16 @@ class Pipeline:
         """The network as the cell's backend executes it, its coverage and calibration hash."""
         full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
         self.progress(f"{cell}: calibrating" if not cell.scheme.is_float else f"{cell}", 0)
-        batches = self._timed("calibrate", self._calibration, cell, full)
+        from bench.sampling import Trajectories
+
+        sampler = tables.lookup("samplers", cell.draw.sampler)
+        trajectories = Trajectories(full, cell.draw, sampler, cell.scheme.calibration)
         backend = tables.lookup("backends", cell.backend)()
-        denoiser, coverage = self._timed("quantize", backend, full, cell.scheme, batches)
-        calibration = "" if cell.scheme.is_float else _tensor_hash(batches)
+        denoiser, coverage = self._timed("quantize", backend, full, cell.scheme, trajectories)
+        calibration = "" if cell.scheme.is_float else trajectories.digest.hexdigest()
         summary = {"coverage": asdict(coverage), "calibration": calibration}
         store.save_text(self._image_folder(cell) / "coverage.json", json.dumps(summary))
         return denoiser, coverage, calibration
-
-    def _calibration(self, cell: Cell, full: Denoiser) -> list[tuple[Tensor, Tensor]]:
-        """(x_t, t) of full-precision sampling trajectories, over all timesteps, whole batches;
-        for a float scheme a single pair, to count multiply-accumulates on."""
-        import torch
-
-        from bench.sampling import image_generators
-
-        shape, batch = full.shape, cell.draw.batch
-        if cell.scheme.is_float:
-            return [(torch.zeros(batch, *shape), torch.zeros(batch, dtype=torch.int64))]
-        pairs: list[tuple[Tensor, Tensor]] = []
-        sampler = tables.lookup("samplers", cell.draw.sampler)
-        for start in range(0, cell.scheme.calibration, batch):
-            generators = image_generators(
-                "calibration", cell.draw.seed, range(start, start + batch)
-            )
-            sampler(full, generators, cell.draw, lambda x, t: pairs.append((x.clone(), t.clone())))
-        return pairs
 
     def _coverage(self, cell: Cell) -> tuple[Coverage, str]:
         try:
@@ -266,14 +247,6 @@ def _change(test: Measurement, reference: Measurement) -> Measurement:
 
 def _shards(cell: Cell) -> int:
     return -(-cell.draw.images // cell.draw.batch)
-
-
-def _tensor_hash(batches: Sequence[tuple[Tensor, Tensor]]) -> str:
-    digest = hashlib.sha256()
-    for pair in batches:
-        for tensor in pair:
-            digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
-    return digest.hexdigest()
 
 
 @functools.cache

@@ -78,6 +78,15 @@ class Dataset(Protocol):
     def __call__(self, split: str) -> Tensor: ...
 
 
+class Calibration(Protocol):
+    """Evaluates a network along the sampling trajectories that it gives itself, over all
+    timesteps: `model(x_t, t)`, with x_t always of `shape` (B, C, H, W)."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, model: Callable[[Tensor, Tensor], Tensor]) -> None: ...
+
+
 class Backend(Protocol):
     """Executes a scheme. `kernel` says what runs: none, simulated, int8, nf4 ..."""
 
@@ -87,10 +96,10 @@ class Backend(Protocol):
         """The reason why this scheme cannot run here, or None. Does not import torch."""
 
     def __call__(
-        self, denoiser: Denoiser, scheme: Scheme, batches: Sequence[tuple[Tensor, Tensor]]
+        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
     ) -> tuple[Denoiser, Coverage]:
-        """Quantize. `batches` are (x_t, t) of real sampling trajectories, all of one batch size;
-        the result takes that batch size only."""
+        """Quantize. `calibrate` runs an observed copy of the network in full precision; the
+        result takes inputs of its shape only."""
 
 
 class Sampler(Protocol):

@@ -9,14 +9,16 @@ The update rules are those of diffusers' schedulers, built from the checkpoint's
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
 from bench.networks import seeded
-from bench.protocols import Denoiser
+from bench.protocols import Denoiser, Sampler
 from bench.spec import Draw
 
 Watch = Callable[[Tensor, Tensor], None]
@@ -25,6 +27,39 @@ Watch = Callable[[Tensor, Tensor], None]
 def image_generators(stream: str, seed: int, indices: Sequence[int]) -> list[torch.Generator]:
     """One generator for each image; `stream` separates images from calibration."""
     return [seeded(stream, seed, index) for index in indices]
+
+
+class Trajectories:
+    """The calibration of a draw: its own sampling, from noise that no measured image has.
+
+    Args:
+        denoiser: whose network is replaced by the one that is called.
+        draw: how to sample; its batch is that of each evaluation.
+        sampler: the draw's.
+        count: trajectories, rounded up to whole batches.
+
+    Attributes:
+        shape: (B, C, H, W) of each network input.
+        digest: SHA-256 of all network inputs so far.
+    """
+
+    def __init__(self, denoiser: Denoiser, draw: Draw, sampler: Sampler, count: int) -> None:
+        self.denoiser, self.draw, self.sampler, self.count = denoiser, draw, sampler, count
+        self.shape = (draw.batch, *denoiser.shape)
+        self.digest = hashlib.sha256()
+
+    def __call__(self, model: torch.nn.Module) -> None:
+        """Sample the trajectories with a network."""
+        size = self.draw.batch
+        for start in range(0, self.count, size):
+            generators = image_generators(
+                "calibration", self.draw.seed, range(start, start + size)
+            )
+            self.sampler(replace(self.denoiser, model=model), generators, self.draw, self._note)
+
+    def _note(self, *inputs: Tensor) -> None:
+        for tensor in inputs:
+            self.digest.update(tensor.cpu().contiguous().numpy().tobytes())
 
 
 def to_uint8(x_0: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Scheme:
         edge_bits: least bits of weights and activations of the first and the last convolution, as
             the literature keeps them at 8; 0 treats them like all others.
         observer: "histogram" (ranges of least squared error) or "minmax".
-        calibration: sampling trajectories used for calibration.
+        calibration: sampling trajectories used for calibration, rounded up to whole batches.
         skip: globs of module names left in float.
     """
 
@@ -74,7 +74,7 @@ class Scheme:
     act_bits: int = 32
     edge_bits: int = 8
     observer: str = "histogram"
-    calibration: int = 64
+    calibration: int = 50
     skip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from functools import partial
+from functools import cache, partial
 from importlib import import_module, metadata
 from typing import Any
 
@@ -51,8 +51,7 @@ TABLES = {
 
 def names(table: str) -> list[str]:
     """The names in a table, those of other packages included."""
-    points = metadata.entry_points(group=f"bench.{table}")
-    return sorted({*TABLES[table], *(point.name for point in points)})
+    return sorted({*TABLES[table], *_points(table)})
 
 
 def plain(name: str) -> str:
@@ -74,13 +73,28 @@ def lookup(table: str, name: str) -> Any:
     return partial(found, argument=name.partition(":")[2])
 
 
-def _import(table: str, name: str) -> Any:
-    for point in metadata.entry_points(group=f"bench.{table}"):
-        if point.name == name:
-            return point.load()
-    if name not in TABLES[table]:
+def require(table: str, name: str) -> None:
+    """Make sure that a name, less its argument, is known, without importing what it stands for.
+
+    Raises:
+        InputError: it is not; the message offers near ones.
+    """
+    name = plain(name)
+    if name not in names(table):
         near = difflib.get_close_matches(name, names(table))
         offer = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names(table))}"
         raise InputError(f"unknown {table[:-1]} {name!r}: {offer}")
+
+
+def _import(table: str, name: str) -> Any:
+    require(table, name)
+    if name in _points(table):
+        return _points(table)[name].load()
     module, attribute = TABLES[table][name].split(":")
     return getattr(import_module(module), attribute)
+
+
+@cache
+def _points(table: str) -> dict[str, metadata.EntryPoint]:
+    """The entry points of other packages; reading all installed ones takes a while."""
+    return {point.name: point for point in metadata.entry_points(group=f"bench.{table}")}

@@ -96,6 +96,12 @@ def test_run_report_list_check(bench, cards, tmp_path):
     assert second["records"] == first["records"]
     assert "cached" in bench("run", *SIZES, *places, "--dry-run")[1]
 
+    code = "from bench.cli import app; app(standalone_mode=False)"
+    code += "; import sys; print('torch' in sys.modules)"
+    words = [sys.executable, "-c", code, "run", *SIZES, *map(str, places)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
     text = report.read_text(encoding="utf-8")
     code, stdout, _ = bench("report", folder.name, "--out", out)
     assert (code, stdout.splitlines()) == (0, text.splitlines())

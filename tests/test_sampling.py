@@ -15,7 +15,7 @@ from tiny import TINY_NETWORK
 
 from bench.networks import SCHEDULES, alpha_bar, build_network
 from bench.protocols import Denoiser
-from bench.sampling import betas, ddim, ddpm, image_generators, to_uint8
+from bench.sampling import Trajectories, betas, ddim, ddpm, image_generators, to_uint8
 from bench.spec import Draw
 
 MEAN, DEVIATION = 0.2, 0.25
@@ -144,3 +144,29 @@ def test_watch_sees_every_input():
     ddim(gaussian("cosine"), image_generators("a", 0, [0]), Draw(steps=4),
          lambda x, t: seen.append((x.shape, t.tolist())))  # fmt: skip
     assert seen == [((1, 1, 16, 16), [t]) for t in (999, 749, 499, 249)]
+
+
+def test_trajectories_are_those_of_the_network_that_is_called():
+    """Every timestep of every trajectory is seen, and the digest tells other inputs apart."""
+    denoiser = Denoiser(None, alpha_bar("cosine"), "epsilon", (1, 4, 4))
+    draw = Draw(steps=3, batch=2)
+    seen = []
+
+    def model(x, t):
+        seen.append((x.clone(), t))
+        return 0.1 * x
+
+    trajectories = Trajectories(denoiser, draw, ddim, count=3)
+    trajectories(model)
+    # Three trajectories take two batches of two.
+    assert [t.tolist() for _, t in seen] == [[t, t] for t in (999, 666, 332)] * 2
+    assert {tuple(x.shape) for x, _ in seen} == {trajectories.shape} == {(2, 1, 4, 4)}
+    same, other = (Trajectories(denoiser, draw, ddim, count=3) for _ in range(2))
+    same(model)
+    other(lambda x, t: 0.2 * x)
+    assert same.digest.digest() == trajectories.digest.digest() != other.digest.digest()
+    measured = torch.stack(
+        [torch.randn(1, 4, 4, generator=g) for g in image_generators("images", 0, range(4))]
+    )
+    starts = torch.cat([x for x, t in seen if t[0] == 999])
+    assert not any(torch.equal(a, b) for a in starts for b in measured)

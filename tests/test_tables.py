@@ -10,6 +10,14 @@ def test_every_name_imports(table):
         assert callable(tables.lookup(table, name))
 
 
+@pytest.fixture(autouse=True)
+def fresh_entry_points():
+    """No test sees the entry points that another one put there."""
+    tables._points.cache_clear()
+    yield
+    tables._points.cache_clear()
+
+
 def test_unknown_name_offers_a_near_one():
     with pytest.raises(InputError, match="did you mean 'ddim'"):
         tables.lookup("samplers", "ddimm")

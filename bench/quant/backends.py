@@ -5,16 +5,11 @@ Torch is imported when a backend is called, not before: refusals need none of it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from bench.protocols import Denoiser
+from bench.protocols import Calibration, Denoiser
 from bench.record import Coverage, Host
 from bench.spec import Scheme
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class FullPrecision:
@@ -27,9 +22,9 @@ class FullPrecision:
         return None if scheme.is_float else f"full precision cannot run {scheme}"
 
     def __call__(
-        self, denoiser: Denoiser, scheme: Scheme, batches: Sequence[tuple[Tensor, Tensor]]
+        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
     ) -> tuple[Denoiser, Coverage]:
-        """Return the denoiser itself, and what it computes. `batches` are not needed."""
+        """Return the denoiser itself, and what it computes. There is nothing to calibrate."""
         import torch
 
         from bench.quant.coverage import measure
@@ -52,13 +47,13 @@ class Simulated:
         return f"{scheme} has nothing to simulate: use backend float" if scheme.is_float else None
 
     def __call__(
-        self, denoiser: Denoiser, scheme: Scheme, batches: Sequence[tuple[Tensor, Tensor]]
+        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
     ) -> tuple[Denoiser, Coverage]:
-        """Quantize; the result takes the shape of `batches` only."""
+        """Quantize; the result takes inputs of the shape of `calibrate` only."""
         from bench.quant.coverage import measure
         from bench.quant.graph import layers_of, quantize_graph
         from bench.quant.simulate import simulate
 
-        graph = quantize_graph(denoiser, scheme, batches)
+        graph = quantize_graph(denoiser, scheme, calibrate)
         coverage = measure(denoiser, layers_of(graph), self.kernel)
         return replace(denoiser, model=simulate(graph)), coverage

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from bench.protocols import Denoiser
+from bench.protocols import Calibration, Denoiser
 from bench.quant.layers import Layer, export, plan
 from bench.quiet import quiet_import
 from bench.spec import FLOAT_BITS, Scheme
@@ -103,37 +103,50 @@ def _weight(bits: int) -> QuantizationSpec | None:
     )
 
 
-def quantize_graph(
-    denoiser: Denoiser, scheme: Scheme, batches: Sequence[tuple[Tensor, Tensor]]
-) -> GraphModule:
+def quantize_graph(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> GraphModule:
     """Write a scheme into a network. Equal arguments give bit-identical constants.
 
     Args:
         denoiser: its model is not changed.
         scheme: not a float scheme.
-        batches: (x_t (B, C, H, W) float32, t (B,) int64) to calibrate on, all of one shape, which
-            becomes the fixed shape of the graph.
+        calibrate: evaluates the network that observes the ranges; its shape becomes the fixed
+            shape of the graph.
 
     Returns:
         The graph; weights of quantized layers are int8 constants. `layers_of` tells its layers.
 
     Raises:
         InputError: the scheme does not fit the network.
-        RuntimeError: a layer was not quantized as planned.
+        RuntimeError: a layer was not quantized as planned, or nothing was observed.
     """
-    shapes = {(x.shape, t.shape) for x, t in batches}
-    if len(shapes) != 1:
-        raise RuntimeError(f"calibration batches must have one shape, not {len(shapes)}")
-    graph = export(denoiser.model, *batches[0])
+    device = next((p.device for p in denoiser.model.parameters()), None)
+    x = torch.zeros(calibrate.shape, device=device)
+    t = torch.zeros(calibrate.shape[0], dtype=torch.int64, device=device)
+    graph = export(denoiser.model, x, t)
     layers = plan(graph, scheme)
     with torch.inference_mode(False), torch.no_grad():
-        prepared = prepare_pt2e(graph, LayerQuantizer(layers, scheme.observer))
-        for x, t in batches:
-            prepared(x, t)
-        converted = convert_pt2e(prepared)
+        observed = _Observed(prepare_pt2e(graph, LayerQuantizer(layers, scheme.observer)))
+        calibrate(observed)
+        if not observed.calls:
+            raise RuntimeError("calibration did not evaluate the network")
+        converted = convert_pt2e(observed.graph)
     _verify(converted, layers)
     converted.meta[LAYERS] = layers
     return converted
+
+
+class _Observed(nn.Module):
+    """The network with its observers, callable from inference mode, whose tensors they must not
+    keep."""
+
+    def __init__(self, graph: GraphModule) -> None:
+        super().__init__()
+        self.graph, self.calls = graph, 0
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        self.calls += 1
+        with torch.inference_mode(False), torch.no_grad():
+            return self.graph(x.clone(), t.clone())
 
 
 def layers_of(graph: GraphModule) -> tuple[Layer, ...]:

@@ -63,7 +63,7 @@ def test_simulated_leaves_the_denoiser_alone(tiny, batches):
 
 def test_quantizing_in_inference_mode(toy, toy_batches):
     with torch.inference_mode():
-        inside = [(x + 0, t + 0) for x, t in toy_batches]
+        inside = type(toy_batches)((x + 0, t + 0) for x, t in toy_batches)
         quantized, _ = Simulated()(toy, Scheme.parse("w8a8"), inside)
         y = quantized.model(*inside[0])
     again, _ = Simulated()(toy, Scheme.parse("w8a8"), toy_batches)

@@ -78,7 +78,7 @@ def test_activations_take_at_most_their_levels(tiny_graph, batches):
 
 
 def test_nothing_quantized_equals_float(tiny, batches):
-    model = simulate(quantize_graph(tiny, Scheme(16, 16), batches[:1]))
+    model = simulate(quantize_graph(tiny, Scheme(16, 16), batches))
     with torch.inference_mode():
         for x, t in batches:
             assert torch.equal(model(x, t), tiny.model(x, t))
