@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import store, tables
+from bench import stats, store, tables
 from bench.errors import InputError
 from bench.host import code_hash
 from bench.protocols import Denoiser, Evidence, Features
@@ -28,7 +28,7 @@ from bench.spec import Cell, Checkpoint, content_key
 
 IMAGE_CODE = ("networks.py", "sources", "sampling.py", "quant")
 FEATURE_CODE = (*IMAGE_CODE, "features")
-RECORD_CODE = (*FEATURE_CODE, "metrics", "data", "pipeline.py", "record.py", "spec.py")
+RECORD_CODE = (*FEATURE_CODE, "metrics", "stats.py", "data", "pipeline.py", "record.py", "spec.py")
 # Numbers of the libraries that only features and metrics use do not change images.
 IMAGE_LIBRARIES = ("torch", "torchao", "diffusers")
 
@@ -225,24 +225,24 @@ class Pipeline:
                 if metric.paired and cell.scheme.is_float:
                     continue
                 self.progress(f"{cell}: {metric_name}", 0)
-                value = self._timed("metrics", metric, evidence)
+                if metric.paired:
+                    value = self._timed("metrics", metric, evidence)
+                    found[value.name] = value
+                    continue
+                value, terms = self._timed("metrics", metric.measure, evidence)
                 found[value.name] = value
-                if not metric.paired and not cell.scheme.is_float:
-                    delta = _change(value, self._timed("metrics", metric, twin))
+                if not cell.scheme.is_float:
+                    before, twin_terms = self._timed("metrics", metric.measure, twin)
+                    delta = _change(value, before, terms - twin_terms)
                     found[delta.name] = delta
         return tuple(found.values())
 
 
-def _change(test: Measurement, reference: Measurement) -> Measurement:
-    """Quantized minus full precision on the same noise; its interval is not known yet."""
-    return replace(
-        test,
-        name=f"delta_{test.name}",
-        value=test.value - reference.value,
-        low=None,
-        high=None,
-        paired=True,
-    )
+def _change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Measurement:
+    """Quantized minus full precision on the same noise, `terms` being what each pair adds."""
+    value = test.value - reference.value
+    low, high = stats.interval(value, terms)
+    return replace(test, name=f"delta_{test.name}", value=value, low=low, high=high, paired=True)
 
 
 def _shards(cell: Cell) -> int:

@@ -127,7 +127,9 @@ class Metric(Protocol):
     """A number from the evidence. `least` is the smallest N it is defined for.
 
     `paired` metrics compare images with their full-precision twins and are left out for the
-    reference itself; of the others the pipeline also reports the change against the reference.
+    reference itself. The others also offer `measure(evidence) -> (Measurement, terms)`, terms (N,)
+    being the influence of each image on the value, of mean 0: from these the pipeline makes the
+    change against the reference, with its interval.
     """
 
     better: str

@@ -83,7 +83,11 @@ def test_paired_measurements_only_for_quantized_cells(cells, cache):
     assert set(quantized) == names | paired | {f"delta_{name}" for name in names}
     for name in names:
         difference = quantized[name][0] - full[name][0]
-        assert quantized[f"delta_{name}"] == (pytest.approx(difference), None, None)
+        value, low, high = quantized[f"delta_{name}"]
+        assert value == pytest.approx(difference)
+        assert low < value < high
+        # Pairs share their noise: the change is known better than the values are.
+        assert high - low < quantized[name][2] - quantized[name][1]
 
 
 def test_more_images_reuse_the_whole_batches(cells, cache):

@@ -8,10 +8,11 @@ and m real ones y_j, the U-statistic
 
 has no bias at any n, so it can be negative. All images enter, without random subsets.
 
-Its interval is d +- t s with the jackknife error s^2 = (n-1)/n sum_i (d_(i) - mean d_(.))^2, d_(i)
-being d without test image i (Arvesen 1969). It covers the draw of the test images; the real images
-are held fixed, as they are the same ones in every row. The jackknife does not understate the error
-of a U-statistic (Efron and Stein 1981); where both sets are of one distribution it is too wide.
+Its interval comes from the jackknife (Arvesen 1969): with d_(i) being d without test image i, that
+image's influence is (n-1) (mean d_(.) - d_(i)). It covers the draw of the test images; the real
+images are held fixed, the same ones in every row. The jackknife does not understate the
+error of a U-statistic (Efron and Stein 1981); where both sets are of one distribution it is too
+wide.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from scipy.special import stdtrit
 
 from bench.protocols import Evidence
 from bench.record import Measurement
+from bench.stats import interval
 
 ROWS = 1000
 _REAL_TERMS: dict[bytes, float] = {}
@@ -52,25 +53,25 @@ def _real_term(y: np.ndarray) -> float:
     return _REAL_TERMS[key]
 
 
-def kernel_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Unbiased MMD^2 and its standard error over the test images.
+def kernel_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """Unbiased MMD^2 and the influence of each test image on it.
 
     Args:
         x: features of test images (n, D), n >= 2.
         y: features of real images (m, D), m >= 2.
 
     Returns:
-        (distance, jackknife standard error); the error is NaN below n = 3.
+        (distance, influences (n,) of mean 0); the influences are NaN below n = 3.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     n, m = len(x), len(y)
     within, across, real = others(x), kernel_sums(x, y), _real_term(y)
     value = within.sum() / (n * (n - 1)) + real - 2 * across.sum() / (n * m)
     if n < 3:
-        return float(value), float("nan")
+        return float(value), np.full(n, np.nan)
     left_out = (within.sum() - 2 * within) / ((n - 1) * (n - 2))
     left_out -= 2 * (across.sum() - across) / ((n - 1) * m)
-    return float(value), float(np.sqrt((n - 1) * np.var(left_out)))
+    return float(value), (n - 1) * (left_out.mean() - left_out)
 
 
 class Kernel:
@@ -83,11 +84,13 @@ class Kernel:
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the 95% jackknife interval from three images on."""
-        test, n = evidence.features, len(evidence.features.values)
-        value, error = kernel_distance(test.values, evidence.real_features.values)
-        reach = float(stdtrit(n - 1, 0.975) * error)
-        low, high = (None, None) if n < 3 else (1e3 * (value - reach), 1e3 * (value + reach))
+        return self.measure(evidence)[0]
+
+    def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
+        """Measure; also the influence of each image, (N,)."""
+        test = evidence.features
+        value, terms = kernel_distance(test.values, evidence.real_features.values)
+        value, terms = 1e3 * value, 1e3 * terms
+        n, ends = len(terms), interval(value, terms)
         name = f"kd_{test.extractor}@{n}"
-        return Measurement(
-            name, 1e3 * value, low, high, n, "1e-3", self.better, self.version, self.paired
-        )
+        return Measurement(name, value, *ends, n, "1e-3", self.better, self.version), terms

@@ -20,11 +20,11 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.ndimage import correlate1d
-from scipy.special import stdtrit
 
 from bench.errors import InputError
 from bench.protocols import Evidence
 from bench.record import Measurement
+from bench.stats import interval
 
 CAP = 100.0
 WINDOW, SIGMA = 11, 1.5
@@ -85,11 +85,13 @@ def per_image(
     return np.concatenate([measure(images[i : i + BATCH], twins[i : i + BATCH]) for i in starts])
 
 
-def mean_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean of values (N,), N >= 2, and the ends of its 95% Student interval."""
+def measurement(name: str, values: np.ndarray, unit: str, metric: Psnr | Ssim) -> Measurement:
+    """The mean of one value for each image, (N,), with its 95% interval."""
     n, mean = len(values), float(values.mean())
-    reach = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / np.sqrt(n))
-    return mean, mean - reach, mean + reach
+    ends = interval(mean, values - mean)
+    return Measurement(
+        f"{name}@{n}", mean, *ends, n, unit, metric.better, metric.version, metric.paired
+    )
 
 
 class Psnr:
@@ -102,9 +104,7 @@ class Psnr:
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the interval of the mean over images."""
-        n = len(evidence.images)
-        interval = mean_interval(per_image(psnr, evidence))
-        return Measurement(f"psnr@{n}", *interval, n, "dB", self.better, self.version, self.paired)
+        return measurement("psnr", per_image(psnr, evidence), "dB", self)
 
 
 class Ssim:
@@ -117,6 +117,4 @@ class Ssim:
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the interval of the mean over images."""
-        n = len(evidence.images)
-        interval = mean_interval(per_image(ssim, evidence))
-        return Measurement(f"ssim@{n}", *interval, n, "", self.better, self.version, self.paired)
+        return measurement("ssim", per_image(ssim, evidence), "", self)

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import tables
-from bench.metrics.frechet import factor, frechet_distance, statistics
+from bench.metrics.frechet import factor, frechet_distance, influence, statistics
 from bench.protocols import Evidence, Features
+from bench.stats import interval
 
 
 def wishart(random, dimensions, count):
@@ -97,3 +98,54 @@ def test_measurements():
     # Means 1 and 2, deviations sqrt 2 and 2 sqrt 2.
     assert plain.value == pytest.approx(1 + 2)
     assert twin.value == pytest.approx(9)
+
+
+def weighted_distance(values, weights, mu_2, sigma_2):
+    """Distance of the Gaussian of weighted images."""
+    mu = weights @ values
+    centred = values - mu
+    return frechet_distance(mu, (weights * centred.T) @ centred, mu_2, sigma_2)
+
+
+def test_influence_is_the_derivative_by_weight():
+    """d/dh of the distance with the weights (1 - h) / N, and h more for image i."""
+    random = np.random.default_rng(5)
+    count, step = 4000, 1e-6
+    values = random.standard_normal((count, 3)) @ random.standard_normal((3, 3)) + 0.5
+    other = wishart(random, 3, 9)
+    found = influence(values, *other)
+    even = np.full(count, 1 / count)
+    for i in range(4):
+        derivative = 0.0
+        for sign in (1, -1):
+            weights = (1 - sign * step) * even
+            weights[i] += sign * step
+            derivative += sign * weighted_distance(values, weights, *other) / (2 * step)
+        assert found[i] == pytest.approx(derivative, rel=2e-3, abs=2e-3)
+    assert found.mean() == pytest.approx(0, abs=1e-10)
+
+
+def test_influence_where_images_are_fewer_than_dimensions():
+    random = np.random.default_rng(6)
+    terms = influence(random.standard_normal((10, 40)), *wishart(random, 40, 200))
+    assert np.isfinite(terms).all()
+    assert terms.std() > 0
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_interval_covers_the_expected_value_at_this_n(paired):
+    """Of the distance, and of the change from a set to a noisier twin; real images held fixed."""
+    random = np.random.default_rng(7)
+    real = statistics(random.standard_normal((400, 4)))
+    found = []
+    for _ in range(300):
+        x = 1.2 * random.standard_normal((80, 4)) + 0.3
+        y = x + 0.4 * random.standard_normal(x.shape) if paired else x
+        value, terms = frechet_distance(*statistics(y), *real), influence(y, *real)
+        if paired:
+            value -= frechet_distance(*statistics(x), *real)
+            terms = terms - influence(x, *real)
+        found.append((value, *interval(value, terms)))
+    values, low, high = np.array(found).T
+    covered = np.mean((low < values.mean()) & (values.mean() < high))
+    assert 0.91 <= covered <= 0.99

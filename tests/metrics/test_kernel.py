@@ -24,21 +24,27 @@ def draw(random, count, dimensions=3):
     return random.standard_normal((count, dimensions))
 
 
+def error(terms):
+    """Standard error from the influences."""
+    return terms.std(ddof=1) / np.sqrt(len(terms))
+
+
 def test_by_hand():
     # D = 1, x = {0, 1}, y = {0, 2}: 1 + 1 - 2 (1 + 1 + 1 + 27) / 4.
-    value, error = kernel_distance(np.array([[0.0], [1.0]]), np.array([[0.0], [2.0]]))
+    value, terms = kernel_distance(np.array([[0.0], [1.0]]), np.array([[0.0], [2.0]]))
     assert value == pytest.approx(-13)
-    assert np.isnan(error)
+    assert np.isnan(terms).all()
 
 
 def test_brute_force_value_and_jackknife():
     random = np.random.default_rng(0)
     x, y = draw(random, 7), draw(random, 5) + 1
-    value, error = kernel_distance(x, y)
+    value, terms = kernel_distance(x, y)
     assert value == pytest.approx(brute_force(x, y), rel=1e-12)
     left_out = np.array([brute_force(np.delete(x, i, 0), y) for i in range(7)])
     expected = np.sqrt(6 / 7 * np.square(left_out - left_out.mean()).sum())
-    assert error == pytest.approx(expected, rel=1e-10)
+    assert error(terms) == pytest.approx(expected, rel=1e-10)
+    assert terms.mean() == pytest.approx(0, abs=1e-12)
 
 
 def test_blocks_do_not_matter(monkeypatch):
@@ -66,8 +72,8 @@ def test_interval_covers_the_expected_value(shift):
     expected -= 2 * kernel_sums(many, real).mean() / 200
     covered = 0
     for _ in range(300):
-        value, error = kernel_distance(draw(random, 60) + shift, real)
-        covered += abs(value - expected) < 2 * error
+        value, terms = kernel_distance(draw(random, 60) + shift, real)
+        covered += abs(value - expected) < 2 * error(terms)
     assert 0.88 <= covered / 300 <= 1
 
 
@@ -77,11 +83,11 @@ def test_measurement():
     features = [Features("toy", 1, v, np.arange(len(v))) for v in parts]
     images = np.zeros((6, 1, 2, 2), np.uint8)
     found = tables.lookup("metrics", "kernel")()(Evidence(images, images, *features))
-    value, error = kernel_distance(parts[0], parts[2])
+    value, terms = kernel_distance(parts[0], parts[2])
     assert (found.name, found.unit, found.paired) == ("kd_toy@6", "1e-3", False)
     assert found.value == pytest.approx(1000 * value)
     # 2.5706: the 97.5% quantile of Student's t with 5 degrees of freedom.
-    assert found.high - found.value == pytest.approx(2.5706 * 1000 * error, rel=1e-4)
+    assert found.high - found.value == pytest.approx(2.5706 * 1000 * error(terms), rel=1e-4)
     two = [Features("toy", 1, v[:2], np.arange(2)) for v in parts]
     found = tables.lookup("metrics", "kernel")()(Evidence(images[:2], images[:2], *two))
     assert (found.low, found.high) == (None, None)

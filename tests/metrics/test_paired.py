@@ -3,7 +3,7 @@ import pytest
 
 from bench import tables
 from bench.errors import InputError
-from bench.metrics.paired import BATCH, mean_interval, per_image, psnr, ssim
+from bench.metrics.paired import BATCH, per_image, psnr, ssim
 from bench.protocols import Evidence, Features
 
 
@@ -78,13 +78,6 @@ def test_batches_do_not_matter():
     np.testing.assert_array_equal(per_image(psnr, evidence(images, twins)), psnr(images, twins))
     with pytest.raises(InputError, match="do not pair up"):
         per_image(psnr, evidence(images, twins[1:]))
-
-
-def test_mean_interval():
-    # Mean 2, deviation 1, t of two degrees of freedom 4.302653.
-    mean, low, high = mean_interval(np.array([1.0, 2.0, 3.0]))
-    assert mean == 2
-    assert high - 2 == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6) == pytest.approx(2 - low)
 
 
 @pytest.mark.parametrize(("name", "unit"), [("psnr", "dB"), ("ssim", "")])

@@ -1,0 +1,72 @@
+"""Do the 95% intervals cover? Trials on real features whose expectation is known by repetition.
+
+A stand-in for a generator draws N of the 10,000 real features at random and disturbs them a little
+(sigma 0.25 of each feature's deviation); its quantized twin disturbs them more (shrunk by 3%, sigma
+0.35). Real images are held fixed, as in a report. For each N and metric a row tells, over TRIALS
+draws, the deviation of the value, the mean of its estimated standard error, and how often the 95%
+interval contains the mean over all draws, that is the expectation at this N.
+
+    OMP_NUM_THREADS=1 python docs/experiments/interval_coverage.py
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+
+from bench import tables
+from bench.features import reference
+from bench.protocols import Evidence, Features
+from bench.stats import interval
+
+COUNTS = (200, 500, 1500)
+METRICS = ("frechet", "kernel")
+
+
+def draws(real: np.ndarray, count: int, trials: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(generated, quantized) features of each trial, (count, D) each."""
+    random = np.random.default_rng(0)
+    deviation = real.std(0)
+    for _ in range(trials):
+        chosen = real[random.integers(0, len(real), count)]
+        full = chosen + 0.25 * deviation * random.standard_normal(chosen.shape)
+        yield full, 0.97 * full + 0.35 * deviation * random.standard_normal(chosen.shape)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=200)
+    trials = parser.parse_args().trials
+    real = reference.load("fashion-mnist", "efficientnet")
+    images = np.zeros((0, 1, 1, 1), np.uint8)
+    print("| N | number | mean | deviation | estimated error | coverage |")
+    print("|---|---|---|---|---|---|")
+    for count in COUNTS:
+        found: dict[str, list[tuple[float, float, float, float]]] = {}
+        for pair in draws(real.values, count, trials):
+            sets = [Features(real.extractor, real.version, v, np.arange(count)) for v in pair]
+            for name in METRICS:
+                metric = tables.lookup("metrics", name)()
+                (value, terms), (twin, twin_terms) = (
+                    metric.measure(Evidence(images, images, features, sets[0], real))
+                    for features in reversed(sets)
+                )
+                for label, number, influence in (
+                    (f"{name} of the twin", value.value, terms),
+                    (f"change of {name}", value.value - twin.value, terms - twin_terms),
+                ):
+                    error = influence.std(ddof=1) / np.sqrt(count)
+                    ends = interval(number, influence)
+                    found.setdefault(label, []).append((number, error, *ends))
+        for label, rows in found.items():
+            values, errors, low, high = np.array(rows).T
+            mean = values.mean()
+            covered = np.mean((low < mean) & (mean < high))
+            numbers = f"{mean:.3f} | {values.std(ddof=1):.3f} | {errors.mean():.3f}"
+            print(f"| {count} | {label} | {numbers} | {covered:.1%} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
