@@ -1,7 +1,8 @@
 """Share of a run's wall time spent in network forward passes and feature extraction.
 
-A child process does `bench run` on one checkpoint with an empty cache; its wall time counts from
-its start, interpreter and imports included.
+A child process does the main job, `bench run --bits 4`, with an empty cache; its wall time counts
+from its start, interpreter and imports included. Forward passes are those of sampling, full
+precision and quantized, and of calibration, where the network carries its observers.
 """
 
 from __future__ import annotations
@@ -55,11 +56,12 @@ def child(words: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=500)
-    parser.add_argument("--checkpoints", default="baseline")
+    parser.add_argument("--checkpoints", help="names or methods, by default those of the job")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        words = ["run", "--bits", "4", "--checkpoints", arguments.checkpoints]
-        words += ["--images", str(arguments.images), "--out", str(Path(folder) / "reports")]
+        words = ["run", "--bits", "4", "--images", str(arguments.images)]
+        words += ["--checkpoints", arguments.checkpoints] if arguments.checkpoints else []
+        words += ["--out", str(Path(folder) / "reports")]
         code = CHILD.format(folder=str(Path(__file__).parent), words=words)
         environment = os.environ | {"BENCH_CACHE": folder}
         start = time.perf_counter()

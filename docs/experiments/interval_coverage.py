@@ -1,10 +1,10 @@
 """Do the 95% intervals cover? Trials on real features whose expectation is known by repetition.
 
 A stand-in for a generator draws N of the 10,000 real features at random and disturbs them a little
-(sigma 0.25 of each feature's deviation); its quantized twin disturbs them more (shrunk by 3%, sigma
-0.35). Real images are held fixed, as in a report. For each N and metric a row tells, over TRIALS
-draws, the deviation of the value, the mean of its estimated standard error, and how often the 95%
-interval contains the mean over all draws, that is the expectation at this N.
+(sigma 0.25 of each feature's deviation); its quantized twin disturbs them more (shrunk by 3%, and
+sigma 0.35). Real images are held fixed, as in a report. For each N and metric a row tells, over
+TRIALS draws, the deviation of the value, the mean of its estimated standard error, and how often
+the 95% interval contains the mean over all draws, that is the expectation at this N.
 
     OMP_NUM_THREADS=1 python docs/experiments/interval_coverage.py
 """
