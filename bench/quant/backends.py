@@ -6,10 +6,18 @@ Torch is imported when a backend is called, not before: refusals need none of it
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from bench.protocols import Calibration, Denoiser
 from bench.record import Coverage, Host
 from bench.spec import Scheme
+
+if TYPE_CHECKING:
+    from bench.quant.layers import Layer
+
+
+# Of full-precision networks by structure: checkpoints that differ in weights share an export.
+_LAYERS: dict[tuple[str, tuple[int, int, int]], tuple[Layer, ...]] = {}
 
 
 class FullPrecision:
@@ -25,16 +33,24 @@ class FullPrecision:
         self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
     ) -> tuple[Denoiser, Coverage]:
         """Return the denoiser itself, and what it computes. There is nothing to calibrate."""
-        import torch
-
         from bench.quant.coverage import measure
-        from bench.quant.layers import export, plan
 
-        device = next((parameter.device for parameter in denoiser.model.parameters()), None)
-        x = torch.zeros(1, *denoiser.shape, device=device)
-        t = torch.zeros(1, dtype=torch.int64, device=device)
-        layers = plan(export(denoiser.model, x, t), scheme)
-        return denoiser, measure(denoiser, layers, self.kernel)
+        key = repr(denoiser.model), denoiser.shape
+        if key not in _LAYERS:
+            _LAYERS[key] = _layers(denoiser, scheme)
+        return denoiser, measure(denoiser, _LAYERS[key], self.kernel)
+
+
+def _layers(denoiser: Denoiser, scheme: Scheme) -> tuple[Layer, ...]:
+    """The layers of a network under a scheme, of one image."""
+    import torch
+
+    from bench.quant.layers import export, plan
+
+    device = next((parameter.device for parameter in denoiser.model.parameters()), None)
+    x = torch.zeros(1, *denoiser.shape, device=device)
+    t = torch.zeros(1, dtype=torch.int64, device=device)
+    return plan(export(denoiser.model, x, t), scheme)
 
 
 class Simulated:

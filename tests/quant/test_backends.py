@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import subprocess
 import sys
 
@@ -38,6 +40,17 @@ def test_full_precision_changes_nothing(tiny):
     assert coverage.kernel == "none"
     assert coverage.macs_quantized == 0
     assert coverage.bytes == 4 * sum(p.numel() for p in tiny.model.parameters())
+
+
+def test_full_precision_reads_each_structure_once(tiny, toy, monkeypatch):
+    """Checkpoints that differ in weights share what was read; another network is another one."""
+    first = FullPrecision()(tiny, Scheme(), None)[1]
+    twin = dataclasses.replace(tiny, model=copy.deepcopy(tiny.model))
+    next(twin.model.parameters()).data.add_(1)
+    other = FullPrecision()(toy, Scheme(), None)[1]
+    assert other.macs != first.macs
+    monkeypatch.setattr("bench.quant.layers.export", None)
+    assert FullPrecision()(twin, Scheme(), None)[1] == first
 
 
 def test_simulated_leaves_the_denoiser_alone(tiny, batches):
