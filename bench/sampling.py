@@ -4,12 +4,15 @@ Image i is made from a generator seeded by (seed, i) alone, so it does not depen
 mates and has the same noise in full precision and quantized (common random numbers). The batch is
 fixed and the last one padded, as exported graphs have static shapes.
 
-The update rules are those of diffusers' schedulers, built from the checkpoint's own alpha_bar.
+Timesteps are spaced by diffusers' schedulers, and DDPM's update is theirs, built from the
+checkpoint's own alpha_bar.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -87,23 +90,35 @@ def ddim(
 ) -> Tensor:
     """DDIM (Song et al. 2021, eq. 12): deterministic for eta = 0, DDPM-like for eta = 1.
 
+    A step leads to the next timestep of the spacing, whatever the number of steps; diffusers' own
+    step goes down by T // steps, which is another noise level where steps do not divide T. The
+    predicted x_0 is clamped to [-1, 1], as there.
+
     Returns:
         uint8 images of shape (B, C, H, W), one for each generator.
     """
-    scheduler = DDIMScheduler(
-        len(denoiser.alpha_bar),
-        trained_betas=betas(denoiser.alpha_bar).numpy(),
-        prediction_type=denoiser.predicts,
-        timestep_spacing=draw.spacing,
-    )
-    scheduler.set_timesteps(draw.steps)
+    spaced = DDIMScheduler(len(denoiser.alpha_bar), timestep_spacing=draw.spacing)
+    spaced.set_timesteps(draw.steps)
+    powers = [denoiser.alpha_bar[t].item() for t in spaced.timesteps] + [1.0]
     x_t = _initial(denoiser, generators)
-    for t in scheduler.timesteps:
+    for t, (a, b) in zip(spaced.timesteps, itertools.pairwise(powers), strict=True):
         prediction = _predict(denoiser, x_t, t, watch)[:, : denoiser.shape[0]]
-        x_t = scheduler.step(
-            prediction, t, x_t, eta=draw.eta, generator=list(generators)
-        ).prev_sample
+        x_0, epsilon = _parts(denoiser.predicts, prediction, x_t, a)
+        variance = draw.eta**2 * (1 - b) / (1 - a) * (1 - a / b)
+        x_t = math.sqrt(b) * x_0.clamp(-1, 1) + math.sqrt(max(1 - b - variance, 0)) * epsilon
+        if variance > 0:
+            x_t += math.sqrt(variance) * _initial(denoiser, generators)
     return to_uint8(x_t)
+
+
+def _parts(predicts: str, prediction: Tensor, x_t: Tensor, a: float) -> tuple[Tensor, Tensor]:
+    """(x_0, epsilon) of x_t = sqrt(a) x_0 + sqrt(1 - a) epsilon from what the network predicts."""
+    signal, noise = math.sqrt(a), math.sqrt(1 - a)
+    if predicts == "epsilon":
+        return (x_t - noise * prediction) / signal, prediction
+    if predicts == "sample":
+        return prediction, (x_t - signal * prediction) / noise
+    return signal * x_t - noise * prediction, signal * prediction + noise * x_t
 
 
 @torch.inference_mode()

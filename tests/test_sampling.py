@@ -11,6 +11,7 @@ import math
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from tiny import TINY_NETWORK
 
 from bench.networks import SCHEDULES, alpha_bar, build_network
@@ -79,14 +80,41 @@ def moments(images):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
 @pytest.mark.parametrize(("sampler", "eta"), [(ddim, 0.0), (ddim, 1.0), (ddpm, 0.0)])
-def test_sampler_reaches_the_gaussian(schedule, spacing, sampler, eta):
-    draw = Draw(steps=100, spacing=spacing, eta=eta)
+@pytest.mark.parametrize("steps", [30, 100, 150, 600])
+def test_sampler_reaches_the_gaussian(schedule, spacing, sampler, eta, steps):
+    draw = Draw(steps=steps, spacing=spacing, eta=eta)
     images = sampler(gaussian(schedule), image_generators("images", 0, range(64)), draw)
     mean, deviation = moments(images)
     stochasticity = 1.0 if sampler is ddpm else eta
-    expected_mean, expected_deviation = expected_moments(schedule, spacing, 100, stochasticity)
+    expected_mean, expected_deviation = expected_moments(schedule, spacing, steps, stochasticity)
     assert mean == pytest.approx(expected_mean, abs=0.01)
     assert deviation == pytest.approx(expected_deviation, rel=0.02)
+
+
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+def test_a_step_is_that_of_diffusers_where_steps_divide_the_timesteps(predicts, eta):
+    schedule = alpha_bar("cosine")
+    seen = []
+
+    def model(x, t):
+        seen.append(x.clone())
+        return 0.5 * x + 0.1
+
+    denoiser = Denoiser(model, schedule, predicts, (1, 8, 8))
+    ddim(denoiser, image_generators("images", 0, range(4)), Draw(steps=20, eta=eta))
+    scheduler = DDIMScheduler(
+        1000,
+        trained_betas=betas(schedule).numpy(),
+        prediction_type=predicts,
+        timestep_spacing="trailing",
+    )
+    scheduler.set_timesteps(20)
+    generators = image_generators("images", 0, range(4))
+    x_t = torch.stack([torch.randn(1, 8, 8, generator=g) for g in generators])
+    for t, found in zip(scheduler.timesteps, seen, strict=True):
+        torch.testing.assert_close(found, x_t, atol=2e-4, rtol=1e-3)
+        x_t = scheduler.step(0.5 * x_t + 0.1, t, x_t, eta=eta, generator=generators).prev_sample
 
 
 def test_learned_variance_is_split_off():
