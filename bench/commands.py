@@ -113,6 +113,7 @@ def dry_run(cells: Sequence[Cell]) -> None:
     from bench.pipeline import Pipeline
 
     pipeline = Pipeline(fingerprint(), store.cache_root())
+    pipeline.check(cells)
     cost = 0.0
     for cell in cells:
         missing = pipeline.missing_batches(cell)
@@ -139,6 +140,7 @@ def run(cells: Sequence[Cell], out: Path) -> None:
     start = time.monotonic()
     with Bar() as bar:
         pipeline = Pipeline(fingerprint(), store.cache_root(), bar.advance)
+        pipeline.check(cells)
         cached = sum(pipeline.cached(cell) is not None for cell in cells)
         bar.start([(c, _cost(c, pipeline.missing_batches(c))) for c in cells])
         records = list(tables.lookup("engines", "local")(bar.watch(pipeline.run), cells))
@@ -150,6 +152,8 @@ def run(cells: Sequence[Cell], out: Path) -> None:
             print(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
     print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
     print(folder / "report.md")
+    if not any(record.status == "ok" for record in records):
+        raise InputError("no cell was measured: the report says why")
 
 
 def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
@@ -193,7 +197,7 @@ def report(out: Path, name: str | None, form: str) -> None:
     run = store.read_run(folder)
     store.check_writable(folder)
     rendering.render(run, folder)
-    rendering.write_index(folder.parent)
+    rendering.write_index(folder.resolve().parent)
     print(rendering.FORMATS[form](run, folder), end="")
 
 
@@ -233,5 +237,5 @@ def check(cards: Path | None, globs: Sequence[str]) -> None:
         verified = registry.verify(card)
         tables.lookup("sources", card.source)(verified)
         state = "ok" if card.sha256 else "ok, but the card has no sha256; add it"
-        print(f"{card.name:32} {verified.sha256[:12]} {state}")
+        print(f"{card.name:32} {verified.sha256} {state}")
     print(f"{path}: valid (bench {__version__})", file=sys.stderr)

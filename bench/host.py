@@ -71,7 +71,7 @@ def code_hash(names: Iterable[str]) -> str:
 
 
 def git_state(folder: Path) -> tuple[str, bool]:
-    """(commit, dirty) of the checkout around a folder, ("", False) outside one."""
+    """(commit, dirty) of the checkout that tracks a folder's files, ("", False) outside one."""
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -79,6 +79,8 @@ def git_state(folder: Path) -> tuple[str, bool]:
         ).stdout.strip()
 
     try:
+        if not git("ls-files", "."):
+            return "", False
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno"))
     except (OSError, subprocess.CalledProcessError):
         return "", False

@@ -7,12 +7,13 @@ network predicts eps from (x_t, t); the schedule is the vector alpha_bar over th
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.errors import InputError
 from bench.quiet import quiet_import
 
 SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
@@ -50,8 +51,55 @@ def build_network(config: Mapping[str, Any]) -> PatchedUNet:
 
     Args:
         config: `{"patch": p, "unet": {...UNet2DModel arguments...}}`.
+
+    Raises:
+        InputError: an unknown field, or one that no network can be built with.
     """
-    return PatchedUNet(int(config.get("patch", 1)), config["unet"])
+    patch, unet = config.get("patch", 1), config.get("unet")
+    unknown = sorted(set(config) - {"patch", "unet"})
+    if unknown:
+        raise InputError(f"network: unknown field {unknown[0]}; it has patch and unet")
+    if type(patch) is not int or patch < 1:
+        raise InputError(f"network: patch must be a positive integer, not {patch!r}")
+    if not isinstance(unet, Mapping):
+        raise InputError(f"network: unet must be the arguments of UNet2DModel, not {unet!r}")
+    try:
+        return PatchedUNet(patch, unet)
+    # diffusers' constructors raise nearly every exception on bad arguments.
+    except Exception as error:
+        raise InputError(f"network cannot be built ({_reason(error)})") from None
+
+
+@torch.no_grad()
+def check_network(network: nn.Module, shape: Sequence[int], learns_variance: bool) -> None:
+    """Evaluate a network once, which finds out what sampling or training would find too late.
+
+    Args:
+        network: (x, t) -> prediction.
+        shape: (C, H, W) of an image.
+        learns_variance: whether it must have 2C outputs.
+
+    Raises:
+        InputError: it does not take images of this shape or does not answer with as many channels.
+    """
+    device = next(parameter.device for parameter in network.parameters())
+    x = torch.zeros(1, *shape, device=device)
+    try:
+        found = tuple(network(x, torch.zeros(1, dtype=torch.int64, device=device)).shape[1:])
+    except Exception as error:
+        raise InputError(
+            f"network does not take images of shape {list(shape)} ({_reason(error)})"
+        ) from None
+    wanted = (shape[0] * (2 if learns_variance else 1), *shape[1:])
+    if found != wanted:
+        raise InputError(
+            f"network gives {list(found)} for images of shape {list(shape)}, not {list(wanted)}, "
+            f"with learns_variance {learns_variance}: set out_channels"
+        )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def alpha_bar(schedule: str, timesteps: int = 1000) -> Tensor:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 
 from bench import stats, store, tables
 from bench.errors import InputError
+from bench.features import reference
 from bench.host import code_hash
 from bench.protocols import Denoiser, Evidence, Features
 from bench.record import Coverage, Host, Measurement, Record, record_from_json, to_json
@@ -76,6 +77,27 @@ class Pipeline:
         """Why the backend cannot run this cell here, or None."""
         return tables.lookup("backends", cell.backend)().refuses(cell.scheme, self.host)
 
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Load what must be computed, so that bad input is found before hours of sampling.
+
+        Raises:
+            InputError: a checkpoint that cannot be loaded, more steps than timesteps, or a scheme
+                that does not fit a network.
+        """
+        for cell in cells:
+            if self.cached(cell) or self.refusal(cell):
+                continue
+            full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
+            if cell.draw.steps > len(full.alpha_bar):
+                raise InputError(
+                    f"card {cell.checkpoint.name!r} has {len(full.alpha_bar)} timesteps: lower "
+                    f"--steps {cell.draw.steps}"
+                )
+            if cell.scheme.skip:
+                from bench.quant.backends import layers
+
+                layers(full, cell.scheme)
+
     def run(self, cell: Cell) -> Record:
         """Compute a cell, or take it from the cache. Only InputError and interrupts escape."""
         if record := self.cached(cell):
@@ -118,7 +140,9 @@ class Pipeline:
         return sorted(times[1:])[1]
 
     def _record_path(self, cell: Cell) -> Path:
-        return self.cache / "records" / f"{cell.key(self.record_versions)}.json"
+        dataset = cell.checkpoint.dataset
+        real = {f"real {name}": reference.digest(dataset, name) for name in cell.extractors}
+        return self.cache / "records" / f"{cell.key(self.record_versions | real)}.json"
 
     def _image_folder(self, cell: Cell) -> Path:
         draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
@@ -256,6 +280,4 @@ def _extractor(name: str) -> Any:
 
 @functools.cache
 def _reference_features(dataset: str, extractor: str) -> Features:
-    from bench.features import reference
-
     return reference.load(dataset, extractor)

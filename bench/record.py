@@ -139,7 +139,7 @@ def run_from_json(text: str) -> Run:
         if schema > SCHEMA:
             raise InputError(f"run has schema {schema}, this bench reads up to {SCHEMA}: upgrade")
         return _build(Run, data)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"not a run.json of bench ({error})") from None
 
 

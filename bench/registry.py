@@ -7,6 +7,8 @@ on the card. A wrong card is one line that names the card and the field.
 from __future__ import annotations
 
 import fnmatch
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ from bench import store, tables
 from bench.errors import InputError
 from bench.spec import Checkpoint
 
+_SHA256 = re.compile(r"(?:[0-9a-fA-F]{64})?")
 ZOO = Path(__file__).parent / "zoo"
 REQUIRED = ("name", "family", "method", "source", "uri", "dataset")
 _TYPES = {"config": dict, "reported": dict, "seed": int}
@@ -51,7 +54,7 @@ def load_cards(path: Path) -> list[Checkpoint]:
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a readable YAML file ({reason})") from None
     if not isinstance(data, dict) or not isinstance(data.get("checkpoints"), list):
@@ -78,6 +81,15 @@ def _card(path: Path, number: int, entry: Any) -> Checkpoint:
         kind = _TYPES.get(name, str)
         if not isinstance(value, kind):
             raise InputError(f"{label}, field {name}: must be {_WORDS[kind]}, not {value!r}")
+    for name, figure in entry.get("reported", {}).items():
+        if isinstance(figure, bool) or not isinstance(figure, int | float):
+            raise InputError(f"{label}, field reported: {name} must be a number, not {figure!r}")
+    if not _SHA256.fullmatch(entry.get("sha256", "")):
+        raise InputError(f"{label}, field sha256: must be 64 hexadecimal digits (bench check)")
+    try:
+        json.dumps(entry, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{label}: a value is neither text nor number ({error})") from None
     for name in REQUIRED:
         if not entry.get(name):
             raise InputError(f"{label}, field {name}: missing")

@@ -143,7 +143,7 @@ class Scheme:
         skipped = f"; in float: {', '.join(self.skip)}" if self.skip else ""
         return (
             f"{rest}, {edges}{skipped}; weights symmetric per channel, activations affine per "
-            f"tensor, static {self.observer} ranges from {self.calibration} trajectories"
+            f"tensor, static {self.observer} ranges from at least {self.calibration} trajectories"
         )
 
 
@@ -153,7 +153,8 @@ def _bits(bits: int) -> str:
 
 @dataclass(frozen=True)
 class Draw:
-    """How images are sampled. Image i depends on (seed, i) alone, not on `batch` or `images`.
+    """How images are sampled. Image i depends on (seed, i) alone, not on `batch` or `images`; in
+    quantized cells `batch` also decides how many trajectories the ranges come from.
 
     Attributes:
         sampler: name in `tables.SAMPLERS`.
@@ -180,8 +181,8 @@ class Draw:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.steps > 1000:
             raise InputError(f"steps must be at most 1000, not {self.steps}")
-        if self.seed < 0:
-            raise InputError(f"seed must be at least 0, not {self.seed}")
+        if not 0 <= self.seed < 2**62:
+            raise InputError(f"seed must be at least 0 and below 2^62, not {self.seed}")
 
 
 @dataclass(frozen=True)

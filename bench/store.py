@@ -23,19 +23,30 @@ from bench.spec import Cell
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it over `path` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    """Yield a temporary path beside `path`; rename it over `path` when the block ends well.
+
+    Raises:
+        InputError: the disk does not take it.
+    """
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"cannot write {path}: {reason}; make room, or set --out or BENCH_CACHE to another folder"
+        ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:
@@ -86,8 +97,8 @@ def check_writable(folder: Path) -> None:
     Raises:
         InputError: it does not.
     """
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
@@ -105,6 +116,8 @@ def read_run(folder: Path) -> Run:
         return run_from_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"no run at {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a run.json of bench (no UTF-8)") from None
 
 
 def run_folders(reports: Path) -> list[Path]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 from tiny import TINY_NETWORK
 
-from bench.networks import alpha_bar, build_network, diffuse, seeded, to_model_range
+from bench.errors import InputError
+from bench.networks import alpha_bar, build_network, check_network, diffuse, seeded, to_model_range
 
 
 def test_patches_are_an_orthonormal_rearrangement():
@@ -53,3 +54,37 @@ def test_seeded_depends_on_every_word():
     assert torch.randn(1, generator=seeded("images", 0, 0)).item() == pytest.approx(
         0.4775242, abs=1e-6
     )
+
+
+def unet(**changes):
+    return {"patch": 2, "unet": TINY_NETWORK["unet"] | changes}
+
+
+@pytest.mark.parametrize(
+    ("config", "word"),
+    [
+        (TINY_NETWORK | {"dropout": 0.1}, "unknown field dropout"),
+        (TINY_NETWORK | {"patch": 0}, "patch must be a positive integer"),
+        (TINY_NETWORK | {"patch": True}, "patch must be a positive integer"),
+        ({"patch": 2}, "unet must be the arguments"),
+        ({"patch": 2, "unet": 5}, "unet must be the arguments"),
+        (unet(droput=0.1), "cannot be built .*droput"),
+        (unet(norm_num_groups=0), "cannot be built .*ZeroDivisionError"),
+        (unet(block_out_channels=[-8, 16]), "cannot be built"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(config, word):
+    with pytest.raises(InputError, match=word) as raised:
+        build_network(config)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_network_is_held_against_its_images():
+    network = build_network(TINY_NETWORK)
+    check_network(network, (1, 28, 28), learns_variance=False)
+    with pytest.raises(InputError, match="learns_variance True: set out_channels"):
+        check_network(network, (1, 28, 28), learns_variance=True)
+    with pytest.raises(InputError, match=r"does not take images of shape \[3, 28, 28\]"):
+        check_network(network, (3, 28, 28), learns_variance=False)
+    with pytest.raises(InputError, match=r"does not take images of shape \[1, 27, 27\]"):
+        check_network(network, (1, 27, 27), learns_variance=False)

@@ -189,6 +189,25 @@ def test_scheme_without_bits_costs_nothing(cells, cache):
     assert cells[0].reference == cells[0]
 
 
+def test_records_follow_the_real_images(cells, cache, monkeypatch):
+    pipeline = make(cache)
+    path = pipeline._record_path(cells[0])
+    monkeypatch.setattr("bench.features.reference.digest", lambda dataset, extractor: "other")
+    assert pipeline._record_path(cells[0]) != path
+
+
+def test_what_does_not_fit_is_found_before_sampling(cells, cache):
+    pipeline = make(cache)
+    pipeline.check(cells)
+    card = cells[0].checkpoint
+    few = dataclasses.replace(card, config={**card.config, "timesteps": 1})
+    with pytest.raises(InputError, match="has 1 timesteps: lower --steps 2"):
+        pipeline.check([dataclasses.replace(cells[0], checkpoint=few)])
+    skipping = dataclasses.replace(cells[1], scheme=Scheme.parse("w4a8+skip=nowhere"))
+    with pytest.raises(InputError, match="skip=nowhere matches no layer"):
+        pipeline.check([skipping])
+
+
 def command(cards, out):
     sizes = ["--images", "8", "--steps", "2", "--batch", "3"]
     files = ["--cards", str(cards), "--out", str(out)]

@@ -1,3 +1,5 @@
+import datetime
+
 import pytest
 import yaml
 from tiny import write_card, write_cards
@@ -97,3 +99,20 @@ def test_repetitions_of_a_training_are_told_by_their_seed(tmp_path):
     ]
     cards = registry.load_cards(write_cards(tmp_path, entries))
     assert [card.name for card in registry.first_seeds(cards)] == ["a1", "b5", "c9"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"reported": {"fid": "3.2"}}, "reported: fid must be a number"),
+        ({"reported": {"fid": True}}, "reported: fid must be a number"),
+        ({"sha256": "a880bfe59884"}, "sha256: must be 64"),
+        ({"config": {"trained": datetime.date(2024, 1, 1)}}, "neither text nor number"),
+        ({"config": {"scale": float("nan")}}, "neither text nor number"),
+        ({"seed": "one"}, "seed: must be a whole number"),
+    ],
+)
+def test_values_that_a_report_could_not_hold_are_refused(tmp_path, changes, word):
+    cards = write_cards(tmp_path, [write_card(tmp_path) | changes])
+    with pytest.raises(InputError, match=word):
+        registry.load_cards(cards)

@@ -56,3 +56,26 @@ def test_cache_root_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("BENCH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     assert str(store.cache_root()) == "/x/bench"
+
+
+def test_a_disk_that_takes_nothing_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot write .*below/a\.txt"):
+        store.save_text(tmp_path / "file" / "below" / "a.txt", "text")
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    with (
+        pytest.raises(InputError, match="No space left on device"),
+        store.atomic(tmp_path / "b") as temporary,
+    ):
+        full(temporary)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe", b"5", b'{"schema": 1, "records": [5]}'])
+def test_what_is_no_run_is_one_line(tmp_path, data):
+    (tmp_path / "run.json").write_bytes(data)
+    with pytest.raises(InputError, match=r"not a run\.json"):
+        store.read_run(tmp_path)

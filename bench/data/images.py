@@ -189,25 +189,20 @@ def _write(
     convert = partial(_convert, place=collection.place, channels=shape[0], size=size)
     header = {"descr": "|u1", "fortran_order": False, "shape": (collection.count, *shape)}
     stream = iter(watched(collection.read(), collection.count, "decode images"))
-    try:
-        with (
-            store.atomic(path) as temporary,
-            temporary.open("wb") as output,
-            ThreadPoolExecutor(workers) as pool,
-        ):
-            np.lib.format.write_array_header_1_0(output, header)
-            # In chunks, because `map` on the whole stream would read all of it first.
-            while chunk := list(islice(stream, 4 * workers)):
-                output.writelines(pool.map(convert, chunk))
-                count += len(chunk)
-            if count != collection.count:
-                raise InputError(
-                    f"{collection.place}: {count} images were read, not {collection.count}"
-                )
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; set BENCH_CACHE to another folder"
-        ) from None
+    with (
+        store.atomic(path) as temporary,
+        temporary.open("wb") as output,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        np.lib.format.write_array_header_1_0(output, header)
+        # In chunks, because `map` on the whole stream would read all of it first.
+        while chunk := list(islice(stream, 4 * workers)):
+            output.writelines(pool.map(convert, chunk))
+            count += len(chunk)
+        if count != collection.count:
+            raise InputError(
+                f"{collection.place}: {count} images were read, not {collection.count}"
+            )
 
 
 def _map(path: Path) -> Tensor | None:

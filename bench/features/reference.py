@@ -64,6 +64,24 @@ def load(dataset: str, extractor: str) -> Features:
     return read(find(dataset, extractor), tables.lookup("extractors", extractor).version)
 
 
+def digest(dataset: str, extractor: str) -> str:
+    """SHA-256 of the reference features, as the file states it: part of every record's key.
+
+    Raises:
+        InputError: there are none.
+    """
+    return _digest(find(dataset, extractor))
+
+
+@cache
+def _digest(path: Path) -> str:
+    try:
+        with safe_open(path, "numpy") as stream:
+            return (stream.metadata() or {}).get("sha256", "")
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a whole reference file ({error}): make it anew") from None
+
+
 @cache
 def read(path: Path, version: int) -> Features:
     """Read a reference file; the values are shared between calls and read-only.

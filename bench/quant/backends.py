@@ -37,12 +37,16 @@ class FullPrecision:
 
         key = repr(denoiser.model), denoiser.shape
         if key not in _LAYERS:
-            _LAYERS[key] = _layers(denoiser, scheme)
+            _LAYERS[key] = layers(denoiser, scheme)
         return denoiser, measure(denoiser, _LAYERS[key], self.kernel)
 
 
-def _layers(denoiser: Denoiser, scheme: Scheme) -> tuple[Layer, ...]:
-    """The layers of a network under a scheme, of one image."""
+def layers(denoiser: Denoiser, scheme: Scheme) -> tuple[Layer, ...]:
+    """The layers of a network under a scheme, for one image.
+
+    Raises:
+        InputError: the scheme does not fit the network.
+    """
     import torch
 
     from bench.quant.layers import export, plan

@@ -63,26 +63,38 @@ def headline(found: Sequence[Row]) -> list[str]:
     return lines
 
 
-def change_in_words(row: Row, decimals: int) -> str:
-    """The change of FD against full precision and what may be said of it, "" without one."""
-    change = row.fd_change
-    if change is None:
-        return ""
+def changes_in_words(row: Row, decimals: int, kd_decimals: int) -> list[str]:
+    """The changes of FD and KD against full precision and what may be said of them.
+
+    Quantization noise adds to the bias of FD at finite N on one side of the change alone, so
+    whether there is a loss or a gain is said of KD, which has no bias, where KD was measured.
+    """
+    texts = []
+    if row.fd_change:
+        ends = ""
+        if row.fd and row.reference and row.reference.fd:
+            before, after = row.reference.fd.value, row.fd.value
+            ends = f" (from {number(before, decimals)} to {number(after, decimals)})"
+        texts.append(_change("FD", row.fd_change, decimals, ends, decides=not row.kd_change))
+    if row.kd_change:
+        texts.append(_change("KD", row.kd_change, kd_decimals, "", decides=True))
+    return texts
+
+
+def _change(name: str, change: Measurement, decimals: int, ends: str, decides: bool) -> str:
     kind = verdict(change)
     if kind == "undefined":
-        return "change of FD undefined"
-    ends = ""
-    if row.fd and row.reference and row.reference.fd:
-        before, after = row.reference.fd.value, row.fd.value
-        ends = f" (from {number(before, decimals)} to {number(after, decimals)})"
-    text = f"FD {measured(change, decimals, signed=True)}{ends}"
-    lower = change.value < 0 if change.better == "lower" else change.value > 0
-    return text + {
-        "open": ", no interval yet" + (", so not an improvement" if lower else ""),
-        "unclear": ", not distinguishable from 0",
-        "worse": ", a loss beyond the noise",
-        "better": ", an improvement: the interval excludes 0",
-    }.get(kind, "")
+        return f"change of {name} undefined"
+    text = f"{name} {measured(change, decimals, signed=True)}{ends}"
+    if kind == "unclear":
+        return f"{text}, not distinguishable from 0"
+    if kind == "open":
+        lower = change.value < 0 if change.better == "lower" else change.value > 0
+        return f"{text}, no interval yet" + (", so not an improvement" if lower else "")
+    if not decides:
+        return text
+    words = {"worse": "a loss beyond the noise", "better": "an improvement beyond the noise"}
+    return f"{text}, {words[kind]}"
 
 
 def _outcome(found: Sequence[Row]) -> str:
@@ -108,9 +120,11 @@ def _group(group: Group, names: dict[str, str], several: bool) -> list[str]:
         "",
     ]
     decimals = places([row.fd for row in group.rows])
+    kd_decimals = places([row.kd_change for row in group.rows])
     loss_decimals = places([getattr(row, group.metric, None) for row in group.rows])
     for rank, row in enumerate(group.rows, start=1):
-        parts = [_loss(row, group.metric, loss_decimals), change_in_words(row, decimals)]
+        parts = [_loss(row, group.metric, loss_decimals)]
+        parts += changes_in_words(row, decimals, kd_decimals)
         text = "; ".join(part for part in parts if part) or "nothing measured"
         lines.append(f"{rank}. **{escape(names[row.checkpoint])}**: {text}.")
     return [*lines, *_doubts(group, names)]

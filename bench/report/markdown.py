@@ -200,7 +200,11 @@ def _protocol(found: Sequence[Row]) -> list[str]:
             ["Batch, type", f"{draw.batch}, {draw.dtype}"],
         ]
     for scheme in dict.fromkeys(row.scheme for row in found if not row.scheme.is_float):
-        text = f"{scheme.observer} ranges, {scheme.calibration} full-precision trajectories"
+        batches = {row.cell.draw.batch for row in found if row.scheme == scheme}
+        counts = sorted({-(-scheme.calibration // size) * size for size in batches})
+        text = (
+            f"{scheme.observer} ranges, {', '.join(map(str, counts))} full-precision trajectories"
+        )
         lines.append([f"Calibration, {scheme}", text])
     sealed = [row for row in found if row.record.calibration]
     hashes = {f"{row.checkpoint} {row.record.calibration[:12]}" for row in sealed}
@@ -251,7 +255,9 @@ def _notes(found: Sequence[Row]) -> list[str]:
     kernels = {group.kernel for group in groups(found)}
     notes = [
         f"- FD (fd@N) is biased upwards at N = {counts} and is not FID: it is not comparable with "
-        f"published figures, nor with another N. KD has no such bias.",
+        f"published figures, nor with another N. Its change holds at this N only: noise that "
+        f"quantization adds raises the bias of the quantized side. KD and its change have no such "
+        f"bias.",
         "- Each change is against the same checkpoint in full precision, measured in this run on "
         "the same noise. A lower distance is no improvement unless its interval excludes 0.",
     ]

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bench.errors import InputError
-from bench.networks import SCHEDULES, alpha_bar, build_network
+from bench.networks import SCHEDULES, alpha_bar, build_network, check_network
 from bench.protocols import Denoiser
 from bench.spec import Checkpoint
 
@@ -44,11 +44,10 @@ def load(checkpoint: Checkpoint) -> Denoiser:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{label}: {checkpoint.uri} is no whole safetensors ({error})") from None
     try:
-        _check_channels(label, config)
-        model = build_network(config["network"])
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{label}, field config: network cannot be built ({reason})") from None
+        model = build_network(config["network"]).eval().requires_grad_(False)
+        check_network(model, config["shape"], config["learns_variance"])
+    except InputError as error:
+        raise InputError(f"{label}, field config: {error}") from None
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -58,7 +57,7 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         if not torch.isfinite(value).all():
             raise InputError(f"{label}: weight {name} holds NaN or infinite values")
     return Denoiser(
-        model=model.eval().requires_grad_(False),
+        model=model,
         alpha_bar=alpha_bar(config["schedule"], config["timesteps"]),
         predicts=config["predicts"],
         shape=tuple(config["shape"]),
@@ -76,9 +75,9 @@ def _with_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
             isinstance(shape, list) and len(shape) == 3 and all(_positive(n) for n in shape),
             "[channels, height, width]",
         ),
-        "schedule": (config["schedule"] in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+        "schedule": (str(config["schedule"]) in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
         "timesteps": (_positive(config["timesteps"]), "a positive integer"),
-        "predicts": (config["predicts"] in PREDICTIONS, f"one of {', '.join(PREDICTIONS)}"),
+        "predicts": (str(config["predicts"]) in PREDICTIONS, f"one of {', '.join(PREDICTIONS)}"),
         "learns_variance": (isinstance(config["learns_variance"], bool), "true or false"),
     }
     for name, (good, expected) in checks.items():
@@ -88,19 +87,5 @@ def _with_defaults(checkpoint: Checkpoint) -> dict[str, Any]:
     return config
 
 
-def _check_channels(label: str, config: dict[str, Any]) -> None:
-    """Hold the network's channels against the image's, which sampling would find out too late."""
-    network = config["network"]
-    pixels = int(network.get("patch", 1)) ** 2
-    outputs = 2 if config["learns_variance"] else 1
-    for name, times in (("in_channels", 1), ("out_channels", outputs)):
-        wanted, found = config["shape"][0] * pixels * times, network["unet"].get(name, 3)
-        if found != wanted:
-            raise InputError(
-                f"{label}, field config: network {name} must be {wanted} for shape "
-                f"{config['shape']} and learns_variance {config['learns_variance']}, not {found}"
-            )
-
-
 def _positive(value: Any) -> bool:
-    return isinstance(value, int) and value > 0
+    return type(value) is int and value > 0

@@ -76,4 +76,5 @@ class Averages:
         """Restore what `state_dict` gave."""
         for average, kept in zip(self.ema, state["ema"], strict=True):
             average.load_state_dict(kept)
+            average.to(device=self.parameters[0].device)
         self.swa.load_state_dict(state["swa"])

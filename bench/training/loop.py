@@ -1,12 +1,14 @@
 """The training loop: one run gives raw, EMA and SWA weights.
 
 What is random in update u (images, flips, timesteps, noise, dropout) is drawn from CPU generators
-seeded by (seed, u) alone, so a run that is killed and resumed from its last snapshot ends with the
-same bits as an unbroken one, and runs of different methods see the same data on every device.
+seeded by (seed, u); timesteps by loss also follow the losses so far, which snapshots keep. A run
+that is killed and resumed from its last snapshot ends with the same bits as an unbroken one, and
+runs of different methods see the same images and noise on every device.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.errors import InputError
-from bench.networks import build_network, seeded, to_model_range
+from bench.networks import build_network, check_network, seeded, to_model_range
 from bench.store import atomic
 from bench.training.averaging import Averages
 from bench.training.objective import Batch, Objective
@@ -50,7 +52,9 @@ class Trainer:
             raise InputError(f"{recipe.dataset} has {len(images)} images: lower --batch")
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.model = build_network(recipe.network).to(self.device).train()
+            self.model = build_network(recipe.network).to(self.device)
+        check_network(self.model.eval(), recipe.shape, recipe.learns_variance)
+        self.model.train()
         self.network: Callable[[Tensor, Tensor], Tensor] = self.model
         if compiled:
             graphs = "reduce-overhead" if self.device.type == "cuda" else "default"
@@ -64,6 +68,7 @@ class Trainer:
         self.objective = Objective(recipe, self.device)
         self.timesteps = SAMPLERS[recipe.timestep_sampler](recipe.timesteps)
         self.update = 0
+        self.made: list[dict[str, Any]] = []
         self._epoch: tuple[int, Tensor] | None = None
 
     def batch(self, update: int) -> Batch:
@@ -130,10 +135,13 @@ class Trainer:
                 f"the weights are not finite after {self.update} updates: lower the learning "
                 f"rate or rho; the last good snapshot is {path}"
             )
-        state = {"recipe": self.recipe.to_dict(), "update": self.update}
+        state = {"recipe": self.recipe.to_dict(), "update": self.update, "made": self.made}
         parts = {name: part.state_dict() for name, part in self._parts().items()}
+        # Through memory, as torch's own writer turns a full disk into an internal error.
+        buffer = io.BytesIO()
+        torch.save(state | parts, buffer)
         with atomic(path) as temporary:
-            torch.save(state | parts, temporary)
+            temporary.write_bytes(buffer.getbuffer())
 
     def load(self, path: Path) -> None:
         """Resume from a snapshot.
@@ -142,7 +150,7 @@ class Trainer:
             InputError: it is damaged or was made with another recipe.
         """
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             other = [
                 name for name, value in self.recipe.to_dict().items()
                 if state["recipe"].get(name) != value
@@ -155,7 +163,7 @@ class Trainer:
                 f"{path}: snapshot of a recipe with another {', '.join(other)}; choose another "
                 f"--name or delete it"
             )
-        self.update = state["update"]
+        self.update, self.made = state["update"], state.get("made", [])
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
 
@@ -172,6 +180,7 @@ def train(
     trainer: Trainer,
     snapshot: Path,
     report: Callable[[int, Tensor], None],
+    made: dict[str, Any] | None = None,
     save_every: int = 200,
 ) -> None:
     """Run a trainer to its recipe's end, from its snapshot where there is one.
@@ -180,12 +189,15 @@ def train(
         trainer: as new.
         snapshot: file written every `save_every` updates and at the end.
         report: called after each update with (updates done, loss on the device).
+        made: where and with what it runs now, kept in the trainer if updates are done here.
 
     Raises:
         InputError: a damaged or foreign snapshot, or weights that are not finite.
     """
     if snapshot.exists():
         trainer.load(snapshot)
+    if made and trainer.update < trainer.recipe.steps and made not in trainer.made:
+        trainer.made.append(made)
     while trainer.update < trainer.recipe.steps:
         loss = trainer.step()
         if trainer.update % save_every == 0 or trainer.update == trainer.recipe.steps:

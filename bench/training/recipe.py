@@ -1,9 +1,9 @@
 """A training run as one frozen value; two runs with equal recipes give equal weights.
 
-Every method of a comparison shares network, data order, timesteps and noise (all are functions of
-`seed` and the update's number); only the update rule, the perturbation of the input and the
-averaging differ. One run gives three kinds of weights: raw, exponential average (EMA) and equal
-average (SWA).
+Every method of a comparison shares network, data order and noise, and timesteps where they are
+drawn uniformly (all are functions of `seed` and the update's number); only the update rule, the
+perturbation of the input and the averaging differ. One run gives three kinds of weights: raw,
+exponential average (EMA) and equal average (SWA).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ CHOICES = {
     "precision": ("float32", "bfloat16"),
 }
 POSITIVE = ("timesteps", "updates", "batch", "learning_rate", "swa_every")
+MOST = 2**62
 NOT_NEGATIVE = ("rho", "gamma", "weight_decay", "warmup", "seed", "swa_rate")
 
 
@@ -101,9 +102,11 @@ class Recipe:
                 )
         for name in (*POSITIVE, *NOT_NEGATIVE):
             value = getattr(self, name)
-            if not math.isfinite(value) or value < 0 or (name in POSITIVE and value == 0):
+            if not value <= MOST or value < 0 or (name in POSITIVE and value == 0):
                 least = "above 0" if name in POSITIVE else "at least 0"
-                raise InputError(f"{name} must be {least}, not {value}")
+                raise InputError(f"{name} must be {least} and at most 2^62, not {value}")
+        if self.timesteps < 2:
+            raise InputError(f"timesteps must be at least 2, not {self.timesteps}")
         if not self.ema_decays or not all(0 <= decay < 1 for decay in self.ema_decays):
             raise InputError(f"ema_decays must be numbers in [0, 1), not {self.ema_decays}")
         if not 0 <= self.swa_start < 1:
@@ -173,7 +176,7 @@ class Recipe:
     def _set(self, name: str, text: str) -> Recipe:
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise InputError(f"--set {name}: cannot read {text!r}") from None
         field, *path = name.split(".")
         known = {f.name for f in fields(self)} - {"name", "network"}
@@ -191,7 +194,7 @@ def _typed(name: str, present: Any, value: Any) -> Any:
     if isinstance(present, tuple):
         items = value if isinstance(value, list) else [value]
         return tuple(_typed(name, present[0], item) for item in items)
-    if isinstance(present, float) and isinstance(value, (int, str)) and value is not True:
+    if isinstance(present, float) and isinstance(value, int | str) and not isinstance(value, bool):
         # YAML reads 1e-3 as text.
         with contextlib.suppress(ValueError):
             value = float(value)

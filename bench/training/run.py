@@ -13,9 +13,10 @@ import torch
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+import bench
 from bench import store, tables
 from bench.errors import InputError
 from bench.host import fingerprint, git_state
@@ -51,7 +52,7 @@ def run(recipe: Recipe, place: Place) -> None:
             snapshot, or a run that diverged.
     """
     name = place.name or recipe.name + (f"-seed{recipe.seed}" if recipe.seed else "")
-    if Path(name).name != name:
+    if Path(name).name != name or len(name) > 200:
         raise InputError(f"--name must be the stem of a file, not {name!r}")
     store.check_writable(place.out)
     images = tables.lookup("datasets", recipe.dataset)("train")
@@ -67,6 +68,10 @@ def _device(wanted: str) -> str:
     )
     if wanted == "auto":
         return accelerator.type if accelerator else "cpu"
+    try:
+        torch.device(wanted)
+    except RuntimeError:
+        raise InputError(f"no device {wanted!r}: choose cpu, cuda or mps") from None
     if wanted.split(":")[0] not in {"cpu", *([accelerator.type] if accelerator else [])}:
         raise InputError(f"no device {wanted!r} here: choose --device cpu")
     return wanted
@@ -83,7 +88,8 @@ def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:
     )
     columns = (BarColumn(24), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        train(trainer, snapshot, _reporter(trainer, progress, console.is_terminal))
+        report = _reporter(trainer, progress, console.is_terminal)
+        train(trainer, snapshot, report, _provenance(trainer))
 
 
 def _reporter(
@@ -107,22 +113,36 @@ def _reporter(
     return report
 
 
+def _provenance(trainer: Trainer) -> dict[str, Any]:
+    """What decides the bits besides the recipe: code, machine, versions."""
+    commit, dirty = git_state(Path(bench.__file__).parent)
+    host = fingerprint()
+    return {
+        "bench": bench.__version__,
+        "commit": commit,
+        "dirty": dirty,
+        "device": str(trainer.device),
+        "compiled": trainer.network is not trainer.model,
+        "isa": host.isa,
+        "threads": host.threads,
+        "versions": dict(host.versions),
+    }
+
+
 def write_cards(trainer: Trainer, name: str, out: Path) -> str:
     """Write each kind of weights as safetensors, with NAME-METHOD.yaml; return the cards as text.
 
-    Beside them NAME-METHOD.made.yaml says exactly how they were made.
+    Beside them NAME-METHOD.made.yaml says exactly how they were made: the recipe, and the code and
+    machine of each part of the run.
     """
     recipe, cards = trainer.recipe, []
-    commit, dirty = git_state(Path.cwd())
     for average, weights in trainer.averages.weights().items():
         method = method_name(recipe.method, average)
         path = out / f"{name}-{method.replace('+', '-').replace('@', '-')}.safetensors"
         with store.atomic(path) as temporary:
-            save_file({k: v.contiguous() for k, v in weights.items()}, temporary)
+            temporary.write_bytes(save({k: v.contiguous() for k, v in weights.items()}))
         cards.append(_card(recipe, f"{name}-{method}", method, path))
-    made = {"recipe": recipe.to_dict(), "commit": commit, "dirty": dirty}
-    made |= {"device": str(trainer.device), "host": fingerprint().isa}
-    made |= {"versions": dict(fingerprint().versions)}
+    made = {"recipe": recipe.to_dict(), "made_by": trainer.made}
     text = yaml.safe_dump({"checkpoints": cards}, sort_keys=False)
     stem = f"{name}-{recipe.method.replace('+', '-')}"
     store.save_text(out / f"{stem}.yaml", text)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.errors import InputError
+
 HISTORY = 10
 UNIFORM = 0.001
 
@@ -67,7 +69,13 @@ class LossSecondMoment(Uniform):
         return t, (1 / (self.timesteps * p[t])).to(torch.float32)
 
     def learn(self, t: Tensor, losses: Tensor) -> None:
-        """Take the unweighted losses of timesteps t, both (B,); the oldest ones are forgotten."""
+        """Take the unweighted losses of timesteps t, both (B,); the oldest ones are forgotten.
+
+        Raises:
+            InputError: a loss is not finite: the run has diverged.
+        """
+        if not torch.isfinite(losses).all():
+            raise InputError("the loss is not finite: lower the learning rate or rho")
         for timestep, loss in zip(t.tolist(), losses.tolist(), strict=True):
             self.losses[timestep, self.counts[timestep] % HISTORY] = loss
             self.counts[timestep] += 1

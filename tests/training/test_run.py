@@ -40,7 +40,12 @@ def test_one_run_gives_three_valid_cards(dataset, recipe, tmp_path, capsys, meth
     made = yaml.safe_load((out / f"tiny-{method}.made.yaml").read_text())
     assert made["recipe"]["method"] == method
     assert made["recipe"]["updates"] == 6
-    assert "torch" in made["versions"]
+    (place,) = made["made_by"]
+    assert "torch" in place["versions"]
+    assert (place["device"], place["compiled"]) == ("cpu", False)
+    # Repeating a finished run trains nothing, so nothing new made the weights.
+    run(recipe.changed({"method": method}), Place(out, device="cpu"))
+    assert yaml.safe_load((out / f"tiny-{method}.made.yaml").read_text()) == made
 
 
 def test_seeds_are_repetitions_of_one_family(dataset, recipe, tmp_path):
@@ -76,8 +81,11 @@ def test_names_of_methods(method, average, name):
 def test_bad_places_are_refused(dataset, recipe, tmp_path):
     with pytest.raises(InputError, match="--name"):
         run(recipe, Place(tmp_path / "out", name="a/b"))
-    with pytest.raises(InputError, match="no device 'gpu'"):
-        run(recipe, Place(tmp_path / "out", device="gpu"))
+    for device in ("gpu", "cpu:x"):
+        with pytest.raises(InputError, match=f"no device '{device}'"):
+            run(recipe, Place(tmp_path / "out", device=device))
+    with pytest.raises(InputError, match="set out_channels"):
+        run(recipe.changed({"learns_variance": "true"}), Place(tmp_path / "out", device="cpu"))
     assert not (tmp_path / "out").exists()
 
 
@@ -87,7 +95,7 @@ from bench.training import loop, recipes, run
 from bench.training.recipe import Recipe
 recipes.RECIPES["tiny"] = Recipe("tiny", "fashion-mnist", (1, 28, 28), {TINY_NETWORK!r},
     batch=4, updates=7, swa_start=0.1, swa_every=1)
-loop.train.__defaults__, step = (2,), loop.Trainer.step
+loop.train.__defaults__, step = (None, 2), loop.Trainer.step
 def dying(self):
     if self.update == 5:
         os.kill(os.getpid(), signal.SIGKILL)

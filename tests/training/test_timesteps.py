@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from bench.errors import InputError
 from bench.training.timesteps import HISTORY, UNIFORM, LossSecondMoment, Uniform
 
 
@@ -47,3 +49,8 @@ def test_state_restores_the_draws():
     sampler, other = filled(), LossSecondMoment(4)
     other.load_state_dict(sampler.state_dict())
     assert torch.equal(sampler.draw(50, generator())[0], other.draw(50, generator())[0])
+
+
+def test_a_loss_that_is_not_finite_is_named():
+    with pytest.raises(InputError, match="lower the learning rate"):
+        LossSecondMoment(4).learn(torch.arange(2), torch.tensor([1.0, float("nan")]))
