@@ -42,7 +42,8 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(
-            f"cannot write {path}: {reason}; make room, or set --out or BENCH_CACHE to another folder"
+            f"cannot write {path}: {reason}; make room, or set --out or BENCH_CACHE to another "
+            f"folder"
         ) from None
     finally:
         if temporary is not None:
