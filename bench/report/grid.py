@@ -87,8 +87,12 @@ def _picture(strips: Sequence[tuple[Row, np.ndarray]], tile: int, columns: int) 
             mosaic[top : top + tile, left : left + tile] = _scaled(image, tile)
 
     texts = _texts([row for row, _ in strips])
-    character = 0.64 * FONT * DPI / 72
-    first, second = (math.ceil(character * max(map(len, column)) + 14) for column in texts)
+    # Names are bold, and so wider.
+    characters = (0.74 * FONT * DPI / 72, 0.64 * FONT * DPI / 72)
+    first, second = (
+        math.ceil(character * max(map(len, column)) + 14)
+        for character, column in zip(characters, texts, strict=True)
+    )
     margin, head = first + second, 26
     figure = Figure(figsize=((margin + width + 8) / DPI, (head + height + 8) / DPI), dpi=DPI)
     canvas = FigureCanvasAgg(figure)
