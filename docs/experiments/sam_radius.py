@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/sam-radius"))
     parser.add_argument("--updates", type=int, default=500)
-    parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--images", type=int, default=200)
     arguments = parser.parse_args()
     out = arguments.out
     kept = []
@@ -66,13 +66,17 @@ def main() -> None:
     flags = [word for scheme in SCHEMES for word in ("--scheme", scheme)]
     report = bench("run", *flags, *words, "--out", out / "reports").strip()
     run = store.read_run(Path(report).parent)
-    print("| checkpoint | scheme | FD | KD | change of FD | PSNR, dB |")
-    print("|---|---|---|---|---|---|")
+    columns = [f"{name}, {scheme}" for name in ("change of KD", "PSNR") for scheme in SCHEMES]
+    print(f"| weights | FD | KD | {' | '.join(columns)} |")
+    print("|---" * 7 + "|")
+    rows: dict[str, list[Record]] = {}
     for record in run.records:
-        names = ("fd_efficientnet", "kd_efficientnet", "delta_fd_efficientnet", "psnr")
-        cells = [value(record, name) for name in names]
-        title = f"| {record.cell.checkpoint.name} | {record.cell.scheme} | "
-        print(title + " | ".join(cells) + " |")
+        rows.setdefault(record.cell.checkpoint.name, []).append(record)
+    for name, (full, *quantized) in rows.items():
+        cells = [value(full, metric) for metric in ("fd_efficientnet", "kd_efficientnet")]
+        for metric in ("delta_kd_efficientnet", "psnr"):
+            cells += [value(record, metric) for record in quantized]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
