@@ -80,9 +80,8 @@ def plan(
     chosen = [registry.verify(card) for card in chosen]
     cells = expand(chosen, wanted, ["simulated"], draw)
     _check_sizes(cells)
-    for cell in cells:
-        for extractor in cell.extractors:
-            reference.find(cell.checkpoint.dataset, extractor)
+    for dataset, extractor in {(c.checkpoint.dataset, e) for c in cells for e in c.extractors}:
+        reference.find(dataset, extractor)
     for scheme in wanted:
         print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
     return cells

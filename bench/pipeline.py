@@ -56,6 +56,8 @@ class Pipeline:
         self.feature_versions = {**self.image_versions, "code": code_hash(FEATURE_CODE)}
         self.record_versions = {**arithmetic, **host.versions, "code": code_hash(RECORD_CODE)}
         self._denoiser = functools.lru_cache(maxsize=1)(self._load)
+        # Of a folder it hashes all images, and every look into the cache asks for it.
+        self._digest = functools.cache(reference.digest)
 
     def cached(self, cell: Cell) -> Record | None:
         """The finished record of a cell, or None."""
@@ -141,7 +143,7 @@ class Pipeline:
 
     def _record_path(self, cell: Cell) -> Path:
         dataset = cell.checkpoint.dataset
-        real = {f"real {name}": reference.digest(dataset, name) for name in cell.extractors}
+        real = {f"real {name}": self._digest(dataset, name) for name in cell.extractors}
         return self.cache / "records" / f"{cell.key(self.record_versions | real)}.json"
 
     def _image_folder(self, cell: Cell) -> Path:
