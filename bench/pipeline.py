@@ -24,7 +24,15 @@ from bench.errors import InputError
 from bench.features import reference
 from bench.host import code_hash
 from bench.protocols import Denoiser, Evidence, Features
-from bench.record import Coverage, Host, Measurement, Record, record_from_json, to_json
+from bench.record import (
+    Coverage,
+    Host,
+    Measurement,
+    Record,
+    coverage_from_json,
+    record_from_json,
+    to_json,
+)
 from bench.spec import Cell, Checkpoint, content_key
 
 IMAGE_CODE = ("networks.py", "sources", "sampling.py", "quant")
@@ -147,15 +155,17 @@ class Pipeline:
         return self.cache / "records" / f"{cell.key(self.record_versions | real)}.json"
 
     def _image_folder(self, cell: Cell) -> Path:
+        return self.cache / "images" / self._image_key(cell)
+
+    def _image_key(self, cell: Cell) -> str:
         draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
-        key = content_key(
+        return content_key(
             checkpoint=cell.checkpoint.content(),
             scheme=asdict(cell.scheme),
             backend=cell.backend,
             draw=draw,
             versions=self.image_versions,
         )
-        return self.cache / "images" / key
 
     def _load(self, checkpoint_json: str) -> Denoiser:
         checkpoint = Checkpoint(**json.loads(checkpoint_json))
@@ -176,22 +186,23 @@ class Pipeline:
 
         sampler = tables.lookup("samplers", cell.draw.sampler)
         trajectories = Trajectories(full, cell.draw, sampler, cell.scheme.calibration)
+        trajectories.place = self.cache / "quantized" / self._image_key(replace(cell, backend=""))
         backend = tables.lookup("backends", cell.backend)()
         denoiser, coverage = self._timed("quantize", backend, full, cell.scheme, trajectories)
-        calibration = "" if cell.scheme.is_float else trajectories.digest.hexdigest()
-        summary = {"coverage": asdict(coverage), "calibration": calibration}
-        store.save_text(self._image_folder(cell) / "coverage.json", json.dumps(summary))
-        return denoiser, coverage, calibration
+        folder = self._image_folder(cell)
+        store.save_text(folder / "calibration.txt", trajectories.digest)
+        store.save_text(folder / "coverage.json", to_json(coverage))
+        return denoiser, coverage, trajectories.digest
 
     def _coverage(self, cell: Cell) -> tuple[Coverage, str]:
+        folder = self._image_folder(cell)
         try:
-            text = (self._image_folder(cell) / "coverage.json").read_text(encoding="utf-8")
-            data = json.loads(text)
+            calibration = (folder / "calibration.txt").read_text(encoding="utf-8")
+            text = (folder / "coverage.json").read_text(encoding="utf-8")
+            return coverage_from_json(text), calibration
         except (OSError, ValueError):
             _, coverage, calibration = self._executed(cell)
             return coverage, calibration
-        skipped = tuple(tuple(pair) for pair in data["coverage"].pop("skipped"))
-        return Coverage(**data["coverage"], skipped=skipped), data["calibration"]
 
     def _images(self, cell: Cell) -> np.ndarray:
         """All images of a cell, uint8 (N, C, H, W), index order."""

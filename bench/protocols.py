@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from bench.record import Coverage, Host, Measurement, Record
@@ -80,9 +81,17 @@ class Dataset(Protocol):
 
 class Calibration(Protocol):
     """Evaluates a network along the sampling trajectories that it gives itself, over all
-    timesteps: `model(x_t, t)`, with x_t always of `shape` (B, C, H, W)."""
+    timesteps: `model(x_t, t)`, with x_t always of `shape` (B, C, H, W).
+
+    Attributes:
+        shape: of x_t.
+        place: folder for what the calibration leads to, None to keep nothing.
+        digest: SHA-256 of all inputs so far; set by who takes an earlier result from `place`.
+    """
 
     shape: tuple[int, ...]
+    place: Path | None
+    digest: str
 
     def __call__(self, model: Callable[[Tensor, Tensor], Tensor]) -> None: ...
 

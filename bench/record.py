@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from bench.errors import InputError
 from bench.spec import Cell
 
 SCHEMA = 1
+# A raw line end is never inside a string, so nothing but the layout changes.
+_INNERMOST = re.compile(r"[\[{]\n[^\[\]{}]*[\]}]")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,43 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class LayerCoverage:
+    """One execution of a layer.
+
+    Attributes:
+        name: path of its module.
+        macs: multiply-accumulates for one image.
+        weights: count, 0 for a product of two activations.
+        bits: its precision, for example "w4a8", or "fp32".
+        kernel: the operator that was called, for example "onednn.qconv2d_pointwise".
+        reason: why it is in float, "" where it is not or nothing is to be quantized.
+    """
+
+    name: str
+    macs: int
+    weights: int
+    bits: str
+    kernel: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well kernels agree with the simulation of the same quantized network.
+
+    Attributes:
+        sqnr: signal to quantization noise of one evaluation, dB; 200 where equal.
+        codes: share of the layers' input codes that differ, 0..1.
+        worst_layer, worst_sqnr: the layer that agrees least on equal input, and its dB.
+    """
+
+    sqnr: float
+    codes: float
+    worst_layer: str
+    worst_sqnr: float
+
+
+@dataclass(frozen=True)
 class Coverage:
     """Which share of the network is quantized, and what really executed.
 
@@ -57,6 +97,11 @@ class Coverage:
         bytes: theoretical size of the weights at their bit widths, scales included.
         kernel: "none" (float), "simulated", "int8", "nf4", ...
         skipped: (module, reason) for each convolution or linear layer left in float.
+        macs_by_kernel: those by the operator that was called.
+        bytes_stored: measured size of the quantized network at rest, 4-bit weights two in a byte.
+        bytes_memory: measured size of its weights as the kernels keep them.
+        layers: all of them, in order of execution.
+        agreement: of integer kernels with the simulation.
     """
 
     macs: int
@@ -67,6 +112,11 @@ class Coverage:
     kernel: str
     macs_by_bits: Mapping[str, int] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
+    macs_by_kernel: Mapping[str, int] = field(default_factory=dict)
+    bytes_stored: int = 0
+    bytes_memory: int = 0
+    layers: tuple[LayerCoverage, ...] = ()
+    agreement: Agreement | None = None
 
     @property
     def share(self) -> float:
@@ -123,8 +173,9 @@ class Run:
 
 
 def to_json(value: Any) -> str:
-    """A record or run as indented JSON."""
-    return json.dumps(asdict(value), indent=1) + "\n"
+    """A record or run as indented JSON, with the innermost lists and objects on one line."""
+    text = json.dumps(asdict(value), indent=1) + "\n"
+    return _INNERMOST.sub(lambda match: re.sub(r"\n\s*", " ", match[0]), text)
 
 
 def run_from_json(text: str) -> Run:
@@ -146,6 +197,11 @@ def run_from_json(text: str) -> Run:
 def record_from_json(text: str) -> Record:
     """Read one record, as cached."""
     return _build(Record, json.loads(text))
+
+
+def coverage_from_json(text: str) -> Coverage:
+    """Read a coverage, as cached."""
+    return _build(Coverage, json.loads(text))
 
 
 def _build(kind: Any, data: Any) -> Any:

@@ -15,6 +15,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
@@ -43,26 +44,31 @@ class Trajectories:
 
     Attributes:
         shape: (B, C, H, W) of each network input.
-        digest: SHA-256 of all network inputs so far.
+        place: folder for what the calibration leads to.
+        digest: SHA-256 of all network inputs.
     """
+
+    place: Path | None = None
+    digest = ""
 
     def __init__(self, denoiser: Denoiser, draw: Draw, sampler: Sampler, count: int) -> None:
         self.denoiser, self.draw, self.sampler, self.count = denoiser, draw, sampler, count
         self.shape = (draw.batch, *denoiser.shape)
-        self.digest = hashlib.sha256()
 
     def __call__(self, model: torch.nn.Module) -> None:
         """Sample the trajectories with a network."""
-        size = self.draw.batch
+        size, hashed = self.draw.batch, hashlib.sha256()
+
+        def note(*inputs: Tensor) -> None:
+            for tensor in inputs:
+                hashed.update(tensor.cpu().contiguous().numpy().tobytes())
+
         for start in range(0, self.count, size):
             generators = image_generators(
                 "calibration", self.draw.seed, range(start, start + size)
             )
-            self.sampler(replace(self.denoiser, model=model), generators, self.draw, self._note)
-
-    def _note(self, *inputs: Tensor) -> None:
-        for tensor in inputs:
-            self.digest.update(tensor.cpu().contiguous().numpy().tobytes())
+            self.sampler(replace(self.denoiser, model=model), generators, self.draw, note)
+        self.digest = hashed.hexdigest()
 
 
 def to_uint8(x_0: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ DATASETS = {
 BACKENDS = {
     "float": "bench.quant.backends:FullPrecision",
     "simulated": "bench.quant.backends:Simulated",
+    "int8-x86": "bench.quant.integer_backends:Int8X86",
 }
 SAMPLERS = {"ddim": "bench.sampling:ddim", "ddpm": "bench.sampling:ddpm"}
 EXTRACTORS = {"efficientnet": "bench.features.efficientnet:EfficientNet"}

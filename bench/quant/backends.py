@@ -38,7 +38,10 @@ class FullPrecision:
         key = repr(denoiser.model), denoiser.shape
         if key not in _LAYERS:
             _LAYERS[key] = layers(denoiser, scheme)
-        return denoiser, measure(denoiser, _LAYERS[key], self.kernel)
+        operators = {layer.node: layer.operator for layer in _LAYERS[key]}
+        coverage = measure(denoiser, _LAYERS[key], self.kernel, operators)
+        size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
+        return denoiser, replace(coverage, bytes_stored=size, bytes_memory=size)
 
 
 def layers(denoiser: Denoiser, scheme: Scheme) -> tuple[Layer, ...]:
@@ -71,9 +74,15 @@ class Simulated:
     ) -> tuple[Denoiser, Coverage]:
         """Quantize; the result takes inputs of the shape of `calibrate` only."""
         from bench.quant.coverage import measure
-        from bench.quant.graph import layers_of, quantize_graph
+        from bench.quant.graph import layers_of
+        from bench.quant.rewrite import executed
         from bench.quant.simulate import simulate
+        from bench.quant.stored import quantized, stored_bytes
 
-        graph = quantize_graph(denoiser, scheme, calibrate)
-        coverage = measure(denoiser, layers_of(graph), self.kernel)
-        return replace(denoiser, model=simulate(graph)), coverage
+        graph = quantized(denoiser, scheme, calibrate)
+        simulation = simulate(graph)
+        coverage = measure(denoiser, layers_of(graph), self.kernel, executed(simulation))
+        # In memory its weights are floats, whatever the bits.
+        size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
+        coverage = replace(coverage, bytes_stored=stored_bytes(graph), bytes_memory=size)
+        return replace(denoiser, model=simulation), coverage

@@ -7,22 +7,27 @@ output channels, everything else in float32.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.protocols import Denoiser
 from bench.quant.layers import Layer
-from bench.record import Coverage
+from bench.record import Coverage, LayerCoverage
 from bench.spec import FLOAT_BITS
 
 
-def measure(denoiser: Denoiser, layers: Sequence[Layer], kernel: str) -> Coverage:
+def measure(
+    denoiser: Denoiser, layers: Sequence[Layer], kernel: str, operators: Mapping[str, str]
+) -> Coverage:
     """Sum up the layers of one evaluation.
 
     Args:
         denoiser: the full-precision network, for its parameters.
         layers: from `plan`, or `layers_of` a quantized graph.
-        kernel: what executes them.
+        kernel: in a word, what executes them.
+        operators: what computes each layer, by its node, read from what runs; a layer without one
+            does not execute.
     """
+    layers = [layer for layer in layers if layer.node in operators]
     stored = [layer for layer in layers if layer.weight_bits not in FLOAT_BITS]
     # A module that runs twice has its weights once.
     weights = {layer.name: layer for layer in stored}.values()
@@ -31,9 +36,11 @@ def measure(denoiser: Denoiser, layers: Sequence[Layer], kernel: str) -> Coverag
     packed = sum(-(-layer.weights * layer.weight_bits // 8) for layer in weights)
     scales = sum(layer.channels for layer in weights)
     by_bits: Counter[str] = Counter()
+    by_kernel: Counter[str] = Counter()
     for layer in layers:
+        by_kernel[operators[layer.node]] += layer.macs
         if layer.quantized:
-            by_bits[f"w{layer.weight_bits}a{layer.act_bits}"] += layer.macs
+            by_bits[layer.bits] += layer.macs
     return Coverage(
         macs=sum(layer.macs for layer in layers),
         macs_quantized=sum(layer.macs for layer in stored),
@@ -44,5 +51,17 @@ def measure(denoiser: Denoiser, layers: Sequence[Layer], kernel: str) -> Coverag
         macs_by_bits=dict(by_bits),
         skipped=tuple(
             dict.fromkeys((layer.name, layer.reason) for layer in layers if layer.reason)
+        ),
+        macs_by_kernel=dict(by_kernel),
+        layers=tuple(
+            LayerCoverage(
+                layer.name,
+                layer.macs,
+                layer.weights,
+                layer.bits,
+                operators[layer.node],
+                layer.reason,
+            )
+            for layer in layers
         ),
     )

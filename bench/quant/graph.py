@@ -34,8 +34,12 @@ with quiet_import():
         Quantizer,
     )
 
-LAYERS = "bench_layers"
+LAYERS, INPUTS = "bench_layers", "bench_inputs"
+KEPT = (1.0, 0.5, 0.1)  # shares of the timesteps
 decomposed = torch.ops.quantized_decomposed
+QUANTIZE = decomposed.quantize_per_tensor.default
+DEQUANTIZE = decomposed.dequantize_per_tensor.default
+DEQUANTIZE_WEIGHT = decomposed.dequantize_per_channel.default
 
 
 class LevelHistogramObserver(HistogramObserver):
@@ -125,13 +129,15 @@ def quantize_graph(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -
     graph = export(denoiser.model, x, t)
     layers = plan(graph, scheme)
     with torch.inference_mode(False), torch.no_grad():
-        observed = _Observed(prepare_pt2e(graph, LayerQuantizer(layers, scheme.observer)))
+        observer = prepare_pt2e(graph, LayerQuantizer(layers, scheme.observer))
+        observed = _Observed(observer, len(denoiser.alpha_bar))
         calibrate(observed)
         if not observed.calls:
             raise RuntimeError("calibration did not evaluate the network")
         converted = convert_pt2e(observed.graph)
-    _verify(converted, layers)
+    verify(converted, layers)
     converted.meta[LAYERS] = layers
+    converted.meta[INPUTS] = observed.kept
     return converted
 
 
@@ -139,14 +145,21 @@ class _Observed(nn.Module):
     """The network with its observers, callable from inference mode, whose tensors they must not
     keep."""
 
-    def __init__(self, graph: GraphModule) -> None:
+    def __init__(self, graph: GraphModule, timesteps: int) -> None:
         super().__init__()
         self.graph, self.calls = graph, 0
+        # The first inputs at or below these timesteps are kept.
+        self.wanted = [round(share * timesteps) for share in KEPT]
+        self.kept: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         self.calls += 1
         with torch.inference_mode(False), torch.no_grad():
-            return self.graph(x.clone(), t.clone())
+            x, t = x.clone(), t.clone()
+            if self.wanted and int(t.max()) <= self.wanted[0]:
+                self.kept.append((x, t))
+                self.wanted.pop(0)
+            return self.graph(x, t)
 
 
 def layers_of(graph: GraphModule) -> tuple[Layer, ...]:
@@ -154,7 +167,12 @@ def layers_of(graph: GraphModule) -> tuple[Layer, ...]:
     return graph.meta[LAYERS]
 
 
-def _verify(graph: GraphModule, layers: Sequence[Layer]) -> None:
+def inputs_of(graph: GraphModule) -> list[tuple[Tensor, Tensor]]:
+    """A few inputs (x, t) of the calibration, from its start, its middle and near its end."""
+    return graph.meta[INPUTS]
+
+
+def verify(graph: GraphModule, layers: Sequence[Layer]) -> None:
     """Hold the converted graph against the plan, layer by layer.
 
     Raises:
@@ -183,9 +201,9 @@ def _verify(graph: GraphModule, layers: Sequence[Layer]) -> None:
 def input_bits(node: Node) -> int:
     """Bits of a layer's input or weight in a converted graph: 32 unless it is dequantized."""
     arguments: tuple[Any, ...] = node.args
-    if node.target is decomposed.dequantize_per_tensor.default:
+    if node.target is DEQUANTIZE:
         low, high = arguments[3:5]
-    elif node.target is decomposed.dequantize_per_channel.default:
+    elif node.target is DEQUANTIZE_WEIGHT:
         low, high = arguments[4:6]
     else:
         return 32

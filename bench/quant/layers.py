@@ -60,6 +60,7 @@ class Layer:
         weights, channels: weights and output channels, 0 for a product of two activations.
         weight_bits, act_bits: 32 for float.
         reason: why it stays in float, "" where it does not or where the scheme says so for all.
+        operator: what computes it in float.
     """
 
     name: str
@@ -70,11 +71,17 @@ class Layer:
     weight_bits: int = 32
     act_bits: int = 32
     reason: str = ""
+    operator: str = ""
 
     @property
     def quantized(self) -> bool:
         """Whether weights or activations are quantized."""
         return self.weight_bits not in FLOAT_BITS or self.act_bits not in FLOAT_BITS
+
+    @property
+    def bits(self) -> str:
+        """Its precision, for example "w4a8"; "fp32" for float."""
+        return f"w{self.weight_bits}a{self.act_bits}" if self.quantized else "fp32"
 
 
 def export(model: nn.Module, x: Tensor, t: Tensor) -> GraphModule:
@@ -124,6 +131,11 @@ def weight_of(node: Node) -> Node | None:
     return weight if isinstance(weight, Node) and weight.op == "get_attr" else None
 
 
+def operator_name(node: Node) -> str:
+    """The operator of a node, for example "aten.conv2d"."""
+    return str(getattr(node.target, "overloadpacket", node.target))
+
+
 def _layer(node: Node, scheme: Scheme, edge: bool) -> Layer:
     weight = weight_of(node)
     name = _name(node, weight)
@@ -135,7 +147,8 @@ def _layer(node: Node, scheme: Scheme, edge: bool) -> Layer:
     if reason:
         weight_bits = act_bits = 32
     macs = _macs(node) // _batch(node)
-    return Layer(name, node.name, macs, weights, channels, weight_bits, act_bits, reason)
+    bits = weight_bits, act_bits
+    return Layer(name, node.name, macs, weights, channels, *bits, reason, operator_name(node))
 
 
 def _reason(node: Node, name: str, scheme: Scheme) -> str:

@@ -12,6 +12,10 @@ def layers(denoiser, words, size=2):
     )
 
 
+def covered(denoiser, found, kernel):
+    return measure(denoiser, found, kernel, {layer.node: layer.operator for layer in found})
+
+
 # Toy on 6 x 6 pixels: 36 positions, 4 channels.
 FIRST = 36 * 4 * 1 * 9
 TIME = 3 * 4
@@ -36,7 +40,7 @@ def test_macs_do_not_depend_on_the_batch(toy):
 
 
 def test_float_coverage(toy):
-    coverage = measure(toy, layers(toy, "fp32"), "none")
+    coverage = covered(toy, layers(toy, "fp32"), "none")
     assert coverage.macs == FIRST + TIME + MIX + PRODUCTS + LAST
     assert coverage.params == sum(WEIGHTS.values()) + BIASES
     assert coverage.bytes == 4 * coverage.params
@@ -47,7 +51,7 @@ def test_float_coverage(toy):
 
 
 def test_quantized_coverage(toy):
-    coverage = measure(toy, layers(toy, "w3a8"), "simulated")
+    coverage = covered(toy, layers(toy, "w3a8"), "simulated")
     assert coverage.macs_by_bits == {"w8a8": FIRST + LAST, "w3a8": TIME + MIX}
     assert coverage.macs_quantized == coverage.macs - PRODUCTS
     assert coverage.params_quantized == 132
@@ -60,13 +64,13 @@ def test_quantized_coverage(toy):
 
 
 def test_skipped_layers_are_listed(toy):
-    coverage = measure(toy, layers(toy, "w4a8+skip=ti*"), "simulated")
+    coverage = covered(toy, layers(toy, "w4a8+skip=ti*"), "simulated")
     assert ("time", "skip=ti*") in coverage.skipped
     assert coverage.macs_quantized == FIRST + MIX + LAST
 
 
 def test_activation_only_quantizes_no_weights(toy):
-    coverage = measure(toy, layers(toy, "w16a8"), "simulated")
+    coverage = covered(toy, layers(toy, "w16a8"), "simulated")
     assert coverage.macs_quantized == coverage.params_quantized == 0
     assert coverage.macs_by_bits == {"w16a8": FIRST + TIME + MIX + LAST}
     assert coverage.bytes == 4 * coverage.params
@@ -95,3 +99,27 @@ def test_convolution_with_stride_and_groups():
     assert up.macs == 9 * 8 * 4 * 4
     assert up.reason == "conv_transpose2d is not supported"
     assert (grouped.weight_bits, up.weight_bits) == (8, 32)
+
+
+def test_operators_are_those_that_execute(toy):
+    found = layers(toy, "w4a8")
+    operators = {layer.node: "int8" if layer.quantized else layer.operator for layer in found}
+    coverage = measure(toy, found, "int8", operators)
+    assert coverage.macs_by_kernel == {
+        "int8": FIRST + TIME + MIX + LAST,
+        "aten.einsum": PRODUCTS // 2,
+        "aten.matmul": PRODUCTS // 2,
+    }
+    assert [(layer.name, layer.bits, layer.kernel) for layer in coverage.layers][:2] == [
+        ("first", "w8a8", "int8"),
+        ("time", "w4a8", "int8"),
+    ]
+    assert sum(layer.macs for layer in coverage.layers) == coverage.macs
+
+
+def test_a_layer_that_does_not_execute_does_not_count(toy):
+    found = layers(toy, "w4a8")
+    operators = {layer.node: layer.operator for layer in found if layer.name != "time"}
+    coverage = measure(toy, found, "int8", operators)
+    assert coverage.macs == FIRST + MIX + LAST + PRODUCTS
+    assert "time" not in {layer.name for layer in coverage.layers}

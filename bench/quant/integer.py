@@ -1,0 +1,231 @@
+"""Lowering the quantized graph to integer kernels: what is the same on every machine.
+
+With q_x = clamp(round(x / s_x) + z, 0, 2^a - 1) and weights q_w of output channel c, a layer is
+
+    y_c = s_x s_c (sum q_w q_x - z sum q_w) + b_c,
+
+sums of 8-bit products in 32 bits, which are exact in any order. A kernel is a module that computes
+y (float32) from q_x (uint8); which one is chosen is the business of a backend. `Reference` is the
+definition, in the plainest terms, that every kernel is tested against.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from bench.quant.graph import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE, decomposed, layers_of
+from bench.quant.layers import CONVOLUTIONS, Layer
+from bench.quant.rewrite import Execution, Rewriter
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerLayer:
+    """A convolution or linear layer in integers.
+
+    Attributes:
+        name: path of its module.
+        shape: of the input, fixed.
+        weight: int8 (C_out, C_in / groups, k, k), or (C_out, C_in) of a linear layer.
+        scale: s_c, float32 (C_out,).
+        act_scale, act_zero, act_high: s_x, z and 2^a - 1 of the input.
+        bias: float32 (C_out,), or None.
+        stride, padding, dilation, groups: of a convolution; padding is (top = bottom, left =
+            right) and adds zeros, which are z in integers.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    weight: Tensor
+    scale: Tensor
+    act_scale: float
+    act_zero: int
+    act_high: int
+    bias: Tensor | None
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether it is a convolution, else a linear layer."""
+        return self.weight.dim() == 4
+
+
+class Kernel(nn.Module):
+    """Computes one layer: q_x, uint8 of the layer's shape -> y, float32.
+
+    Attributes:
+        operator: the function that does the products, as a profiler shows it.
+        bytes: size of the weights as it keeps them in memory.
+    """
+
+    operator: str
+    bytes: int
+
+    def __init__(self, layer: IntegerLayer) -> None:
+        super().__init__()
+        self.layer = layer
+
+
+class Reference(Kernel):
+    """The definition in int64: exact, and slow."""
+
+    operator = "int64"
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Compute y from q_x."""
+        layer = self.layer
+        centred, weight = codes.to(torch.int64) - layer.act_zero, layer.weight.to(torch.int64)
+        if layer.is_convolution:
+            geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
+            total = nn.functional.conv2d(centred, weight, None, *geometry)
+            scale, bias = layer.scale[:, None, None], layer.bias
+            bias = bias if bias is None else bias[:, None, None]
+        else:
+            total, scale, bias = centred @ weight.T, layer.scale, layer.bias
+        y = total.to(torch.float64) * (layer.act_scale * scale.to(torch.float64))
+        return (y if bias is None else y + bias).to(torch.float32)
+
+
+def quantize(x: Tensor, scale: float, zero: int, high: int) -> Tensor:
+    """q_x of a float32 tensor, uint8 of its shape and memory format.
+
+    The codes are those of `fake_quantize_per_tensor_affine`, which the simulation uses.
+    """
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or not _has_fused():
+        return decomposed.quantize_per_tensor.default(x, scale, zero, 0, high, torch.uint8)
+    # One pass over memory, against five of the function above when it is not compiled; its bytes
+    # are the codes.
+    made = torch.quantize_per_tensor(x, scale, zero, torch.quint8)
+    codes = torch.empty(0, dtype=torch.uint8).set_(
+        made.untyped_storage(), 0, made.shape, made.stride()
+    )
+    return codes if high == 255 else codes.clamp_(max=high)
+
+
+@functools.cache
+def _has_fused() -> bool:
+    """Whether this torch still has its quantized tensors; it warns, once, that they will go."""
+    if not hasattr(torch, "quantize_per_tensor"):
+        return False
+    with warnings.catch_warnings(action="ignore"):
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
+    return True
+
+
+def lower(graph: GraphModule, kernel: Callable[[IntegerLayer], Kernel]) -> Execution:
+    """Replace the layers of a quantized graph by integer kernels.
+
+    Args:
+        graph: from `quantize_graph`, with weights and activations of 2 to 8 bits; not changed.
+        kernel: chooses the kernel of a layer.
+
+    Raises:
+        RuntimeError: nothing is quantized.
+    """
+    made = _Lowering(graph, kernel).run()
+    if not kernels_of(made):
+        raise RuntimeError("the quantized graph has no layer in integers")
+    return made
+
+
+def kernels_of(execution: Execution) -> dict[str, Kernel]:
+    """The kernels that an execution calls, by the layer's node in the quantized graph."""
+    graph = execution.graph
+    found = {}
+    for node in graph.graph.nodes:
+        if node.op == "call_module":
+            found[node.meta["bench_layer"]] = graph.get_submodule(str(node.target))
+    return found
+
+
+class _Lowering(Rewriter):
+    def __init__(self, source: GraphModule, kernel: Callable[[IntegerLayer], Kernel]) -> None:
+        super().__init__(source)
+        self.kernel = kernel
+        self.layers = {layer.node: layer for layer in layers_of(source) if layer.quantized}
+
+    def pair(self, x: Any, scale: float, zero: int, low: int, high: int) -> Any:
+        """The codes; only layers take them."""
+        if isinstance(x, Tensor):
+            return quantize(x, scale, zero, high)
+        return self.round(quantize, x, scale, zero, high)
+
+    def layer(self, node: Node) -> Node | None:
+        layer = self.layers.get(node.name)
+        if layer is None:
+            return None
+        _require_integers(node, layer)
+        codes = self.node(self.values[node.args[0].args[0]])
+        key = ("kernel", codes, node.args[1:])
+        if self.pure and key in self.known:
+            return self.known[key]
+        name = f"layer_{node.name}"
+        self.root.add_module(name, self.kernel(_read(self, node, layer)))
+        self.known[key] = made = self.graph.call_module(name, (codes,))
+        return made
+
+
+def _require_integers(node: Node, layer: Layer) -> None:
+    act, weight = node.args[:2]
+    if act.target is not DEQUANTIZE or act.args[0].target is not QUANTIZE:
+        raise RuntimeError(f"layer {layer.name} has a float input, which no integer kernel takes")
+    if weight.target is not DEQUANTIZE_WEIGHT:
+        raise RuntimeError(f"layer {layer.name} has float weights, which no integer kernel takes")
+
+
+def _read(rewriter: Rewriter, node: Node, layer: Layer) -> IntegerLayer:
+    """The integers and the geometry of a layer of a quantized graph."""
+    act, weight = node.args[:2]
+    _, act_scale, act_zero, _, act_high, _ = act.args
+    codes, scale = (rewriter.values[argument] for argument in weight.args[:2])
+    bias = rewriter.values[node.args[2]] if len(node.args) > 2 and node.args[2] else None
+    geometry = _geometry(node, codes, layer) if node.target in CONVOLUTIONS else {}
+    return IntegerLayer(
+        name=layer.name,
+        shape=tuple(act.args[0].args[0].meta["val"].shape),
+        weight=codes.detach(),
+        scale=scale.detach().to(torch.float32),
+        act_scale=float(act_scale),
+        act_zero=int(act_zero),
+        act_high=int(act_high),
+        bias=None if bias is None else bias.detach(),
+        **geometry,
+    )
+
+
+def _geometry(node: Node, weight: Tensor, layer: Layer) -> dict[str, Any]:
+    given = list(node.args[3:])
+    for argument in node.target._schema.arguments[3 + len(given) :]:
+        given.append(node.kwargs.get(argument.name, argument.default_value))
+    stride, padding, dilation, groups = given
+    size, dilation = weight.shape[2:], _pair(dilation)
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        spans = [d * (k - 1) for d, k in zip(dilation, size, strict=True)]
+        if any(span % 2 for span in spans):
+            raise RuntimeError(f"layer {layer.name} pads unevenly, which no integer kernel does")
+        padding = [span // 2 for span in spans]
+    return {
+        "stride": _pair(stride),
+        "padding": _pair(padding),
+        "dilation": dilation,
+        "groups": int(groups),
+    }
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    return int(values[0]), int(values[-1])

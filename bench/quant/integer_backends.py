@@ -1,0 +1,76 @@
+"""The backends that lower the quantized graph to integer kernels of this machine.
+
+Torch is imported when a backend is called, not before: refusals need none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.host import X86_FEATURES
+from bench.protocols import Calibration, Denoiser
+from bench.record import Coverage, Host
+from bench.spec import Scheme
+
+if TYPE_CHECKING:
+    from bench.quant.integer import IntegerLayer, Kernel
+
+
+class Int8X86:
+    """oneDNN on x86 CPUs, for weights and activations of 2 to 8 bits."""
+
+    kernel = "int8"
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """Refuse float operands and other machines."""
+        if host.device != "cpu" or host.isa not in X86_FEATURES:
+            return f"int8-x86 needs an x86 CPU with AVX2, and this is {host.device} {host.isa}"
+        return _refuses_floats(scheme)
+
+    def __call__(
+        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
+    ) -> tuple[Denoiser, Coverage]:
+        """Quantize; the result takes inputs of the shape of `calibrate` only.
+
+        Raises:
+            RuntimeError: a layer has no kernel, or one that disagrees with the simulation.
+        """
+        from bench.quant.integer_x86 import kernel
+
+        return _lowered(denoiser, scheme, calibrate, kernel)
+
+
+def _refuses_floats(scheme: Scheme) -> str | None:
+    for bits, what in ((scheme.weight_bits, "weights"), (scheme.act_bits, "activations")):
+        if bits > 8:
+            return f"integer kernels need integer {what}, and {scheme} has float ones"
+    return None
+
+
+def _lowered(
+    denoiser: Denoiser,
+    scheme: Scheme,
+    calibrate: Calibration,
+    choose: Callable[[IntegerLayer], Kernel],
+) -> tuple[Denoiser, Coverage]:
+    """Quantize, lower, and hold the kernels against the simulation."""
+    from bench.quant import agreement
+    from bench.quant.coverage import measure
+    from bench.quant.graph import inputs_of, layers_of
+    from bench.quant.integer import kernels_of, lower
+    from bench.quant.rewrite import executed
+    from bench.quant.simulate import simulate
+    from bench.quant.stored import quantized, stored_bytes
+
+    graph = quantized(denoiser, scheme, calibrate)
+    execution = lower(graph, choose)
+    coverage = measure(denoiser, layers_of(graph), "int8", executed(execution))
+    floats = 4 * (coverage.params - coverage.params_quantized)
+    return replace(denoiser, model=execution), replace(
+        coverage,
+        bytes_stored=stored_bytes(graph),
+        bytes_memory=sum(kernel.bytes for kernel in kernels_of(execution).values()) + floats,
+        agreement=agreement.measure(execution, simulate(graph), inputs_of(graph)),
+    )

@@ -1,0 +1,170 @@
+"""A quantized network at rest, so that all backends and all later runs share one calibration.
+
+`weights.safetensors` is the whole network: for a quantized layer its packed weights and their
+scales, for each of its executions the range of the input, and every other parameter in float32.
+`inputs.safetensors` holds a few network inputs of the calibration, on which kernels are held
+against the simulation. Both are rebuilt into the very graph that calibration made.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from bench import store
+from bench.protocols import Calibration, Denoiser
+from bench.quant.graph import (
+    DEQUANTIZE,
+    DEQUANTIZE_WEIGHT,
+    INPUTS,
+    LAYERS,
+    QUANTIZE,
+    inputs_of,
+    layers_of,
+    quantize_graph,
+    verify,
+)
+from bench.quant.layers import Layer, export, plan
+from bench.quant.packing import pack, unpack
+from bench.spec import FLOAT_BITS, Scheme
+
+WEIGHTS_FILE, INPUTS_FILE = "weights.safetensors", "inputs.safetensors"
+STORED = "bench_stored"
+
+
+def quantized(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> GraphModule:
+    """The quantized graph, from the folder where it is kept or else by calibration.
+
+    Args:
+        denoiser: its model is not changed.
+        scheme: not a float scheme.
+        calibrate: calibrates, and says where the result is kept. Its `digest` is that of the
+            calibration which led to the result, whether now or before.
+
+    Returns:
+        As `quantize_graph`; `stored_bytes` tells its size.
+    """
+    place = calibrate.place
+    if place is not None and (graph := _load(denoiser, scheme, calibrate, place)):
+        return graph
+    graph = quantize_graph(denoiser, scheme, calibrate)
+    tensors = _tensors(graph)
+    graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
+    if place is not None:
+        with store.atomic(place / INPUTS_FILE) as path:
+            save_file(_named(inputs_of(graph)), path)
+        with store.atomic(place / WEIGHTS_FILE) as path:
+            save_file(tensors, path, {"calibration": calibrate.digest})
+    return graph
+
+
+def stored_bytes(graph: GraphModule) -> int:
+    """Size of the network at rest."""
+    return graph.meta[STORED]
+
+
+def _tensors(graph: GraphModule) -> dict[str, Tensor]:
+    """All that a quantized graph needs to be built again, by name."""
+    nodes = {node.name: node for node in graph.graph.nodes}
+    found: dict[str, Tensor] = {}
+    taken: set[Node] = set()
+    for layer in layers_of(graph):
+        node = nodes[layer.node]
+        if layer.weight_bits not in FLOAT_BITS and layer.weights:
+            codes, scale, zeros = node.args[1].args[:3]
+            taken |= {codes, scale, zeros}
+            found[f"{layer.name}.codes"] = pack(_constant(graph, codes), layer.weight_bits)
+            found[f"{layer.name}.scale"] = _constant(graph, scale).detach().clone()
+        if layer.act_bits not in FLOAT_BITS:
+            _, scale, zero, *_ = node.args[0].args
+            found[f"{layer.node}.input"] = torch.tensor([scale, zero], dtype=torch.float64)
+    for node in nodes.values():
+        if node.op == "get_attr" and node not in taken and node.users:
+            # Of the same name in the network; a layer's codes take the place of its weights.
+            found[f"float.{node.target}"] = _constant(graph, node).detach().clone().contiguous()
+    return found
+
+
+def _load(
+    denoiser: Denoiser, scheme: Scheme, calibrate: Calibration, place: Path
+) -> GraphModule | None:
+    """The graph that was kept, or None where there is none or it cannot be read."""
+    try:
+        with safe_open(place / WEIGHTS_FILE, "pt") as file:
+            digest = file.metadata()["calibration"]
+        tensors = load_file(place / WEIGHTS_FILE)
+        inputs = load_file(place / INPUTS_FILE)
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return None
+    device = next((p.device for p in denoiser.model.parameters()), None)
+    x = torch.zeros(calibrate.shape, device=device)
+    t = torch.zeros(calibrate.shape[0], dtype=torch.int64, device=device)
+    graph = export(denoiser.model, x, t)
+    layers = plan(graph, scheme)
+    with torch.inference_mode(False), torch.no_grad():
+        _write(graph, layers, {name: tensor.to(x.device) for name, tensor in tensors.items()})
+    verify(graph, layers)
+    graph.meta[LAYERS] = layers
+    graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
+    graph.meta[INPUTS] = [
+        (inputs[f"x{k}"].to(x.device), inputs[f"t{k}"].to(x.device))
+        for k in range(len(inputs) // 2)
+    ]
+    calibrate.digest = digest
+    return graph
+
+
+def _write(graph: GraphModule, layers: Sequence[Layer], tensors: dict[str, Tensor]) -> None:
+    """Insert quantize and dequantize nodes, as the conversion after a calibration does."""
+    nodes = {node.name: node for node in graph.graph.nodes}
+    for layer in layers:
+        if not layer.quantized:
+            continue
+        node = nodes[layer.node]
+        x, weight, *rest = node.args
+        shape = weight.meta["val"].shape
+        with graph.graph.inserting_before(node):
+            if layer.act_bits not in FLOAT_BITS:
+                scale, zero = tensors[f"{layer.node}.input"].tolist()
+                limits = (scale, int(zero), 0, 2**layer.act_bits - 1, torch.uint8)
+                codes = graph.graph.call_function(QUANTIZE, (x, *limits))
+                x = graph.graph.call_function(DEQUANTIZE, (codes, *limits))
+            if layer.weight_bits not in FLOAT_BITS:
+                weight = _dequantized(graph, layer, tensors, shape)
+        node.args = (x, weight, *rest)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+
+
+def _dequantized(
+    graph: GraphModule, layer: Layer, tensors: dict[str, Tensor], shape: torch.Size
+) -> Node:
+    scale = tensors[f"{layer.name}.scale"]
+    constants = (
+        unpack(tensors[f"{layer.name}.codes"], layer.weight_bits, shape),
+        scale,
+        torch.zeros_like(scale, dtype=torch.int64),
+    )
+    nodes = []
+    for word, constant in zip(("codes", "scale", "zeros"), constants, strict=True):
+        name = f"{layer.node}_{word}"
+        graph.register_buffer(name, constant)
+        nodes.append(graph.graph.get_attr(name))
+    half = 2 ** (layer.weight_bits - 1)
+    return graph.graph.call_function(DEQUANTIZE_WEIGHT, (*nodes, 0, -half, half - 1, torch.int8))
+
+
+def _named(inputs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    named = {f"x{k}": x.contiguous() for k, (x, _) in enumerate(inputs)}
+    return named | {f"t{k}": t.contiguous() for k, (_, t) in enumerate(inputs)}
+
+
+def _constant(graph: GraphModule, node: Node) -> Tensor:
+    return operator.attrgetter(str(node.target))(graph)

@@ -1,0 +1,98 @@
+import pytest
+import torch
+from safetensors import safe_open
+
+from bench.quant.graph import inputs_of, layers_of
+from bench.quant.integer import Reference, lower
+from bench.quant.simulate import simulate
+from bench.quant.stored import INPUTS_FILE, WEIGHTS_FILE, quantized, stored_bytes
+from bench.spec import Scheme
+from tests.quant.conftest import Replay
+
+
+class Kept(Replay):
+    """A calibration with a place, that counts how often it runs."""
+
+    runs = 0
+    digest = ""
+
+    def __call__(self, model):
+        super().__call__(model)
+        self.runs += 1
+        self.digest = "calibrated"
+
+
+@pytest.fixture
+def calibrate(toy_batches, tmp_path):
+    kept = Kept(toy_batches)
+    kept.place = tmp_path / "place"
+    return kept
+
+
+@pytest.mark.parametrize(
+    "words", ["w8a8", "w4a8", "w3a5+minmax", "w4a16", "w16a8", "w4a8+skip=mix"]
+)
+def test_a_second_look_needs_no_calibration(toy, calibrate, words):
+    scheme = Scheme.parse(words)
+    first = quantized(toy, scheme, calibrate)
+    calibrate.digest = ""
+    second = quantized(toy, scheme, calibrate)
+    assert calibrate.runs == 1 and calibrate.digest == "calibrated"
+    assert layers_of(second) == layers_of(first)
+    assert stored_bytes(second) == stored_bytes(first)
+    with torch.no_grad():
+        for x, t in calibrate:
+            assert torch.equal(second(x, t), first(x, t))
+            assert torch.equal(simulate(second)(x, t), simulate(first)(x, t))
+    for (x, t), (y, s) in zip(inputs_of(first), inputs_of(second), strict=True):
+        assert torch.equal(x, y) and torch.equal(t, s)
+
+
+def test_kernels_of_a_second_look(toy, calibrate):
+    graphs = [quantized(toy, Scheme.parse("w4a8"), calibrate) for _ in range(2)]
+    x, t = calibrate[0]
+    with torch.no_grad():
+        first, second = (lower(graph, Reference)(x, t) for graph in graphs)
+    assert torch.equal(first, second)
+
+
+def test_four_bits_take_half_a_byte(toy, calibrate):
+    graph = quantized(toy, Scheme.parse("w4a8"), calibrate)
+    with safe_open(calibrate.place / WEIGHTS_FILE, "pt") as file:
+        sizes = {name: file.get_tensor(name).nbytes for name in file.keys()}
+    assert sizes["mix.codes"] == 48 // 2 and sizes["time.codes"] == 12 // 2
+    assert sizes["first.codes"] == 36  # an edge, at 8 bits
+    assert "float.first.weight" not in sizes and sizes["float.first.bias"] == 16
+    assert sum(sizes.values()) == stored_bytes(graph)
+
+
+def test_every_parameter_is_in_the_file(tiny, batches, tmp_path):
+    kept = Kept(batches)
+    kept.place = tmp_path
+    quantized(tiny, Scheme.parse("w8a8+minmax"), kept)
+    with safe_open(tmp_path / WEIGHTS_FILE, "pt") as file:
+        names = set(file.keys())
+    for name, _ in tiny.model.named_parameters():
+        assert f"float.{name}" in names or f"{name.removesuffix('.weight')}.codes" in names, name
+
+
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, INPUTS_FILE])
+@pytest.mark.parametrize("content", [None, b"", b"not a file of tensors"])
+def test_a_file_that_is_gone_or_broken_is_made_anew(toy, calibrate, file, content):
+    scheme = Scheme.parse("w8a8")
+    quantized(toy, scheme, calibrate)
+    path = calibrate.place / file
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    quantized(toy, scheme, calibrate)
+    assert calibrate.runs == 2
+    quantized(toy, scheme, calibrate)
+    assert calibrate.runs == 2
+
+
+def test_nothing_is_kept_without_a_place(toy, toy_batches):
+    kept = Kept(toy_batches)
+    quantized(toy, Scheme.parse("w8a8"), kept)
+    quantized(toy, Scheme.parse("w8a8"), kept)
+    assert kept.runs == 2
