@@ -57,6 +57,14 @@ def run(
             "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w6a6 ... (repeatable)."
         ),
     ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            metavar="NAME",
+            help="simulated, int8-x86 ... (repeatable) [default: simulated and this host's int8].",
+        ),
+    ] = None,
     checkpoints: Names = None,
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
@@ -93,7 +101,9 @@ def run(
         batch=batch,
     )
     globs = checkpoints.split(",") if checkpoints else []
-    cells = commands.plan(cards, globs, size, commands.schemes(bits, scheme or ()), draw)
+    wanted = commands.schemes(bits, scheme or ())
+    kinds = wanted, commands.backends(backend or (), wanted)
+    cells = commands.plan(cards, globs, size, kinds, draw)
     if dry_run:
         commands.dry_run(cells)
     else:

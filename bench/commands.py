@@ -21,8 +21,13 @@ from bench.host import fingerprint, git_state
 from bench.record import Record, Run, to_json
 from bench.spec import Cell, Draw, Scheme, expand
 
-# Cost of a simulated batch in float batches, for estimates; measured, and only an estimate.
-SIMULATED_COST = 1.7
+# Cost of a batch in float batches, for estimates; measured, and only an estimate.
+COSTS = {"float": 1.0, "simulated": 1.7}
+# Of the integer backends the first one that runs here is taken.
+INTEGER_BACKENDS = ("int8-x86",)
+
+
+Kinds = tuple[Sequence[Scheme], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -60,25 +65,47 @@ def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
     return list(dict.fromkeys(wanted)) or [Scheme.parse("w8a8"), Scheme.parse("w4a8")]
 
 
+def backends(given: Sequence[str], wanted: Sequence[Scheme]) -> list[str]:
+    """Those of the flags, else the simulation and the integer kernels of this host.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    for name in given:
+        tables.require("backends", name)
+    if given:
+        return list(dict.fromkeys(given))
+    host, reasons = fingerprint(), []
+    for name in INTEGER_BACKENDS:
+        refusals = [tables.lookup("backends", name)().refuses(scheme, host) for scheme in wanted]
+        if not any(refusals):
+            return ["simulated", name]
+        reasons.append(next(filter(None, refusals)))
+    print(f"simulated only: {'; '.join(reasons)}", file=sys.stderr)
+    return ["simulated"]
+
+
 def plan(
-    cards: Path | None, globs: Sequence[str], size: Preset, wanted: Sequence[Scheme], draw: Draw
+    cards: Path | None, globs: Sequence[str], size: Preset, kinds: Kinds, draw: Draw
 ) -> list[Cell]:
     """The cells of a run, every input checked.
 
     Args:
         globs: names or methods of checkpoints; those of the preset, without the repetitions of a
             training by other seeds, where there are none.
+        kinds: (schemes, backends).
 
     Raises:
         InputError: bad cards, hashes, sizes or names.
     """
+    wanted, executed = kinds
     tables.require("samplers", draw.sampler)
     found = registry.load_cards(registry.card_file(cards))
     chosen = registry.select(found, globs or size.checkpoints)
     if not globs and not size.repetitions:
         chosen = registry.first_seeds(chosen)
     chosen = [registry.verify(card) for card in chosen]
-    cells = expand(chosen, wanted, ["simulated"], draw)
+    cells = expand(chosen, wanted, executed, draw)
     _check_sizes(cells)
     for dataset, extractor in {(c.checkpoint.dataset, e) for c in cells for e in c.extractors}:
         reference.find(dataset, extractor)
@@ -104,7 +131,7 @@ def _check_sizes(cells: Sequence[Cell]) -> None:
 
 
 def _cost(cell: Cell, batches: int) -> float:
-    return batches * cell.draw.steps * (1.0 if cell.scheme.is_float else SIMULATED_COST)
+    return batches * cell.draw.steps * COSTS.get(cell.backend, 1.0)
 
 
 def dry_run(cells: Sequence[Cell]) -> None:

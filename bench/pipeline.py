@@ -218,6 +218,13 @@ class Pipeline:
             shards.append(shard)
         return np.concatenate(shards)[: cell.draw.images]
 
+    def _simulated(self, cell: Cell) -> np.ndarray | None:
+        """The images of the same scheme in simulation, where a metric of the cell needs them."""
+        found = (tables.lookup("metrics", name) for name in cell.metrics)
+        if not any(getattr(metric, "simulated", False) for metric in found):
+            return None
+        return self._images(replace(cell, backend="simulated"))
+
     def _sample(self, cell: Cell, denoiser: Denoiser, shard: int) -> np.ndarray:
         from bench.sampling import image_generators
 
@@ -255,7 +262,8 @@ class Pipeline:
             real = _reference_features(cell.checkpoint.dataset, name)
             features = self._features(cell, name)
             twin_features = self._features(cell.reference, name)
-            evidence = Evidence(images, twins, features, twin_features, real)
+            simulated = self._simulated(cell)
+            evidence = Evidence(images, twins, features, twin_features, real, simulated)
             twin = Evidence(twins, twins, twin_features, twin_features, real)
             for metric_name in cell.metrics:
                 metric = tables.lookup("metrics", metric_name)()

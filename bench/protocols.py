@@ -56,6 +56,7 @@ class Evidence:
     Attributes:
         images, twin_images: uint8 (N, C, H, W) of this cell and of its full-precision reference,
             paired by index.
+        simulated_images: of the same scheme in simulation, where a metric asks for them.
         features, twin_features: of those images.
         real_features: of real images of the data set.
     """
@@ -65,6 +66,7 @@ class Evidence:
     features: Features
     twin_features: Features
     real_features: Features
+    simulated_images: np.ndarray | None = None
 
 
 class Source(Protocol):
@@ -138,7 +140,8 @@ class Metric(Protocol):
     `paired` metrics compare images with their full-precision twins and are left out for the
     reference itself. The others also offer `measure(evidence) -> (Measurement, terms)`, terms (N,)
     being the influence of each image on the value, of mean 0: from these the pipeline makes the
-    change against the reference, with its interval.
+    change against the reference, with its interval. A metric with a true `simulated` needs the
+    images of the simulation.
     """
 
     better: str

@@ -232,12 +232,19 @@ def expand(
     backends: Iterable[str],
     draw: Draw,
 ) -> list[Cell]:
-    """All cells of a run: for each checkpoint its full-precision reference, then each scheme."""
+    """All cells of a run: for each checkpoint its full-precision reference, then each scheme.
+
+    Kernels that run beside the simulation are also compared with its images.
+    """
     schemes, backends = list(schemes), list(backends)
     cells = []
     for checkpoint in checkpoints:
         cells.append(Cell(checkpoint, Scheme(), "float", draw))
         for scheme in schemes:
             if not scheme.is_float:
-                cells += [Cell(checkpoint, scheme, backend, draw) for backend in backends]
+                for backend in backends:
+                    cell = Cell(checkpoint, scheme, backend, draw)
+                    if backend != "simulated" and "simulated" in backends:
+                        cell = replace(cell, metrics=(*cell.metrics, "psnr_simulated"))
+                    cells.append(cell)
     return cells

@@ -35,6 +35,7 @@ METRICS = {
     "frechet_twin": "bench.metrics.frechet:FrechetTwin",
     "kernel": "bench.metrics.kernel:Kernel",
     "psnr": "bench.metrics.paired:Psnr",
+    "psnr_simulated": "bench.metrics.paired:SimulatedPsnr",
     "ssim": "bench.metrics.paired:Ssim",
 }
 ENGINES = {"local": "bench.engines.local:run"}

@@ -75,17 +75,18 @@ def ssim(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
 
 
 def per_image(
-    measure: Callable[[np.ndarray, np.ndarray], np.ndarray], evidence: Evidence
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray], images: np.ndarray, twins: np.ndarray
 ) -> np.ndarray:
     """`measure` of all images against their twins, (N,), in batches to bound the memory."""
-    images, twins = evidence.images, evidence.twin_images
     if images.shape != twins.shape:
         raise InputError(f"images {images.shape} and twins {twins.shape} do not pair up")
     starts = range(0, len(images), BATCH)
     return np.concatenate([measure(images[i : i + BATCH], twins[i : i + BATCH]) for i in starts])
 
 
-def measurement(name: str, values: np.ndarray, unit: str, metric: Psnr | Ssim) -> Measurement:
+def measurement(
+    name: str, values: np.ndarray, unit: str, metric: Psnr | Ssim | SimulatedPsnr
+) -> Measurement:
     """The mean of one value for each image, (N,), with its 95% interval."""
     n, mean = len(values), float(values.mean())
     ends = interval(mean, values - mean)
@@ -104,7 +105,8 @@ class Psnr:
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the interval of the mean over images."""
-        return measurement("psnr", per_image(psnr, evidence), "dB", self)
+        values = per_image(psnr, evidence.images, evidence.twin_images)
+        return measurement("psnr", values, "dB", self)
 
 
 class Ssim:
@@ -117,4 +119,22 @@ class Ssim:
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the interval of the mean over images."""
-        return measurement("ssim", per_image(ssim, evidence), "", self)
+        values = per_image(ssim, evidence.images, evidence.twin_images)
+        return measurement("ssim", values, "", self)
+
+
+class SimulatedPsnr:
+    """Mean PSNR in dB of kernels' images to those of the simulation: `psnr_simulated@N`."""
+
+    better = "higher"
+    version = 1
+    least = 2
+    paired = True
+    simulated = True
+
+    def __call__(self, evidence: Evidence) -> Measurement:
+        """Measure, with the interval of the mean over images."""
+        if evidence.simulated_images is None:
+            raise InputError("psnr_simulated needs the images of the simulation")
+        values = per_image(psnr, evidence.images, evidence.simulated_images)
+        return measurement("psnr_simulated", values, "dB", self)

@@ -1,9 +1,9 @@
 """Whether integer kernels agree with the simulation of the same quantized graph.
 
-One layer at a time, on the input that the simulation gives it: there the two differ by the order of
-a sum of floats, and a layer that differs by more than `LEAST_SQNR` has a wrong kernel. From end to
-end they differ more, and must: a last bit decides now and then which way a code is rounded, each
-such code is off by a whole step, and the next layers multiply them. After some ten layers the
+One layer at a time, on the input that the simulation gives it: there the two differ by the order
+of a sum of floats, and a layer that differs by more than `LEAST_SQNR` has a wrong kernel. From end
+to end they differ more, and must: a last bit decides now and then which way a code is rounded,
+each such code is off by a whole step, and the next layers multiply them. In a deep network the
 difference nears the quantization noise itself, between any two executions.
 """
 

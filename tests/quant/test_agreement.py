@@ -56,7 +56,7 @@ def test_a_kernel_that_is_not_finite_is_named(graph):
         def forward(self, codes):
             return super().forward(codes) * float("nan")
 
-    with pytest.raises(RuntimeError, match="layer first: int64 agrees .* -200.0 dB"):
+    with pytest.raises(RuntimeError, match=r"layer first: int64 agrees .* -200\.0 dB"):
         measure(lower(graph, Broken), simulate(graph), inputs_of(graph))
 
 
