@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import stats, store, tables
+from bench import influences, stats, store, tables
 from bench.errors import InputError
 from bench.features import reference
 from bench.host import code_hash
@@ -30,6 +30,7 @@ from bench.spec import Cell, Checkpoint, content_key
 IMAGE_CODE = ("networks.py", "sources", "sampling.py", "quant")
 FEATURE_CODE = (*IMAGE_CODE, "features")
 RECORD_CODE = (*FEATURE_CODE, "metrics", "stats.py", "data", "pipeline.py", "record.py", "spec.py")
+Measured = dict[str, tuple[Measurement, np.ndarray]]
 # Numbers of the libraries that only features and metrics use do not change images.
 IMAGE_LIBRARIES = ("torch", "torchao", "diffusers")
 
@@ -63,6 +64,9 @@ class Pipeline:
         """The finished record of a cell, or None."""
         try:
             record = record_from_json(self._record_path(cell).read_text(encoding="utf-8"))
+            # Written first, so that it is missing only where it was deleted.
+            if not self._record_path(cell).with_suffix(".npz").is_file():
+                return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
         # The name of a checkpoint is not part of its content: the caller's stands.
@@ -108,18 +112,28 @@ class Pipeline:
             return Record(cell, self.host, "refused", None, (), {}, error=reason)
         self.seconds = {}
         try:
-            measurements = self._measure(cell)
+            found = self._measure(cell)
             coverage, calibration = self._coverage(cell)
         except InputError:
             raise
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             return Record(cell, self.host, "failed", None, (), self.seconds, error=reason[:500])
+        measurements = tuple(value for value, _ in found.values())
+        real = self._real(cell)
         record = Record(
-            cell, self.host, "ok", coverage, measurements, dict(self.seconds), calibration
+            *(cell, self.host, "ok", coverage, measurements, dict(self.seconds), calibration),
+            real=real,
         )
+        terms = {name: t for name, (_, t) in found.items() if np.isfinite(t).all()}
+        influences.save(self._record_path(cell).with_suffix(".npz"), terms)
         store.save_text(self._record_path(cell), to_json(record))
         return record
+
+    def influences(self, cell: Cell) -> dict[str, np.ndarray]:
+        """The influences (N,) of a finished cell's images, named as in a run's file."""
+        terms = influences.load(self._record_path(cell).with_suffix(".npz"))
+        return {influences.key(cell, name): values for name, values in terms.items()}
 
     def sample_strip(self, cell: Cell, count: int = 16) -> np.ndarray:
         """The first images of a cell side by side, uint8 (H, count * W, C)."""
@@ -141,9 +155,12 @@ class Pipeline:
                 times.append(time.perf_counter() - start)
         return sorted(times[1:])[1]
 
+    def _real(self, cell: Cell) -> dict[str, str]:
+        """SHA-256 of the real images' features, by extractor."""
+        return {name: self._digest(cell.checkpoint.dataset, name) for name in cell.extractors}
+
     def _record_path(self, cell: Cell) -> Path:
-        dataset = cell.checkpoint.dataset
-        real = {f"real {name}": self._digest(dataset, name) for name in cell.extractors}
+        real = {f"real {name}": digest for name, digest in self._real(cell).items()}
         return self.cache / "records" / f"{cell.key(self.record_versions | real)}.json"
 
     def _image_folder(self, cell: Cell) -> Path:
@@ -237,9 +254,10 @@ class Pipeline:
 
         return _extractor(extractor_name)(torch.from_numpy(images)).numpy()
 
-    def _measure(self, cell: Cell) -> tuple[Measurement, ...]:
+    def _measure(self, cell: Cell) -> Measured:
+        """Measurements by name, each with the influences of the images."""
         images, twins = self._images(cell), self._images(cell.reference)
-        found: dict[str, Measurement] = {}
+        found: Measured = {}
         for name in cell.extractors:
             real = _reference_features(cell.checkpoint.dataset, name)
             features = self._features(cell, name)
@@ -251,17 +269,13 @@ class Pipeline:
                 if metric.paired and cell.scheme.is_float:
                     continue
                 self.progress(f"{cell}: {metric_name}", 0)
-                if metric.paired:
-                    value = self._timed("metrics", metric, evidence)
-                    found[value.name] = value
-                    continue
                 value, terms = self._timed("metrics", metric.measure, evidence)
-                found[value.name] = value
-                if not cell.scheme.is_float:
+                found[value.name] = value, terms
+                if not metric.paired and not cell.scheme.is_float:
                     before, twin_terms = self._timed("metrics", metric.measure, twin)
                     delta = _change(value, before, terms - twin_terms)
-                    found[delta.name] = delta
-        return tuple(found.values())
+                    found[delta.name] = delta, terms - twin_terms
+        return found
 
 
 def _change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Measurement:

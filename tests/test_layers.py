@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "bench"
 LAYERS = [
-    {"errors", "spec", "record", "protocols", "tables"},
-    {"registry", "store", "host", "quiet", "networks", "stats"},
+    {"errors", "spec", "record", "migrations", "protocols", "tables"},
+    {"registry", "store", "host", "quiet", "networks", "stats", "decisions", "influences"},
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {"pipeline", "engines"},
     {"report"},

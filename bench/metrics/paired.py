@@ -85,13 +85,16 @@ def per_image(
     return np.concatenate([measure(images[i : i + BATCH], twins[i : i + BATCH]) for i in starts])
 
 
-def measurement(name: str, values: np.ndarray, unit: str, metric: Psnr | Ssim) -> Measurement:
-    """The mean of one value for each image, (N,), with its 95% interval."""
+def mean_of(
+    name: str, values: np.ndarray, unit: str, metric: Psnr | Ssim
+) -> tuple[Measurement, np.ndarray]:
+    """The mean of one value for each image, (N,), with its 95% interval; the deviations."""
     n, mean = len(values), float(values.mean())
     ends = interval(mean, values - mean)
-    return Measurement(
+    found = Measurement(
         f"{name}@{n}", mean, *ends, n, unit, metric.better, metric.version, metric.paired
     )
+    return found, values - mean
 
 
 class Psnr:
@@ -104,7 +107,11 @@ class Psnr:
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the interval of the mean over images."""
-        return measurement("psnr", per_image(psnr, evidence), "dB", self)
+        return self.measure(evidence)[0]
+
+    def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
+        """Measure; also how far each image is from the mean, (N,)."""
+        return mean_of("psnr", per_image(psnr, evidence), "dB", self)
 
 
 class Ssim:
@@ -117,4 +124,8 @@ class Ssim:
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the interval of the mean over images."""
-        return measurement("ssim", per_image(ssim, evidence), "", self)
+        return self.measure(evidence)[0]
+
+    def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
+        """Measure; also how far each image is from the mean, (N,)."""
+        return mean_of("ssim", per_image(ssim, evidence), "", self)
