@@ -45,7 +45,7 @@ def equivalent(worsening: Estimate, threshold: float) -> bool:
 
 
 def decide(worsening: Estimate, threshold: float, adjusted: float) -> str:
-    """"worse", "better", "unchanged" or "inconclusive".
+    """ "worse", "better", "unchanged" or "inconclusive".
 
     Args:
         worsening: w, positive where the number became worse.

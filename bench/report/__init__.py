@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench import store
 from bench.record import Run
+from bench.report import exports
 from bench.report.figures import draw
 from bench.report.frames import as_json, csv, frame
 from bench.report.index import index
@@ -21,6 +22,10 @@ FORMATS: Mapping[str, Callable[[Run, Path], str]] = {
     "markdown": markdown,
     "csv": csv,
     "json": as_json,
+    "junit": exports.junit,
+    "github-benchmark": exports.github_benchmark,
+    "github-benchmark-bigger": exports.github_benchmark_bigger,
+    "bencher": exports.bencher,
 }
 
 
