@@ -16,7 +16,7 @@ PROTOCOL = ("sampler", "steps", "eta", "spacing", "dtype", "images")
 NOISE = (*PROTOCOL, "seed")
 # Numbers of such cells mean different things.
 INCOMPARABLE = ("kernel", "protocol", "dataset", "reference")
-KINDS = ("weights", "coverage", *INCOMPARABLE, "version", "missing")
+KINDS = ("weights", "coverage", "inert", *INCOMPARABLE, "version", "missing")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ class Finding:
 
 def findings(base: Record, head: Record) -> list[Finding]:
     """The differences between two measured cells that somebody must look at."""
-    return [*_asked(base, head), *_executed(base.coverage, head.coverage), *_real(base, head)]
+    found = [*_asked(base, head), *_executed(base.coverage, head.coverage), *_real(base, head)]
+    if _is_inert(head) and not _is_inert(base):
+        found.append(Finding("inert", "every image equals its full-precision twin in HEAD"))
+    return found
 
 
 def notes(base: Record, head: Record) -> list[str]:
@@ -89,6 +92,15 @@ def _executed(base: Coverage | None, head: Coverage | None) -> Iterator[Finding]
 def _bits(coverage: Coverage) -> str:
     shares = {name: count / coverage.macs for name, count in coverage.macs_by_bits.items()}
     return ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+
+
+def _is_inert(record: Record) -> bool:
+    """Whether a quantized cell's features are those of full precision, bit for bit.
+
+    A quantizer that does nothing loses nothing: no number would tell, and all would look better.
+    """
+    changes = [m for m in record.measurements if m.name.startswith("delta_")]
+    return bool(changes) and all(m.value == m.low == m.high == 0 for m in changes)
 
 
 def _real(base: Record, head: Record) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ LAYERS = [
     {"pipeline", "engines"},
     {"baseline", "thresholds", "findings", "comparison", "history"},
     {"report"},
-    {"progress", "commands", "gate"},
+    {"progress", "commands", "gate", "api"},
     {"cli", "judging"},
     {"__main__"},
 ]

@@ -32,7 +32,7 @@ def markdown(comparison: Comparison, allowed: Allowed, code: int) -> str:
     for finding, cells in comparison.findings.items():
         state = " (allowed)" if finding.kind in allowed else ""
         text = f"{escape(finding.text)}, in {escape(_names(cells))}"
-        lines.append(f"- **{finding.kind} changed**{state}: {text}")
+        lines.append(f"- **{_title(finding.kind)}**{state}: {text}")
     lines += [""] if comparison.findings else []
     if comparison.rows:
         lines += [*table(COLUMNS, list(map(_line, comparison.rows)), left=3), ""]
@@ -91,7 +91,7 @@ def junit(comparison: Comparison, allowed: Allowed, code: int) -> str:
             cases.append((row.cell, row.metric or "measured", outcome, _sentence(row)))
     for finding in comparison.blocking(allowed):
         cells = _names(comparison.findings[finding])
-        cases.append((cells, f"{finding.kind} changed", "failure", finding.text))
+        cases.append((cells, _title(finding.kind), "failure", finding.text))
     return junit_cases(f"bench compare {comparison.base} {comparison.head}", cases)
 
 
@@ -151,6 +151,10 @@ def _line(row: Row) -> list[str]:
         "yes" if row.gated else "no",
         escape(_remark(row)) or NONE,
     ]
+
+
+def _title(kind: str) -> str:
+    return "nothing is quantized" if kind == "inert" else f"{kind} changed"
 
 
 def _chance(p: float | None) -> str:
