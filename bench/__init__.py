@@ -1,7 +1,19 @@
 """bench: how much image quality a diffusion checkpoint loses under quantization.
 
-The command line (`bench run`, `bench report`, ...) is the way in; importing this package has no
-effects and does not import torch.
+The command line (`bench run`, `bench report`, ...) is the way in; `bench.load` and `bench.compare`
+give a notebook what it says. Importing this package has no effects and does not import torch.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("load", "compare"):
+        from bench import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'bench' has no attribute {name!r}")

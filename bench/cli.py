@@ -1,6 +1,7 @@
 """The command line: flags to cells, results to stdout, progress to stderr, exit codes.
 
-0 fine, 2 bad usage or input (one line that says what to do), 130 interrupted.
+0 fine, 1 regression, 2 bad usage or input (one line that says what to do), 3 inconclusive where
+that was asked for, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import Annotated
 
 import typer
 
-from bench import __version__, commands
+from bench import __version__, commands, judging
 from bench.errors import InputError
+from bench.judging import Out
 from bench.spec import Draw
 
 app = typer.Typer(
@@ -25,7 +27,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")]
 Cards = Annotated[
     Path | None,
     typer.Option("--cards", metavar="FILE", help="Card file [default: ./checkpoints.yaml]."),
@@ -39,6 +40,14 @@ Names = Annotated[
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Any other field (repeatable)."),
+]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="simulated, int8-x86 ... (repeatable) [default: simulated and this host's int8].",
+    ),
 ]
 Compiled = Annotated[
     bool, typer.Option("--compile", help="Compile the network; CUDA graphs on a GPU.")
@@ -57,14 +66,7 @@ def run(
             "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w6a6 ... (repeatable)."
         ),
     ] = None,
-    backend: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--backend",
-            metavar="NAME",
-            help="simulated, int8-x86 ... (repeatable) [default: simulated and this host's int8].",
-        ),
-    ] = None,
+    backend: Backends = None,
     checkpoints: Names = None,
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
@@ -116,12 +118,15 @@ def report(
         str | None, typer.Argument(metavar="[RUN]", help="Id or folder [default: the last run].")
     ] = None,
     format: Annotated[
-        str, typer.Option("--format", metavar="NAME", help="markdown, csv or json.")
+        str, typer.Option("--format", metavar="NAME", help="Name of a format.")
     ] = "markdown",
     out: Out = Path("reports"),
 ) -> None:
     """Render a run again: report.md and figures in its folder; the chosen format to stdout."""
     commands.report(out, name, format)
+
+
+judging.add_to(app)
 
 
 @app.command()

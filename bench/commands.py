@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bench import __version__, registry, store, tables
+from bench import __version__, influences, registry, store, tables
 from bench.errors import InputError
 from bench.features import reference
 from bench.host import fingerprint, git_state
@@ -152,7 +152,7 @@ def dry_run(cells: Sequence[Cell]) -> None:
         else:
             state = f"{total - missing} of {total} batches cached"
         print(f"{cell.checkpoint.name:32} {cell.scheme!s:12} {cell.backend:10} {state}")
-    seconds = cost * pipeline.forward_seconds(cells[0]) if cost else 0.0
+    seconds = cost * pipeline.stages.forward_seconds(cells[0]) if cost else 0.0
     print(f"estimated time: {seconds / 60:.1f} minutes of sampling")
 
 
@@ -201,12 +201,15 @@ def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as temporary:
         folder = Path(temporary) / identity
         store.save_text(folder / "run.json", to_json(run))
+        terms: dict[str, Any] = {}
         for record in records:
             if record.status == "ok":
+                terms |= pipeline.influences(record.cell)
                 store.save_strip(
                     folder / "samples" / store.sample_name(record.cell),
-                    pipeline.sample_strip(record.cell),
+                    pipeline.stages.sample_strip(record.cell),
                 )
+        influences.save(folder / influences.NAME, terms)
         rendering.render(run, folder)
         folder.rename(out / identity)
     rendering.write_index(out)

@@ -10,38 +10,32 @@ when something must be computed.
 from __future__ import annotations
 
 import functools
-import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from bench import stats, store, tables
+from bench import influences, stats, store, tables
 from bench.errors import InputError
 from bench.features import reference
 from bench.host import code_hash
-from bench.protocols import Denoiser, Evidence, Features
+from bench.protocols import Evidence, Features
 from bench.record import (
-    Coverage,
     Host,
     Measurement,
     Record,
-    coverage_from_json,
     record_from_json,
     to_json,
 )
-from bench.spec import Cell, Checkpoint, content_key
+from bench.spec import Cell
+from bench.stages import FEATURE_CODE, Progress, Stages
 
-IMAGE_CODE = ("networks.py", "sources", "sampling.py", "quant")
-FEATURE_CODE = (*IMAGE_CODE, "features")
-RECORD_CODE = (*FEATURE_CODE, "metrics", "stats.py", "data", "pipeline.py", "record.py", "spec.py")
-# Numbers of the libraries that only features and metrics use do not change images.
-IMAGE_LIBRARIES = ("torch", "torchao", "diffusers")
-
-Progress = Callable[[str, int], None]
+RECORD_CODE = (
+    *FEATURE_CODE,
+    *("metrics", "stats.py", "data", "pipeline.py", "stages.py", "record.py", "spec.py"),
+)
+Measured = dict[str, tuple[Measurement, np.ndarray]]
 
 
 class Pipeline:
@@ -57,13 +51,9 @@ class Pipeline:
         self, host: Host, cache: Path, progress: Progress = lambda stage, done: None
     ) -> None:
         self.host, self.cache, self.progress = host, cache, progress
-        self.seconds: dict[str, float] = {}
+        self.stages = Stages(host, cache, progress)
         arithmetic = {"isa": host.isa, "threads": str(host.threads)}
-        libraries = {name: host.versions.get(name, "") for name in IMAGE_LIBRARIES}
-        self.image_versions = {**arithmetic, **libraries, "code": code_hash(IMAGE_CODE)}
-        self.feature_versions = {**self.image_versions, "code": code_hash(FEATURE_CODE)}
         self.record_versions = {**arithmetic, **host.versions, "code": code_hash(RECORD_CODE)}
-        self._denoiser = functools.lru_cache(maxsize=1)(self._load)
         # Of a folder it hashes all images, and every look into the cache asks for it.
         self._digest = functools.cache(reference.digest)
 
@@ -71,6 +61,9 @@ class Pipeline:
         """The finished record of a cell, or None."""
         try:
             record = record_from_json(self._record_path(cell).read_text(encoding="utf-8"))
+            # Written first, so that it is missing only where it was deleted.
+            if not self._record_path(cell).with_suffix(".npz").is_file():
+                return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
         # The name of a checkpoint is not part of its content: the caller's stands.
@@ -78,10 +71,7 @@ class Pipeline:
 
     def missing_batches(self, cell: Cell) -> int:
         """Batches that must still be sampled for a cell."""
-        if self.cached(cell) or self.refusal(cell):
-            return 0
-        folder = self._image_folder(cell)
-        return sum(not (folder / f"{k:05d}.npy").exists() for k in range(_shards(cell)))
+        return 0 if self.cached(cell) or self.refusal(cell) else self.stages.missing(cell)
 
     def refusal(self, cell: Cell) -> str | None:
         """Why the backend cannot run this cell here, or None."""
@@ -97,7 +87,7 @@ class Pipeline:
         for cell in cells:
             if self.cached(cell) or self.refusal(cell):
                 continue
-            full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
+            full = self.stages.denoiser(cell)
             if cell.draw.steps > len(full.alpha_bar):
                 raise InputError(
                     f"card {cell.checkpoint.name!r} has {len(full.alpha_bar)} timesteps: lower "
@@ -114,154 +104,64 @@ class Pipeline:
             return record
         if reason := self.refusal(cell):
             return Record(cell, self.host, "refused", None, (), {}, error=reason)
-        self.seconds = {}
+        self.stages.seconds = {}
         try:
-            measurements = self._measure(cell)
-            coverage, calibration = self._coverage(cell)
+            found = self._measure(cell)
+            coverage, calibration = self.stages.coverage(cell)
         except InputError:
             raise
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            return Record(cell, self.host, "failed", None, (), self.seconds, error=reason[:500])
+            return Record(
+                cell, self.host, "failed", None, (), self.stages.seconds, error=reason[:500]
+            )
+        measurements = tuple(value for value, _ in found.values())
+        real = self._real(cell)
         record = Record(
-            cell, self.host, "ok", coverage, measurements, dict(self.seconds), calibration
+            *(
+                cell,
+                self.host,
+                "ok",
+                coverage,
+                measurements,
+                dict(self.stages.seconds),
+                calibration,
+            ),
+            real=real,
         )
+        terms = {name: t for name, (_, t) in found.items() if np.isfinite(t).all()}
+        influences.save(self._record_path(cell).with_suffix(".npz"), terms)
         store.save_text(self._record_path(cell), to_json(record))
         return record
 
-    def sample_strip(self, cell: Cell, count: int = 16) -> np.ndarray:
-        """The first images of a cell side by side, uint8 (H, count * W, C)."""
-        images = self._images(cell)[:count]
-        return np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1)
+    def influences(self, cell: Cell) -> dict[str, np.ndarray]:
+        """The influences (N,) of a finished cell's images, named as in a run's file."""
+        terms = influences.load(self._record_path(cell).with_suffix(".npz"))
+        return {influences.key(cell, name): values for name, values in terms.items()}
 
-    def forward_seconds(self, cell: Cell) -> float:
-        """Seconds of one full-precision forward pass of a batch here, median of three."""
-        import torch
-
-        full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
-        x_t = torch.zeros(cell.draw.batch, *full.shape)
-        t = torch.zeros(cell.draw.batch, dtype=torch.int64)
-        times = []
-        with torch.inference_mode():
-            for _ in range(4):
-                start = time.perf_counter()
-                full.model(x_t, t)
-                times.append(time.perf_counter() - start)
-        return sorted(times[1:])[1]
+    def _real(self, cell: Cell) -> dict[str, str]:
+        """SHA-256 of the real images' features, by extractor."""
+        return {name: self._digest(cell.checkpoint.dataset, name) for name in cell.extractors}
 
     def _record_path(self, cell: Cell) -> Path:
-        dataset = cell.checkpoint.dataset
-        real = {f"real {name}": self._digest(dataset, name) for name in cell.extractors}
+        real = {f"real {name}": digest for name, digest in self._real(cell).items()}
         return self.cache / "records" / f"{cell.key(self.record_versions | real)}.json"
-
-    def _image_folder(self, cell: Cell) -> Path:
-        return self.cache / "images" / self._image_key(cell)
-
-    def _image_key(self, cell: Cell) -> str:
-        draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
-        return content_key(
-            checkpoint=cell.checkpoint.content(),
-            scheme=asdict(cell.scheme),
-            backend=cell.backend,
-            draw=draw,
-            versions=self.image_versions,
-        )
-
-    def _load(self, checkpoint_json: str) -> Denoiser:
-        checkpoint = Checkpoint(**json.loads(checkpoint_json))
-        return self._timed("load", tables.lookup("sources", checkpoint.source), checkpoint)
-
-    def _timed(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        start = time.perf_counter()
-        try:
-            return function(*arguments)
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-    def _executed(self, cell: Cell) -> tuple[Denoiser, Coverage, str]:
-        """The network as the cell's backend executes it, its coverage and calibration hash."""
-        full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
-        self.progress(f"{cell}: calibrating" if not cell.scheme.is_float else f"{cell}", 0)
-        from bench.sampling import Trajectories
-
-        sampler = tables.lookup("samplers", cell.draw.sampler)
-        trajectories = Trajectories(full, cell.draw, sampler, cell.scheme.calibration)
-        trajectories.place = self.cache / "quantized" / self._image_key(replace(cell, backend=""))
-        backend = tables.lookup("backends", cell.backend)()
-        denoiser, coverage = self._timed("quantize", backend, full, cell.scheme, trajectories)
-        folder = self._image_folder(cell)
-        store.save_text(folder / "calibration.txt", trajectories.digest)
-        store.save_text(folder / "coverage.json", to_json(coverage))
-        return denoiser, coverage, trajectories.digest
-
-    def _coverage(self, cell: Cell) -> tuple[Coverage, str]:
-        folder = self._image_folder(cell)
-        try:
-            calibration = (folder / "calibration.txt").read_text(encoding="utf-8")
-            text = (folder / "coverage.json").read_text(encoding="utf-8")
-            return coverage_from_json(text), calibration
-        except (OSError, ValueError):
-            _, coverage, calibration = self._executed(cell)
-            return coverage, calibration
-
-    def _images(self, cell: Cell) -> np.ndarray:
-        """All images of a cell, uint8 (N, C, H, W), index order."""
-        folder, shards, denoiser = self._image_folder(cell), [], None
-        for k in range(_shards(cell)):
-            shard = store.load_array(folder / f"{k:05d}.npy")
-            if shard is None:
-                denoiser = denoiser or self._executed(cell)[0]
-                self.progress(f"{cell}: sampling", 0)
-                shard = self._timed("sample", self._sample, cell, denoiser, k)
-                store.save_array(folder / f"{k:05d}.npy", shard)
-                self.progress(f"{cell}: sampling", 1)
-            shards.append(shard)
-        return np.concatenate(shards)[: cell.draw.images]
 
     def _simulated(self, cell: Cell) -> np.ndarray | None:
         """The images of the same scheme in simulation, where a metric of the cell needs them."""
         found = (tables.lookup("metrics", name) for name in cell.metrics)
         if not any(getattr(metric, "simulated", False) for metric in found):
             return None
-        return self._images(replace(cell, backend="simulated"))
+        return self.stages.images(replace(cell, backend="simulated"))
 
-    def _sample(self, cell: Cell, denoiser: Denoiser, shard: int) -> np.ndarray:
-        from bench.sampling import image_generators
-
-        indices = range(shard * cell.draw.batch, (shard + 1) * cell.draw.batch)
-        generators = image_generators("images", cell.draw.seed, indices)
-        sampler = tables.lookup("samplers", cell.draw.sampler)
-        return sampler(denoiser, generators, cell.draw).numpy()
-
-    def _features(self, cell: Cell, extractor_name: str) -> Features:
-        key = content_key(images=self._image_folder(cell).name, versions=self.feature_versions)
-        folder = self.cache / "features" / key / extractor_name
-        images, shards = self._images(cell), []
-        for k in range(_shards(cell)):
-            batch = images[k * cell.draw.batch : (k + 1) * cell.draw.batch]
-            path = folder / f"{k:05d}-{len(batch)}.npy"
-            shard = store.load_array(path)
-            if shard is None:
-                self.progress(f"{cell}: features", 0)
-                shard = self._timed("features", self._extract, extractor_name, batch)
-                store.save_array(path, shard)
-            shards.append(shard)
-        version = tables.lookup("extractors", extractor_name).version
-        values = np.concatenate(shards).astype(np.float64)
-        return Features(extractor_name, version, values, np.arange(len(values)))
-
-    def _extract(self, extractor_name: str, images: np.ndarray) -> np.ndarray:
-        import torch
-
-        return _extractor(extractor_name)(torch.from_numpy(images)).numpy()
-
-    def _measure(self, cell: Cell) -> tuple[Measurement, ...]:
-        images, twins = self._images(cell), self._images(cell.reference)
-        found: dict[str, Measurement] = {}
+    def _measure(self, cell: Cell) -> Measured:
+        """Measurements by name, each with the influences of the images."""
+        images, twins = self.stages.images(cell), self.stages.images(cell.reference)
+        found: Measured = {}
         for name in cell.extractors:
             real = _reference_features(cell.checkpoint.dataset, name)
-            features = self._features(cell, name)
-            twin_features = self._features(cell.reference, name)
+            features = self.stages.features(cell, name)
+            twin_features = self.stages.features(cell.reference, name)
             simulated = self._simulated(cell)
             evidence = Evidence(images, twins, features, twin_features, real, simulated)
             twin = Evidence(twins, twins, twin_features, twin_features, real)
@@ -270,17 +170,13 @@ class Pipeline:
                 if metric.paired and cell.scheme.is_float:
                     continue
                 self.progress(f"{cell}: {metric_name}", 0)
-                if metric.paired:
-                    value = self._timed("metrics", metric, evidence)
-                    found[value.name] = value
-                    continue
-                value, terms = self._timed("metrics", metric.measure, evidence)
-                found[value.name] = value
-                if not cell.scheme.is_float:
-                    before, twin_terms = self._timed("metrics", metric.measure, twin)
+                value, terms = self.stages.timed("metrics", metric.measure, evidence)
+                found[value.name] = value, terms
+                if not metric.paired and not cell.scheme.is_float:
+                    before, twin_terms = self.stages.timed("metrics", metric.measure, twin)
                     delta = _change(value, before, terms - twin_terms)
-                    found[delta.name] = delta
-        return tuple(found.values())
+                    found[delta.name] = delta, terms - twin_terms
+        return found
 
 
 def _change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Measurement:
@@ -288,15 +184,6 @@ def _change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Mea
     value = test.value - reference.value
     low, high = stats.interval(value, terms)
     return replace(test, name=f"delta_{test.name}", value=value, low=low, high=high, paired=True)
-
-
-def _shards(cell: Cell) -> int:
-    return -(-cell.draw.images // cell.draw.batch)
-
-
-@functools.cache
-def _extractor(name: str) -> Any:
-    return tables.lookup("extractors", name)()
 
 
 @functools.cache

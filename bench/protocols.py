@@ -138,10 +138,9 @@ class Metric(Protocol):
     """A number from the evidence. `least` is the smallest N it is defined for.
 
     `paired` metrics compare images with their full-precision twins and are left out for the
-    reference itself. The others also offer `measure(evidence) -> (Measurement, terms)`, terms (N,)
-    being the influence of each image on the value, of mean 0: from these the pipeline makes the
-    change against the reference, with its interval. A metric with a true `simulated` needs the
-    images of the simulation.
+    reference itself. The others are measured of both, and the pipeline makes the change against
+    the reference, with its interval, from the influences. A metric with a true `simulated` needs
+    the images of the simulation.
     """
 
     better: str
@@ -150,6 +149,10 @@ class Metric(Protocol):
     paired: bool
 
     def __call__(self, evidence: Evidence) -> Measurement: ...
+
+    def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
+        """Measure; also the influence of each image on the value, (N,), of mean 0, and NaN where
+        it is not known."""
 
 
 class Probe(Protocol):

@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.errors import InputError
+from bench.migrations import migrate
 from bench.spec import Cell
 
-SCHEMA = 1
+SCHEMA = 2
 # A raw line end is never inside a string, so nothing but the layout changes.
 _INNERMOST = re.compile(r"[\[{]\n[^\[\]{}]*[\]}]")
 
@@ -143,6 +144,7 @@ class Record:
         seconds: wall time by stage (load, quantize, sample, features, metrics).
         calibration: SHA-256 of the calibration batches, "" where there are none.
         error: reason of a refusal or failure, one line.
+        real: SHA-256 of the real images' features by extractor; empty in runs of schema 1.
     """
 
     cell: Cell
@@ -153,6 +155,7 @@ class Record:
     seconds: Mapping[str, float]
     calibration: str = ""
     error: str = ""
+    real: Mapping[str, str] = field(default_factory=dict)
 
     def measurement(self, prefix: str) -> Measurement | None:
         """The first measurement whose name before "@" is `prefix`."""
@@ -179,7 +182,7 @@ def to_json(value: Any) -> str:
 
 
 def run_from_json(text: str) -> Run:
-    """Read a run.
+    """Read a run, also one of an older schema.
 
     Raises:
         InputError: no JSON, no run, or a newer schema.
@@ -189,7 +192,7 @@ def run_from_json(text: str) -> Run:
         schema = data["schema"]
         if schema > SCHEMA:
             raise InputError(f"run has schema {schema}, this bench reads up to {SCHEMA}: upgrade")
-        return _build(Run, data)
+        return _build(Run, migrate(data, SCHEMA))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"not a run.json of bench ({error})") from None
 

@@ -1,18 +1,57 @@
-"""Intervals from what each image adds to a number.
+"""Intervals from what each image adds to a number, and of differences between numbers.
 
 A metric of N independent images is, to first order, a mean: its value moves by terms_i / N when
 image i is drawn anew (the influence function of the metric; Hampel 1974). So its standard error is
 the standard deviation of the terms by sqrt(N), and that of a *change* between two sets of images
 that pair up by index is that of the differences of their terms: what both images of a pair share,
 above all their noise, cancels. docs/metrics.md has the measured coverage.
+
+Numbers of independent images differ by a - b with the error sqrt(s_a^2 + s_b^2) and the degrees of
+freedom of Welch (1947), s^4 / (s_a^4 / v_a + s_b^4 / v_b).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, its standard error, and the degrees of freedom of that error."""
+
+    value: float
+    error: float
+    degrees: float
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """The ends of the two-sided Student interval."""
+        reach = self.error * float(stdtrit(self.degrees, (1 + level) / 2))
+        return self.value - reach, self.value + reach
+
+    def chance_above(self, bound: float) -> float:
+        """One-sided p of a true number of at most `bound`: small where the estimate lies above."""
+        if self.error == 0:
+            return 0.0 if self.value > bound else 1.0
+        return float(stdtr(self.degrees, (bound - self.value) / self.error))
+
+    def flipped(self) -> Estimate:
+        """The estimate of the number with the other sign."""
+        return replace(self, value=-self.value)
+
+
+def estimate(value: float, terms: np.ndarray) -> Estimate | None:
+    """A number with the error that its terms (N,) give it; None below three or undefined ones."""
+    n = len(terms)
+    if n < 3 or not np.isfinite(terms).all():
+        return None
+    return Estimate(value, float(terms.std(ddof=1) / np.sqrt(n)), n - 1)
 
 
 def interval(value: float, terms: np.ndarray) -> tuple[float | None, float | None]:
@@ -25,8 +64,51 @@ def interval(value: float, terms: np.ndarray) -> tuple[float | None, float | Non
     Returns:
         (low, high), both None for fewer than three images or undefined terms.
     """
-    n = len(terms)
-    if n < 3 or not np.isfinite(terms).all():
-        return None, None
-    reach = float(stdtrit(n - 1, (1 + LEVEL) / 2) * terms.std(ddof=1) / np.sqrt(n))
-    return value - reach, value + reach
+    found = estimate(value, terms)
+    return found.interval() if found else (None, None)
+
+
+def from_interval(value: float, low: float | None, high: float | None, n: int) -> Estimate | None:
+    """The estimate behind a 95% interval of N images, as `interval` made it."""
+    if low is None or high is None or n < 3 or not all(map(math.isfinite, (value, low, high))):
+        return None
+    reach = float(stdtrit(n - 1, (1 + LEVEL) / 2))
+    return Estimate(value, (high - low) / 2 / reach, n - 1)
+
+
+def independent(a: Estimate, b: Estimate) -> Estimate:
+    """a - b of numbers from independent images (Welch)."""
+    squares = a.error**2, b.error**2
+    total = sum(squares)
+    if total == 0:
+        return Estimate(a.value - b.value, 0.0, min(a.degrees, b.degrees))
+    weights = squares[0] ** 2 / a.degrees + squares[1] ** 2 / b.degrees
+    return Estimate(a.value - b.value, math.sqrt(total), total**2 / weights)
+
+
+def pooled(values: Sequence[float], terms: Sequence[np.ndarray]) -> Estimate | None:
+    """The mean of one number over repeated trainings, as a statement about the method.
+
+    The trainings vary by s^2 among each other; all are sampled from the same noise, so the error
+    of the images does not fall with their number: it is that of the means of their terms over the
+    trainings. Both are added, which counts the noise within a training twice and so errs on the
+    wide side; degrees of freedom by Satterthwaite (1946).
+
+    Args:
+        values: one for each training.
+        terms: the influences of each, (N,), paired by image index.
+
+    Returns:
+        The estimate; None below two trainings or with undefined terms.
+    """
+    k = len(values)
+    images = estimate(0.0, np.mean(terms, axis=0)) if k else None
+    if k < 2 or images is None:
+        return None
+    between = float(np.var(values, ddof=1)) / k
+    within = images.error**2
+    total = between + within
+    if total == 0:
+        return Estimate(float(np.mean(values)), 0.0, k - 1)
+    weights = between**2 / (k - 1) + within**2 / images.degrees
+    return Estimate(float(np.mean(values)), math.sqrt(total), total**2 / weights)

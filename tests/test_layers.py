@@ -7,13 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "bench"
 LAYERS = [
-    {"errors", "spec", "record", "protocols", "tables"},
-    {"registry", "store", "host", "quiet", "networks", "stats"},
+    {"errors", "spec", "record", "migrations", "protocols", "tables"},
+    {"registry", "store", "host", "quiet", "networks", "stats", "decisions", "influences"},
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
-    {"pipeline", "engines"},
+    {"stages", "pipeline", "engines"},
+    {"baseline", "thresholds", "findings", "comparison", "history"},
     {"report"},
-    {"progress", "commands"},
-    {"cli"},
+    {"progress", "commands", "gate", "api"},
+    {"cli", "judging"},
     {"__main__"},
 ]
 # `training` reads its images through `data`; every other stage stands alone.
@@ -53,13 +54,14 @@ def test_size_limits():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 lines = node.end_lineno - node.lineno + 1
-                limit = 60 if path.name == "cli.py" else 50
+                limit = 60 if path.name in ("cli.py", "judging.py") else 50
                 assert lines <= limit, f"{path}: {node.name} has {lines} lines"
 
 
 def test_light_modules_do_not_import_torch():
     code = (
         "import sys, bench.cli, bench.registry, bench.report, bench.pipeline, bench.protocols;"
+        "import bench.gate, bench.report.trend, bench.report.verdicts;"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

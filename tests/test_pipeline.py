@@ -92,7 +92,7 @@ def test_paired_measurements_only_for_quantized_cells(cells, cache):
 
 def test_more_images_reuse_the_whole_batches(cells, cache):
     pipeline = make(cache)
-    few = pipeline._images(cells[0])
+    few = pipeline.stages.images(cells[0])
     seen = []
     more = dataclasses.replace(cells[0], draw=dataclasses.replace(DRAW, images=11))
     assert make(cache).missing_batches(more) == 1
@@ -108,7 +108,7 @@ def test_more_images_reuse_the_whole_batches(cells, cache):
 def test_another_draw_is_another_key(cells, cache, change):
     pipeline = make(cache)
     other = dataclasses.replace(cells[0], draw=dataclasses.replace(DRAW, **change))
-    assert pipeline._image_folder(other) != pipeline._image_folder(cells[0])
+    assert pipeline.stages.folder(other) != pipeline.stages.folder(cells[0])
 
 
 def test_keys_know_weights_versions_and_code_but_no_names(cells, cache, monkeypatch):
@@ -119,9 +119,9 @@ def test_keys_know_weights_versions_and_code_but_no_names(cells, cache, monkeypa
         card = dataclasses.replace(cell.checkpoint, **changes)
         return dataclasses.replace(cell, checkpoint=card)
 
-    folder = pipeline._image_folder(cell)
-    assert pipeline._image_folder(changed(name="other", uri="elsewhere")) == folder
-    assert pipeline._image_folder(changed(sha256="0" * 64)) != folder
+    folder = pipeline.stages.folder(cell)
+    assert pipeline.stages.folder(changed(name="other", uri="elsewhere")) == folder
+    assert pipeline.stages.folder(changed(sha256="0" * 64)) != folder
     monkeypatch.setattr("bench.pipeline.code_hash", lambda names: "changed")
     assert make(cache)._image_folder(cell) != folder
     monkeypatch.undo()
@@ -136,7 +136,7 @@ def test_a_damaged_cache_is_computed_anew(cells, cache):
     pipeline = make(cache)
     first = pipeline.run(cells[0])
     pipeline._record_path(cells[0]).write_text("{", encoding="utf-8")
-    shard = pipeline._image_folder(cells[0]) / "00001.npy"
+    shard = pipeline.stages.folder(cells[0]) / "00001.npy"
     shard.write_bytes(shard.read_bytes()[:100])
     for path in (cache / "features").rglob("*.npy"):
         path.write_bytes(b"")

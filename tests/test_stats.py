@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bench.stats import interval
+from bench.stats import Estimate, estimate, from_interval, independent, interval, pooled
 
 
 def test_students_interval_of_a_mean():
@@ -21,3 +21,51 @@ def test_what_a_pair_shares_cancels():
     shared, own = random.standard_normal((2, 1000))
     low, high = interval(0.0, (shared + 0.1 * own) - shared)
     assert high - low == pytest.approx(2 * 1.96 * 0.1 / np.sqrt(1000), rel=0.05)
+
+
+def test_an_interval_gives_its_estimate_back():
+    terms = np.random.default_rng(0).standard_normal(50)
+    found = from_interval(3.0, *interval(3.0, terms), 50)
+    assert found.error == pytest.approx(estimate(3.0, terms).error)
+    assert found.degrees == 49
+    assert from_interval(3.0, None, None, 50) is None
+    assert from_interval(float("nan"), 0.0, 1.0, 50) is None
+
+
+def test_welch():
+    # Deviations 3 and 4 (hypotenuse 5): 5^4 / (3^4 / 10 + 4^4 / 20) = 29.90 degrees.
+    found = independent(Estimate(7.0, 3.0, 10), Estimate(5.0, 4.0, 20))
+    assert (found.value, found.error) == (2.0, 5.0)
+    assert found.degrees == pytest.approx(625 / (8.1 + 12.8))
+    assert independent(Estimate(1.0, 0.0, 5), Estimate(1.0, 0.0, 9)) == Estimate(0.0, 0.0, 5)
+
+
+def test_chances_are_students():
+    # t of 1 with one degree of freedom (Cauchy): a quarter lies above.
+    assert Estimate(1.0, 1.0, 1).chance_above(0.0) == pytest.approx(0.25)
+    assert Estimate(0.0, 0.0, 1).chance_above(0.0) == 1.0
+    assert Estimate(0.1, 0.0, 1).chance_above(0.0) == 0.0
+
+
+def test_pooled_trainings_keep_the_noise_that_they_share():
+    # Equal terms in every training: averaging trainings averages no image noise away.
+    terms = np.random.default_rng(0).standard_normal(400)
+    found = pooled([1.0, 2.0, 3.0], [terms] * 3)
+    images = estimate(0.0, terms).error
+    assert found.value == 2.0
+    assert found.error == pytest.approx(np.sqrt(1 / 3 + images**2))
+    assert 2 < found.degrees < 3
+    assert pooled([1.0], [terms]) is None
+
+
+def test_pooled_intervals_cover():
+    random = np.random.default_rng(1)
+    covered = []
+    for _ in range(400):
+        shared, k = random.standard_normal(100), 4
+        own = random.standard_normal((k, 100))
+        images = 3 + shared + own + 0.2 * random.standard_normal((k, 1))
+        values = images.mean(1)
+        low, high = pooled(values, list(images - values[:, None])).interval()
+        covered.append(low < 3 < high)
+    assert 0.93 < np.mean(covered) <= 1.0

@@ -119,9 +119,14 @@ class FrechetTwin:
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, without an interval: near 0, where equal sets lie, the distance is quadratic
         in both and its first-order error vanishes."""
+        return self.measure(evidence)[0]
+
+    def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
+        """Measure; the influences are not known, (N,) of NaN."""
         test, twin = evidence.features, evidence.twin_features
         value = frechet_distance(*statistics(test.values), *statistics(twin.values))
         name, n = f"fd_twin_{test.extractor}", len(test.values)
-        return Measurement(
+        found = Measurement(
             f"{name}@{n}", value, None, None, n, "", self.better, self.version, self.paired
         )
+        return found, np.full(n, np.nan)

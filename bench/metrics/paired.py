@@ -84,57 +84,60 @@ def per_image(
     return np.concatenate([measure(images[i : i + BATCH], twins[i : i + BATCH]) for i in starts])
 
 
-def measurement(
-    name: str, values: np.ndarray, unit: str, metric: Psnr | Ssim | SimulatedPsnr
-) -> Measurement:
-    """The mean of one value for each image, (N,), with its 95% interval."""
-    n, mean = len(values), float(values.mean())
-    ends = interval(mean, values - mean)
-    return Measurement(
-        f"{name}@{n}", mean, *ends, n, unit, metric.better, metric.version, metric.paired
-    )
+class Likeness:
+    """Mean likeness of images to others of the same noise, `name@N`.
+
+    Subclasses give the name, the unit and the function of (images, others).
+    """
+
+    name = unit = ""
+    better = "higher"
+    version = 1
+    least = 2
+    paired = True
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    def others(self, evidence: Evidence) -> np.ndarray:
+        """What the images are compared with: their full-precision twins."""
+        return evidence.twin_images
+
+    def __call__(self, evidence: Evidence) -> Measurement:
+        """Measure, with the interval of the mean over images."""
+        return self.measure(evidence)[0]
+
+    def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
+        """Measure; also how far each image is from the mean, (N,)."""
+        values = per_image(self.function, evidence.images, self.others(evidence))
+        n, mean = len(values), float(values.mean())
+        ends = interval(mean, values - mean)
+        found = Measurement(
+            f"{self.name}@{n}", mean, *ends, n, self.unit, self.better, self.version, self.paired
+        )
+        return found, values - mean
 
 
-class Psnr:
+class Psnr(Likeness):
     """Mean PSNR to the twins in dB: `psnr@N`."""
 
-    better = "higher"
-    version = 1
-    least = 2
-    paired = True
-
-    def __call__(self, evidence: Evidence) -> Measurement:
-        """Measure, with the interval of the mean over images."""
-        values = per_image(psnr, evidence.images, evidence.twin_images)
-        return measurement("psnr", values, "dB", self)
+    name, unit = "psnr", "dB"
+    function = staticmethod(psnr)
 
 
-class Ssim:
+class Ssim(Likeness):
     """Mean SSIM to the twins: `ssim@N`."""
 
-    better = "higher"
-    version = 1
-    least = 2
-    paired = True
-
-    def __call__(self, evidence: Evidence) -> Measurement:
-        """Measure, with the interval of the mean over images."""
-        values = per_image(ssim, evidence.images, evidence.twin_images)
-        return measurement("ssim", values, "", self)
+    name = "ssim"
+    function = staticmethod(ssim)
 
 
-class SimulatedPsnr:
+class SimulatedPsnr(Psnr):
     """Mean PSNR in dB of kernels' images to those of the simulation: `psnr_simulated@N`."""
 
-    better = "higher"
-    version = 1
-    least = 2
-    paired = True
+    name = "psnr_simulated"
     simulated = True
 
-    def __call__(self, evidence: Evidence) -> Measurement:
-        """Measure, with the interval of the mean over images."""
+    def others(self, evidence: Evidence) -> np.ndarray:
+        """The images of the simulation."""
         if evidence.simulated_images is None:
             raise InputError("psnr_simulated needs the images of the simulation")
-        values = per_image(psnr, evidence.images, evidence.simulated_images)
-        return measurement("psnr_simulated", values, "dB", self)
+        return evidence.simulated_images

@@ -10,25 +10,33 @@ from pathlib import Path
 
 from bench import store
 from bench.record import Run
+from bench.report import exports
 from bench.report.figures import draw
 from bench.report.frames import as_json, csv, frame
 from bench.report.index import index
 from bench.report.markdown import markdown
+from bench.report.page import page, write
 
 __all__ = ["FORMATS", "draw", "frame", "markdown", "render", "write_index"]
 
 FORMATS: Mapping[str, Callable[[Run, Path], str]] = {
     "markdown": markdown,
+    "html": page,
     "csv": csv,
     "json": as_json,
+    "junit": exports.junit,
+    "github-benchmark": exports.github_benchmark,
+    "github-benchmark-bigger": exports.github_benchmark_bigger,
+    "bencher": exports.bencher,
 }
 
 
 def render(run: Run, folder: Path) -> Path:
-    """Draw the figures of a run and write `folder`/report.md; returns its path."""
+    """Draw the figures of a run, write report.md and report.html; returns the former's path."""
     draw(run, folder)
     path = folder / "report.md"
     store.save_text(path, markdown(run, folder))
+    write(run, folder)
     return path
 
 

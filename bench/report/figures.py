@@ -47,7 +47,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
         ("loss_by_method.png", loss_by_method(found)),
     ):
         if figure is not None:
-            drawn.append(_save(figure, target / name))
+            drawn.append(save(figure, target / name))
     if picture := grid.draw(found, folder / "samples"):
         with store.atomic(target / "grid.png") as temporary:
             temporary.write_bytes(picture)
@@ -148,7 +148,7 @@ def _bits_panel(
         zero = field == "fd_change" and bool(points)
         if zero:
             xs, ys = [0.0, *xs], [0.0, *ys]
-        colour, mark = _style(members[0].method)
+        colour, mark = style(members[0].method)
         line = LINES[kinds.index((members[0].family, members[0].kernel)) % len(LINES)]
         # Lines leave full precision, where the change is 0 by definition, without a mark.
         marks = range(zero, len(xs))
@@ -161,26 +161,26 @@ def _bits_panel(
     axes.set_xticks(range(len(ticks)), ticks)
     axes.set_xlim(-0.5, len(ticks) - 0.5)
     axes.set_xlabel("Scheme (weight and activation bits)", fontsize=10)
-    _plain(axes, "y")
+    plain_axes(axes, "y")
     _note_empty(axes, any(_finite(getattr(row, field)) for _, m in series for row in m))
 
 
 def _method_panel(axes: Axes, members: Sequence[Row], field: str) -> None:
     for y, row in enumerate(members):
         measurement = _finite(getattr(row, field))
-        colour, mark = _style(row.method)
+        colour, mark = style(row.method)
         if measurement is None:
             continue
         if ends := interval(measurement):
             axes.plot(ends, [y, y], color=colour, linewidth=1.6)
         axes.plot([measurement.value], [y], mark, color=colour, markersize=7)
     axes.margins(x=0.08)
-    _plain(axes, "x")
+    plain_axes(axes, "x")
     axes.tick_params(axis="y", length=0)
     _note_empty(axes, any(_finite(getattr(row, field)) for row in members))
 
 
-def _plain(axes: Axes, grid_axis: str) -> None:
+def plain_axes(axes: Axes, grid_axis: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid_axis, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -212,12 +212,12 @@ def _finite(measurement: Measurement | None) -> Measurement | None:
     return measurement if measurement and math.isfinite(measurement.value) else None
 
 
-def _style(method: str) -> tuple[str, str]:
+def style(method: str) -> tuple[str, str]:
     """Colour and mark of a method; unknown ones share the last few, always the same one."""
     return STYLES.get(method) or OTHERS[sum(method.encode()) % len(OTHERS)]
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image

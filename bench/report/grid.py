@@ -32,7 +32,7 @@ def draw(found: Sequence[Row], samples: Path) -> bytes | None:
 
     Columns are left out, then the scaling, until the file is small enough to keep.
     """
-    strips = [(row, images) for row in found if (images := _strip(row, samples)) is not None]
+    strips = [(row, images) for row in found if (images := strip(row, samples)) is not None]
     if not strips:
         return None
     largest = max(max(images.shape[1:3]) for _, images in strips)
@@ -54,7 +54,7 @@ def _sizes(largest: int, count: int) -> Iterator[tuple[int, int]]:
             columns -= max(1, columns // 8)
 
 
-def _strip(row: Row, samples: Path) -> np.ndarray | None:
+def strip(row: Row, samples: Path) -> np.ndarray | None:
     """The images of a row, uint8 (n, H, W, 3), None where the file is missing or not a strip."""
     import numpy as np
     from PIL import Image

@@ -32,9 +32,22 @@ COLUMNS = (
 
 def markdown(run: Run, folder: Path) -> str:
     """The report of a run whose figures and samples are in `folder`."""
+    lines = [f"# {title(run)}"]
+    for heading, body in sections(run, folder):
+        lines += ["", *([f"## {heading}", ""] if heading else []), *body]
+    return "\n".join(lines) + "\n"
+
+
+def title(run: Run) -> str:
+    """The page's title, as Markdown."""
+    return f"Quantization robustness, run {escape(run.id)}"
+
+
+def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
+    """(heading, lines) of the page's parts that have something to say, the answer first."""
     found = rows(run)
     bad = [row for row in found if not row.ok]
-    sections = [
+    parts = [
         ("", summary(found)),
         ("What quantization costs", headline(found)),
         ("Results", _results(found)),
@@ -48,11 +61,7 @@ def markdown(run: Run, folder: Path) -> str:
         ("Provenance", _provenance(run)),
         ("Notes", _notes(found)),
     ]
-    lines = [f"# Quantization robustness, run {escape(run.id)}"]
-    for title, body in sections:
-        if body:
-            lines += ["", *([f"## {title}", ""] if title else []), *body]
-    return "\n".join(lines) + "\n"
+    return [(heading, body) for heading, body in parts if body]
 
 
 def _results(found: Sequence[Row]) -> list[str]:

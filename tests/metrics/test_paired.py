@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,16 @@ def test_batches_do_not_matter():
     np.testing.assert_array_equal(per_image(psnr, images, twins), psnr(images, twins))
     with pytest.raises(InputError, match="do not pair up"):
         per_image(psnr, images, twins[1:])
+
+
+def test_kernels_are_compared_with_the_simulation():
+    metric = tables.lookup("metrics", "psnr_simulated")()
+    found = evidence(constant(10), constant(99))
+    with pytest.raises(InputError, match="needs the images of the simulation"):
+        metric(found)
+    value = metric(replace(found, simulated_images=constant(15)))
+    assert value.name == "psnr_simulated@3"
+    assert value.value == pytest.approx(20 * np.log10(255 / 5))
 
 
 @pytest.mark.parametrize(("name", "unit"), [("psnr", "dB"), ("ssim", "")])

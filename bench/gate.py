@@ -1,0 +1,105 @@
+"""What `bench compare`, `bench baseline` and `bench history` do, between the flags and the layers
+below. None of them imports torch. Data goes to stdout; the exit code is the answer.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import baseline, influences, store, thresholds
+from bench.comparison import Side, compare
+from bench.errors import InputError
+from bench.findings import KINDS
+from bench.history import histories
+
+UNDECIDED = "inconclusive"
+
+
+def side(out: Path, name: str | None) -> Side:
+    """A run by id, folder, file or the word `baseline`; the newest where `name` is None.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    if name == "baseline":
+        path = baseline.pinned(out) / "run.json"
+        label = f"baseline {path.parent.name}"
+    elif name is not None and Path(name).is_file():
+        path, label = Path(name), name
+    else:
+        path = store.find_run(out, name) / "run.json"
+        label = path.parent.name
+    terms = influences.load(path.parent / influences.NAME) if path.name == "run.json" else {}
+    return Side(label, store.read_run(path), terms)
+
+
+def decide(
+    sides: tuple[Side, Side],
+    limits: Path | None,
+    fail_on: Sequence[str],
+    allow: Sequence[str],
+    form: str,
+) -> int:
+    """Print the comparison of (BASE, HEAD) and return the exit code.
+
+    Args:
+        limits: a file of thresholds.
+        fail_on: metrics that gate, and `inconclusive`.
+        allow: kinds of findings that do not fail.
+        form: name in `report.verdicts.FORMATS`.
+
+    Raises:
+        InputError: an unknown word, kind, format or a bad file.
+    """
+    from bench.report.verdicts import FORMATS
+
+    for kind in allow:
+        if kind not in KINDS:
+            raise InputError(f"--allow {kind!r}: choose {', '.join(KINDS)}")
+    if form not in FORMATS:
+        raise InputError(f"unknown format {form!r}: choose {', '.join(FORMATS)}")
+    words = [word for word in fail_on if word != UNDECIDED]
+    compared = compare(*sides, thresholds.load(limits, words))
+    code = compared.code(allow, UNDECIDED in fail_on)
+    print(FORMATS[form](compared, allow, code), end="")
+    return code
+
+
+def accept(out: Path, name: str, reason: str) -> None:
+    """Move the pinned baseline."""
+    pin = baseline.accept(out, name, reason)
+    print(f"baseline is now {pin.run}: {pin.reason}")
+
+
+def show(out: Path) -> None:
+    """Print all accepted baselines, the one that holds last."""
+    for pin in baseline.pins(out):
+        print(f"{pin.accepted}  {pin.run}  {pin.reason}")
+    baseline.pinned(out)
+
+
+def trend(out: Path, last: int, metric: str, limits: Path | None) -> int:
+    """Print the course of each number, draw it, and return 1 where a gated one drifts."""
+    from bench.report.trend import FOLDER, draw, table_of
+
+    if last < 2:
+        raise InputError(f"--last must be at least 2, not {last}")
+    folders = store.run_folders(out)
+    if not folders:
+        raise InputError(f"no runs in {out}: run `bench run` first, or name --out DIR")
+    runs = [store.read_run(folder) for folder in folders]
+    found = [
+        series
+        for series in histories(runs, last, thresholds.load(limits))
+        if fnmatch.fnmatchcase(series.metric, metric)
+    ]
+    if not found:
+        raise InputError(f"no number matches --metric {metric!r} in {runs[-1].id}")
+    store.check_writable(out)
+    print(table_of(runs[-last:], found), end="")
+    for path in draw(found, out / FOLDER):
+        print(path, file=sys.stderr)
+    return int(any(series.gated and series.verdict == "worse" for series in found))

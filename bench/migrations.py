@@ -1,0 +1,32 @@
+"""Runs of older schemas, brought to the present one step by step.
+
+A step takes the parsed run.json of its schema and returns that of the next. Files on disk are
+never rewritten: a run stays as it was made.
+
+    1 -> 2   records name the features of the real images (`real`); of older runs they are unknown
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Data = dict[str, Any]
+
+
+def _name_real_features(data: Data) -> Data:
+    return data | {"records": [{**record, "real": {}} for record in data["records"]]}
+
+
+STEPS: Mapping[int, Callable[[Data], Data]] = {1: _name_real_features}
+
+
+def migrate(data: Data, schema: int) -> Data:
+    """The data of a run at `schema`.
+
+    Raises:
+        KeyError: no step leads on from the run's schema.
+    """
+    while data["schema"] != schema:
+        data = STEPS[data["schema"]](data) | {"schema": data["schema"] + 1}
+    return data

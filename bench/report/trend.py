@@ -1,0 +1,115 @@
+"""The history of the runs: a table of what drifts, and a figure of each number over the runs.
+
+A figure is about one metric: a panel for each scheme, a line for each checkpoint, a point with its
+interval for each run, a cross at the bottom where the cell was refused or failed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.history import LEAST, Series
+from bench.record import Run
+from bench.report.figures import plain_axes, save, style
+from bench.report.numbers import NONE, escape, measured, number, places, table
+from bench.report.rows import interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FOLDER = "trend"
+HEADER = ("Verdict", "Cell", "Metric", "Runs", "First", "Last", "Drift, 95% interval", "Threshold")
+
+
+def table_of(runs: Sequence[Run], found: Sequence[Series]) -> str:
+    """The runs, then a line for each series, as Markdown."""
+    lines = [f"# The last {len(runs)} runs", ""]
+    for run in runs:
+        measured_cells = sum(record.status == "ok" for record in run.records)
+        lines.append(f"- {escape(run.id)}: {measured_cells} of {len(run.records)} cells measured")
+    body = [_line(series) for series in found]
+    rules = (
+        f"Drift: what a straight line through the comparable runs changes from the first to the "
+        f"last, from {LEAST} runs on; worse or better as in a comparison, Holm over all series."
+    )
+    return "\n".join([*lines, "", *table(HEADER, body, left=3), "", rules]) + "\n"
+
+
+def draw(found: Sequence[Series], folder: Path) -> list[Path]:
+    """Write a figure for each metric that has a number in two runs."""
+    drawn = []
+    for metric in dict.fromkeys(series.metric for series in found):
+        members = [s for s in found if s.metric == metric and len(s.measured) > 1]
+        if members:
+            name = re.sub(r"[^A-Za-z0-9._+-]", "_", metric) + ".png"
+            drawn.append(save(_figure(metric, members), folder / name))
+    return drawn
+
+
+def _line(series: Series) -> list[str]:
+    numbers = series.measured
+    decimals = places(numbers)
+    drift = NONE
+    if series.drift:
+        ends = (series.drift.value, *series.drift.interval())
+        value, low, high = (number(end, decimals, signed=True) for end in ends)
+        drift = f"{value} [{low}, {high}]"
+    verdict = {"worse": "**drifts, worse**", "better": "drifts, better"}
+    failed = sum(point.measurement is None for point in series.points)
+    count = f"{len(numbers)}, {failed} failed" if failed else f"{len(numbers)}"
+    return [
+        verdict.get(series.verdict, series.verdict) or "too few runs",
+        escape(f"{series.checkpoint} {series.scheme} {series.backend}"),
+        escape(series.metric) + ("" if series.gated else " (not gated)"),
+        count,
+        measured(numbers[0], decimals),
+        measured(numbers[-1], decimals),
+        drift,
+        NONE if series.threshold is None else number(series.threshold, decimals),
+    ]
+
+
+def _figure(metric: str, members: Sequence[Series]) -> Figure:
+    from matplotlib.figure import Figure
+
+    schemes = list(dict.fromkeys((series.scheme, series.backend) for series in members))
+    height = 2.6 * len(schemes) + 0.9
+    figure = Figure(figsize=(8.0, height), dpi=150, layout="constrained")
+    axes = figure.subplots(len(schemes), 1, squeeze=False, sharex=True)[:, 0]
+    runs = sorted({point.run for series in members for point in series.points})
+    for panel, (scheme, backend) in zip(axes, schemes, strict=True):
+        inside = [s for s in members if (s.scheme, s.backend) == (scheme, backend)]
+        for k, series in enumerate(inside):
+            _lines(panel, series, runs, (k - (len(inside) - 1) / 2) * 0.06)
+        panel.set_title(f"{scheme}, {backend}", fontsize=11, loc="left", weight="bold")
+        worse = "higher" if inside[0].measured[-1].better == "lower" else "lower"
+        panel.set_ylabel(f"{metric}\n({worse} is worse)", fontsize=9)
+        plain_axes(panel, "y")
+    days = [f"{run[:8]}\n{run[-8:]}" for run in runs]
+    axes[-1].set_xticks(range(len(runs)), days, fontsize=8)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def _lines(axes: Axes, series: Series, runs: Sequence[str], shift: float) -> None:
+    colour, mark = style(series.method)
+    xs, ys = [], []
+    for point in series.points:
+        x = runs.index(point.run) + shift
+        if point.measurement is None:
+            transform = axes.get_xaxis_transform()
+            axes.plot([x], [0.03], "x", color=colour, transform=transform, markersize=7)
+        elif math.isfinite(point.measurement.value):
+            xs.append(x)
+            ys.append(point.measurement.value)
+            if ends := interval(point.measurement):
+                axes.plot([x, x], ends, color=colour, linewidth=1.0)
+    axes.plot(xs, ys, "-", color=colour, linewidth=1.4, label=series.checkpoint).pop().set(
+        marker=mark, markersize=5
+    )

@@ -1,0 +1,170 @@
+"""Decided rows of two canned runs whose images' influences are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gates import altered, made, measurement, run, side
+
+from bench import comparison
+from bench.findings import KINDS
+from bench.thresholds import Threshold, load
+
+LIMITS = load()
+
+
+def compare(base, head, limits=LIMITS):
+    return comparison.compare(base, head, limits)
+
+
+def verdicts(found, metric):
+    return {row.scheme: row.verdict for row in found.rows if row.metric == metric}
+
+
+def row_of(found, metric, scheme="w8a8"):
+    return next(row for row in found.rows if (row.metric, row.scheme) == (metric, scheme))
+
+
+def test_a_run_against_itself_is_unchanged():
+    found = compare(side(), side())
+    assert {row.verdict for row in found.rows if row.gated} == {"unchanged"}
+    assert found.findings == {}
+    assert found.code(undecided=True) == 0
+    assert all(row.change.interval() == (0, 0) for row in found.rows if row.paired)
+
+
+def test_distances_in_full_precision_and_changes_when_quantized():
+    found = compare(side(), side())
+    metrics = {(row.scheme, row.metric) for row in found.rows}
+    assert metrics == {
+        ("fp32", "kd_efficientnet"),
+        ("w8a8", "delta_kd_efficientnet"),
+        ("w8a8", "psnr"),
+        ("w8a8", "fd_twin_efficientnet"),
+    }
+
+
+def test_a_loss_is_worse_in_either_direction():
+    found = compare(side(), side(psnr=-1.0, delta=10.0))
+    assert verdicts(found, "psnr") == verdicts(found, "delta_kd_efficientnet") == {"w8a8": "worse"}
+    assert found.code() == 1
+    better = compare(side(psnr=-1.0, delta=10.0), side())
+    assert verdicts(better, "psnr") == {"w8a8": "better"}
+    assert better.code() == 0
+
+
+def test_a_significant_but_small_loss_is_unchanged():
+    row = row_of(compare(side(), side(psnr=-0.05)), "psnr")
+    assert row.adjusted < 0.05
+    assert row.change.value == pytest.approx(-0.05)
+    assert row.verdict == "unchanged"
+
+
+def test_pairs_cancel_what_they_share():
+    paired = row_of(compare(side(), side(psnr=-0.05)), "psnr")
+    bare = replace(side(psnr=-0.05), influences={})
+    unpaired = row_of(compare(side(), bare), "psnr")
+    assert (paired.paired, unpaired.paired) == (True, False)
+    assert "influences of both runs" in unpaired.reason
+    width, wide = (np.ptp(row.change.interval()) for row in (paired, unpaired))
+    # The own noise of each image has a tenth of the deviation.
+    assert wide > 5 * width
+    assert unpaired.verdict == "unchanged"
+
+
+def test_other_noise_is_independent_though_the_terms_are_there():
+    row = row_of(compare(side(), side(seed=1)), "psnr")
+    assert not row.paired
+    assert "other noise" in row.reason
+    assert any("seed 0 → 1" in note for note in compare(side(), side(seed=1)).notes)
+
+
+def test_what_would_decide_decides():
+    base, head = side(images=20), side(images=20, psnr=-0.42)
+    bare = replace(head, influences={})
+    row = row_of(compare(base, bare), "psnr")
+    assert row.verdict == "inconclusive"
+    assert row.needed > 20
+    assert compare(base, bare).code() == 0
+    assert compare(base, bare).code(undecided=True) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "comparable"),
+    [
+        ({"sha256": "b" * 64}, "weights", True),
+        ({"kernel": "int8"}, "kernel", False),
+        ({"macs_quantized": 0}, "coverage", True),
+        ({"macs_by_bits": {"w4a8": 90}}, "coverage", True),
+        ({"spacing": "linspace"}, "protocol", False),
+        ({"steps": 5}, "protocol", False),
+        ({"calibration": 10}, "protocol", False),
+        ({"dataset": "cifar10"}, "dataset", False),
+        ({"real": {"efficientnet": "0" * 64}}, "reference", False),
+        ({"version": 2}, "version", False),
+    ],
+)
+def test_what_changed_is_a_finding(change, kind, comparable):
+    assert kind in KINDS
+    head = altered(side(), **change)
+    found = compare(side(), head)
+    assert {finding.kind for finding in found.findings} == {kind}
+    assert found.code() == 1
+    assert found.code(allowed=[kind]) == 0
+    gated = {row.verdict for row in found.rows if row.gated and row.scheme == "w8a8"}
+    assert gated == ({"unchanged"} if comparable else {"not comparable"})
+
+
+def test_a_truncated_run_fails():
+    short = side()
+    short = replace(short, run=replace(short.run, records=short.run.records[:1]))
+    found = compare(side(), short)
+    assert [row.reason for row in found.failures()] == [comparison.MISSING]
+    assert (found.code(), found.code(allowed=["missing"])) == (1, 0)
+
+
+def test_failing_and_fixed_cells():
+    full, quantized = side().run.records
+    for status in ("failed", "refused"):
+        bad = replace(quantized, status=status, coverage=None, measurements=(), error="no kernel")
+        broken = replace(side(), run=replace(side().run, records=(full, bad)))
+        found = compare(side(), broken)
+        assert [(r.verdict, r.reason) for r in found.failures()] == [
+            ("newly failing", f"{status}: no kernel")
+        ]
+        assert found.code() == 1
+        fixed = compare(broken, side())
+        assert {r.verdict for r in fixed.rows} == {"unchanged", "fixed"}
+        assert fixed.code() == 0
+        assert compare(broken, broken).code() == 0
+
+
+def test_a_number_that_became_undefined_fails():
+    nan = measurement("psnr", float("nan"), None)
+    head = made(side(), lambda m: nan if m.name.startswith("psnr") else m)
+    row = row_of(compare(side(), head), "psnr")
+    assert (row.verdict, row.reason) == ("newly failing", "undefined in HEAD")
+    assert compare(head, side()).code() == 0
+
+
+def test_a_metric_that_is_gone_fails_and_a_new_one_does_not():
+    full, quantized = side().run.records
+    fewer = replace(quantized, measurements=quantized.measurements[:2])
+    head = replace(side(), run=run((full, fewer)))
+    assert compare(side(), head).code() == 1
+    assert compare(head, side()).code() == 0
+
+
+def test_only_named_metrics_gate():
+    head = side(psnr=-1.0)
+    assert compare(side(), head, load(words=["delta_kd"])).code() == 0
+    assert compare(side(), head, load(words=["psnr"])).code() == 1
+    assert compare(side(), head, load(words=["psnr:2"])).code() == 0
+
+
+def test_a_number_without_interval_is_never_called_worse():
+    limits = [*LIMITS, Threshold("fd_twin_*", absolute=0.1)]
+    row = row_of(compare(side(), side(twin=5.0), limits), "fd_twin_efficientnet")
+    assert (row.verdict, row.reason) == ("inconclusive", "no interval")

@@ -1,0 +1,119 @@
+"""The gate catches faults that were put in on purpose, on a tiny network as it is really run."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import write_card, write_cards
+
+from bench import registry
+from bench.comparison import Side, compare
+from bench.host import fingerprint
+from bench.metrics.paired import Psnr
+from bench.pipeline import Pipeline
+from bench.quant.backends import FullPrecision, Simulated
+from bench.record import Run
+from bench.spec import Draw, Scheme, expand
+from bench.thresholds import load
+
+DRAW = Draw(steps=2, images=24, batch=12)
+SCHEME = replace(Scheme.parse("w8a8"), calibration=12)
+
+
+def measured(folder, cache, draw=DRAW, seed=0):
+    """Run the tiny checkpoint in full precision and quantized; a side of a comparison."""
+    folder.mkdir(exist_ok=True)
+    cards = registry.load_cards(write_cards(folder, [write_card(folder, seed=seed)]))
+    cells = expand([registry.verify(cards[0])], [SCHEME], ["simulated"], draw)
+    pipeline = Pipeline(fingerprint(), cache)
+    records = tuple(pipeline.run(cell) for cell in cells)
+    assert [record.status for record in records] == ["ok", "ok"]
+    terms = {name: t for cell in cells for name, t in pipeline.influences(cell).items()}
+    return Side("run", Run("run", "2026", "a", False, "bench run", records), terms)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return measured(tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("cache"))
+
+
+def kinds(found):
+    return {finding.kind for finding in found.findings}
+
+
+def worse(found):
+    return {row.metric for row in found.failures()}
+
+
+def test_no_fault(base, tmp_path, cache):
+    found = compare(base, measured(tmp_path, cache), load())
+    assert found.code() == 0
+    assert {row.verdict for row in found.rows if row.gated} == {"unchanged"}
+
+
+def test_a_swapped_checkpoint(base, tmp_path, cache):
+    found = compare(base, measured(tmp_path, cache, seed=1), load())
+    assert kinds(found) == {"weights"}
+    assert found.code() == 1
+
+
+def test_another_timestep_spacing(base, tmp_path, cache):
+    found = compare(base, measured(tmp_path, cache, replace(DRAW, spacing="leading")), load())
+    assert kinds(found) == {"protocol"}
+    assert found.code() == 1
+
+
+def test_a_metric_whose_version_changed(base, tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(Psnr, "version", 2)
+    found = compare(base, measured(tmp_path, cache), load())
+    assert kinds(found) == {"version"}
+    assert found.code() == 1
+
+
+def test_a_truncated_run(base):
+    short = replace(base, run=replace(base.run, records=base.run.records[:1]))
+    assert compare(base, short, load()).code() == 1
+
+
+def test_a_quantizer_that_says_it_inserts_nothing(base, tmp_path, cache, monkeypatch):
+    def quantize(self, denoiser, scheme, calibrate):
+        full, coverage = FullPrecision()(denoiser, Scheme(), calibrate)
+        return full, replace(coverage, kernel="simulated")
+
+    monkeypatch.setattr(Simulated, "__call__", quantize)
+    found = compare(base, measured(tmp_path, cache), load())
+    assert kinds(found) == {"coverage", "inert"}
+    assert found.code() == 1
+
+
+def test_a_quantizer_that_inserts_nothing_in_silence(base, tmp_path, cache, monkeypatch):
+    real = Simulated.__call__
+
+    def quantize(self, denoiser, scheme, calibrate):
+        return denoiser, real(self, denoiser, scheme, calibrate)[1]
+
+    monkeypatch.setattr(Simulated, "__call__", quantize)
+    found = compare(base, measured(tmp_path, cache), load())
+    assert worse(found) == set()
+    assert kinds(found) == {"inert"}
+    assert found.code() == 1
+
+
+def test_weights_rounded_twice(base, tmp_path, cache, monkeypatch):
+    real = Simulated.__call__
+
+    def quantize(self, denoiser, scheme, calibrate):
+        model = copy.deepcopy(denoiser.model)
+        with torch.no_grad():
+            for weight in (w for w in model.parameters() if w.ndim > 1):
+                step = weight.abs().max() / 7
+                weight.copy_((weight / step).round() * step)
+        return real(self, replace(denoiser, model=model), scheme, calibrate)
+
+    monkeypatch.setattr(Simulated, "__call__", quantize)
+    found = compare(base, measured(tmp_path, cache), load())
+    assert "psnr" in worse(found)
+    assert found.code() == 1
