@@ -24,7 +24,7 @@ from bench.spec import Cell, Draw, Scheme, expand
 # Cost of a batch in float batches, for estimates; measured, and only an estimate.
 COSTS = {"float": 1.0, "simulated": 1.7}
 # Of the integer backends the first one that runs here is taken.
-INTEGER_BACKENDS = ("int8-x86",)
+INTEGER_BACKENDS = ("int8-cuda", "int8-x86")
 
 
 Kinds = tuple[Sequence[Scheme], Sequence[str]]

@@ -27,6 +27,7 @@ BACKENDS = {
     "float": "bench.quant.backends:FullPrecision",
     "simulated": "bench.quant.backends:Simulated",
     "int8-x86": "bench.quant.integer_backends:Int8X86",
+    "int8-cuda": "bench.quant.integer_backends:Int8Cuda",
 }
 SAMPLERS = {"ddim": "bench.sampling:ddim", "ddpm": "bench.sampling:ddpm"}
 EXTRACTORS = {"efficientnet": "bench.features.efficientnet:EfficientNet"}

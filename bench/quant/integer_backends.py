@@ -42,6 +42,30 @@ class Int8X86:
         return _lowered(denoiser, scheme, calibrate, kernel)
 
 
+class Int8Cuda:
+    """int8 matrix products on an NVIDIA GPU, for weights and activations of 2 to 8 bits."""
+
+    kernel = "int8"
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """Refuse float operands and other devices."""
+        if not host.device.startswith("cuda"):
+            return f"int8-cuda needs an NVIDIA GPU, and this run is on {host.device}"
+        return _refuses_floats(scheme)
+
+    def __call__(
+        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
+    ) -> tuple[Denoiser, Coverage]:
+        """Quantize; the result takes inputs of the shape of `calibrate` only.
+
+        Raises:
+            RuntimeError: a layer has no kernel, or one that disagrees with the simulation.
+        """
+        from bench.quant.integer_cuda import Product
+
+        return _lowered(denoiser, scheme, calibrate, Product)
+
+
 def _refuses_floats(scheme: Scheme) -> str | None:
     for bits, what in ((scheme.weight_bits, "weights"), (scheme.act_bits, "activations")):
         if bits > 8:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from toys import noisy
 
 from bench.networks import alpha_bar
 from bench.protocols import Denoiser
@@ -9,7 +10,6 @@ from bench.quant.integer import IntegerLayer, Kernel, Reference, kernels_of, low
 from bench.quant.rewrite import executed
 from bench.quant.simulate import simulate
 from bench.spec import Scheme
-from tests.quant.conftest import noisy
 
 
 def sqnr(test, reference):

@@ -1,11 +1,10 @@
-import dataclasses
-
 import pytest
 import torch
+from layers_by_shape import LAYERS, codes, convolution, linear
 
 from bench.host import instruction_set
 from bench.quant import integer_x86
-from bench.quant.integer import IntegerLayer, Reference
+from bench.quant.integer import Reference
 from bench.quant.integer_x86 import Halves, OneDnn, kernel, may_saturate, saturates
 
 pytestmark = pytest.mark.skipif(
@@ -14,73 +13,24 @@ pytestmark = pytest.mark.skipif(
 VNNI = ("avx_vnni", "avx512_vnni", "amx_int8")
 
 
-def convolution(weights=8, high=255, batch=3, **changes):
-    generator = torch.Generator().manual_seed(weights)
-    half = 2 ** (weights - 1)
-    weight = torch.randint(-half, half, (6, 4, 3, 3), generator=generator, dtype=torch.int8)
-    weight[0, :2] = half - 1
-    layer = IntegerLayer(
-        name="a",
-        shape=(batch, 4, 7, 5),
-        weight=weight,
-        scale=torch.rand(6, generator=generator) + 0.1,
-        act_scale=0.03,
-        act_zero=high // 2,
-        act_high=high,
-        bias=torch.randn(6, generator=generator),
-        padding=(1, 1),
-    )
-    return dataclasses.replace(layer, **changes)
-
-
-def linear(weights=8, batch=3):
-    generator = torch.Generator().manual_seed(weights)
-    half = 2 ** (weights - 1)
-    weight = torch.randint(-half, half, (5, 16), generator=generator, dtype=torch.int8)
-    return IntegerLayer("b", (batch, 16), weight, torch.rand(5) + 0.1, 0.02, 99, 255, None)
-
-
-def inputs(layer):
-    codes = torch.randint(0, layer.act_high + 1, layer.shape, dtype=torch.uint8)
-    codes[0] = layer.act_high
-    return codes
-
-
-LAYERS = [
-    convolution(8),
-    convolution(4),
-    convolution(2, high=15),
-    convolution(8, high=127),
-    convolution(7),
-    convolution(8, batch=1),
-    convolution(8, stride=(2, 2), padding=(0, 2)),
-    convolution(8, dilation=(2, 1), bias=None),
-    convolution(8, weight=torch.randint(-128, 128, (6, 2, 3, 3), dtype=torch.int8), groups=2),
-    convolution(8, weight=torch.randint(-128, 128, (6, 4, 1, 1), dtype=torch.int8)),
-    linear(8),
-    linear(4),
-    linear(8, batch=1),
-]
-
-
 @pytest.mark.parametrize("layer", LAYERS)
 def test_kernels_are_exact(layer):
     made = kernel(layer)
-    codes = inputs(layer)
-    expected = Reference(layer)(codes)
+    given = codes(layer)
+    expected = Reference(layer)(given)
     # The integers are exact; what is left is one rounding of their product with the scales.
-    assert torch.allclose(made(codes), expected, rtol=2e-6, atol=2e-5)
-    assert made(codes).dtype == torch.float32
+    assert torch.allclose(made(given), expected, rtol=2e-6, atol=2e-5)
+    assert made(given).dtype == torch.float32
 
 
 @pytest.mark.parametrize("layer", [convolution(8), linear(8)])
 def test_layout_of_the_input_does_not_matter(layer):
-    made, codes = kernel(layer), inputs(layer)
-    strided = torch.stack([codes, codes], -1)[..., 0]
+    made, given = kernel(layer), codes(layer)
+    strided = torch.stack([given, given], -1)[..., 0]
     assert not strided.is_contiguous()
-    assert torch.equal(made(strided), made(codes))
+    assert torch.equal(made(strided), made(given))
     if layer.is_convolution:
-        assert torch.equal(made(codes.contiguous(memory_format=torch.channels_last)), made(codes))
+        assert torch.equal(made(given.contiguous(memory_format=torch.channels_last)), made(given))
 
 
 def test_limit_of_sixteen_bits():
@@ -104,8 +54,8 @@ def test_halves_sum_to_the_whole():
     first, second = halves.first.layer, halves.second.layer
     assert torch.equal(first.weight + second.weight, layer.weight)
     assert not may_saturate(first) and not may_saturate(second)
-    codes = inputs(layer)
-    assert torch.allclose(halves(codes), Reference(layer)(codes), rtol=2e-6, atol=2e-5)
+    given = codes(layer)
+    assert torch.allclose(halves(given), Reference(layer)(given), rtol=2e-6, atol=2e-5)
     assert halves.bytes == 2 * layer.weight.numel()
     assert halves.operator == "onednn.qconv2d_pointwise, in two halves"
 

@@ -1,13 +1,13 @@
 import pytest
 import torch
 from safetensors import safe_open
+from toys import Replay
 
 from bench.quant.graph import inputs_of, layers_of
 from bench.quant.integer import Reference, lower
 from bench.quant.simulate import simulate
 from bench.quant.stored import INPUTS_FILE, WEIGHTS_FILE, quantized, stored_bytes
 from bench.spec import Scheme
-from tests.quant.conftest import Replay
 
 
 class Kept(Replay):
