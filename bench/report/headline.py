@@ -21,6 +21,7 @@ NAMES = {
 KERNELS = {
     "none": "float arithmetic",
     "simulated": "simulated (quantized values in float arithmetic)",
+    "int8": "integer kernels (int8)",
 }
 
 

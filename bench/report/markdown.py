@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import store
-from bench.record import Coverage, Measurement, Run
+from bench.record import Measurement, Run
+from bench.report.coverage import agreement, coverage
 from bench.report.headline import headline, summary
-from bench.report.numbers import NONE, escape, measured, percent, places, size, table
+from bench.report.numbers import NONE, escape, measured, percent, places, table
 from bench.report.rows import Row, groups, interval, rows
 
 FIGURES = {
@@ -54,7 +55,8 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
         ("Further measurements", _further(found)),
         ("Refused and failed", _bad(bad)),
         ("Figures", _figures(found, folder)),
-        ("Coverage", _coverage(found)),
+        ("Coverage", coverage(found)),
+        ("Agreement of kernels with the simulation", agreement(found)),
         ("Protocol", _protocol(found)),
         ("Checkpoints", _checkpoints(found)),
         ("Host and versions", _hosts(found)),
@@ -132,70 +134,6 @@ def _figures(found: Sequence[Row], folder: Path) -> list[str]:
     if missing:
         lines += [f"No sample images were kept of: {escape(', '.join(missing))}.", ""]
     return lines[:-1]
-
-
-def _coverage(found: Sequence[Row]) -> list[str]:
-    """One line for each distinct coverage; checkpoints of one architecture share it."""
-    shared: dict[tuple[str, str], list[tuple[Row, Coverage]]] = {}
-    for row in found:
-        if row.record.coverage and not row.scheme.is_float:
-            key = (str(row.scheme), repr(row.record.coverage))
-            shared.setdefault(key, []).append((row, row.record.coverage))
-    if not shared:
-        return []
-    lines, floats = [], []
-    everyone = len({row.checkpoint for row in found})
-    for members in shared.values():
-        row, coverage = members[0]
-        names = [member.checkpoint for member, _ in members]
-        who = "all" if len(names) == everyone else ", ".join(names)
-        weights = coverage.params_quantized / coverage.params if coverage.params else None
-        lines.append(
-            [
-                *map(escape, (str(row.scheme), coverage.kernel, who, _bits(coverage))),
-                percent(coverage.share),
-                percent(weights),
-                size(coverage.bytes),
-                _shrinkage(row, coverage),
-            ]
-        )
-        title = escape(f"{row.scheme}, {coverage.kernel}, {who}")
-        floats.append(f"- {title}: {_skipped(coverage)}")
-    header = ["Scheme", "Kernel", "Checkpoints", "MACs by bits", "MACs", "Weights"]
-    header += ["Size", "Smaller"]
-    legend = (
-        "MACs and Weights: quantized share of the multiply-accumulates and of the weights. Size "
-        "is theoretical: the weights at their bit widths with scales, not a file that was "
-        "written. Smaller: than in full precision, by the same count."
-    )
-    rest = "Convolutions and linear layers left in float:"
-    return [*table(header, lines, left=4), "", legend, "", rest, "", *floats]
-
-
-def _bits(coverage: Coverage) -> str:
-    shares = dict(coverage.macs_by_bits)
-    left = coverage.macs - sum(shares.values())
-    if left > 0:
-        shares["float"] = shares.get("float", 0) + left
-    total = coverage.macs or 1
-    ordered = sorted(shares.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {percent(count / total)}" for name, count in ordered) or NONE
-
-
-def _shrinkage(row: Row, coverage: Coverage) -> str:
-    full = row.reference.record.coverage if row.reference else None
-    return f"{full.bytes / coverage.bytes:.2f}x" if full and coverage.bytes else NONE
-
-
-def _skipped(coverage: Coverage, most: int = 4) -> str:
-    reasons: dict[str, list[str]] = {}
-    for module, reason in coverage.skipped:
-        reasons.setdefault(reason, []).append(module)
-    parts = []
-    for reason, modules in reasons.items():
-        more = f" and {len(modules) - most} more (run.json)" if len(modules) > most else ""
-        parts.append(f"{escape(', '.join(modules[:most]))}{more}: {escape(reason)}")
-    return "; ".join(parts) or "none"
 
 
 def _protocol(found: Sequence[Row]) -> list[str]:

@@ -1,0 +1,107 @@
+"""What executed, as Markdown: the share of a network that each scheme covers, which operators ran,
+how large the weights are, and how well kernels agree with the simulation.
+
+Checkpoints of one architecture share a line; agreement is of each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from bench.record import Coverage
+from bench.report.numbers import NONE, escape, measured, percent, places, size, table
+from bench.report.rows import Row
+
+
+def coverage(found: Sequence[Row]) -> list[str]:
+    """One line for each distinct coverage."""
+    shared: dict[tuple[str, str], list[tuple[Row, Coverage]]] = {}
+    for row in found:
+        if row.record.coverage and not row.scheme.is_float:
+            key = str(row.scheme), repr(replace(row.record.coverage, agreement=None))
+            shared.setdefault(key, []).append((row, row.record.coverage))
+    if not shared:
+        return []
+    lines, floats, operators = [], [], []
+    everyone = len({row.checkpoint for row in found})
+    for members in shared.values():
+        row, covered = members[0]
+        names = [member.checkpoint for member, _ in members]
+        who = "all" if len(names) == everyone else ", ".join(names)
+        lines.append(
+            [*map(escape, (str(row.scheme), covered.kernel, who)), *_shares(row, covered)]
+        )
+        title = escape(f"{row.scheme}, {covered.kernel}, {who}")
+        floats.append(f"- {title}: {_skipped(covered)}")
+        operators.append(f"- {title}: {_listed(covered.macs_by_kernel, covered.macs)}")
+    header = ["Scheme", "Kernel", "Checkpoints", "MACs by bits", "MACs", "Weights"]
+    header += ["Size", "At rest", "In memory", "Smaller"]
+    legend = (
+        "MACs and Weights: quantized share of the multiply-accumulates and of the weights. Size "
+        "is theoretical: weights at their bit widths with scales. At rest: measured, of the file "
+        "that keeps the network, two 4-bit weights in a byte. In memory: measured, of the weights "
+        "as they execute. Smaller: Size against that of full precision."
+    )
+    said = [*table(header, lines, left=4), "", legend]
+    said += ["", "Operators that were called, by multiply-accumulates:", "", *operators]
+    return [*said, "", "Convolutions and linear layers left in float:", "", *floats]
+
+
+def agreement(found: Sequence[Row]) -> list[str]:
+    """One line for each row of integer kernels that was held against the simulation."""
+    rows = [(row, row.record.coverage) for row in found if row.record.coverage]
+    rows = [(row, covered) for row, covered in rows if covered.agreement]
+    if not rows:
+        return []
+    images = [row.record.measurement("psnr_simulated") for row, _ in rows]
+    decimals = places(images)
+    lines = []
+    for (row, covered), likeness in zip(rows, images, strict=True):
+        known = covered.agreement
+        line = [*map(escape, (row.checkpoint, str(row.scheme), row.kernel))]
+        line += [f"{known.worst_sqnr:.1f}", escape(known.worst_layer), f"{known.sqnr:.1f}"]
+        lines.append([*line, f"{100 * known.codes:.2f}%", measured(likeness, decimals)])
+    header = ["Checkpoint", "Scheme", "Kernel", "Worst layer alone, dB", "Layer", "Network, dB"]
+    header += ["Codes that differ", "Images, PSNR dB"]
+    legend = (
+        "Signal to quantization noise of the kernels against the simulation: of the layer that "
+        "agrees least on equal input, and of one evaluation of the network, where last bits turn "
+        "some codes and their steps add up. Images: to those of the simulation, same noise."
+    )
+    return [*table(header, lines, left=3), "", legend]
+
+
+def _shares(row: Row, covered: Coverage) -> list[str]:
+    bits = dict(covered.macs_by_bits)
+    left = covered.macs - sum(bits.values())
+    if left > 0:
+        bits["float"] = bits.get("float", 0) + left
+    full = row.reference.record.coverage if row.reference else None
+    return [
+        _listed(bits, covered.macs),
+        percent(covered.share),
+        percent(covered.params_quantized / covered.params if covered.params else None),
+        size(covered.bytes),
+        size(covered.bytes_stored) if covered.bytes_stored else NONE,
+        size(covered.bytes_memory) if covered.bytes_memory else NONE,
+        f"{full.bytes / covered.bytes:.2f}x" if full and covered.bytes else NONE,
+    ]
+
+
+def _listed(counts: Mapping[str, int], total: int) -> str:
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{escape(n)} {percent(c / (total or 1))}" for n, c in ordered) or NONE
+
+
+def _skipped(covered: Coverage, most: int = 4) -> str:
+    reasons: dict[str, Counter[str]] = {}
+    for module, reason in covered.skipped:
+        reasons.setdefault(reason, Counter())[module] += 1
+    parts = []
+    for reason, modules in reasons.items():
+        shown = list(modules)[:most]
+        more = f" and {len(modules) - most} more (run.json)" if len(modules) > most else ""
+        parts.append(f"{escape(', '.join(shown))}{more}: {escape(reason)}")
+    return "; ".join(parts) or "none"
