@@ -187,7 +187,7 @@ def _rules(comparison: Comparison) -> str:
     paired = sum(row.paired for row in comparison.rows)
     return (
         f"Worse or better: the change is at least the threshold and significant at 5% after Holm "
-        f"over {comparison.tests} tested rows. Unchanged: the 90% interval lies within the "
+        f"over the {comparison.tests} gated ones that were tested. Unchanged: the 90% interval lies within the "
         f"threshold. Intervals cover the draw of the images, the real ones held fixed; "
         f"{paired} of {sum(row.change is not None for row in comparison.rows)} changes are paired "
         f"image by image."
