@@ -59,8 +59,10 @@ def regress(session: nox.Session) -> None:
     out = Path(session.create_tmp()) / "reports"
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree("reports", out)
+    before = set(out.iterdir())
     session.run("bench", "run", "--bits", "4", "--preset", "smoke", "--out", str(out))
-    words = ("bench", "compare", "baseline", "--out", str(out))
+    (head,) = (path for path in set(out.iterdir()) - before if path.is_dir())
+    words = ("bench", "compare", "baseline", str(head), "--out", str(out))
     for path in session.posargs:
         with Path(path).open("a", encoding="utf-8") as stream:
             session.run(*words, stdout=stream, success_codes=[0, 1])
