@@ -75,6 +75,10 @@ def run(
     batch: Annotated[
         int, typer.Option("--batch", metavar="N", help="Images per forward pass.")
     ] = 50,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME", help="A further metric (repeatable)."),
+    ] = None,
     cards: Cards = None,
     out: Out = Path("reports"),
     dry_run: Annotated[
@@ -94,7 +98,8 @@ def run(
         batch=batch,
     )
     globs = checkpoints.split(",") if checkpoints else []
-    cells = commands.plan(cards, globs, size, commands.schemes(bits, scheme or ()), draw)
+    wanted = commands.schemes(bits, scheme or ())
+    cells = commands.plan(cards, globs, size, wanted, draw, metric or ())
     if dry_run:
         commands.dry_run(cells)
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,19 @@ def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
 
 
 def plan(
-    cards: Path | None, globs: Sequence[str], size: Preset, wanted: Sequence[Scheme], draw: Draw
+    cards: Path | None,
+    globs: Sequence[str],
+    size: Preset,
+    wanted: Sequence[Scheme],
+    draw: Draw,
+    metrics: Sequence[str] = (),
 ) -> list[Cell]:
     """The cells of a run, every input checked.
 
     Args:
         globs: names or methods of checkpoints; those of the preset, without the repetitions of a
             training by other seeds, where there are none.
+        metrics: names of metrics beside the ones that are always measured.
 
     Raises:
         InputError: bad cards, hashes, sizes or names.
@@ -78,7 +84,12 @@ def plan(
     if not globs and not size.repetitions:
         chosen = registry.first_seeds(chosen)
     chosen = [registry.verify(card) for card in chosen]
-    cells = expand(chosen, wanted, ["simulated"], draw)
+    for name in metrics:
+        tables.require("metrics", name)
+    cells = [
+        replace(cell, metrics=tuple(dict.fromkeys((*cell.metrics, *metrics))))
+        for cell in expand(chosen, wanted, ["simulated"], draw)
+    ]
     _check_sizes(cells)
     for dataset, extractor in {(c.checkpoint.dataset, e) for c in cells for e in c.extractors}:
         reference.find(dataset, extractor)
