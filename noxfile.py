@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["lint", "types", "tests"]
@@ -20,7 +23,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Mypy on the contracts and the ground, which need no torch."""
     session.install("mypy>=1.13", "types-PyYAML", "numpy")
-    modules = ("spec", "record", "tables", "errors", "store", "host", "registry")
+    modules = ("spec", "record", "tables", "errors", "store", "host", "registry", "stats")
+    modules += ("decisions", "thresholds", "influences", "baseline", "migrations", "findings")
     session.run("mypy", "--follow-imports=silent", *(f"bench/{name}.py" for name in modules))
 
 
@@ -43,6 +47,26 @@ def smoke(session: nox.Session) -> None:
     """The main job at its smallest, on the shipped checkpoints."""
     session.install(".")
     session.run("bench", "run", "--bits", "4", "--preset", "smoke", "--out", session.create_tmp())
+
+
+@nox.session
+def regress(session: nox.Session) -> None:
+    """The smallest run on the shipped checkpoints against the pinned baseline; fails where worse.
+
+    `nox -s regress -- FILE` also writes the verdicts to a file, as CI does for its summary.
+    """
+    session.install(".")
+    out = Path(session.create_tmp()) / "reports"
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree("reports", out)
+    before = set(out.iterdir())
+    session.run("bench", "run", "--bits", "4", "--preset", "smoke", "--out", str(out))
+    (head,) = (path for path in set(out.iterdir()) - before if path.is_dir())
+    words = ("bench", "compare", "baseline", str(head), "--out", str(out))
+    for path in session.posargs:
+        with Path(path).open("a", encoding="utf-8") as stream:
+            session.run(*words, stdout=stream, success_codes=[0, 1])
+    session.run(*words)
 
 
 @nox.session

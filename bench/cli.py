@@ -84,6 +84,10 @@ def run(
     batch: Annotated[
         int, typer.Option("--batch", metavar="N", help="Images per forward pass.")
     ] = 50,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="NAME", help="A further metric (repeatable)."),
+    ] = None,
     cards: Cards = None,
     out: Out = Path("reports"),
     dry_run: Annotated[
@@ -104,7 +108,7 @@ def run(
     )
     globs = checkpoints.split(",") if checkpoints else []
     wanted = commands.schemes(bits, scheme or ())
-    kinds = wanted, commands.backends(backend or (), wanted)
+    kinds = commands.Kinds(wanted, commands.backends(backend or (), wanted), metric or ())
     cells = commands.plan(cards, globs, size, kinds, draw)
     if dry_run:
         commands.dry_run(cells)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,18 @@ COSTS = {"float": 1.0, "simulated": 1.7}
 INTEGER_BACKENDS = ("int8-cuda", "int8-x86")
 
 
-Kinds = tuple[Sequence[Scheme], Sequence[str]]
+@dataclass(frozen=True)
+class Kinds:
+    """What is done to each checkpoint.
+
+    Attributes:
+        schemes, backends: each backend executes each scheme.
+        metrics: names of metrics beside the ones that are always measured.
+    """
+
+    schemes: Sequence[Scheme]
+    backends: Sequence[str]
+    metrics: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -93,23 +104,27 @@ def plan(
     Args:
         globs: names or methods of checkpoints; those of the preset, without the repetitions of a
             training by other seeds, where there are none.
-        kinds: (schemes, backends).
+        kinds: what is done to each checkpoint.
 
     Raises:
         InputError: bad cards, hashes, sizes or names.
     """
-    wanted, executed = kinds
     tables.require("samplers", draw.sampler)
     found = registry.load_cards(registry.card_file(cards))
     chosen = registry.select(found, globs or size.checkpoints)
     if not globs and not size.repetitions:
         chosen = registry.first_seeds(chosen)
     chosen = [registry.verify(card) for card in chosen]
-    cells = expand(chosen, wanted, executed, draw)
+    for name in kinds.metrics:
+        tables.require("metrics", name)
+    cells = [
+        replace(cell, metrics=tuple(dict.fromkeys((*cell.metrics, *kinds.metrics))))
+        for cell in expand(chosen, kinds.schemes, kinds.backends, draw)
+    ]
     _check_sizes(cells)
     for dataset, extractor in {(c.checkpoint.dataset, e) for c in cells for e in c.extractors}:
         reference.find(dataset, extractor)
-    for scheme in wanted:
+    for scheme in kinds.schemes:
         print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
     return cells
 

@@ -49,7 +49,7 @@ class Row:
         change: HEAD - BASE with its error; None where it cannot be had.
         threshold: the least worsening that matters, in the metric's unit; None for none.
         gated: whether the row counts for the exit code.
-        adjusted: p of no change after Holm, over all rows with a threshold.
+        adjusted: p of no change after Holm, over the gated rows (or over those that do not gate).
         needed: the N that would decide an inconclusive row, None where unknown.
         reason: why there is no verdict, or what is special about it.
     """
@@ -239,18 +239,23 @@ def _change(
 
 
 def _decided(rows: Sequence[Row]) -> tuple[list[Row], int]:
-    """The rows with their verdicts, and how many were tested together."""
+    """The rows with their verdicts, and how many of those that gate were tested together."""
     tested = [r for r in rows if r.verdict == "" and r.change and r.threshold is not None]
-    worsenings = [_worsening(row) for row in tested]
-    adjusted = decisions.holm([decisions.two_sided(w) for w in worsenings])
-    told = {}
-    for row, w, p in zip(tested, worsenings, adjusted, strict=True):
-        verdict = decisions.decide(w, row.threshold, p)
-        needed = None
-        if verdict == "inconclusive":
-            needed = decisions.needed(w, row.threshold, row.head.n, len(tested))
-        told[id(row)] = replace(row, verdict=verdict, adjusted=p, needed=needed)
-    return [told.get(id(row)) or _undecided(row) for row in rows], len(tested)
+    told: dict[int, Row] = {}
+    for gated in (True, False):
+        family = [row for row in tested if row.gated == gated]
+        chances = [decisions.two_sided(_worsening(row)) for row in family]
+        for row, p in zip(family, decisions.holm(chances), strict=True):
+            told[id(row)] = _told(row, p, len(family))
+    decided = [told.get(id(row)) or _undecided(row) for row in rows]
+    return decided, sum(row.gated for row in tested)
+
+
+def _told(row: Row, adjusted: float, tests: int) -> Row:
+    verdict, needed = decisions.decide(_worsening(row), row.threshold, adjusted), None
+    if verdict == "inconclusive":
+        needed = decisions.needed(_worsening(row), row.threshold, row.head.n, tests)
+    return replace(row, verdict=verdict, adjusted=adjusted, needed=needed)
 
 
 def _undecided(row: Row) -> Row:

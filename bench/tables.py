@@ -34,6 +34,11 @@ EXTRACTORS = {"efficientnet": "bench.features.efficientnet:EfficientNet"}
 METRICS = {
     "frechet": "bench.metrics.frechet:Frechet",
     "frechet_twin": "bench.metrics.frechet:FrechetTwin",
+    "frechet_infinity": "bench.metrics.infinity:FrechetInfinity",
+    "precision": "bench.metrics.neighbours:Precision",
+    "recall": "bench.metrics.neighbours:Recall",
+    "density": "bench.metrics.neighbours:Density",
+    "coverage": "bench.metrics.neighbours:RealCoverage",
     "kernel": "bench.metrics.kernel:Kernel",
     "psnr": "bench.metrics.paired:Psnr",
     "psnr_simulated": "bench.metrics.paired:SimulatedPsnr",

@@ -6,8 +6,8 @@ The help texts are pinned in golden/help.txt; `python tests/test_cli.py` writes 
 import csv
 import io
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path

@@ -11,7 +11,7 @@ LAYERS = [
     {"registry", "store", "host", "quiet", "networks", "stats", "decisions", "influences"},
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {"stages", "pipeline", "engines"},
-    {"baseline", "thresholds", "findings", "comparison", "history"},
+    {"baseline", "thresholds", "findings", "comparison", "history", "contrasts"},
     {"report"},
     {"progress", "commands", "gate", "api"},
     {"cli", "judging"},

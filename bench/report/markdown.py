@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import store
+from bench import influences, store
+from bench.contrasts import contrasts
 from bench.record import Measurement, Run
+from bench.report import methods
 from bench.report.coverage import agreement, coverage
 from bench.report.headline import headline, summary
 from bench.report.numbers import NONE, escape, measured, percent, places, table
@@ -48,9 +50,11 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
     """(heading, lines) of the page's parts that have something to say, the answer first."""
     found = rows(run)
     bad = [row for row in found if not row.ok]
+    terms = influences.load(folder / influences.NAME)
     parts = [
         ("", summary(found)),
         ("What quantization costs", headline(found)),
+        ("Methods against each other", methods.lines(contrasts(run, terms))),
         ("Results", _results(found)),
         ("Further measurements", _further(found)),
         ("Refused and failed", _bad(bad)),

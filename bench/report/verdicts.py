@@ -185,10 +185,10 @@ def _names(cells: Sequence[str], most: int = 3) -> str:
 
 def _rules(comparison: Comparison) -> str:
     paired = sum(row.paired for row in comparison.rows)
+    changes = sum(row.change is not None for row in comparison.rows)
     return (
         f"Worse or better: the change is at least the threshold and significant at 5% after Holm "
-        f"over {comparison.tests} tested rows. Unchanged: the 90% interval lies within the "
-        f"threshold. Intervals cover the draw of the images, the real ones held fixed; "
-        f"{paired} of {sum(row.change is not None for row in comparison.rows)} changes are paired "
-        f"image by image."
+        f"over the {comparison.tests} gated rows that were tested. Unchanged: the 90% interval "
+        f"lies within the threshold. Intervals cover the draw of the images, the real ones held "
+        f"fixed; {paired} of {changes} changes are paired image by image."
     )

@@ -1,0 +1,112 @@
+"""Does one method lose less under quantization than another? Differences of differences.
+
+For a scheme and a family, d is the change that quantization brings to a method's number, less the
+change that it brings to the first method's (baseline where there is one). All are sampled from the
+same noise, so d is paired image by image: its error is that of the differences of the influences.
+
+That error covers the draw of the images for *these* weights. Where both methods were trained
+several times, on the same seeds, d is the mean over the trainings and `stats.pooled` adds how much
+the trainings differ: only then does it speak of the methods. Holm over all contrasts of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from bench import decisions, stats
+from bench.influences import Influences, key
+from bench.record import Measurement, Record, Run
+
+# What quantization does to a cell, with the sign that the metric has.
+METRICS = ("delta_kd", "psnr")
+FIRST = "baseline"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """`method` against `against` under a scheme; `estimate` has the unit of the metric.
+
+    Attributes:
+        trainings: pairs of trainings behind it; one cannot tell a method from chance.
+        adjusted: p of no difference, after Holm.
+        better: which of the two loses less, "" where that is not significant.
+    """
+
+    family: str
+    scheme: str
+    backend: str
+    metric: str
+    method: str
+    against: str
+    trainings: int
+    estimate: stats.Estimate
+    adjusted: float = 1.0
+    better: str = ""
+
+
+def contrasts(run: Run, influences: Influences) -> list[Contrast]:
+    """All methods of each family against its first one, where the influences are known."""
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in run.records:
+        cell = record.cell
+        if record.status == "ok" and not cell.scheme.is_float:
+            where = cell.checkpoint.family, cell.scheme, cell.backend, cell.draw
+            groups.setdefault(where, []).append(record)
+    found = [
+        pair
+        for members in groups.values()
+        for metric in METRICS
+        for pair in _pairs(members, metric, influences)
+    ]
+    adjusted = decisions.holm([decisions.two_sided(c.estimate) for c, _ in found])
+    return [_told(c, p, way) for (c, way), p in zip(found, adjusted, strict=True)]
+
+
+def _pairs(
+    members: list[Record], metric: str, influences: Influences
+) -> Iterator[tuple[Contrast, str]]:
+    """(contrast, the metric's direction) of each method against the first."""
+    methods = list(dict.fromkeys(r.cell.checkpoint.method for r in members))
+    first = FIRST if FIRST in methods else methods[0]
+    trainings = {
+        (r.cell.checkpoint.method, r.cell.checkpoint.seed): (r, m)
+        for r in members
+        if (m := _measurement(r, metric)) and key(r.cell, m.name) in influences
+    }
+    seeds = sorted({seed for _, seed in trainings})
+    for method in methods:
+        both = [
+            (trainings[method, seed], trainings[first, seed])
+            for seed in seeds
+            if method != first and {(method, seed), (first, seed)} <= set(trainings)
+        ]
+        if not both:
+            continue
+        values = [a[1].value - b[1].value for a, b in both]
+        terms = [
+            influences[key(a[0].cell, a[1].name)] - influences[key(b[0].cell, b[1].name)]
+            for a, b in both
+        ]
+        if len(both) > 1:
+            estimate = stats.pooled(values, terms)
+        else:
+            estimate = stats.estimate(values[0], terms[0])
+        if estimate:
+            cell, name = both[0][0][0].cell, both[0][0][1].name.split("@")[0]
+            place = cell.checkpoint.family, str(cell.scheme), cell.backend
+            contrast = Contrast(*place, name, method, first, len(both), estimate)
+            yield contrast, both[0][0][1].better
+
+
+def _measurement(record: Record, metric: str) -> Measurement | None:
+    names = (metric, *(f"{metric}_{extractor}" for extractor in record.cell.extractors))
+    return next((m for name in names if (m := record.measurement(name))), None)
+
+
+def _told(contrast: Contrast, adjusted: float, way: str) -> Contrast:
+    better = ""
+    if adjusted < decisions.ALPHA:
+        less = contrast.estimate.value < 0
+        better = contrast.method if less == (way == "lower") else contrast.against
+    return replace(contrast, adjusted=adjusted, better=better)

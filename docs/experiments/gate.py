@@ -1,0 +1,220 @@
+"""Can the gate be trusted? False alarms, power, and the widths of intervals, on recorded images.
+
+One shipped checkpoint is sampled once in full precision, at W8A8 and at W6A8 (--images of each,
+taken from the cache where they are there). Every trial draws its images from these, so a trial is
+a run of N images with other seeds, and is decided by the code that `bench compare` runs.
+
+    A/A       two disjoint sets of N at W8A8: whatever is found is a false alarm
+    power     W8A8 against W6A8, the same N images in both (paired) or disjoint ones
+    coverage  N pairs drawn with replacement: does the interval of the difference between W6A8 and
+              W8A8 contain its mean over all trials?
+    width     of an interval of two independent sets by that of pairs
+
+    OMP_NUM_THREADS=1 python docs/experiments/gate.py --cache DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench import decisions, influences, registry, stats, store
+from bench.comparison import Comparison, Side, compare
+from bench.features import reference
+from bench.host import fingerprint
+from bench.metrics import paired
+from bench.metrics.frechet import Frechet
+from bench.metrics.kernel import Kernel
+from bench.pipeline import Pipeline
+from bench.protocols import Evidence, Features
+from bench.record import Coverage, Measurement, Record, Run
+from bench.spec import Cell, Draw, Scheme, expand
+from bench.thresholds import load
+
+N = 500
+GATED = ("kd_efficientnet", "delta_kd_efficientnet", "psnr", "ssim")
+SHOWN = (*GATED, "delta_fd_efficientnet")
+NO_IMAGES = np.zeros((0, 1, 1, 1), np.uint8)
+Terms = dict[str, tuple[Measurement, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """All images of a scheme: features (M, D), and likeness of each to its twin, (M,)."""
+
+    cell: Cell
+    features: np.ndarray
+    psnr: np.ndarray
+    ssim: np.ndarray
+
+
+def record(name: str, images: int, cache: Path) -> tuple[list[Recorded], Features]:
+    """Sample, or take from the cache: full precision, W8A8, W6A8; and the real features."""
+    cards = registry.select(registry.load_cards(registry.card_file(None)), [name])
+    schemes = [Scheme.parse("w8a8"), Scheme.parse("w6a8")]
+    cells = expand([registry.verify(cards[0])], schemes, ["simulated"], Draw(images=images))
+    pipeline = Pipeline(fingerprint(), cache)
+    real = reference.load(cards[0].dataset, "efficientnet")
+    twins, found = pipeline._images(cells[0]), []
+    for cell in cells:
+        pixels = pipeline._images(cell)
+        features = pipeline._features(cell, "efficientnet")
+        evidence = Evidence(pixels, twins, features, features, real)
+        likeness = (paired.per_image(f, evidence) for f in (paired.psnr, paired.ssim))
+        found.append(Recorded(cell, features.values, *likeness))
+    return found, real
+
+
+class Measure:
+    """What a run of some images would measure, with the influences; each set once."""
+
+    def __init__(self, full: Recorded, real: Features) -> None:
+        self.full, self.real = full, real
+        self.known: dict[tuple[int, bytes], Terms] = {}
+
+    def distances(self, of: Recorded, chosen: np.ndarray) -> Terms:
+        """Distances of the chosen images to the real ones."""
+        key = id(of), chosen.tobytes()
+        if key not in self.known:
+            name, version = self.real.extractor, self.real.version
+            features = Features(name, version, of.features[chosen], chosen)
+            evidence = Evidence(NO_IMAGES, NO_IMAGES, features, features, self.real)
+            pairs = [metric.measure(evidence) for metric in (Frechet(), Kernel())]
+            self.known[key] = {value.name: (value, terms) for value, terms in pairs}
+        return self.known[key]
+
+    def __call__(self, of: Recorded, chosen: np.ndarray) -> Terms:
+        """Changes of the distances against full precision, and likeness to it."""
+        found = {}
+        before = self.distances(self.full, chosen)
+        for name, (value, terms) in self.distances(of, chosen).items():
+            twin, twin_terms = before[name]
+            change = value.value - twin.value
+            low, high = stats.interval(change, terms - twin_terms)
+            delta = replace(value, name=f"delta_{name}", value=change, low=low, high=high)
+            found[delta.name] = delta, terms - twin_terms
+        for name, values, unit in (("psnr", of.psnr, "dB"), ("ssim", of.ssim, "")):
+            metric = paired.Psnr() if name == "psnr" else paired.Ssim()
+            value, terms = paired.mean_of(name, values[chosen], unit, metric)
+            found[value.name] = value, terms
+        return found
+
+
+def side(full: Recorded, found: Terms, full_found: Terms, seed: int, scheme: Scheme) -> Side:
+    """A run of full precision and one quantized cell, as read from disk."""
+    records, terms = [], {}
+    for is_full, numbers in ((True, full_found), (False, found)):
+        cell = replace(full.cell, draw=Draw(images=N, seed=seed))
+        if not is_full:
+            cell = replace(cell, scheme=scheme, backend="simulated")
+        coverage = Coverage(1, int(not is_full), 1, 1, 1, "none" if is_full else "simulated")
+        values = tuple(value for value, _ in numbers.values())
+        records.append(Record(cell, fingerprint(), "ok", coverage, values, {}))
+        terms |= {influences.key(cell, name): t for name, (_, t) in numbers.items()}
+    return Side("run", Run("run", "", "", False, "", tuple(records)), terms)
+
+
+class Trials:
+    """Draws trials and decides them."""
+
+    def __init__(self, recorded: list[Recorded], real: Features, trials: int) -> None:
+        self.full, self.w8, self.w6 = recorded
+        self.real, self.trials = real, trials
+        self.limits, self.measured = load(), Measure(self.full, real)
+
+    def decided(self, a: np.ndarray, b: np.ndarray, head: Recorded, seed: int) -> Comparison:
+        """W8A8 of the images `a` against `head` of `b`, under one name, as a gate sees them."""
+        sides = []
+        for chosen, of, own in ((a, self.w8, 0), (b, head, seed)):
+            found, full = self.measured(of, chosen), self.measured.distances(self.full, chosen)
+            sides.append(side(self.full, found, full, own, self.w8.cell.scheme))
+        return compare(*sides, self.limits)
+
+    def subsets(self, count: int) -> Iterator[list[np.ndarray]]:
+        """`count` disjoint sets of N images for each trial."""
+        random = np.random.default_rng(0)
+        for _ in range(self.trials):
+            order = random.permutation(len(self.full.features))
+            yield [order[k * N : (k + 1) * N] for k in range(count)]
+
+    def tally(self, run: Callable[[list[np.ndarray]], Comparison], count: int) -> None:
+        """Print how often each metric got each verdict, and how often the gate failed."""
+        rows: dict[str, Counter[str]] = {name: Counter() for name in SHOWN}
+        gate = 0
+        for chosen in self.subsets(count):
+            found = run(chosen)
+            gate += found.code() == 1
+            for row in found.rows:
+                if row.metric in rows:
+                    rows[row.metric][row.verdict] += 1
+                    rows[row.metric]["p < 0.05"] += decisions.two_sided(row.change) < 0.05
+        columns = ("p < 0.05", "worse", "better", "unchanged", "inconclusive")
+        print(f"| metric | {' | '.join(columns)} |\n|---|" + "---|" * len(columns))
+        for name, counts in rows.items():
+            shares = " | ".join(f"{counts[column] / self.trials:.1%}" for column in columns)
+            print(f"| {name} | {shares} |")
+        print(
+            f"\nThe gate failed in {gate / self.trials:.1%} of {self.trials} trials.\n", flush=True
+        )
+
+    def widths(self) -> None:
+        """Print how much wider an interval of two independent sets is than that of pairs."""
+        ratios: dict[str, list[float]] = {}
+        for chosen, *_ in itertools.islice(self.subsets(1), 20):
+            for label, of in (("W8A8", self.w8), ("W6A8", self.w6)):
+                found, before = (self.measured.distances(r, chosen) for r in (of, self.full))
+                for name, (_, terms) in found.items():
+                    twin_terms = before[name][1]
+                    wide = np.sqrt(terms.var(ddof=1) + twin_terms.var(ddof=1))
+                    ratio = wide / (terms - twin_terms).std(ddof=1)
+                    ratios.setdefault(f"{label}, {name[:2]}", []).append(ratio)
+        print("| change against full precision | independent by paired width |\n|---|---|")
+        for label, values in ratios.items():
+            print(f"| {label} | {np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f}) |")
+        print(flush=True)
+
+    def coverage(self) -> None:
+        """Print how often the interval of W6A8 - W8A8 contains its mean over the trials."""
+        random, found = np.random.default_rng(1), {}
+        for _ in range(self.trials):
+            chosen = random.integers(0, len(self.full.features), N)
+            numbers = [self.measured(of, chosen) for of in (self.w8, self.w6)]
+            for name, (value, terms) in numbers[1].items():
+                if name.split("@")[0] in SHOWN:
+                    before, old = numbers[0][name]
+                    change = stats.estimate(value.value - before.value, terms - old)
+                    found.setdefault(name, []).append((change.value, *change.interval()))
+        print("| W6A8 - W8A8 of | mean | coverage |\n|---|---|---|")
+        for name, rows in found.items():
+            values, low, high = np.array(rows).T
+            mean = values.mean()
+            print(f"| {name} | {mean:.3f} | {np.mean((low < mean) & (mean < high)):.1%} |")
+        print(flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default="fashion-small-ema")
+    parser.add_argument("--images", type=int, default=3000)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--cache", type=Path, default=store.cache_root())
+    given = parser.parse_args()
+    trials = Trials(*record(given.checkpoint, given.images, given.cache), given.trials)
+    print("A/A, W8A8, disjoint images\n")
+    trials.tally(lambda sets: trials.decided(sets[0], sets[1], trials.w8, 1), 2)
+    trials.widths()
+    print("W8A8 -> W6A8, the same images\n")
+    trials.tally(lambda sets: trials.decided(sets[0], sets[0], trials.w6, 0), 1)
+    print("W8A8 -> W6A8, disjoint images\n")
+    trials.tally(lambda sets: trials.decided(sets[0], sets[1], trials.w6, 1), 2)
+    trials.coverage()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Differences of differences on canned runs whose influences are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gates import side
+
+from bench.contrasts import contrasts
+from bench.influences import key
+from bench.report.methods import lines
+from bench.stats import estimate, pooled
+
+
+def family(**losses):
+    """One run of several methods; `sam_1` is the training by seed 1 of sam."""
+    records, terms = [], {}
+    for name, loss in losses.items():
+        method, _, seed = name.partition("_")
+        one = side(psnr=loss)
+        for record in one.run.records:
+            card = replace(record.cell.checkpoint, name=name, method=method, seed=int(seed or 0))
+            cell = replace(record.cell, checkpoint=card)
+            records.append(replace(record, cell=cell))
+            terms |= {
+                key(cell, m.name): one.influences[key(record.cell, m.name)]
+                for m in record.measurements
+                if key(record.cell, m.name) in one.influences
+            }
+    return replace(side().run, records=tuple(records)), terms
+
+
+def psnr(found):
+    return {c.method: c for c in found if c.metric == "psnr"}
+
+
+def test_each_method_against_the_baseline():
+    run, terms = family(ema=-1.0, baseline=0.0, sam=2.0)
+    found = psnr(contrasts(run, terms))
+    assert {c.against for c in found.values()} == {"baseline"}
+    assert found["sam"].estimate.value == pytest.approx(2.0)
+    assert (found["sam"].better, found["ema"].better) == ("sam", "baseline")
+    names = [key(r.cell, "psnr@500") for r in run.records if not r.cell.scheme.is_float]
+    expected = estimate(2.0, terms[names[2]] - terms[names[1]])
+    assert found["sam"].estimate.error == pytest.approx(expected.error)
+
+
+def test_equal_methods_are_not_told_apart():
+    run, terms = family(baseline=0.0, sam=0.0)
+    assert psnr(contrasts(run, terms))["sam"].better == ""
+    assert "not told apart" in "\n".join(lines(contrasts(run, terms)))
+
+
+def test_several_trainings_are_pooled():
+    run, terms = family(baseline_0=0.0, baseline_1=1.0, sam_0=2.0, sam_1=2.4)
+    found = psnr(contrasts(run, terms))["sam"]
+    assert (found.trainings, found.estimate.value) == (2, pytest.approx(1.7))
+    names = {r.cell.checkpoint.name: key(r.cell, "psnr@500") for r in run.records}
+    differences = [terms[names[f"sam_{k}"]] - terms[names[f"baseline_{k}"]] for k in (0, 1)]
+    assert found.estimate.error == pytest.approx(pooled([2.0, 1.4], differences).error)
+    # Two trainings 0.6 apart: the images alone would say far more.
+    assert found.better == ""
+
+
+def test_nothing_is_said_without_influences():
+    run, terms = family(baseline=0.0, sam=2.0)
+    assert contrasts(run, {}) == []
+    assert lines([]) == []
+    partial = {name: values for name, values in terms.items() if "psnr" in name}
+    assert {c.metric for c in contrasts(run, partial)} == {"psnr"}
+
+
+def test_false_alarms_are_few():
+    alarms = 0
+    for trial in range(100):
+        run, terms = family(baseline=0.0, sam=0.0, ema=0.0)
+        random = np.random.default_rng(trial)
+        noise = {name: values + random.normal(0, 3, 500) for name, values in terms.items()}
+        records = []
+        for record in run.records:
+            measured = tuple(
+                replace(m, value=m.value + noise[key(record.cell, m.name)].mean())
+                if key(record.cell, m.name) in noise
+                else m
+                for m in record.measurements
+            )
+            records.append(replace(record, measurements=measured))
+        found = contrasts(replace(run, records=tuple(records)), noise)
+        alarms += any(c.better for c in found)
+    assert alarms <= 10
