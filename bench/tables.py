@@ -28,6 +28,10 @@ BACKENDS = {
     "simulated": "bench.quant.backends:Simulated",
     "int8-x86": "bench.quant.integer_backends:Int8X86",
     "int8-cuda": "bench.quant.integer_backends:Int8Cuda",
+    "bnb-int8": "bench.quant.linear_only:BnbInt8",
+    "bnb-nf4": "bench.quant.linear_only:BnbNf4",
+    "ao-int8": "bench.quant.linear_only:AoInt8",
+    "ao-int8-weight": "bench.quant.linear_only:AoInt8Weight",
 }
 SAMPLERS = {"ddim": "bench.sampling:ddim", "ddpm": "bench.sampling:ddpm"}
 EXTRACTORS = {"efficientnet": "bench.features.efficientnet:EfficientNet"}
