@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from bench import __version__, commands, judging
+from bench import __version__, commands, judging, measuring
 from bench.errors import InputError
 from bench.judging import Out
 from bench.spec import Draw
@@ -131,6 +131,7 @@ def report(
 
 
 judging.add_to(app)
+app.command()(measuring.speed)
 
 
 @app.command()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 from tiny import write_card, write_cards
+
+from bench import cli
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +26,16 @@ def cache(tmp_path_factory, monkeypatch):
 def cards(tmp_path):
     """A card file of one tiny random checkpoint."""
     return write_cards(tmp_path, [write_card(tmp_path)])
+
+
+@pytest.fixture
+def bench(monkeypatch, capsys):
+    """Run `bench WORDS...`; return (exit code, stdout, stderr)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, *capsys.readouterr()
+
+    return run

@@ -18,8 +18,6 @@ import yaml
 from safetensors.torch import save_file
 from tiny import TINY_CONFIG, write_card, write_cards
 
-from bench import cli
-
 GOLDEN = Path(__file__).parent / "golden" / "help.txt"
 COMMANDS = (
     *("", "run", "report", "compare", "baseline", "baseline accept", "baseline show", "history"),
@@ -37,19 +35,6 @@ SIZES = [
     "--batch",
     "5",
 ]
-
-
-@pytest.fixture
-def bench(monkeypatch, capsys):
-    """Run `bench WORDS...`; return (exit code, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        return stopped.value.code, *capsys.readouterr()
-
-    return run
 
 
 def helps():

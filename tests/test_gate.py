@@ -5,30 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 from gates import altered, side
 
-from bench import baseline, cli, influences, store
+from bench import baseline, influences, store
 from bench.record import to_json
 
 OLD, NEW = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
-
-
-@pytest.fixture
-def bench(monkeypatch, capsys):
-    """Run `bench WORDS...`; return (exit code, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        return stopped.value.code, *capsys.readouterr()
-
-    return run
 
 
 def keep(out, of, identity):

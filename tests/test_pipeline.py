@@ -97,7 +97,7 @@ def test_more_images_reuse_the_whole_batches(cells, cache):
     seen = []
     more = dataclasses.replace(cells[0], draw=dataclasses.replace(DRAW, images=11))
     assert make(cache).missing_batches(more) == 1
-    many = make(cache, seen)._images(more)
+    many = make(cache, seen).stages.images(more)
     assert sampled(seen) == 1
     assert len(few) == 8
     np.testing.assert_array_equal(many[:8], few)
@@ -124,12 +124,12 @@ def test_keys_know_weights_versions_and_code_but_no_names(cells, cache, monkeypa
     assert pipeline.stages.folder(changed(name="other", uri="elsewhere")) == folder
     assert pipeline.stages.folder(changed(sha256="0" * 64)) != folder
     monkeypatch.setattr("bench.pipeline.code_hash", lambda names: "changed")
-    assert make(cache)._image_folder(cell) != folder
+    assert make(cache).stages.folder(cell) != folder
     monkeypatch.undo()
     host = dataclasses.replace(fingerprint(), versions={**fingerprint().versions, "torch": "0"})
-    assert Pipeline(host, cache)._image_folder(cell) != folder
+    assert Pipeline(host, cache).stages.folder(cell) != folder
     host = dataclasses.replace(fingerprint(), versions={**fingerprint().versions, "scipy": "0"})
-    assert Pipeline(host, cache)._image_folder(cell) == folder
+    assert Pipeline(host, cache).stages.folder(cell) == folder
     assert Pipeline(host, cache)._record_path(cell) != pipeline._record_path(cell)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bench.errors import InputError
 from bench.host import X86_FEATURES
 from bench.protocols import Calibration, Denoiser
 from bench.record import Coverage, Host
@@ -19,9 +20,20 @@ if TYPE_CHECKING:
 
 
 class Int8X86:
-    """oneDNN on x86 CPUs, for weights and activations of 2 to 8 bits."""
+    """oneDNN on x86 CPUs, for weights and activations of 2 to 8 bits.
+
+    Args:
+        argument: "compiled" to compile what is between the kernels, for a minute or more; it
+            pays for very many images.
+    """
 
     kernel = "int8"
+
+    def __init__(self, argument: str = "") -> None:
+        if argument not in ("", "compiled"):
+            raise InputError(f"int8-x86 takes no argument but compiled, not {argument!r}")
+        self.compiled = argument == "compiled"
+        self.kernel = "int8 compiled" if self.compiled else "int8"
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """Refuse float operands and other machines."""
@@ -39,7 +51,10 @@ class Int8X86:
         """
         from bench.quant.integer_x86 import kernel
 
-        return _lowered(denoiser, scheme, calibrate, kernel)
+        quantized, coverage = _lowered(denoiser, scheme, calibrate, kernel)
+        if not self.compiled:
+            return quantized, coverage
+        return _compiled(quantized, coverage, self.kernel)
 
 
 class Int8Cuda:
@@ -71,6 +86,18 @@ def _refuses_floats(scheme: Scheme) -> str | None:
         if bits > 8:
             return f"integer kernels need integer {what}, and {scheme} has float ones"
     return None
+
+
+def _compiled(denoiser: Denoiser, coverage: Coverage, kernel: str) -> tuple[Denoiser, Coverage]:
+    """The same kernels, with the operations between them fused."""
+    import torch
+
+    from bench.quant.rewrite import Execution
+
+    execution = denoiser.model
+    made = torch.compile(execution.graph, dynamic=False, options={"freezing": True})
+    compiled = Execution(made, execution.shape).eval()
+    return replace(denoiser, model=compiled), replace(coverage, kernel=kernel)
 
 
 def _lowered(

@@ -1,0 +1,124 @@
+"""The command `bench speed`, from flags to a table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench import commands, registry
+from bench.errors import InputError
+from bench.host import fingerprint
+from bench.report.numbers import escape, size, table
+from bench.spec import Checkpoint, Draw
+
+if TYPE_CHECKING:
+    from bench.speed import Timing
+
+FORMATS = ("markdown", "json")
+
+
+def speed(
+    bits: Annotated[
+        int | None,
+        typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8, 8 means w8a8."),
+    ] = None,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option("--scheme", metavar="SCHEME", help="w8a8, w4a8 ... (repeatable)."),
+    ] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            metavar="NAME",
+            help="int8-x86, int8-x86:compiled ... (repeatable) [default: simulated and int8].",
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", metavar="NAME", help="Name or method.")
+    ] = "baseline",
+    batches: Annotated[
+        str, typer.Option("--batches", metavar="N,...", help="Images per forward pass.")
+    ] = "1,50",
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Sampling steps.")] = 20,
+    rounds: Annotated[
+        int, typer.Option("--rounds", metavar="N", help="Forward passes of each execution.")
+    ] = 15,
+    cards: Annotated[
+        Path | None,
+        typer.Option("--cards", metavar="FILE", help="Card file [default: ./checkpoints.yaml]."),
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="markdown or json.")
+    ] = "markdown",
+) -> None:
+    """Time a checkpoint in float32, bfloat16 and quantized; latency, images/s, memory.
+
+    Example: bench speed --bits 8 --batches 1,16
+    """
+    if format not in FORMATS:
+        raise InputError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
+    if rounds < 2:
+        raise InputError(f"--rounds must be at least 2, not {rounds}")
+    wanted = commands.schemes(bits, scheme or ())
+    backends = commands.backends(backend or (), wanted)
+    kinds = [(str(s), name) for s in wanted if not s.is_float for name in backends]
+    draws = [Draw(steps=steps, batch=_count(text)) for text in batches.split(",")]
+    card = _card(cards, checkpoint)
+    from bench.speed import measure
+
+    timings = []
+    for draw in draws:
+        print(f"{card.name}, batch {draw.batch}: {len(kinds) + 2} executions", file=sys.stderr)
+        timings += measure(card, kinds, draw, rounds)
+    print(_json(timings) if format == "json" else _markdown(card.name, timings))
+
+
+def _card(cards: Path | None, name: str) -> Checkpoint:
+    """The one verified card of a name or method."""
+    found = registry.load_cards(registry.card_file(cards))
+    chosen = registry.first_seeds(registry.select(found, [name]))
+    if len(chosen) > 1:
+        names = ", ".join(card.name for card in chosen)
+        raise InputError(f"--checkpoint {name} is not one but several: {names}")
+    return registry.verify(chosen[0])
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdigit() or int(text) < 1:
+        raise InputError(f"--batches takes counts like 1,50, not {text!r}")
+    return int(text)
+
+
+def _json(timings: list[Timing]) -> str:
+    host = asdict(fingerprint())
+    return json.dumps({"host": host, "timings": [asdict(t) for t in timings]}, indent=1)
+
+
+def _markdown(name: str, timings: list[Timing]) -> str:
+    host = fingerprint()
+    lines = [
+        [
+            escape(timing.execution),
+            str(timing.batch),
+            f"{timing.milliseconds:.1f} [{timing.low:.1f}, {timing.high:.1f}]",
+            f"{timing.speedup:.2f}x",
+            f"{timing.images_per_second:.2f}",
+            size(timing.weights),
+            size(timing.working) if timing.working else "unknown",
+        ]
+        for timing in timings
+    ]
+    header = ["Execution", "Batch", "Forward pass, ms", "Against float32", "Images/s"]
+    header += ["Weights in memory", "Working memory"]
+    legend = (
+        f"{escape(name)} on {host.name}: {host.device}, {host.isa}, {host.threads} threads. "
+        f"Forward pass: median and quartiles. Images/s: of sampling, the whole loop. Times hold "
+        f"for this machine and this run."
+    )
+    return "\n".join([*table(header, lines, left=1), "", legend])
