@@ -17,6 +17,8 @@ from typing import Any
 from bench.errors import InputError
 
 FLOAT_BITS = (16, 32)
+# Of diffusers' and guided-diffusion's names for them.
+TIME_LAYERS = "*time_emb*"
 _SCHEME = re.compile(r"w(\d+)a(\d+)")
 
 
@@ -64,7 +66,7 @@ class Scheme:
         weight_bits: 2..8, or 16/32 for untouched weights.
         act_bits: 2..8, or 16/32 for untouched activations.
         edge_bits: least bits of weights and activations of the first and the last convolution, as
-            the literature keeps them at 8; 0 treats them like all others.
+            the literature keeps them at 8; 0 treats them like all others, 32 leaves them in float.
         observer: "histogram" (ranges of least squared error) or "minmax".
         calibration: sampling trajectories used for calibration, rounded up to whole batches.
         skip: globs of module names left in float.
@@ -93,6 +95,9 @@ class Scheme:
     def parse(cls, text: str) -> Scheme:
         """Read "fp32", "w8a8", "w4a8", "w4a8+all", "w4a8+minmax", "w4a8+skip=GLOB".
 
+        "skip-io" leaves the first and the last convolution in float, "skip-io-time" also the
+        layers of the time embedding.
+
         Raises:
             InputError: unknown words or bits out of range.
         """
@@ -107,13 +112,17 @@ class Scheme:
         for word in words:
             if word == "all":
                 scheme = replace(scheme, edge_bits=0)
+            elif word in ("skip-io", "skip-io-time"):
+                time = (TIME_LAYERS,) * word.endswith("time")
+                scheme = replace(scheme, edge_bits=32, skip=(*scheme.skip, *time))
             elif word == "minmax":
                 scheme = replace(scheme, observer="minmax")
             elif word.startswith("skip="):
                 scheme = replace(scheme, skip=(*scheme.skip, word[5:]))
             else:
                 raise InputError(
-                    f"unknown option {word!r} in scheme {text!r}: all, minmax, skip=GLOB"
+                    f"unknown option {word!r} in scheme {text!r}: all, skip-io, skip-io-time, "
+                    f"minmax, skip=GLOB"
                 )
         return scheme
 
@@ -121,7 +130,8 @@ class Scheme:
         if self.is_float:
             return "fp32"
         words = [f"w{self.weight_bits}a{self.act_bits}"]
-        words += ["all"] * (self.edge_bits == 0) + ["minmax"] * (self.observer == "minmax")
+        words += ["all"] * (self.edge_bits == 0) + ["skip-io"] * (self.edge_bits in FLOAT_BITS)
+        words += ["minmax"] * (self.observer == "minmax")
         return "+".join([*words, *(f"skip={glob}" for glob in self.skip)])
 
     def layer_bits(self, edge: bool) -> tuple[int, int]:
@@ -135,11 +145,12 @@ class Scheme:
             return "full precision (float32)"
         rest = f"{_bits(self.weight_bits)} weights, {_bits(self.act_bits)} activations"
         edge_weight, edge_act = self.layer_bits(edge=True)
-        edges = (
-            "every convolution and linear layer"
-            if (edge_weight, edge_act) == (self.weight_bits, self.act_bits)
-            else f"first and last convolution at W{edge_weight}A{edge_act}"
-        )
+        if (edge_weight, edge_act) == (self.weight_bits, self.act_bits):
+            edges = "every convolution and linear layer"
+        elif edge_weight in FLOAT_BITS and edge_act in FLOAT_BITS:
+            edges = "first and last convolution in float"
+        else:
+            edges = f"first and last convolution at W{edge_weight}A{edge_act}"
         skipped = f"; in float: {', '.join(self.skip)}" if self.skip else ""
         return (
             f"{rest}, {edges}{skipped}; weights symmetric per channel, activations affine per "

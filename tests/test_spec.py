@@ -18,7 +18,7 @@ bits = st.sampled_from([2, 3, 4, 5, 6, 7, 8, 16, 32])
 @given(
     bits,
     bits,
-    st.sampled_from([0, 8]),
+    st.sampled_from([0, 8, 32]),
     st.sampled_from(["histogram", "minmax"]),
     st.lists(st.from_regex(r"[a-z_.*]{1,8}", fullmatch=True), max_size=2),
 )
@@ -40,6 +40,16 @@ def test_edge_layers_keep_8_bits():
     assert Scheme.parse("w4a8+all").layer_bits(edge=True) == (4, 8)
     assert Scheme.parse("w4a16").layer_bits(edge=True) == (8, 16)
     assert "first and last convolution at W8A8" in Scheme.parse("w4a8").explain()
+
+
+def test_edges_and_time_in_float():
+    scheme = Scheme.parse("w4a8+skip-io")
+    assert scheme.layer_bits(edge=True) == (32, 32) and scheme.layer_bits(edge=False) == (4, 8)
+    assert (str(scheme), scheme.skip) == ("w4a8+skip-io", ())
+    assert "first and last convolution in float" in scheme.explain()
+    scheme = Scheme.parse("w4a8+skip-io-time")
+    assert scheme.skip == ("*time_emb*",) and scheme.edge_bits == 32
+    assert Scheme.parse(str(scheme)) == scheme
 
 
 def test_draw_refuses_nonsense():

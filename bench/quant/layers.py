@@ -144,6 +144,8 @@ def _layer(node: Node, scheme: Scheme, edge: bool) -> Layer:
     channels = _shape(weight)[1 if node.target in TRANSPOSED else 0] if weight else 0
     weight_bits, act_bits = scheme.layer_bits(edge)
     reason = "" if scheme.is_float else _reason(node, name, scheme)
+    if edge and not reason and not scheme.is_float and scheme.edge_bits in FLOAT_BITS:
+        reason = "skip-io"
     if reason:
         weight_bits = act_bits = 32
     macs = _macs(node) // _batch(node)

@@ -101,6 +101,16 @@ def test_convolution_with_stride_and_groups():
     assert (grouped.weight_bits, up.weight_bits) == (8, 32)
 
 
+def test_named_layers_stay_in_float(tiny):
+    reasons = {layer.name: layer.reason for layer in layers(tiny, "w4a8+skip-io-time")}
+    assert reasons["unet.conv_in"] == reasons["unet.conv_out"] == "skip-io"
+    times = [name for name in reasons if "time_emb" in name]
+    assert len(times) == 2 + 8
+    assert {reasons[name] for name in times} == {"skip=*time_emb*"}
+    covered_bits = {la.bits for la in layers(tiny, "w4a8+skip-io") if not la.reason}
+    assert covered_bits == {"w4a8"}
+
+
 def test_operators_are_those_that_execute(toy):
     found = layers(toy, "w4a8")
     operators = {layer.node: "int8" if layer.quantized else layer.operator for layer in found}
