@@ -204,16 +204,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--cache", type=Path, default=store.cache_root())
+    parser.add_argument("parts", nargs="*", default=["same", "power", "coverage"])
     given = parser.parse_args()
     trials = Trials(*record(given.checkpoint, given.images, given.cache), given.trials)
-    print("A/A, W8A8, disjoint images\n")
-    trials.tally(lambda sets: trials.decided(sets[0], sets[1], trials.w8, 1), 2)
-    trials.widths()
-    print("W8A8 -> W6A8, the same images\n")
-    trials.tally(lambda sets: trials.decided(sets[0], sets[0], trials.w6, 0), 1)
-    print("W8A8 -> W6A8, disjoint images\n")
-    trials.tally(lambda sets: trials.decided(sets[0], sets[1], trials.w6, 1), 2)
-    trials.coverage()
+    if "same" in given.parts:
+        print("A/A, W8A8, disjoint images\n")
+        trials.tally(lambda sets: trials.decided(sets[0], sets[1], trials.w8, 1), 2)
+        trials.widths()
+    if "power" in given.parts:
+        print("W8A8 -> W6A8, the same images\n")
+        trials.tally(lambda sets: trials.decided(sets[0], sets[0], trials.w6, 0), 1)
+        print("W8A8 -> W6A8, disjoint images\n")
+        trials.tally(lambda sets: trials.decided(sets[0], sets[1], trials.w6, 1), 2)
+    if "coverage" in given.parts:
+        trials.coverage()
 
 
 if __name__ == "__main__":
