@@ -11,6 +11,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,8 @@ def key(cell: Cell, measurement: str) -> str:
 def save(path: Path, terms: Influences) -> None:
     """Write terms (N,) by name, whole or not at all."""
     with store.atomic(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, **{name: np.float32(values) for name, values in terms.items()})
+        arrays: dict[str, Any] = {name: np.float32(values) for name, values in terms.items()}
+        np.savez_compressed(stream, **arrays)
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

@@ -138,6 +138,7 @@ def refused(result, *words):
         (["--bots", "4"], "--bots"),
         (["--preset", "huge"], "smoke, default, full"),
         (["--sampler", "euler"], "euler"),
+        (["--metric", "precison"], "did you mean 'precision'?"),
         (["--images", "1"], "--images"),
         (["--images", "0"], "at least 1"),
         (["--steps", "0"], "at least 1"),

@@ -64,13 +64,23 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
         (distance, influences (n,) of mean 0); the influences are NaN below n = 3.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    n, m = len(x), len(y)
-    within, across, real = others(x), kernel_sums(x, y), _real_term(y)
-    value = within.sum() / (n * (n - 1)) + real - 2 * across.sum() / (n * m)
+    return combined(others(x), kernel_sums(x, y) / len(y), _real_term(y))
+
+
+def combined(within: np.ndarray, across: np.ndarray, real: float) -> tuple[float, np.ndarray]:
+    """The distance and influences from the sums of the kernel.
+
+    Args:
+        within: sum_{j != i} k(x_i, x_j) of each test image, (n,).
+        across: mean_j k(x_i, y_j) of each, (n,).
+        real: the term of the real images alone.
+    """
+    n = len(within)
+    value = within.sum() / (n * (n - 1)) + real - 2 * across.sum() / n
     if n < 3:
         return float(value), np.full(n, np.nan)
     left_out = (within.sum() - 2 * within) / ((n - 1) * (n - 2))
-    left_out -= 2 * (across.sum() - across) / ((n - 1) * m)
+    left_out -= 2 * (across.sum() - across) / (n - 1)
     return float(value), (n - 1) * (left_out.mean() - left_out)
 
 

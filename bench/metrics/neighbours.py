@@ -11,8 +11,8 @@ set. With n test features x_i and m real ones y_j:
 Precision and recall take K = 3 and the others K = 5, as in their papers. Precision and density are
 means over the test images, whose terms are their influences. The other two are means over the real
 images; the jackknife takes from image i the real ones that it alone accounts for. For recall it
-holds the balls of the other test images fixed. docs/metrics.md has the measured coverage of the
-intervals. The real images are held fixed.
+holds the balls of the other test images fixed. The real images are held fixed. Whether these
+intervals cover has not been held against trials yet (docs/metrics.md).
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ __all__ = ["FORMATS", "draw", "frame", "markdown", "render", "write_index"]
 
 FORMATS: Mapping[str, Callable[[Run, Path], str]] = {
     "markdown": markdown,
-    "html": page,
     "csv": csv,
     "json": as_json,
+    "html": page,
     "junit": exports.junit,
     "github-benchmark": exports.github_benchmark,
     "github-benchmark-bigger": exports.github_benchmark_bigger,

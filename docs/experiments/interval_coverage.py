@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,16 +39,21 @@ def draws(real: np.ndarray, count: int, trials: int) -> Iterator[tuple[np.ndarra
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
-    trials = parser.parse_args().trials
+    parser.add_argument("--metrics", nargs="+", default=METRICS)
+    parser.add_argument("--counts", nargs="+", type=int, default=COUNTS)
+    parser.add_argument("--real", type=int, default=10_000, help="real images that are used")
+    given = parser.parse_args()
+    trials = given.trials
     real = reference.load("fashion-mnist", "efficientnet")
+    real = replace(real, values=real.values[: given.real])
     images = np.zeros((0, 1, 1, 1), np.uint8)
     print("| N | number | mean | deviation | estimated error | coverage |")
     print("|---|---|---|---|---|---|")
-    for count in COUNTS:
+    for count in given.counts:
         found: dict[str, list[tuple[float, float, float, float]]] = {}
         for pair in draws(real.values, count, trials):
             sets = [Features(real.extractor, real.version, v, np.arange(count)) for v in pair]
-            for name in METRICS:
+            for name in given.metrics:
                 metric = tables.lookup("metrics", name)()
                 (value, terms), (twin, twin_terms) = (
                     metric.measure(Evidence(images, images, features, sets[0], real))

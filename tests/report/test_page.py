@@ -15,7 +15,8 @@ from PIL import Image
 from bench import report
 from bench.report.page import page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 browser = pytest.mark.skipif(not CHROMIUM, reason="needs chromium (apt-get install chromium)")
 PHONE = (390, 844)
 
