@@ -24,11 +24,16 @@ class Denoiser:
     """A network ready to be sampled; the one mutable value.
 
     Attributes:
-        model: callable (x_t (B, C, H, W), t (B,) int64) -> prediction (B, C', H, W).
+        model: callable (x_t (B, C, H, W), t (B,) int64) -> prediction (B, C', H, W). Where there
+            are classes, t is the code t + T y of timestep and label, T being len(alpha_bar).
         alpha_bar: signal power of the training timesteps, float32 (T,).
         predicts: "epsilon", "v_prediction" or "sample" (diffusers' `prediction_type`).
-        shape: (C, H, W) of an image.
+        shape: (C, H, W) of x: of an image, or of a latent where there is a decoder.
         learns_variance: whether the model has 2C outputs, the last C for the variance.
+        variance: "fixed_small" or "fixed_large", of DDPM where none is learned.
+        classes: number of classes, 0 for an unconditional model.
+        clips: whether the predicted x_0 is clamped to [-1, 1].
+        decode: x_0 -> images in [-1, 1], (B, C', H', W'); None where x_0 is the image.
     """
 
     model: torch.nn.Module
@@ -36,6 +41,10 @@ class Denoiser:
     predicts: str
     shape: tuple[int, int, int]
     learns_variance: bool = False
+    variance: str = "fixed_small"
+    classes: int = 0
+    clips: bool = True
+    decode: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,12 @@ from typing import Any
 
 from bench.errors import InputError
 
-SOURCES = {"safetensors": "bench.sources.local:load"}
+SOURCES = {
+    "safetensors": "bench.sources.local:load",
+    "torch": "bench.sources.local:load",
+    "adm": "bench.sources.adm:load",
+    "diffusers": "bench.sources.folder:load",
+}
 DATASETS = {
     "fashion-mnist": "bench.data.fashion_mnist:load",
     "cifar10": "bench.data.cifar10:load",

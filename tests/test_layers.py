@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "bench"
 LAYERS = [
     {"errors", "spec", "record", "protocols", "tables"},
-    {"registry", "store", "host", "quiet", "networks", "stats"},
+    {"registry", "hub", "store", "host", "quiet", "networks", "stats"},
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {"pipeline", "engines"},
     {"report"},
