@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from bench import __version__, commands
+from bench import __version__, commands, importing
 from bench.errors import InputError
 from bench.spec import Draw
 
@@ -178,6 +178,37 @@ def _settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str
             raise InputError(f"--set needs FIELD=VALUE, not {text!r}")
         settings[field] = value
     return settings
+
+
+@app.command("import")
+def import_checkpoint(
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="File, diffusers folder or hf:OWNER/NAME.")
+    ],
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="NAME", help="What it was trained on.")
+    ] = "",
+    method: Annotated[
+        str, typer.Option("--method", metavar="NAME", help="baseline, ema, sam+ema ...")
+    ] = "",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the card.")] = "",
+    family: Annotated[
+        str, typer.Option("--family", metavar="NAME", help="What it is compared within.")
+    ] = "",
+    revision: Annotated[
+        str, typer.Option("--revision", metavar="COMMIT", help="Of a hub repository.")
+    ] = "",
+    sets: Sets = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Card file [default: beside it].")
+    ] = None,
+) -> None:
+    """Write the card of a checkpoint: read its network, hash it, say what was assumed.
+
+    Example: bench import ema_0.9999_500000.pt --dataset cifar10 --set sample_size=32
+    """
+    given = importing.Given(name, family, method, dataset, revision, _settings({}, sets or ()))
+    importing.write_card(path, given, out)
 
 
 @app.command("list")

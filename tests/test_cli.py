@@ -20,7 +20,7 @@ from tiny import TINY_CONFIG, write_card, write_cards
 from bench import cli
 
 GOLDEN = Path(__file__).parent / "golden" / "help.txt"
-COMMANDS = ("", "run", "report", "train", "list", "check")
+COMMANDS = ("", "run", "report", "train", "import", "list", "check")
 SIZES = [
     "--scheme",
     "w8a8",

@@ -12,7 +12,7 @@ LAYERS = [
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {"pipeline", "engines"},
     {"report"},
-    {"progress", "commands"},
+    {"progress", "commands", "importing"},
     {"cli"},
     {"__main__"},
 ]

@@ -57,7 +57,14 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         InputError: the file is truncated, no safetensors or state dict, the weights do not fit
             the network, or the config is incomplete.
     """
-    return build(checkpoint, lambda weights, config: weights)
+    return build(checkpoint, lambda weights, config: prefixed(weights))
+
+
+def prefixed(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Weights under bench's names: diffusers' with `unet.` before them."""
+    if "conv_in.weight" not in weights:
+        return weights
+    return {f"unet.{name}": value for name, value in weights.items()}
 
 
 def build(checkpoint: Checkpoint, rename: Rename) -> Denoiser:

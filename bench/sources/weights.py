@@ -17,6 +17,7 @@ what needs more is refused with the name of what it calls.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,9 @@ def read_pickle(path: Path) -> Any:
         InputError: truncated, or it calls what no weights need; nothing is executed.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     # The unpickler raises nearly every exception on damaged bytes.
     except Exception as error:
         text = " ".join(str(error).split())
