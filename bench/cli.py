@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench import __version__, commands, importing
+from bench import __version__, cli_data, commands, suite
+from bench.cli_data import Inception, Sets, name_inception, settings
 from bench.errors import InputError
 from bench.spec import Draw
 
@@ -35,10 +35,6 @@ Names = Annotated[
     typer.Option(
         "--checkpoints", metavar="GLOB,...", help="Names or methods [default: by preset]."
     ),
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Any other field (repeatable)."),
 ]
 Compiled = Annotated[
     bool, typer.Option("--compile", help="Compile the network; CUDA graphs on a GPU.")
@@ -68,12 +64,29 @@ def run(
         int | None, typer.Option("--steps", metavar="N", help="Sampling steps.")
     ] = None,
     sampler: Annotated[
-        str, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm.")
-    ] = "ddim",
+        str | None, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm [default: ddim].")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")] = 0,
     batch: Annotated[
         int, typer.Option("--batch", metavar="N", help="Images per forward pass.")
     ] = 50,
+    suite_name: Annotated[
+        str | None,
+        typer.Option(
+            "--suite", metavar="NAME", help="cifar10, lsun-tower, ffhq, fashion-mnist or a file."
+        ),
+    ] = None,
+    extractors: Annotated[
+        str | None,
+        typer.Option("--extractors", metavar="NAME,...", help="Features [default: efficientnet]."),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="NAME,...", help="What is measured.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option("--real", metavar="SPLIT", help="Real images: test or train.")
+    ] = "test",
+    inception: Inception = None,
     cards: Cards = None,
     out: Out = Path("reports"),
     dry_run: Annotated[
@@ -84,20 +97,29 @@ def run(
 
     Example: bench run --bits 4
     """
-    size = commands.preset(preset)
-    draw = Draw(
-        sampler=sampler,
-        steps=size.steps if steps is None else steps,
-        images=size.images if images is None else images,
-        seed=seed,
-        batch=batch,
-    )
-    globs = checkpoints.split(",") if checkpoints else []
-    cells = commands.plan(cards, globs, size, commands.schemes(bits, scheme or ()), draw)
-    if dry_run:
-        commands.dry_run(cells)
+    name_inception(inception)
+    wanted, globs = commands.schemes(bits, scheme or ()), _words(checkpoints)
+    given = {"sampler": sampler, "steps": steps, "images": images}
+    changes = {k: v for k, v in given.items() if v is not None} | {"seed": seed, "batch": batch}
+    if suite_name is not None:
+        if extractors or metrics or split != "test" or preset != "default":
+            raise InputError("--suite fixes extractors, metrics, real images and preset")
+        runs = suite.plan(suite.find(suite_name), cards, globs, wanted, changes)
     else:
-        commands.run(cells, out)
+        size = commands.preset(preset)
+        draw = Draw(**{"steps": size.steps, "images": size.images, **changes})
+        scoring = {"extractors": tuple(_words(extractors)), "metrics": tuple(_words(metrics))}
+        scoring = {k: v for k, v in scoring.items() if v} | {"real": split}
+        runs = [commands.plan(cards, globs, size, wanted, draw, scoring)]
+    for cells in runs:
+        if dry_run:
+            commands.dry_run(cells)
+        else:
+            commands.run(cells, out)
+
+
+def _words(text: str | None) -> list[str]:
+    return text.split(",") if text else []
 
 
 @app.command()
@@ -166,49 +188,12 @@ def train(
     given = {"method": method, "rho": rho, "gamma": gamma, "updates": updates, "batch": batch}
     given |= {"equal": equal, "seed": seed, "precision": precision}
     place = {"out": out, "name": name, "device": device, "compiled": compiled}
-    commands.train(recipe, _settings(given, sets or ()), place)
+    commands.train(recipe, settings(given, sets or ()), place)
 
 
-def _settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]:
-    """Fields of a recipe as text, from the flags and from FIELD=VALUE words."""
-    settings = {field: str(value) for field, value in given.items() if value is not None}
-    for text in sets:
-        field, found, value = text.partition("=")
-        if not found:
-            raise InputError(f"--set needs FIELD=VALUE, not {text!r}")
-        settings[field] = value
-    return settings
-
-
-@app.command("import")
-def import_checkpoint(
-    path: Annotated[
-        str, typer.Argument(metavar="PATH", help="File, diffusers folder or hf:OWNER/NAME.")
-    ],
-    dataset: Annotated[
-        str, typer.Option("--dataset", metavar="NAME", help="What it was trained on.")
-    ] = "",
-    method: Annotated[
-        str, typer.Option("--method", metavar="NAME", help="baseline, ema, sam+ema ...")
-    ] = "",
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the card.")] = "",
-    family: Annotated[
-        str, typer.Option("--family", metavar="NAME", help="What it is compared within.")
-    ] = "",
-    revision: Annotated[
-        str, typer.Option("--revision", metavar="COMMIT", help="Of a hub repository.")
-    ] = "",
-    sets: Sets = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Card file [default: beside it].")
-    ] = None,
-) -> None:
-    """Write the card of a checkpoint: read its network, hash it, say what was assumed.
-
-    Example: bench import ema_0.9999_500000.pt --dataset cifar10 --set sample_size=32
-    """
-    given = importing.Given(name, family, method, dataset, revision, _settings({}, sets or ()))
-    importing.write_card(path, given, out)
+app.command("import")(cli_data.import_checkpoint)
+app.command()(cli_data.reference)
+app.command()(cli_data.fetch)
 
 
 @app.command("list")

@@ -6,6 +6,7 @@ been checked; a run's folder appears at its end.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bench import __version__, registry, store, tables
+from bench import __version__, estimate, names, real, registry, store, tables
 from bench.errors import InputError
-from bench.features import reference
 from bench.host import fingerprint, git_state
 from bench.record import Record, Run, to_json
 from bench.spec import Cell, Draw, Scheme, expand
@@ -61,13 +61,19 @@ def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
 
 
 def plan(
-    cards: Path | None, globs: Sequence[str], size: Preset, wanted: Sequence[Scheme], draw: Draw
+    cards: Path | None,
+    globs: Sequence[str],
+    size: Preset,
+    wanted: Sequence[Scheme],
+    draw: Draw,
+    scoring: Mapping[str, Any] | None = None,
 ) -> list[Cell]:
     """The cells of a run, every input checked.
 
     Args:
         globs: names or methods of checkpoints; those of the preset, without the repetitions of a
             training by other seeds, where there are none.
+        scoring: fields of the cells that differ from the defaults: extractors, metrics, real.
 
     Raises:
         InputError: bad cards, hashes, sizes or names.
@@ -78,10 +84,15 @@ def plan(
     if not globs and not size.repetitions:
         chosen = registry.first_seeds(chosen)
     chosen = [registry.verify(card) for card in chosen]
-    cells = expand(chosen, wanted, ["simulated"], draw)
+    cells = [
+        dataclasses.replace(cell, **(scoring or {}))
+        for cell in expand(chosen, wanted, ["simulated"], draw)
+    ]
     _check_sizes(cells)
-    for dataset, extractor in {(c.checkpoint.dataset, e) for c in cells for e in c.extractors}:
-        reference.find(dataset, extractor)
+    for cell in {
+        (c.checkpoint.dataset, c.extractors, c.metrics, c.real): c for c in cells
+    }.values():
+        real.check(cell)
     for scheme in wanted:
         print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
     return cells
@@ -126,7 +137,8 @@ def dry_run(cells: Sequence[Cell]) -> None:
             state = f"{total - missing} of {total} batches cached"
         print(f"{cell.checkpoint.name:32} {cell.scheme!s:12} {cell.backend:10} {state}")
     seconds = cost * pipeline.forward_seconds(cells[0]) if cost else 0.0
-    print(f"estimated time: {seconds / 60:.1f} minutes of sampling")
+    for line in estimate.lines(cells, pipeline, seconds):
+        print(line)
 
 
 def run(cells: Sequence[Cell], out: Path) -> None:
@@ -136,6 +148,9 @@ def run(cells: Sequence[Cell], out: Path) -> None:
 
     store.check_writable(out)
     store.check_writable(store.cache_root())
+    told = [r for c in cells for e in c.extractors for r in names.remarks(e, c.draw.images)]
+    for remark in dict.fromkeys(told):
+        print(remark, file=sys.stderr)
     start = time.monotonic()
     with Bar() as bar:
         pipeline = Pipeline(fingerprint(), store.cache_root(), bar.advance)

@@ -19,17 +19,23 @@ from typing import Any
 
 import numpy as np
 
-from bench import stats, store, tables
+from bench import names, real, stats, store, tables
 from bench.errors import InputError
 from bench.features import reference
 from bench.host import code_hash
 from bench.protocols import Denoiser, Evidence, Features
 from bench.record import Coverage, Host, Measurement, Record, record_from_json, to_json
+from bench.shards import Shards
 from bench.spec import Cell, Checkpoint, content_key
 
-IMAGE_CODE = ("networks.py", "sources", "sampling.py", "quant")
+IMAGE_CODE = ("networks.py", "hub.py", "sources", "sampling.py", "quant")
 FEATURE_CODE = (*IMAGE_CODE, "features")
-RECORD_CODE = (*FEATURE_CODE, "metrics", "stats.py", "data", "pipeline.py", "record.py", "spec.py")
+RECORD_CODE = (
+    *FEATURE_CODE,
+    *("metrics", "stats.py", "shards.py", "names.py", "real.py", "data", "pipeline.py"),
+    "record.py",
+    "spec.py",
+)
 # Numbers of the libraries that only features and metrics use do not change images.
 IMAGE_LIBRARIES = ("torch", "torchao", "diffusers")
 
@@ -83,18 +89,22 @@ class Pipeline:
         """Load what must be computed, so that bad input is found before hours of sampling.
 
         Raises:
-            InputError: a checkpoint that cannot be loaded, more steps than timesteps, or a scheme
+            InputError: a checkpoint that cannot be loaded, more steps than timesteps, images of
+                another size than the real ones, an extractor without its weights, or a scheme
                 that does not fit a network.
         """
         for cell in cells:
             if self.cached(cell) or self.refusal(cell):
                 continue
-            full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
+            full = self.denoiser(cell)
             if cell.draw.steps > len(full.alpha_bar):
                 raise InputError(
                     f"card {cell.checkpoint.name!r} has {len(full.alpha_bar)} timesteps: lower "
                     f"--steps {cell.draw.steps}"
                 )
+            for name in cell.extractors:
+                _extractor(name)
+            real.check_images(cell, full)
             if cell.scheme.skip:
                 from bench.quant.backends import layers
 
@@ -130,7 +140,7 @@ class Pipeline:
         """Seconds of one full-precision forward pass of a batch here, median of three."""
         import torch
 
-        full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
+        full = self.denoiser(cell)
         x_t = torch.zeros(cell.draw.batch, *full.shape)
         t = torch.zeros(cell.draw.batch, dtype=torch.int64)
         times = []
@@ -143,8 +153,12 @@ class Pipeline:
 
     def _record_path(self, cell: Cell) -> Path:
         dataset = cell.checkpoint.dataset
-        real = {f"real {name}": self._digest(dataset, name) for name in cell.extractors}
-        return self.cache / "records" / f"{cell.key(self.record_versions | real)}.json"
+        found = {
+            f"real {name}": self._digest(dataset, name, cell.real)
+            for name in cell.extractors
+            if reference.needs(cell.metrics, name)
+        }
+        return self.cache / "records" / f"{cell.key(self.record_versions | found)}.json"
 
     def _image_folder(self, cell: Cell) -> Path:
         draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
@@ -156,6 +170,10 @@ class Pipeline:
             versions=self.image_versions,
         )
         return self.cache / "images" / key
+
+    def denoiser(self, cell: Cell) -> Denoiser:
+        """The full-precision network of a cell."""
+        return self._denoiser(json.dumps(asdict(cell.checkpoint)))
 
     def _load(self, checkpoint_json: str) -> Denoiser:
         checkpoint = Checkpoint(**json.loads(checkpoint_json))
@@ -170,7 +188,7 @@ class Pipeline:
 
     def _executed(self, cell: Cell) -> tuple[Denoiser, Coverage, str]:
         """The network as the cell's backend executes it, its coverage and calibration hash."""
-        full = self._denoiser(json.dumps(asdict(cell.checkpoint)))
+        full = self.denoiser(cell)
         self.progress(f"{cell}: calibrating" if not cell.scheme.is_float else f"{cell}", 0)
         from bench.sampling import Trajectories
 
@@ -193,19 +211,18 @@ class Pipeline:
         skipped = tuple(tuple(pair) for pair in data["coverage"].pop("skipped"))
         return Coverage(**data["coverage"], skipped=skipped), data["calibration"]
 
-    def _images(self, cell: Cell) -> np.ndarray:
-        """All images of a cell, uint8 (N, C, H, W), index order."""
-        folder, shards, denoiser = self._image_folder(cell), [], None
-        for k in range(_shards(cell)):
-            shard = store.load_array(folder / f"{k:05d}.npy")
-            if shard is None:
+    def _images(self, cell: Cell) -> Shards:
+        """All images of a cell, uint8 (N, C, H, W), index order, on disk."""
+        folder, denoiser = self._image_folder(cell), None
+        paths = [folder / f"{k:05d}.npy" for k in range(_shards(cell))]
+        for k, path in enumerate(paths):
+            if store.load_array(path) is None:
                 denoiser = denoiser or self._executed(cell)[0]
                 self.progress(f"{cell}: sampling", 0)
                 shard = self._timed("sample", self._sample, cell, denoiser, k)
-                store.save_array(folder / f"{k:05d}.npy", shard)
+                store.save_array(path, shard)
                 self.progress(f"{cell}: sampling", 1)
-            shards.append(shard)
-        return np.concatenate(shards)[: cell.draw.images]
+        return Shards(paths, cell.draw.images)
 
     def _sample(self, cell: Cell, denoiser: Denoiser, shard: int) -> np.ndarray:
         from bench.sampling import image_generators
@@ -218,18 +235,17 @@ class Pipeline:
     def _features(self, cell: Cell, extractor_name: str) -> Features:
         key = content_key(images=self._image_folder(cell).name, versions=self.feature_versions)
         folder = self.cache / "features" / key / extractor_name
-        images, shards = self._images(cell), []
+        images, paths = self._images(cell), []
         for k in range(_shards(cell)):
             batch = images[k * cell.draw.batch : (k + 1) * cell.draw.batch]
             path = folder / f"{k:05d}-{len(batch)}.npy"
-            shard = store.load_array(path)
-            if shard is None:
+            if store.load_array(path) is None:
                 self.progress(f"{cell}: features", 0)
                 shard = self._timed("features", self._extract, extractor_name, batch)
                 store.save_array(path, shard)
-            shards.append(shard)
+            paths.append(path)
         version = tables.lookup("extractors", extractor_name).version
-        values = np.concatenate(shards).astype(np.float64)
+        values = Shards(paths, len(images))
         return Features(extractor_name, version, values, np.arange(len(values)))
 
     def _extract(self, extractor_name: str, images: np.ndarray) -> np.ndarray:
@@ -240,15 +256,18 @@ class Pipeline:
     def _measure(self, cell: Cell) -> tuple[Measurement, ...]:
         images, twins = self._images(cell), self._images(cell.reference)
         found: dict[str, Measurement] = {}
-        for name in cell.extractors:
-            real = _reference_features(cell.checkpoint.dataset, name)
+        for position, name in enumerate(cell.extractors):
+            taken = real.of(cell, name)
             features = self._features(cell, name)
             twin_features = self._features(cell.reference, name)
-            evidence = Evidence(images, twins, features, twin_features, real)
-            twin = Evidence(twins, twins, twin_features, twin_features, real)
+            evidence = Evidence(images, twins, features, twin_features, *taken)
+            twin = Evidence(twins, twins, twin_features, twin_features, *taken)
             for metric_name in cell.metrics:
                 metric = tables.lookup("metrics", metric_name)()
                 if metric.paired and cell.scheme.is_float:
+                    continue
+                # What looks at images alone is measured once, beside the first extractor.
+                if names.kind(name) not in metric.kinds if metric.kinds else position:
                     continue
                 self.progress(f"{cell}: {metric_name}", 0)
                 if metric.paired:
@@ -278,8 +297,3 @@ def _shards(cell: Cell) -> int:
 @functools.cache
 def _extractor(name: str) -> Any:
     return tables.lookup("extractors", name)()
-
-
-@functools.cache
-def _reference_features(dataset: str, extractor: str) -> Features:
-    return reference.load(dataset, extractor)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from bench.shards import Shards
+
 
 @dataclass
 class Denoiser:
@@ -49,30 +51,43 @@ class Denoiser:
 
 @dataclass(frozen=True)
 class Features:
-    """Features of images: `values` float64 (N, D); `seeds` are the image indices, (N,)."""
+    """Features of images: `values` (N, D), an array or shards; `seeds` are the indices, (N,)."""
 
     extractor: str
     version: int
-    values: np.ndarray
+    values: np.ndarray | Shards
     seeds: np.ndarray
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """Mean mu (D,) and unbiased covariance sigma (D, D) of features, float64, of `count` images;
+    0 where that is not known."""
+
+    mu: np.ndarray
+    sigma: np.ndarray
+    count: int
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """All that a metric may look at.
+    """All that a metric may look at. Images and features may be `bench.shards.Shards`: take rows
+    by slices, which bounds the memory.
 
     Attributes:
         images, twin_images: uint8 (N, C, H, W) of this cell and of its full-precision reference,
             paired by index.
         features, twin_features: of those images.
-        real_features: of real images of the data set.
+        real_features: of real images of the data set, None where there are only statistics.
+        real_statistics: of those features, None where the kind of extractor has none.
     """
 
-    images: np.ndarray
-    twin_images: np.ndarray
+    images: np.ndarray | Shards
+    twin_images: np.ndarray | Shards
     features: Features
     twin_features: Features
-    real_features: Features
+    real_features: Features | None = None
+    real_statistics: Statistics | None = None
 
 
 class Source(Protocol):
@@ -133,7 +148,9 @@ class Extractor(Protocol):
 
 
 class Metric(Protocol):
-    """A number from the evidence. `least` is the smallest N it is defined for.
+    """A number from the evidence. `least` is the smallest N it is defined for, `kinds` the kinds
+    of extractor it takes (`bench.names`), none for a metric of images alone. `needs` is what it
+    takes of real images: "features", "statistics" or "".
 
     `paired` metrics compare images with their full-precision twins and are left out for the
     reference itself. The others also offer `measure(evidence) -> (Measurement, terms)`, terms (N,)
@@ -145,6 +162,8 @@ class Metric(Protocol):
     version: int
     least: int
     paired: bool
+    kinds: tuple[str, ...]
+    needs: str
 
     def __call__(self, evidence: Evidence) -> Measurement: ...
 

@@ -189,7 +189,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the benchmark."""
+    """One point of the benchmark. `real` is the split of the data set whose images are real."""
 
     checkpoint: Checkpoint
     scheme: Scheme
@@ -198,6 +198,7 @@ class Cell:
     extractors: tuple[str, ...] = ("efficientnet",)
     metrics: tuple[str, ...] = ("frechet", "kernel", "psnr", "ssim", "frechet_twin")
     probes: tuple[str, ...] = ()
+    real: str = "test"
 
     @property
     def reference(self) -> Cell:
@@ -215,6 +216,7 @@ class Cell:
             extractors=self.extractors,
             metrics=self.metrics,
             probes=self.probes,
+            real=self.real,
             versions=dict(versions),
         )
 

@@ -33,13 +33,23 @@ BACKENDS = {
     "simulated": "bench.quant.backends:Simulated",
 }
 SAMPLERS = {"ddim": "bench.sampling:ddim", "ddpm": "bench.sampling:ddpm"}
-EXTRACTORS = {"efficientnet": "bench.features.efficientnet:EfficientNet"}
+EXTRACTORS = {
+    "efficientnet": "bench.features.efficientnet:EfficientNet",
+    "inception": "bench.features.inception:Inception",
+    "inception-legacy-pytorch": "bench.features.inception:LegacyPytorch",
+    "inception-legacy-tensorflow": "bench.features.inception:LegacyTensorflow",
+    "inception-spatial": "bench.features.inception:Spatial",
+    "inception-classes": "bench.features.inception:Classes",
+}
 METRICS = {
     "frechet": "bench.metrics.frechet:Frechet",
     "frechet_twin": "bench.metrics.frechet:FrechetTwin",
     "kernel": "bench.metrics.kernel:Kernel",
     "psnr": "bench.metrics.paired:Psnr",
     "ssim": "bench.metrics.paired:Ssim",
+    "inception_score": "bench.metrics.inception_score:InceptionScore",
+    "precision": "bench.metrics.precision_recall:Precision",
+    "recall": "bench.metrics.precision_recall:Recall",
 }
 ENGINES = {"local": "bench.engines.local:run"}
 

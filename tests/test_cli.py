@@ -249,7 +249,7 @@ def test_bad_cards(bench, tmp_path, changes, word):
 @pytest.mark.parametrize(
     ("dataset", "words"),
     [
-        ("cifar10", "python -m bench.features.reference cifar10 efficientnet"),
+        ("cifar10", "bench reference cifar10 efficientnet"),
         ("fashion-mnist:large", "takes no argument"),
         ("folder:nowhere", "nowhere: no folder or zip archive there"),
     ],

@@ -7,13 +7,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "bench"
 LAYERS = [
-    {"errors", "spec", "record", "protocols", "tables"},
+    {"errors", "spec", "record", "protocols", "tables", "names", "shards"},
     {"registry", "hub", "store", "host", "quiet", "networks", "stats"},
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
-    {"pipeline", "engines"},
+    {"pipeline", "engines", "real", "estimate"},
     {"report"},
-    {"progress", "commands", "importing"},
-    {"cli"},
+    {"progress", "commands", "importing", "references", "suite"},
+    {"cli", "cli_data"},
     {"__main__"},
 ]
 # `training` reads its images through `data`; every other stage stands alone.

@@ -8,7 +8,7 @@ needs no square root of a general matrix, stays real, and holds where a covarian
 (fewer images than dimensions).
 
 The distance has a positive bias that falls about as 1/N: compare equal N only. It is named after
-its extractor; the name FID is kept for Inception features, which these are not.
+its extractor; the name FID is kept for Inception features.
 
 Its interval comes from the influence of each test image x on it, the derivative of d as x is given
 more weight. With T the optimal map from the one Gaussian to the other, T Sigma_1 T = Sigma_2,
@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench import names
 from bench.protocols import Evidence
 from bench.record import Measurement
+from bench.shards import Shards, blocks
 from bench.stats import interval
 
 
@@ -55,13 +57,17 @@ def frechet_distance(
     return float(shift @ shift + np.trace(sigma_1) + np.trace(sigma_2) - 2 * cross)
 
 
-def statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and unbiased covariance (D, D) of features (N, D), N >= 2."""
-    values = np.asarray(values, np.float64)
-    return values.mean(0), np.atleast_2d(np.cov(values, rowvar=False))
+def statistics(values: np.ndarray | Shards) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and unbiased covariance (D, D) of features (N, D), N >= 2, in two passes."""
+    mean = sum(block.sum(0) for block in blocks(values)) / len(values)
+    sigma = np.zeros((len(mean), len(mean)))
+    for block in blocks(values):
+        centred = block - mean
+        sigma += centred.T @ centred
+    return mean, sigma / (len(values) - 1)
 
 
-def influence(values: np.ndarray, mu_2: np.ndarray, sigma_2: np.ndarray) -> np.ndarray:
+def influence(values: np.ndarray | Shards, mu_2: np.ndarray, sigma_2: np.ndarray) -> np.ndarray:
     """Influence of each test image on the distance to a Gaussian.
 
     Args:
@@ -73,22 +79,29 @@ def influence(values: np.ndarray, mu_2: np.ndarray, sigma_2: np.ndarray) -> np.n
     """
     mu_1, sigma_1 = statistics(values)
     root = factor(sigma_1)
-    centred = values - mu_1
     squares, axes = np.linalg.eigh(root.T @ sigma_2 @ root)
     # T = R^{+T} (R^T Sigma_2 R)^{1/2} R^+, so x^T T x is a sum of squares along these axes.
-    along = centred @ np.linalg.pinv(root).T @ axes
-    mapped = np.square(along) @ np.sqrt(np.maximum(squares, 0))
-    quadratic = np.square(centred).sum(1) - mapped
-    return 2 * centred @ (mu_1 - mu_2) + quadratic - quadratic.mean()
+    map_to_axes = np.linalg.pinv(root).T @ axes
+    weights = np.sqrt(np.maximum(squares, 0))
+    linear, quadratic = [], []
+    for block in blocks(values):
+        centred = block - mu_1
+        linear.append(2 * centred @ (mu_1 - mu_2))
+        mapped = np.square(centred @ map_to_axes) @ weights
+        quadratic.append(np.square(centred).sum(1) - mapped)
+    curved = np.concatenate(quadratic)
+    return np.concatenate(linear) + curved - curved.mean()
 
 
 class Frechet:
-    """Distance of the images' features to those of real images: `fd_<extractor>@N`."""
+    """Distance of the images' features to those of real images: `fd_<extractor>@N`, `fid@N`."""
 
     better = "lower"
     version = 1
     least = 2
     paired = False
+    kinds = ("features", "spatial")
+    needs = "statistics"
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the 95% interval over the draw of the images."""
@@ -96,12 +109,16 @@ class Frechet:
 
     def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         """Measure; also the influence of each image, (N,)."""
-        test, real = evidence.features, evidence.real_features
-        others = statistics(real.values)
+        test, known = evidence.features, evidence.real_statistics
+        if known is None:
+            assert evidence.real_features is not None
+            others = statistics(evidence.real_features.values)
+        else:
+            others = known.mu, known.sigma
         value = frechet_distance(*statistics(test.values), *others)
         terms = influence(test.values, *others)
         n, ends = len(terms), interval(value, terms)
-        name = f"fd_{test.extractor}@{n}"
+        name = f"{names.frechet(test.extractor)}@{n}"
         return Measurement(name, value, *ends, n, "", self.better, self.version), terms
 
 
@@ -115,6 +132,8 @@ class FrechetTwin:
     version = 1
     least = 2
     paired = True
+    kinds = ("features",)
+    needs = ""
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, without an interval: near 0, where equal sets lie, the distance is quadratic

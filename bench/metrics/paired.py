@@ -101,6 +101,8 @@ class Psnr:
     version = 1
     least = 2
     paired = True
+    kinds = ()
+    needs = ""
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the interval of the mean over images."""
@@ -114,6 +116,8 @@ class Ssim:
     version = 1
     least = 2
     paired = True
+    kinds = ()
+    needs = ""
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the interval of the mean over images."""
