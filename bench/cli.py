@@ -41,18 +41,41 @@ Compiled = Annotated[
 ]
 
 
+Words = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w6a6 ... (repeatable)."
+    ),
+]
+SuiteName = Annotated[
+    str | None,
+    typer.Option(
+        "--suite", metavar="NAME", help="cifar10, lsun-tower, ffhq, fashion-mnist or a file."
+    ),
+]
+Extractors = Annotated[
+    str | None,
+    typer.Option("--extractors", metavar="NAME,...", help="Features [default: efficientnet]."),
+]
+Metrics = Annotated[
+    str | None, typer.Option("--metrics", metavar="NAME,...", help="What is measured.")
+]
+Real = Annotated[
+    str, typer.Option("--real", metavar="SPLIT", help="Real images: those of test or train.")
+]
+Bits = Annotated[
+    int | None,
+    typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8, 8 means w8a8."),
+]
+Sampler = Annotated[
+    str | None, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm [default: ddim].")
+]
+
+
 @app.command()
 def run(
-    bits: Annotated[
-        int | None,
-        typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8, 8 means w8a8."),
-    ] = None,
-    scheme: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w6a6 ... (repeatable)."
-        ),
-    ] = None,
+    bits: Bits = None,
+    scheme: Words = None,
     checkpoints: Names = None,
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
@@ -63,29 +86,15 @@ def run(
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", help="Sampling steps.")
     ] = None,
-    sampler: Annotated[
-        str | None, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm [default: ddim].")
-    ] = None,
+    sampler: Sampler = None,
     seed: Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")] = 0,
     batch: Annotated[
         int, typer.Option("--batch", metavar="N", help="Images per forward pass.")
     ] = 50,
-    suite_name: Annotated[
-        str | None,
-        typer.Option(
-            "--suite", metavar="NAME", help="cifar10, lsun-tower, ffhq, fashion-mnist or a file."
-        ),
-    ] = None,
-    extractors: Annotated[
-        str | None,
-        typer.Option("--extractors", metavar="NAME,...", help="Features [default: efficientnet]."),
-    ] = None,
-    metrics: Annotated[
-        str | None, typer.Option("--metrics", metavar="NAME,...", help="What is measured.")
-    ] = None,
-    split: Annotated[
-        str, typer.Option("--real", metavar="SPLIT", help="Real images: test or train.")
-    ] = "test",
+    suite_name: SuiteName = None,
+    extractors: Extractors = None,
+    metrics: Metrics = None,
+    real: Real = "test",
     inception: Inception = None,
     cards: Cards = None,
     out: Out = Path("reports"),
@@ -99,17 +108,16 @@ def run(
     """
     name_inception(inception)
     wanted, globs = commands.schemes(bits, scheme or ()), _words(checkpoints)
-    given = {"sampler": sampler, "steps": steps, "images": images}
-    changes = {k: v for k, v in given.items() if v is not None} | {"seed": seed, "batch": batch}
+    given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
+    changes = {field: value for field, value in given.items() if value is not None}
     if suite_name is not None:
-        if extractors or metrics or split != "test" or preset != "default":
+        if extractors or metrics or real != "test" or preset != "default":
             raise InputError("--suite fixes extractors, metrics, real images and preset")
         runs = suite.plan(suite.find(suite_name), cards, globs, wanted, changes)
     else:
         size = commands.preset(preset)
         draw = Draw(**{"steps": size.steps, "images": size.images, **changes})
-        scoring = {"extractors": tuple(_words(extractors)), "metrics": tuple(_words(metrics))}
-        scoring = {k: v for k, v in scoring.items() if v} | {"real": split}
+        scoring = commands.scoring(_words(extractors), _words(metrics), real)
         runs = [commands.plan(cards, globs, size, wanted, draw, scoring)]
     for cells in runs:
         if dry_run:

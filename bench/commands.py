@@ -60,6 +60,21 @@ def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
     return list(dict.fromkeys(wanted)) or [Scheme.parse("w8a8"), Scheme.parse("w4a8")]
 
 
+def scoring(extractors: Sequence[str], metrics: Sequence[str], split: str) -> dict[str, Any]:
+    """Fields of the cells that say how they are scored, every name checked.
+
+    Raises:
+        InputError: an unknown name, or no split.
+    """
+    for table, words in (("extractors", extractors), ("metrics", metrics)):
+        for name in words:
+            tables.require(table, name)
+    if split not in ("test", "train"):
+        raise InputError(f"--real must be test or train, not {split!r}")
+    given = {"extractors": tuple(extractors), "metrics": tuple(metrics)}
+    return {field: value for field, value in given.items() if value} | {"real": split}
+
+
 def plan(
     cards: Path | None,
     globs: Sequence[str],

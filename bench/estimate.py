@@ -21,7 +21,7 @@ MATRICES, BLOCKS = 12, 6
 FLOAT64 = 8
 
 
-def feature_seconds(extractor: str, shape: Sequence[int], count: int = 8) -> float:
+def feature_seconds(extractor: str, shape: Sequence[int], count: int = 2) -> float:
     """Seconds for one image of an extractor here, from the second of two small batches."""
     import torch
 

@@ -78,7 +78,7 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     text = comments + yaml.safe_dump({"checkpoints": [entry]}, sort_keys=False)
     store.save_text(target, text)
     print(text, end="")
-    print(f"{target}: loads; bench run --cards {target} uses it", file=sys.stderr)
+    print(f"{target}: loads; bench run --cards {target} --checkpoints '*'", file=sys.stderr)
 
 
 def _checked(config: Mapping[str, str]) -> dict[str, Any]:

@@ -67,30 +67,56 @@ def statistics(values: np.ndarray | Shards) -> tuple[np.ndarray, np.ndarray]:
     return mean, sigma / (len(values) - 1)
 
 
-def influence(values: np.ndarray | Shards, mu_2: np.ndarray, sigma_2: np.ndarray) -> np.ndarray:
-    """Influence of each test image on the distance to a Gaussian.
+def roots(values: np.ndarray | Shards) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mu (D,), F (D, R), F^+ (R, D)) of features (N, D), F F^T being their covariance of rank R.
+
+    Below N = D the singular values of the features give them, without a D x D matrix.
+    """
+    n, dim = values.shape
+    if n > dim:
+        mu, sigma = statistics(values)
+        squares, axes = np.linalg.eigh(sigma)
+    else:
+        rows = np.asarray(values, np.float64)
+        mu = rows.mean(0)
+        _, spread, across = np.linalg.svd((rows - mu) / np.sqrt(n - 1), full_matrices=False)
+        squares, axes = np.square(spread[::-1]), across[::-1].T
+    kept = squares > dim * np.finfo(np.float64).eps * squares[-1]
+    axes, spread = axes[:, kept], np.sqrt(squares[kept])
+    return mu, axes * spread, (axes / spread).T
+
+
+def distance_and_influence(
+    values: np.ndarray | Shards, mu_2: np.ndarray, sigma_2: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Distance to a Gaussian, and the influence of each test image on it.
 
     Args:
         values: features of the test images (N, D), N >= 2.
         mu_2, sigma_2: mean (D,) and covariance (D, D) of the other set.
 
     Returns:
-        float64 (N,), of mean 0.
+        (distance, float64 (N,) of mean 0).
     """
-    mu_1, sigma_1 = statistics(values)
-    root = factor(sigma_1)
+    mu_1, root, inverse = roots(values)
     squares, axes = np.linalg.eigh(root.T @ sigma_2 @ root)
-    # T = R^{+T} (R^T Sigma_2 R)^{1/2} R^+, so x^T T x is a sum of squares along these axes.
-    map_to_axes = np.linalg.pinv(root).T @ axes
-    weights = np.sqrt(np.maximum(squares, 0))
+    weights, shift = np.sqrt(np.maximum(squares, 0)), mu_1 - mu_2
+    traces = np.square(root).sum() + np.trace(sigma_2)
+    distance = shift @ shift + traces - 2 * weights.sum()
+    # T = F^{+T} (F^T Sigma_2 F)^{1/2} F^+, so x^T T x is a sum of squares along these axes.
+    to_axes = inverse.T @ axes
     linear, quadratic = [], []
     for block in blocks(values):
         centred = block - mu_1
-        linear.append(2 * centred @ (mu_1 - mu_2))
-        mapped = np.square(centred @ map_to_axes) @ weights
-        quadratic.append(np.square(centred).sum(1) - mapped)
+        linear.append(2 * centred @ shift)
+        quadratic.append(np.square(centred).sum(1) - np.square(centred @ to_axes) @ weights)
     curved = np.concatenate(quadratic)
-    return np.concatenate(linear) + curved - curved.mean()
+    return float(distance), np.concatenate(linear) + curved - curved.mean()
+
+
+def influence(values: np.ndarray | Shards, mu_2: np.ndarray, sigma_2: np.ndarray) -> np.ndarray:
+    """Influence of each test image on the distance to a Gaussian, (N,) of mean 0."""
+    return distance_and_influence(values, mu_2, sigma_2)[1]
 
 
 class Frechet:
@@ -115,8 +141,7 @@ class Frechet:
             others = statistics(evidence.real_features.values)
         else:
             others = known.mu, known.sigma
-        value = frechet_distance(*statistics(test.values), *others)
-        terms = influence(test.values, *others)
+        value, terms = distance_and_influence(test.values, *others)
         n, ends = len(terms), interval(value, terms)
         name = f"{names.frechet(test.extractor)}@{n}"
         return Measurement(name, value, *ends, n, "", self.better, self.version), terms
@@ -139,7 +164,7 @@ class FrechetTwin:
         """Measure, without an interval: near 0, where equal sets lie, the distance is quadratic
         in both and its first-order error vanishes."""
         test, twin = evidence.features, evidence.twin_features
-        value = frechet_distance(*statistics(test.values), *statistics(twin.values))
+        value, _ = distance_and_influence(test.values, *statistics(twin.values))
         name, n = f"fd_twin_{test.extractor}", len(test.values)
         return Measurement(
             f"{name}@{n}", value, None, None, n, "", self.better, self.version, self.paired
