@@ -73,5 +73,5 @@ def regress(session: nox.Session) -> None:
 def perf(session: nox.Session) -> None:
     """Benchmarks: each prints ratios of things measured in one run."""
     session.install(".")
-    for name in ("frechet", "sampling", "training", "share", "integer"):
+    for name in ("frechet", "sampling", "training", "share", "memory", "integer"):
         session.run("python", f"benchmarks/{name}.py")

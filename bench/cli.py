@@ -6,14 +6,15 @@ that was asked for, 130 interrupted.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench import __version__, commands, judging, measuring
+from bench import __version__, cli_data, commands, judging, measuring, planning, suite
+from bench.cli_data import Inception, Sets, name_inception, settings
 from bench.errors import InputError
 from bench.judging import Out
 from bench.spec import Draw
@@ -37,10 +38,6 @@ Names = Annotated[
         "--checkpoints", metavar="GLOB,...", help="Names or methods [default: by preset]."
     ),
 ]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Any other field (repeatable)."),
-]
 Backends = Annotated[
     list[str] | None,
     typer.Option(
@@ -54,18 +51,44 @@ Compiled = Annotated[
 ]
 
 
+Words = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w6a6 ... (repeatable)."
+    ),
+]
+SuiteName = Annotated[
+    str | None,
+    typer.Option(
+        "--suite", metavar="NAME", help="cifar10, lsun-tower, ffhq, fashion-mnist or a file."
+    ),
+]
+Extractors = Annotated[
+    str | None,
+    typer.Option("--extractors", metavar="NAME,...", help="Features [default: efficientnet]."),
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics", metavar="NAME,...", help="What is measured; +NAME beside the default."
+    ),
+]
+Real = Annotated[
+    str, typer.Option("--real", metavar="SPLIT", help="Real images: those of test or train.")
+]
+Bits = Annotated[
+    int | None,
+    typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8, 8 means w8a8."),
+]
+Sampler = Annotated[
+    str | None, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm [default: ddim].")
+]
+
+
 @app.command()
 def run(
-    bits: Annotated[
-        int | None,
-        typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8, 8 means w8a8."),
-    ] = None,
-    scheme: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w6a6 ... (repeatable)."
-        ),
-    ] = None,
+    bits: Bits = None,
+    scheme: Words = None,
     backend: Backends = None,
     checkpoints: Names = None,
     preset: Annotated[
@@ -77,17 +100,16 @@ def run(
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", help="Sampling steps.")
     ] = None,
-    sampler: Annotated[
-        str, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm.")
-    ] = "ddim",
+    sampler: Sampler = None,
     seed: Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")] = 0,
     batch: Annotated[
         int, typer.Option("--batch", metavar="N", help="Images per forward pass.")
     ] = 50,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option("--metric", metavar="NAME", help="A further metric (repeatable)."),
-    ] = None,
+    suite_name: SuiteName = None,
+    extractors: Extractors = None,
+    metrics: Metrics = None,
+    real: Real = "test",
+    inception: Inception = None,
     cards: Cards = None,
     out: Out = Path("reports"),
     dry_run: Annotated[
@@ -98,22 +120,30 @@ def run(
 
     Example: bench run --bits 4
     """
-    size = commands.preset(preset)
-    draw = Draw(
-        sampler=sampler,
-        steps=size.steps if steps is None else steps,
-        images=size.images if images is None else images,
-        seed=seed,
-        batch=batch,
-    )
-    globs = checkpoints.split(",") if checkpoints else []
-    wanted = commands.schemes(bits, scheme or ())
-    kinds = commands.Kinds(wanted, commands.backends(backend or (), wanted), metric or ())
-    cells = commands.plan(cards, globs, size, kinds, draw)
-    if dry_run:
-        commands.dry_run(cells)
+    name_inception(inception)
+    wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)
+    given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
+    changes = {field: value for field, value in given.items() if value is not None}
+    kinds = planning.Kinds(wanted, planning.backends(backend or (), wanted))
+    if suite_name is not None:
+        if extractors or metrics or real != "test" or preset != "default":
+            raise InputError("--suite fixes extractors, metrics, real images and preset")
+        runs = suite.plan(suite.find(suite_name), cards, globs, kinds, changes)
     else:
-        commands.run(cells, out)
+        size = planning.preset(preset)
+        draw = Draw(**{"steps": size.steps, "images": size.images, **changes})
+        scoring = planning.scoring(_words(extractors), _words(metrics), real)
+        kinds = dataclasses.replace(kinds, scoring=scoring)
+        runs = [planning.plan(cards, globs, size, kinds, draw)]
+    for cells in runs:
+        if dry_run:
+            commands.dry_run(cells)
+        else:
+            commands.run(cells, out)
+
+
+def _words(text: str | None) -> list[str]:
+    return text.split(",") if text else []
 
 
 @app.command()
@@ -186,18 +216,12 @@ def train(
     given = {"method": method, "rho": rho, "gamma": gamma, "updates": updates, "batch": batch}
     given |= {"equal": equal, "seed": seed, "precision": precision}
     place = {"out": out, "name": name, "device": device, "compiled": compiled}
-    commands.train(recipe, _settings(given, sets or ()), place)
+    commands.train(recipe, settings(given, sets or ()), place)
 
 
-def _settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]:
-    """Fields of a recipe as text, from the flags and from FIELD=VALUE words."""
-    settings = {field: str(value) for field, value in given.items() if value is not None}
-    for text in sets:
-        field, found, value = text.partition("=")
-        if not found:
-            raise InputError(f"--set needs FIELD=VALUE, not {text!r}")
-        settings[field] = value
-    return settings
+app.command("import")(cli_data.import_checkpoint)
+app.command()(cli_data.reference)
+app.command()(cli_data.fetch)
 
 
 @app.command("list")

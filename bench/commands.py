@@ -9,140 +9,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bench import __version__, influences, registry, store, tables
+from bench import __version__, estimate, influences, names, registry, store, tables
 from bench.errors import InputError
-from bench.features import reference
 from bench.host import fingerprint, git_state
 from bench.record import Record, Run, to_json
-from bench.spec import Cell, Draw, Scheme, expand
+from bench.spec import Cell
 
 # Cost of a batch in float batches, for estimates; measured, and only an estimate.
 COSTS = {"float": 1.0, "simulated": 1.7}
-# Of the integer backends the first one that runs here is taken.
-INTEGER_BACKENDS = ("int8-cuda", "int8-x86")
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """What is done to each checkpoint.
-
-    Attributes:
-        schemes, backends: each backend executes each scheme.
-        metrics: names of metrics beside the ones that are always measured.
-    """
-
-    schemes: Sequence[Scheme]
-    backends: Sequence[str]
-    metrics: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Sizes of a run; `repetitions` are trainings that differ in their seed alone."""
-
-    images: int
-    steps: int
-    checkpoints: tuple[str, ...]
-    repetitions: bool = False
-
-
-CORE = ("baseline", "ema", "swa", "sam")
-PRESETS = {
-    "smoke": Preset(50, 5, ("baseline", "sam")),
-    "default": Preset(500, 20, CORE),
-    "full": Preset(5000, 100, ("*",), repetitions=True),
-}
-
-
-def preset(name: str) -> Preset:
-    """The preset of a name; InputError where there is none."""
-    if name not in PRESETS:
-        raise InputError(f"unknown preset {name!r}: choose {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
-def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
-    """Schemes of the flags: `--bits B` is wBa8; without flags w8a8 and w4a8."""
-    if bits is not None and not 2 <= bits <= 8:
-        raise InputError(f"--bits must be 2..8, not {bits}")
-    wanted = [Scheme.parse(text) for text in texts]
-    if bits is not None:
-        wanted.insert(0, Scheme.parse(f"w{bits}a8"))
-    return list(dict.fromkeys(wanted)) or [Scheme.parse("w8a8"), Scheme.parse("w4a8")]
-
-
-def backends(given: Sequence[str], wanted: Sequence[Scheme]) -> list[str]:
-    """Those of the flags, else the simulation and the integer kernels of this host.
-
-    Raises:
-        InputError: an unknown name.
-    """
-    for name in given:
-        tables.require("backends", name)
-    if given:
-        return list(dict.fromkeys(given))
-    host, reasons = fingerprint(), []
-    for name in INTEGER_BACKENDS:
-        refusals = [tables.lookup("backends", name)().refuses(scheme, host) for scheme in wanted]
-        if not any(refusals):
-            return ["simulated", name]
-        reasons.append(next(filter(None, refusals)))
-    print(f"simulated only: {'; '.join(reasons)}", file=sys.stderr)
-    return ["simulated"]
-
-
-def plan(
-    cards: Path | None, globs: Sequence[str], size: Preset, kinds: Kinds, draw: Draw
-) -> list[Cell]:
-    """The cells of a run, every input checked.
-
-    Args:
-        globs: names or methods of checkpoints; those of the preset, without the repetitions of a
-            training by other seeds, where there are none.
-        kinds: what is done to each checkpoint.
-
-    Raises:
-        InputError: bad cards, hashes, sizes or names.
-    """
-    tables.require("samplers", draw.sampler)
-    found = registry.load_cards(registry.card_file(cards))
-    chosen = registry.select(found, globs or size.checkpoints)
-    if not globs and not size.repetitions:
-        chosen = registry.first_seeds(chosen)
-    chosen = [registry.verify(card) for card in chosen]
-    for name in kinds.metrics:
-        tables.require("metrics", name)
-    cells = [
-        replace(cell, metrics=tuple(dict.fromkeys((*cell.metrics, *kinds.metrics))))
-        for cell in expand(chosen, kinds.schemes, kinds.backends, draw)
-    ]
-    _check_sizes(cells)
-    for dataset, extractor in {(c.checkpoint.dataset, e) for c in cells for e in c.extractors}:
-        reference.find(dataset, extractor)
-    for scheme in kinds.schemes:
-        print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
-    return cells
-
-
-def _check_sizes(cells: Sequence[Cell]) -> None:
-    """Refuse a number of images that a metric is not defined for.
-
-    Raises:
-        InputError: N is too small.
-    """
-    for cell in cells:
-        for name in cell.metrics:
-            least = tables.lookup("metrics", name).least
-            if cell.draw.images < least:
-                raise InputError(
-                    f"metric {name} needs at least {least} images, not {cell.draw.images}: "
-                    f"raise --images"
-                )
 
 
 def _cost(cell: Cell, batches: int) -> float:
@@ -168,7 +46,8 @@ def dry_run(cells: Sequence[Cell]) -> None:
             state = f"{total - missing} of {total} batches cached"
         print(f"{cell.checkpoint.name:32} {cell.scheme!s:12} {cell.backend:10} {state}")
     seconds = cost * pipeline.stages.forward_seconds(cells[0]) if cost else 0.0
-    print(f"estimated time: {seconds / 60:.1f} minutes of sampling")
+    for line in estimate.lines(cells, pipeline, seconds):
+        print(line)
 
 
 def run(cells: Sequence[Cell], out: Path) -> None:
@@ -178,6 +57,9 @@ def run(cells: Sequence[Cell], out: Path) -> None:
 
     store.check_writable(out)
     store.check_writable(store.cache_root())
+    told = [r for c in cells for e in c.extractors for r in names.remarks(e, c.draw.images)]
+    for remark in dict.fromkeys(told):
+        print(remark, file=sys.stderr)
     start = time.monotonic()
     with Bar() as bar:
         pipeline = Pipeline(fingerprint(), store.cache_root(), bar.advance)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import commands, registry
+from bench import planning, registry
 from bench.errors import InputError
 from bench.host import fingerprint
 from bench.report.numbers import escape, size, table
@@ -65,8 +65,8 @@ def speed(
         raise InputError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
     if rounds < 2:
         raise InputError(f"--rounds must be at least 2, not {rounds}")
-    wanted = commands.schemes(bits, scheme or ())
-    backends = commands.backends(backend or (), wanted)
+    wanted = planning.schemes(bits, scheme or ())
+    backends = planning.backends(backend or (), wanted)
     kinds = [(str(s), name) for s in wanted if not s.is_float for name in backends]
     draws = [Draw(steps=steps, batch=_count(text)) for text in batches.split(",")]
     card = _card(cards, checkpoint)

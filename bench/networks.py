@@ -2,6 +2,9 @@
 
 A diffusion model is trained on x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps. The
 network predicts eps from (x_t, t); the schedule is the vector alpha_bar over the timesteps.
+
+A class-conditional network takes its label y in the same integer as the timestep, as the code
+t + T y: so every stage calls (x, code) -> prediction, and a code below T is a timestep of class 0.
 """
 
 from __future__ import annotations
@@ -27,30 +30,52 @@ class PatchedUNet(nn.Module):
 
     Args:
         patch: edge p of a patch in pixels.
-        config: keyword arguments of `UNet2DModel`, for the patched resolution and channels.
+        unet: a `UNet2DModel` for the patched resolution and channels.
     """
 
-    def __init__(self, patch: int, config: Mapping[str, Any]) -> None:
+    def __init__(self, patch: int, unet: nn.Module) -> None:
         super().__init__()
-        with quiet_import():
-            from diffusers import UNet2DModel
-
         self.patch = patch
-        self.unet = UNet2DModel(**config)
+        self.unet = unet
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict from images x of shape (B, C, H, W) at integer timesteps t of shape (B,)."""
+        return self.predict(x, t)
+
+    def predict(self, x: Tensor, *conditions: Tensor) -> Tensor:
+        """Predict from images and what the U-Net takes besides."""
         if self.patch == 1:
-            return self.unet(x, t, return_dict=False)[0]
+            return self.unet(x, *conditions, return_dict=False)[0]
         patches = nn.functional.pixel_unshuffle(x, self.patch)
-        return nn.functional.pixel_shuffle(self.unet(patches, t, return_dict=False)[0], self.patch)
+        prediction = self.unet(patches, *conditions, return_dict=False)[0]
+        return nn.functional.pixel_shuffle(prediction, self.patch)
 
 
-def build_network(config: Mapping[str, Any]) -> PatchedUNet:
+class LabelledUNet(PatchedUNet):
+    """A class-conditional network, called with codes t + T y.
+
+    Args:
+        patch: edge of a patch in pixels.
+        unet: takes (x, t, y): a `UNet2DModel` or `DiTTransformer2DModel`.
+        timesteps: number of timesteps T.
+    """
+
+    def __init__(self, patch: int, unet: nn.Module, timesteps: int) -> None:
+        super().__init__(patch, unet)
+        self.timesteps = timesteps
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predict from images x (B, C, H, W) at codes t (B,)."""
+        return self.predict(x, t % self.timesteps, t // self.timesteps)
+
+
+def build_network(config: Mapping[str, Any], timesteps: int = 1000) -> PatchedUNet:
     """Build the network of a card with fresh weights.
 
     Args:
-        config: `{"patch": p, "unet": {...UNet2DModel arguments...}}`.
+        config: `{"patch": p, "unet": {...UNet2DModel arguments...}}`; with `num_class_embeds` it
+            is class-conditional.
+        timesteps: number of timesteps T, for the codes of a class-conditional network.
 
     Raises:
         InputError: an unknown field, or one that no network can be built with.
@@ -63,11 +88,16 @@ def build_network(config: Mapping[str, Any]) -> PatchedUNet:
         raise InputError(f"network: patch must be a positive integer, not {patch!r}")
     if not isinstance(unet, Mapping):
         raise InputError(f"network: unet must be the arguments of UNet2DModel, not {unet!r}")
+    with quiet_import():
+        from diffusers import UNet2DModel
     try:
-        return PatchedUNet(patch, unet)
+        network = UNet2DModel(**unet)
     # diffusers' constructors raise nearly every exception on bad arguments.
     except Exception as error:
         raise InputError(f"network cannot be built ({_reason(error)})") from None
+    if unet.get("num_class_embeds"):
+        return LabelledUNet(patch, network, timesteps)
+    return PatchedUNet(patch, network)
 
 
 @torch.no_grad()

@@ -16,24 +16,20 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import influences, stats, store, tables
+from bench import influences, names, real, stats, store, tables
 from bench.errors import InputError
 from bench.features import reference
 from bench.host import code_hash
-from bench.protocols import Evidence, Features
-from bench.record import (
-    Host,
-    Measurement,
-    Record,
-    record_from_json,
-    to_json,
-)
+from bench.protocols import Evidence
+from bench.record import Host, Measurement, Record, record_from_json, to_json
+from bench.shards import Shards
 from bench.spec import Cell
-from bench.stages import FEATURE_CODE, Progress, Stages
+from bench.stages import FEATURE_CODE, Progress, Stages, extractor
 
 RECORD_CODE = (
     *FEATURE_CODE,
-    *("metrics", "stats.py", "data", "pipeline.py", "stages.py", "record.py", "spec.py"),
+    *("metrics", "stats.py", "shards.py", "names.py", "real.py", "data", "pipeline.py"),
+    *("stages.py", "record.py", "spec.py"),
 )
 Measured = dict[str, tuple[Measurement, np.ndarray]]
 
@@ -81,7 +77,8 @@ class Pipeline:
         """Load what must be computed, so that bad input is found before hours of sampling.
 
         Raises:
-            InputError: a checkpoint that cannot be loaded, more steps than timesteps, or a scheme
+            InputError: a checkpoint that cannot be loaded, more steps than timesteps, images of
+                another size than the real ones, an extractor without its weights, or a scheme
                 that does not fit a network.
         """
         for cell in cells:
@@ -93,6 +90,9 @@ class Pipeline:
                     f"card {cell.checkpoint.name!r} has {len(full.alpha_bar)} timesteps: lower "
                     f"--steps {cell.draw.steps}"
                 )
+            for name in cell.extractors:
+                extractor(name)
+            real.check_images(cell, full)
             if cell.scheme.skip:
                 from bench.quant.backends import layers
 
@@ -140,14 +140,25 @@ class Pipeline:
         return {influences.key(cell, name): values for name, values in terms.items()}
 
     def _real(self, cell: Cell) -> dict[str, str]:
-        """SHA-256 of the real images' features, by extractor."""
-        return {name: self._digest(cell.checkpoint.dataset, name) for name in cell.extractors}
+        """SHA-256 of the real images' features that the metrics need, by extractor."""
+        return {
+            name: self._digest(cell.checkpoint.dataset, name, cell.real)
+            for name in cell.extractors
+            if reference.needs(cell.metrics, name)
+        }
 
     def _record_path(self, cell: Cell) -> Path:
-        real = {f"real {name}": digest for name, digest in self._real(cell).items()}
-        return self.cache / "records" / f"{cell.key(self.record_versions | real)}.json"
+        found = {f"real {name}": digest for name, digest in self._real(cell).items()}
+        return self.cache / "records" / f"{cell.key(self.record_versions | found)}.json"
 
     def _simulated(self, cell: Cell) -> np.ndarray | None:
+        """The images of the same scheme in simulation, where a metric of the cell needs them."""
+        found = (tables.lookup("metrics", name) for name in cell.metrics)
+        if not any(getattr(metric, "simulated", False) for metric in found):
+            return None
+        return self.stages.images(replace(cell, backend="simulated"))
+
+    def _simulated(self, cell: Cell) -> Shards | None:
         """The images of the same scheme in simulation, where a metric of the cell needs them."""
         found = (tables.lookup("metrics", name) for name in cell.metrics)
         if not any(getattr(metric, "simulated", False) for metric in found):
@@ -157,17 +168,20 @@ class Pipeline:
     def _measure(self, cell: Cell) -> Measured:
         """Measurements by name, each with the influences of the images."""
         images, twins = self.stages.images(cell), self.stages.images(cell.reference)
+        simulated = self._simulated(cell)
         found: Measured = {}
-        for name in cell.extractors:
-            real = _reference_features(cell.checkpoint.dataset, name)
+        for position, name in enumerate(cell.extractors):
+            taken = real.of(cell, name)
             features = self.stages.features(cell, name)
             twin_features = self.stages.features(cell.reference, name)
-            simulated = self._simulated(cell)
-            evidence = Evidence(images, twins, features, twin_features, real, simulated)
-            twin = Evidence(twins, twins, twin_features, twin_features, real)
+            evidence = Evidence(images, twins, features, twin_features, *taken, simulated)
+            twin = Evidence(twins, twins, twin_features, twin_features, *taken)
             for metric_name in cell.metrics:
                 metric = tables.lookup("metrics", metric_name)()
                 if metric.paired and cell.scheme.is_float:
+                    continue
+                # What looks at images alone is measured once, beside the first extractor.
+                if names.kind(name) not in metric.kinds if metric.kinds else position:
                     continue
                 self.progress(f"{cell}: {metric_name}", 0)
                 value, terms = self.stages.timed("metrics", metric.measure, evidence)
@@ -184,8 +198,3 @@ def _change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Mea
     value = test.value - reference.value
     low, high = stats.interval(value, terms)
     return replace(test, name=f"delta_{test.name}", value=value, low=low, high=high, paired=True)
-
-
-@functools.cache
-def _reference_features(dataset: str, extractor: str) -> Features:
-    return reference.load(dataset, extractor)

@@ -19,17 +19,24 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from bench.shards import Shards
+
 
 @dataclass
 class Denoiser:
     """A network ready to be sampled; the one mutable value.
 
     Attributes:
-        model: callable (x_t (B, C, H, W), t (B,) int64) -> prediction (B, C', H, W).
+        model: callable (x_t (B, C, H, W), t (B,) int64) -> prediction (B, C', H, W). Where there
+            are classes, t is the code t + T y of timestep and label, T being len(alpha_bar).
         alpha_bar: signal power of the training timesteps, float32 (T,).
         predicts: "epsilon", "v_prediction" or "sample" (diffusers' `prediction_type`).
-        shape: (C, H, W) of an image.
+        shape: (C, H, W) of x: of an image, or of a latent where there is a decoder.
         learns_variance: whether the model has 2C outputs, the last C for the variance.
+        variance: "fixed_small" or "fixed_large", of DDPM where none is learned.
+        classes: number of classes, 0 for an unconditional model.
+        clips: whether the predicted x_0 is clamped to [-1, 1].
+        decode: x_0 -> images in [-1, 1], (B, C', H', W'); None where x_0 is the image.
     """
 
     model: torch.nn.Module
@@ -37,36 +44,53 @@ class Denoiser:
     predicts: str
     shape: tuple[int, int, int]
     learns_variance: bool = False
+    variance: str = "fixed_small"
+    classes: int = 0
+    clips: bool = True
+    decode: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of images: `values` float64 (N, D); `seeds` are the image indices, (N,)."""
+    """Features of images: `values` (N, D), an array or shards; `seeds` are the indices, (N,)."""
 
     extractor: str
     version: int
-    values: np.ndarray
+    values: np.ndarray | Shards
     seeds: np.ndarray
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """Mean mu (D,) and unbiased covariance sigma (D, D) of features, float64, of `count` images;
+    0 where that is not known."""
+
+    mu: np.ndarray
+    sigma: np.ndarray
+    count: int
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """All that a metric may look at.
+    """All that a metric may look at. Images and features may be `bench.shards.Shards`: take rows
+    by slices, which bounds the memory.
 
     Attributes:
         images, twin_images: uint8 (N, C, H, W) of this cell and of its full-precision reference,
             paired by index.
         simulated_images: of the same scheme in simulation, where a metric asks for them.
         features, twin_features: of those images.
-        real_features: of real images of the data set.
+        real_features: of real images of the data set, None where there are only statistics.
+        real_statistics: of those features, None where the kind of extractor has none.
     """
 
-    images: np.ndarray
-    twin_images: np.ndarray
+    images: np.ndarray | Shards
+    twin_images: np.ndarray | Shards
     features: Features
     twin_features: Features
-    real_features: Features
-    simulated_images: np.ndarray | None = None
+    real_features: Features | None = None
+    real_statistics: Statistics | None = None
+    simulated_images: np.ndarray | Shards | None = None
 
 
 class Source(Protocol):
@@ -135,7 +159,9 @@ class Extractor(Protocol):
 
 
 class Metric(Protocol):
-    """A number from the evidence. `least` is the smallest N it is defined for.
+    """A number from the evidence. `least` is the smallest N it is defined for, `kinds` the kinds
+    of extractor it takes (`bench.names`), none for a metric of images alone. `needs` is what it
+    takes of real images: "features", "statistics" or "".
 
     `paired` metrics compare images with their full-precision twins and are left out for the
     reference itself. The others are measured of both, and the pipeline makes the change against
@@ -147,6 +173,8 @@ class Metric(Protocol):
     version: int
     least: int
     paired: bool
+    kinds: tuple[str, ...]
+    needs: str
 
     def __call__(self, evidence: Evidence) -> Measurement: ...
 

@@ -16,13 +16,16 @@ from typing import Any
 
 import yaml
 
-from bench import store, tables
+from bench import hub, store, tables
 from bench.errors import InputError
 from bench.spec import Checkpoint
 
 _SHA256 = re.compile(r"(?:[0-9a-fA-F]{64})?")
 ZOO = Path(__file__).parent / "zoo"
 REQUIRED = ("name", "family", "method", "source", "uri", "dataset")
+# Sources that read the pickles of torch.save, weights only, and those that read folders.
+PICKLES = ("torch", "adm")
+FOLDERS = ("diffusers",)
 _TYPES = {"config": dict, "reported": dict, "seed": int}
 _WORDS = {dict: "a mapping", int: "a whole number", str: "text"}
 
@@ -103,8 +106,10 @@ def _card(path: Path, number: int, entry: Any) -> Checkpoint:
     return replace(card, uri=str(_resolve(label, path, card.uri)))
 
 
-def _resolve(label: str, path: Path, uri: str) -> Path:
-    """Absolute path of a card's weights, inside the card's folder or the zoo."""
+def _resolve(label: str, path: Path, uri: str) -> Path | str:
+    """Absolute path of a card's weights, inside the card's folder or the zoo; hub ids as is."""
+    if uri.startswith(hub.PREFIX):
+        return uri
     folder, name = (ZOO, uri[4:]) if uri.startswith("zoo:") else (path.parent, uri)
     target = (folder / name).resolve()
     if not target.is_relative_to(folder.resolve()):
@@ -139,27 +144,41 @@ def _matches(card: Checkpoint, glob: str) -> bool:
 
 
 def verify(card: Checkpoint) -> Checkpoint:
-    """Check the weights file against the card; a card without sha256 gets that of the file.
+    """Check the weights against the card; a card without sha256 gets that of the file or folder.
 
     Raises:
-        InputError: missing file, pickle, Git LFS pointer, or other content than the card says.
+        InputError: missing file, pickle where the source reads none, Git LFS pointer, or other
+            content than the card says.
     """
-    path = Path(card.uri)
     label = f"card {card.name!r}"
+    if card.source in FOLDERS:
+        try:
+            path = hub.folder(card.uri, card.revision)
+            if not path.is_dir():
+                raise InputError(f"no folder {path}")
+            return _same(card, path, hub.digest(path))
+        except InputError as error:
+            raise InputError(f"{label}, field uri: {error}") from None
+    path = Path(card.uri)
     if not path.is_file():
         raise InputError(f"{label}, field uri: no file {path}")
     with path.open("rb") as stream:
         head = stream.read(64)
-    if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+    pickled = head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    if pickled and card.source not in PICKLES:
         raise InputError(
-            f"{label}, field uri: {path} is a pickle; convert it to safetensors first"
+            f"{label}, field uri: {path} is a pickle; convert it to safetensors, or name a source "
+            f"that reads weights only: {', '.join(PICKLES)}"
         )
     if head.startswith(b"version https://git-lfs"):
         raise InputError(f"{label}, field uri: {path} is a Git LFS pointer; run `git lfs pull`")
-    found = store.sha256(path)
+    return _same(card, path, store.sha256(path))
+
+
+def _same(card: Checkpoint, path: Path, found: str) -> Checkpoint:
     if card.sha256 and found != card.sha256.lower():
         raise InputError(
-            f"{label}, field sha256: {path} has {found[:12]}..., the card says "
+            f"card {card.name!r}, field sha256: {path} has {found[:12]}..., the card says "
             f"{card.sha256[:12]}...: truncated, corrupt or another file"
         )
     return replace(card, sha256=found)

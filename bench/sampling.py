@@ -4,6 +4,8 @@ Image i is made from a generator seeded by (seed, i) alone, so it does not depen
 mates and has the same noise in full precision and quantized (common random numbers). The batch is
 fixed and the last one padded, as exported graphs have static shapes.
 
+The label of a class-conditional image is drawn uniformly from the same generator, after x_T.
+
 Timesteps are spaced by diffusers' schedulers, and DDPM's update is theirs, built from the
 checkpoint's own alpha_bar.
 """
@@ -83,6 +85,18 @@ def betas(alpha_bar: Tensor) -> Tensor:
     return (1 - exact / previous).to(torch.float32)
 
 
+def _images(denoiser: Denoiser, x_0: Tensor) -> Tensor:
+    return to_uint8(x_0 if denoiser.decode is None else denoiser.decode(x_0))
+
+
+def labels(denoiser: Denoiser, generators: Sequence[torch.Generator]) -> Tensor:
+    """A label for each image, int64 (B,), uniform over the classes; 0 where there are none."""
+    if not denoiser.classes:
+        return torch.zeros(len(generators), dtype=torch.int64)
+    drawn = [torch.randint(denoiser.classes, (), generator=g) for g in generators]
+    return torch.stack(drawn)
+
+
 def _initial(denoiser: Denoiser, generators: Sequence[torch.Generator]) -> Tensor:
     return torch.stack([torch.randn(denoiser.shape, generator=g) for g in generators])
 
@@ -98,7 +112,7 @@ def ddim(
 
     A step leads to the next timestep of the spacing, whatever the number of steps; diffusers' own
     step goes down by T // steps, which is another noise level where steps do not divide T. The
-    predicted x_0 is clamped to [-1, 1], as there.
+    predicted x_0 is clamped to [-1, 1], as there, where the denoiser clips.
 
     Returns:
         uint8 images of shape (B, C, H, W), one for each generator.
@@ -107,14 +121,16 @@ def ddim(
     spaced.set_timesteps(draw.steps)
     powers = [denoiser.alpha_bar[t].item() for t in spaced.timesteps] + [1.0]
     x_t = _initial(denoiser, generators)
+    code = len(denoiser.alpha_bar) * labels(denoiser, generators)
     for t, (a, b) in zip(spaced.timesteps, itertools.pairwise(powers), strict=True):
-        prediction = _predict(denoiser, x_t, t, watch)[:, : denoiser.shape[0]]
+        prediction = _predict(denoiser, x_t, t + code, watch)[:, : denoiser.shape[0]]
         x_0, epsilon = _parts(denoiser.predicts, prediction, x_t, a)
         variance = draw.eta**2 * (1 - b) / (1 - a) * (1 - a / b)
-        x_t = math.sqrt(b) * x_0.clamp(-1, 1) + math.sqrt(max(1 - b - variance, 0)) * epsilon
+        x_0 = x_0.clamp(-1, 1) if denoiser.clips else x_0
+        x_t = math.sqrt(b) * x_0 + math.sqrt(max(1 - b - variance, 0)) * epsilon
         if variance > 0:
             x_t += math.sqrt(variance) * _initial(denoiser, generators)
-    return to_uint8(x_t)
+    return _images(denoiser, x_t)
 
 
 def _parts(predicts: str, prediction: Tensor, x_t: Tensor, a: float) -> tuple[Tensor, Tensor]:
@@ -144,18 +160,19 @@ def ddpm(
         trained_betas=betas(denoiser.alpha_bar).numpy(),
         prediction_type=denoiser.predicts,
         timestep_spacing=draw.spacing,
-        variance_type="learned_range" if denoiser.learns_variance else "fixed_small",
+        variance_type="learned_range" if denoiser.learns_variance else denoiser.variance,
+        clip_sample=denoiser.clips,
     )
     scheduler.set_timesteps(draw.steps)
     x_t = _initial(denoiser, generators)
+    code = len(denoiser.alpha_bar) * labels(denoiser, generators)
     for t in scheduler.timesteps:
-        prediction = _predict(denoiser, x_t, t, watch)
+        prediction = _predict(denoiser, x_t, t + code, watch)
         x_t = scheduler.step(prediction, t, x_t, generator=list(generators)).prev_sample
-    return to_uint8(x_t)
+    return _images(denoiser, x_t)
 
 
-def _predict(denoiser: Denoiser, x_t: Tensor, t: Tensor, watch: Watch | None) -> Tensor:
-    timesteps = t.expand(len(x_t)).contiguous()
+def _predict(denoiser: Denoiser, x_t: Tensor, codes: Tensor, watch: Watch | None) -> Tensor:
     if watch is not None:
-        watch(x_t, timesteps)
-    return denoiser.model(x_t, timesteps)
+        watch(x_t, codes)
+    return denoiser.model(x_t, codes)

@@ -32,8 +32,10 @@ class Checkpoint:
         method: baseline, ema, swa, sam, ip, or a combination such as sam+ema.
         seed: of the training; cards of one family and method that differ in it are repetitions.
         source: name of the loader in `tables.SOURCES`.
-        uri: where the weights are: a path relative to the card file, or `zoo:NAME`.
-        sha256: hex digest of the weights file.
+        uri: where the weights are: a path relative to the card file, `zoo:NAME`, or
+            `hf:OWNER/NAME` of the hub.
+        sha256: hex digest of the weights file or of a folder's files.
+        revision: commit of a hub repository.
         dataset: name of the data set it was trained on and is scored against.
         config: what the source needs to build the network.
         reported: published figures, kept beside the measured ones and never mixed.
@@ -198,7 +200,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the benchmark."""
+    """One point of the benchmark. `real` is the split of the data set whose images are real."""
 
     checkpoint: Checkpoint
     scheme: Scheme
@@ -207,6 +209,7 @@ class Cell:
     extractors: tuple[str, ...] = ("efficientnet",)
     metrics: tuple[str, ...] = ("frechet", "kernel", "psnr", "ssim", "frechet_twin")
     probes: tuple[str, ...] = ()
+    real: str = "test"
 
     @property
     def reference(self) -> Cell:
@@ -224,6 +227,7 @@ class Cell:
             extractors=self.extractors,
             metrics=self.metrics,
             probes=self.probes,
+            real=self.real,
             versions=dict(versions),
         )
 

@@ -22,9 +22,10 @@ from bench import store, tables
 from bench.host import code_hash
 from bench.protocols import Denoiser, Features
 from bench.record import Coverage, Host, coverage_from_json, to_json
+from bench.shards import Shards
 from bench.spec import Cell, Checkpoint, content_key
 
-IMAGE_CODE = ("networks.py", "sources", "sampling.py", "quant")
+IMAGE_CODE = ("networks.py", "hub.py", "sources", "sampling.py", "quant")
 FEATURE_CODE = (*IMAGE_CODE, "features")
 # Numbers of the libraries that only features and metrics use do not change images.
 IMAGE_LIBRARIES = ("torch", "torchao", "diffusers")
@@ -135,19 +136,18 @@ class Stages:
             _, coverage, calibration = self.executed(cell)
             return coverage, calibration
 
-    def images(self, cell: Cell) -> np.ndarray:
-        """All images of a cell, uint8 (N, C, H, W), index order."""
-        folder, shards, denoiser = self.folder(cell), [], None
-        for k in range(_shards(cell)):
-            shard = store.load_array(folder / f"{k:05d}.npy")
-            if shard is None:
+    def images(self, cell: Cell) -> Shards:
+        """All images of a cell, uint8 (N, C, H, W), index order, on disk."""
+        folder, denoiser = self.folder(cell), None
+        paths = [folder / f"{k:05d}.npy" for k in range(_shards(cell))]
+        for k, path in enumerate(paths):
+            if store.load_array(path) is None:
                 denoiser = denoiser or self.executed(cell)[0]
                 self.progress(f"{cell}: sampling", 0)
                 shard = self.timed("sample", self._sample, cell, denoiser, k)
-                store.save_array(folder / f"{k:05d}.npy", shard)
+                store.save_array(path, shard)
                 self.progress(f"{cell}: sampling", 1)
-            shards.append(shard)
-        return np.concatenate(shards)[: cell.draw.images]
+        return Shards(paths, cell.draw.images)
 
     def _sample(self, cell: Cell, denoiser: Denoiser, shard: int) -> np.ndarray:
         from bench.sampling import image_generators
@@ -161,24 +161,23 @@ class Stages:
         """The features of a cell's images."""
         key = content_key(images=self.folder(cell).name, versions=self.feature_versions)
         folder = self.cache / "features" / key / extractor_name
-        images, shards = self.images(cell), []
+        images, paths = self.images(cell), []
         for k in range(_shards(cell)):
             batch = images[k * cell.draw.batch : (k + 1) * cell.draw.batch]
             path = folder / f"{k:05d}-{len(batch)}.npy"
-            shard = store.load_array(path)
-            if shard is None:
+            if store.load_array(path) is None:
                 self.progress(f"{cell}: features", 0)
                 shard = self.timed("features", self._extract, extractor_name, batch)
                 store.save_array(path, shard)
-            shards.append(shard)
+            paths.append(path)
         version = tables.lookup("extractors", extractor_name).version
-        values = np.concatenate(shards).astype(np.float64)
+        values = Shards(paths, len(images))
         return Features(extractor_name, version, values, np.arange(len(values)))
 
     def _extract(self, extractor_name: str, images: np.ndarray) -> np.ndarray:
         import torch
 
-        return _extractor(extractor_name)(torch.from_numpy(images)).numpy()
+        return extractor(extractor_name)(torch.from_numpy(images)).numpy()
 
 
 def _shards(cell: Cell) -> int:
@@ -186,5 +185,6 @@ def _shards(cell: Cell) -> int:
 
 
 @functools.cache
-def _extractor(name: str) -> Any:
+def extractor(name: str) -> Any:
+    """The extractor of a name, with its weights."""
     return tables.lookup("extractors", name)()

@@ -15,7 +15,12 @@ from typing import Any
 
 from bench.errors import InputError
 
-SOURCES = {"safetensors": "bench.sources.local:load"}
+SOURCES = {
+    "safetensors": "bench.sources.local:load",
+    "torch": "bench.sources.local:load",
+    "adm": "bench.sources.adm:load",
+    "diffusers": "bench.sources.folder:load",
+}
 DATASETS = {
     "fashion-mnist": "bench.data.fashion_mnist:load",
     "cifar10": "bench.data.cifar10:load",
@@ -34,7 +39,14 @@ BACKENDS = {
     "ao-int8-weight": "bench.quant.linear_only:AoInt8Weight",
 }
 SAMPLERS = {"ddim": "bench.sampling:ddim", "ddpm": "bench.sampling:ddpm"}
-EXTRACTORS = {"efficientnet": "bench.features.efficientnet:EfficientNet"}
+EXTRACTORS = {
+    "efficientnet": "bench.features.efficientnet:EfficientNet",
+    "inception": "bench.features.inception:Inception",
+    "inception-legacy-pytorch": "bench.features.inception:LegacyPytorch",
+    "inception-legacy-tensorflow": "bench.features.inception:LegacyTensorflow",
+    "inception-spatial": "bench.features.inception:Spatial",
+    "inception-classes": "bench.features.inception:Classes",
+}
 METRICS = {
     "frechet": "bench.metrics.frechet:Frechet",
     "frechet_twin": "bench.metrics.frechet:FrechetTwin",
@@ -47,6 +59,7 @@ METRICS = {
     "psnr": "bench.metrics.paired:Psnr",
     "psnr_simulated": "bench.metrics.paired:SimulatedPsnr",
     "ssim": "bench.metrics.paired:Ssim",
+    "inception_score": "bench.metrics.inception_score:InceptionScore",
 }
 ENGINES = {"local": "bench.engines.local:run"}
 

@@ -21,7 +21,7 @@ from tiny import TINY_CONFIG, write_card, write_cards
 GOLDEN = Path(__file__).parent / "golden" / "help.txt"
 COMMANDS = (
     *("", "run", "report", "compare", "baseline", "baseline accept", "baseline show", "history"),
-    *("train", "list", "check"),
+    *("speed", "train", "import", "list", "check"),
 )
 SIZES = [
     "--scheme",
@@ -138,7 +138,7 @@ def refused(result, *words):
         (["--bots", "4"], "--bots"),
         (["--preset", "huge"], "smoke, default, full"),
         (["--sampler", "euler"], "euler"),
-        (["--metric", "precison"], "did you mean 'precision'?"),
+        (["--metrics", "+precison"], "did you mean 'precision'?"),
         (["--images", "1"], "--images"),
         (["--images", "0"], "at least 1"),
         (["--steps", "0"], "at least 1"),
@@ -242,7 +242,7 @@ def test_bad_cards(bench, tmp_path, changes, word):
 @pytest.mark.parametrize(
     ("dataset", "words"),
     [
-        ("cifar10", "python -m bench.features.reference cifar10 efficientnet"),
+        ("cifar10", "bench reference cifar10 efficientnet"),
         ("fashion-mnist:large", "takes no argument"),
         ("folder:nowhere", "nowhere: no folder or zip archive there"),
     ],

@@ -7,14 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "bench"
 LAYERS = [
-    {"errors", "spec", "record", "migrations", "protocols", "tables"},
-    {"registry", "store", "host", "quiet", "networks", "stats", "decisions", "influences"},
+    {"errors", "spec", "record", "migrations", "protocols", "tables", "names", "shards"},
+    {"registry", "hub", "store", "host", "quiet", "networks", "stats", "decisions", "influences"},
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
-    {"timing", "stages", "speed", "pipeline", "engines"},
+    {"real", "timing", "stages", "speed", "pipeline", "engines", "estimate"},
     {"baseline", "thresholds", "findings", "comparison", "history", "contrasts"},
     {"report"},
-    {"progress", "commands", "gate", "api"},
-    {"cli", "judging", "measuring"},
+    {"planning", "progress", "commands", "gate", "api", "importing", "references", "suite"},
+    {"cli", "cli_data", "judging", "measuring"},
     {"__main__"},
 ]
 # `training` reads its images through `data`; every other stage stands alone.

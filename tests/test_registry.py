@@ -36,7 +36,7 @@ def test_hash_is_filled_in_where_the_card_has_none(tmp_path):
         ({"method": ""}, ["'tiny'", "method", "missing"]),
         ({"method": 3}, ["'tiny'", "method", "must be text"]),
         ({"config": "x"}, ["'tiny'", "config", "mapping"]),
-        ({"source": "zip"}, ["'tiny'", "source", "known: safetensors"]),
+        ({"source": "zip"}, ["'tiny'", "source", "known: adm, diffusers, safetensors"]),
         ({"dataset": "mars"}, ["'tiny'", "dataset", "fashion-mnist"]),
         ({"uri": "../x.safetensors"}, ["'tiny'", "uri", "outside"]),
         ({"uri": "/etc/passwd"}, ["'tiny'", "uri", "outside"]),

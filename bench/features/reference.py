@@ -1,9 +1,13 @@
 """Reference features: those of real images, which generated ones are held against.
 
-One safetensors file for each data set and extractor holds the features in float16, every value a
-real image's, in the data set's order. It is shipped in bench/zoo or made into the cache:
+One safetensors file for each data set, split and extractor holds the features in float16, every
+value a real image's, in the data set's order. It is shipped in bench/zoo or made into the cache
+(`bench reference`), or there:
 
     python -m bench.features.reference fashion-mnist efficientnet [--out bench/zoo] [--split test]
+
+Where there are none, statistics that someone else made of them may stand in their place, an npz of
+the same name (`bench.features.statistics`), for metrics that need no more.
 
 The file of a data set with an argument, whose content its name does not tell (`folder:PATH`), is
 named by the hash of its images.
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -22,64 +27,102 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from bench import store, tables
+from bench import names, store, tables
 from bench.errors import InputError
 from bench.protocols import Features
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 BATCH = 100
+# Of the images of data sets whose name decides it.
+SHAPES = {
+    "fashion-mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+    "lsun-tower": (3, 64, 64),
+    "ffhq": (3, 64, 64),
+}
 
 
 def file_name(dataset: str, extractor: str, split: str = "test") -> str:
     """The name of the file of a data set and extractor."""
-    plain = tables.plain(dataset)
+    plain, end = tables.plain(dataset), "" if split == "test" else f"-{split}"
     if plain != dataset:
         images = tables.lookup("datasets", dataset)(split).numpy()
         plain += f"-{hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]}"
-    return f"{plain}-{extractor}.safetensors"
+    return f"{plain}-{extractor}{end}.safetensors"
 
 
-def find(dataset: str, extractor: str) -> Path:
-    """The reference file: the shipped one, else that in the cache.
+def needs(metrics: Sequence[str], extractor: str) -> set[str]:
+    """What metrics take of real images by an extractor: "features", "statistics", or nothing."""
+    found = (tables.lookup("metrics", name) for name in metrics)
+    return {m.needs for m in found if m.needs and names.kind(extractor) in m.kinds}
+
+
+def find(dataset: str, extractor: str, split: str = "test") -> Path:
+    """The reference file: the shipped one, else that in the cache, else statistics there.
 
     Raises:
         InputError: there is none.
     """
-    name = file_name(dataset, extractor)
-    for path in (ZOO / name, store.cache_root() / "reference" / name):
+    name = file_name(dataset, extractor, split)
+    cached = store.cache_root() / "reference" / name
+    for path in (ZOO / name, cached, cached.with_suffix(".npz")):
         if path.exists():
             return path
+    words = f"{dataset} {extractor}" + ("" if split == "test" else f" --split {split}")
     raise InputError(
-        f"no reference features of {dataset} by {extractor}: "
-        f"make them with `python -m bench.features.reference {dataset} {extractor}`"
+        f"no reference features of {dataset} ({split}) by {extractor}: make them with `bench "
+        f"reference {words}`, or take statistics with `--from FILE.npz`"
     )
 
 
-def load(dataset: str, extractor: str) -> Features:
+def load(dataset: str, extractor: str, split: str = "test") -> Features:
     """The reference features, float64 (N, D): the shipped ones, else those in the cache.
 
     Raises:
         InputError: there are none, they are corrupt, or made by another version.
     """
-    return read(find(dataset, extractor), tables.lookup("extractors", extractor).version)
+    return read(find(dataset, extractor, split), tables.lookup("extractors", extractor).version)
 
 
-def digest(dataset: str, extractor: str) -> str:
-    """SHA-256 of the reference features, as the file states it: part of every record's key.
+def digest(dataset: str, extractor: str, split: str = "test") -> str:
+    """SHA-256 of the reference features, as the file states it, or of the file of statistics: part
+    of every record's key.
 
     Raises:
         InputError: there are none.
     """
-    return _digest(find(dataset, extractor))
+    path = find(dataset, extractor, split)
+    return store.sha256(path) if path.suffix == ".npz" else _digest(path)
+
+
+def shape(dataset: str, extractor: str, split: str = "test") -> tuple[int, ...] | None:
+    """(C, H, W) of the real images, None where neither the name nor the file tells."""
+    if dataset in SHAPES:
+        return SHAPES[dataset]
+    try:
+        path = find(dataset, extractor, split)
+    except InputError:
+        return None
+    stated = "" if path.suffix == ".npz" else _metadata(path).get("shape", "")
+    return tuple(map(int, stated.split("x"))) if stated else None
+
+
+def count(dataset: str, extractor: str, split: str = "test") -> int:
+    """The number of real images."""
+    return int(_metadata(find(dataset, extractor, split)).get("count", 0))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "numpy") as stream:
+            return stream.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a whole reference file ({error}): make it anew") from None
 
 
 @cache
 def _digest(path: Path) -> str:
-    try:
-        with safe_open(path, "numpy") as stream:
-            return (stream.metadata() or {}).get("sha256", "")
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not a whole reference file ({error}): make it anew") from None
+    return _metadata(path).get("sha256", "")
 
 
 @cache
@@ -101,7 +144,7 @@ def read(path: Path, version: int) -> Features:
     if made_by != version:
         raise InputError(
             f"{path}: made by version {made_by} of {extractor}, this bench has version {version}: "
-            f"make it anew with `python -m bench.features.reference DATASET {extractor}`"
+            f"make it anew with `bench reference DATASET {extractor}`"
         )
     values = stored.astype(np.float64)
     values.flags.writeable = False
@@ -129,6 +172,7 @@ def build(dataset: str, extractor: str, folder: Path | None = None, split: str =
         "extractor": extractor,
         "version": str(extract.version),
         "sha256": hashlib.sha256(stored.tobytes()).hexdigest(),
+        "shape": "x".join(map(str, images.shape[1:])),
         "images_sha256": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
         "torch": torch.__version__,
     }

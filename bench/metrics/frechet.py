@@ -8,7 +8,7 @@ needs no square root of a general matrix, stays real, and holds where a covarian
 (fewer images than dimensions).
 
 The distance has a positive bias that falls about as 1/N: compare equal N only. It is named after
-its extractor; the name FID is kept for Inception features, which these are not.
+its extractor; the name FID is kept for Inception features.
 
 Its interval comes from the influence of each test image x on it, the derivative of d as x is given
 more weight. With T the optimal map from the one Gaussian to the other, T Sigma_1 T = Sigma_2,
@@ -22,8 +22,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench import names
 from bench.protocols import Evidence
 from bench.record import Measurement
+from bench.shards import Shards, blocks
 from bench.stats import interval
 
 
@@ -55,40 +57,77 @@ def frechet_distance(
     return float(shift @ shift + np.trace(sigma_1) + np.trace(sigma_2) - 2 * cross)
 
 
-def statistics(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and unbiased covariance (D, D) of features (N, D), N >= 2."""
-    values = np.asarray(values, np.float64)
-    return values.mean(0), np.atleast_2d(np.cov(values, rowvar=False))
+def statistics(values: np.ndarray | Shards) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and unbiased covariance (D, D) of features (N, D), N >= 2, in two passes."""
+    mean = sum(block.sum(0) for block in blocks(values)) / len(values)
+    sigma = np.zeros((len(mean), len(mean)))
+    for block in blocks(values):
+        centred = block - mean
+        sigma += centred.T @ centred
+    return mean, sigma / (len(values) - 1)
 
 
-def influence(values: np.ndarray, mu_2: np.ndarray, sigma_2: np.ndarray) -> np.ndarray:
-    """Influence of each test image on the distance to a Gaussian.
+def roots(values: np.ndarray | Shards) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mu (D,), F (D, R), F^+ (R, D)) of features (N, D), F F^T being their covariance of rank R.
+
+    Below N = D the singular values of the features give them, without a D x D matrix.
+    """
+    n, dim = values.shape
+    if n > dim:
+        mu, sigma = statistics(values)
+        squares, axes = np.linalg.eigh(sigma)
+    else:
+        rows = np.asarray(values, np.float64)
+        mu = rows.mean(0)
+        _, spread, across = np.linalg.svd((rows - mu) / np.sqrt(n - 1), full_matrices=False)
+        squares, axes = np.square(spread[::-1]), across[::-1].T
+    kept = squares > dim * np.finfo(np.float64).eps * squares[-1]
+    axes, spread = axes[:, kept], np.sqrt(squares[kept])
+    return mu, axes * spread, (axes / spread).T
+
+
+def distance_and_influence(
+    values: np.ndarray | Shards, mu_2: np.ndarray, sigma_2: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Distance to a Gaussian, and the influence of each test image on it.
 
     Args:
         values: features of the test images (N, D), N >= 2.
         mu_2, sigma_2: mean (D,) and covariance (D, D) of the other set.
 
     Returns:
-        float64 (N,), of mean 0.
+        (distance, float64 (N,) of mean 0).
     """
-    mu_1, sigma_1 = statistics(values)
-    root = factor(sigma_1)
-    centred = values - mu_1
+    mu_1, root, inverse = roots(values)
     squares, axes = np.linalg.eigh(root.T @ sigma_2 @ root)
-    # T = R^{+T} (R^T Sigma_2 R)^{1/2} R^+, so x^T T x is a sum of squares along these axes.
-    along = centred @ np.linalg.pinv(root).T @ axes
-    mapped = np.square(along) @ np.sqrt(np.maximum(squares, 0))
-    quadratic = np.square(centred).sum(1) - mapped
-    return 2 * centred @ (mu_1 - mu_2) + quadratic - quadratic.mean()
+    weights, shift = np.sqrt(np.maximum(squares, 0)), mu_1 - mu_2
+    traces = np.square(root).sum() + np.trace(sigma_2)
+    distance = shift @ shift + traces - 2 * weights.sum()
+    # T = F^{+T} (F^T Sigma_2 F)^{1/2} F^+, so x^T T x is a sum of squares along these axes.
+    to_axes = inverse.T @ axes
+    linear, quadratic = [], []
+    for block in blocks(values):
+        centred = block - mu_1
+        linear.append(2 * centred @ shift)
+        quadratic.append(np.square(centred).sum(1) - np.square(centred @ to_axes) @ weights)
+    curved = np.concatenate(quadratic)
+    return float(distance), np.concatenate(linear) + curved - curved.mean()
+
+
+def influence(values: np.ndarray | Shards, mu_2: np.ndarray, sigma_2: np.ndarray) -> np.ndarray:
+    """Influence of each test image on the distance to a Gaussian, (N,) of mean 0."""
+    return distance_and_influence(values, mu_2, sigma_2)[1]
 
 
 class Frechet:
-    """Distance of the images' features to those of real images: `fd_<extractor>@N`."""
+    """Distance of the images' features to those of real images: `fd_<extractor>@N`, `fid@N`."""
 
     better = "lower"
     version = 1
     least = 2
     paired = False
+    kinds = ("features", "spatial")
+    needs = "statistics"
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the 95% interval over the draw of the images."""
@@ -96,12 +135,15 @@ class Frechet:
 
     def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         """Measure; also the influence of each image, (N,)."""
-        test, real = evidence.features, evidence.real_features
-        others = statistics(real.values)
-        value = frechet_distance(*statistics(test.values), *others)
-        terms = influence(test.values, *others)
+        test, known = evidence.features, evidence.real_statistics
+        if known is None:
+            assert evidence.real_features is not None
+            others = statistics(evidence.real_features.values)
+        else:
+            others = known.mu, known.sigma
+        value, terms = distance_and_influence(test.values, *others)
         n, ends = len(terms), interval(value, terms)
-        name = f"fd_{test.extractor}@{n}"
+        name = f"{names.frechet(test.extractor)}@{n}"
         return Measurement(name, value, *ends, n, "", self.better, self.version), terms
 
 
@@ -115,6 +157,8 @@ class FrechetTwin:
     version = 1
     least = 2
     paired = True
+    kinds = ("features",)
+    needs = ""
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, without an interval: near 0, where equal sets lie, the distance is quadratic
@@ -124,7 +168,7 @@ class FrechetTwin:
     def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         """Measure; the influences are not known, (N,) of NaN."""
         test, twin = evidence.features, evidence.twin_features
-        value = frechet_distance(*statistics(test.values), *statistics(twin.values))
+        value, _ = distance_and_influence(test.values, *statistics(twin.values))
         name, n = f"fd_twin_{test.extractor}", len(test.values)
         found = Measurement(
             f"{name}@{n}", value, None, None, n, "", self.better, self.version, self.paired

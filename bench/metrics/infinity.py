@@ -29,6 +29,8 @@ class FrechetInfinity:
     version = 1
     least = 8
     paired = False
+    kinds = ("features",)
+    needs = "statistics"
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the 95% interval over the draw of the images."""
@@ -36,9 +38,11 @@ class FrechetInfinity:
 
     def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         """Measure; also the influence of each image, (N,)."""
-        test, real = evidence.features, statistics(evidence.real_features.values)
+        test, known = evidence.features, evidence.real_statistics
+        assert known is not None
+        real = known.mu, known.sigma
         n = len(test.values) // 2 * 2
-        values = test.values[:n]
+        values = np.asarray(test.values[:n], np.float64)
         value = 2 * frechet_distance(*statistics(values), *real)
         terms = 2 * influence(values, *real)
         for first in (0, 1):

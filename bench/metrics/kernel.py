@@ -21,28 +21,30 @@ import hashlib
 
 import numpy as np
 
+from bench import names
 from bench.protocols import Evidence
 from bench.record import Measurement
+from bench.shards import Shards, blocks
 from bench.stats import interval
 
 ROWS = 1000
 _REAL_TERMS: dict[bytes, float] = {}
 
 
-def kernel_sums(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def kernel_sums(x: np.ndarray | Shards, y: np.ndarray | Shards) -> np.ndarray:
     """sum_j k(x_i, y_j) for each i, (n,), of x (n, D) and y (m, D), in blocks of ROWS x ROWS."""
     sums = np.zeros(len(x))
-    for start in range(0, len(x), ROWS):
-        rows = x[start : start + ROWS]
-        for column in range(0, len(y), ROWS):
-            base = rows @ y[column : column + ROWS].T / x.shape[1] + 1
+    for start, rows in zip(range(0, len(x), ROWS), blocks(x, ROWS), strict=True):
+        for columns in blocks(y, ROWS):
+            base = rows @ columns.T / x.shape[1] + 1
             sums[start : start + ROWS] += (base * base * base).sum(1)
     return sums
 
 
-def others(x: np.ndarray) -> np.ndarray:
+def others(x: np.ndarray | Shards) -> np.ndarray:
     """sum_{j != i} k(x_i, x_j) for each i, (n,)."""
-    return kernel_sums(x, x) - (np.square(x).sum(1) / x.shape[1] + 1) ** 3
+    own = [(np.square(rows).sum(1) / x.shape[1] + 1) ** 3 for rows in blocks(x, ROWS)]
+    return kernel_sums(x, x) - np.concatenate(own)
 
 
 def _real_term(y: np.ndarray) -> float:
@@ -53,7 +55,7 @@ def _real_term(y: np.ndarray) -> float:
     return _REAL_TERMS[key]
 
 
-def kernel_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+def kernel_distance(x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
     """Unbiased MMD^2 and the influence of each test image on it.
 
     Args:
@@ -63,7 +65,7 @@ def kernel_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
     Returns:
         (distance, influences (n,) of mean 0); the influences are NaN below n = 3.
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    y = np.asarray(y, np.float64)
     return combined(others(x), kernel_sums(x, y) / len(y), _real_term(y))
 
 
@@ -85,12 +87,14 @@ def combined(within: np.ndarray, across: np.ndarray, real: float) -> tuple[float
 
 
 class Kernel:
-    """Kernel distance to the real images times 1000: `kd_<extractor>@N`, in units of 1e-3."""
+    """Kernel distance to the real images times 1000: `kd_<extractor>@N`, `kid@N`, unit 1e-3."""
 
     better = "lower"
     version = 1
     least = 2
     paired = False
+    kinds = ("features",)
+    needs = "features"
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the 95% jackknife interval from three images on."""
@@ -99,8 +103,9 @@ class Kernel:
     def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         """Measure; also the influence of each image, (N,)."""
         test = evidence.features
+        assert evidence.real_features is not None
         value, terms = kernel_distance(test.values, evidence.real_features.values)
         value, terms = 1e3 * value, 1e3 * terms
         n, ends = len(terms), interval(value, terms)
-        name = f"kd_{test.extractor}@{n}"
+        name = f"{names.kernel(test.extractor)}@{n}"
         return Measurement(name, value, *ends, n, "1e-3", self.better, self.version), terms

@@ -95,6 +95,8 @@ class Likeness:
     version = 1
     least = 2
     paired = True
+    kinds: tuple[str, ...] = ()
+    needs = ""
     function: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
     def others(self, evidence: Evidence) -> np.ndarray:

@@ -147,7 +147,7 @@ class _Observed(nn.Module):
 
     def __init__(self, graph: GraphModule, timesteps: int) -> None:
         super().__init__()
-        self.graph, self.calls = graph, 0
+        self.graph, self.calls, self.timesteps = graph, 0, timesteps
         # The first inputs at or below these timesteps are kept.
         self.wanted = [round(share * timesteps) for share in KEPT]
         self.kept: list[tuple[Tensor, Tensor]] = []
@@ -156,7 +156,8 @@ class _Observed(nn.Module):
         self.calls += 1
         with torch.inference_mode(False), torch.no_grad():
             x, t = x.clone(), t.clone()
-            if self.wanted and int(t.max()) <= self.wanted[0]:
+            # Labels may be coded in t, in multiples of the number of timesteps.
+            if self.wanted and int((t % self.timesteps).max()) <= self.wanted[0]:
                 self.kept.append((x, t))
                 self.wanted.pop(0)
             return self.graph(x, t)

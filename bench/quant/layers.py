@@ -111,7 +111,9 @@ def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:
     Raises:
         InputError: a skip glob matches no layer, or nothing is left to quantize.
     """
-    nodes = [node for node in graph.graph.nodes if node.target in COUNTED]
+    nodes = [
+        node for node in graph.graph.nodes if node.target in COUNTED and not _rearranges(node)
+    ]
     convolutions = [node for node in nodes if node.target in CONVOLUTIONS]
     edges = {convolutions[0], convolutions[-1]} if convolutions else set()
     layers = tuple(_layer(node, scheme, node in edges) for node in nodes)
@@ -123,6 +125,11 @@ def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:
     if not any(layer.quantized for layer in layers):
         raise InputError(f"scheme {scheme} leaves every layer of this network in float")
     return layers
+
+
+def _rearranges(node: Node) -> bool:
+    """Whether it is an einsum of one operand, which moves numbers and multiplies none."""
+    return node.target is aten.einsum.default and len(node.args[1]) == 1  # type: ignore[arg-type]
 
 
 def weight_of(node: Node) -> Node | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import influences, store
+from bench import names as distances
 from bench.contrasts import contrasts
 from bench.record import Measurement, Run
 from bench.report import methods
@@ -201,17 +202,28 @@ def _provenance(run: Run) -> list[str]:
     ]
 
 
+def _named(found: Sequence[Row]) -> str:
+    """Whether the FD of the rows is FID, and what it may be compared with."""
+    cells = [row.cell for row in found]
+    if not any(extractor in distances.FRECHET for c in cells for extractor in c.extractors[:1]):
+        return "is not FID: it is not comparable with published figures, nor with another N"
+    name = escape(distances.frechet(cells[0].extractors[0]))
+    return f"is {name}: it is not comparable with another N, resizing or set of real images"
+
+
 def _notes(found: Sequence[Row]) -> list[str]:
     counts = ", ".join(str(count) for count in sorted({row.images for row in found})) or NONE
     kernels = {group.kernel for group in groups(found)}
     notes = [
-        f"- FD (fd@N) is biased upwards at N = {counts} and is not FID: it is not comparable with "
-        f"published figures, nor with another N. Its change holds at this N only: noise that "
-        f"quantization adds raises the bias of the quantized side. KD and its change have no such "
-        f"bias.",
+        f"- FD (fd@N) is biased upwards at N = {counts} and {_named(found)}. Its "
+        "change holds at this N only: noise that quantization adds raises the bias of the "
+        "quantized side. KD and its change have no such bias.",
         "- Each change is against the same checkpoint in full precision, measured in this run on "
         "the same noise. A lower distance is no improvement unless its interval excludes 0.",
     ]
+    cells = [row.cell for row in found]
+    told = [r for c in cells for e in c.extractors for r in distances.remarks(e, c.draw.images)]
+    notes += [f"- {escape(remark)}." for remark in dict.fromkeys(told)]
     if "simulated" in kernels:
         notes.append(
             "- Simulated rows round values as the scheme says but compute in float: they say "

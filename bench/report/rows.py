@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from bench import names as distances
 from bench.record import Measurement, Record, Run
 from bench.spec import Cell, Scheme
 
@@ -174,10 +175,10 @@ def _row(record: Record, reference: Row | None) -> Row:
     cell, coverage = record.cell, record.coverage
     extractor = cell.extractors[0] if cell.extractors else ""
     names = {
-        "fd": f"fd_{extractor}",
-        "kd": f"kd_{extractor}",
-        "fd_change": f"delta_fd_{extractor}",
-        "kd_change": f"delta_kd_{extractor}",
+        "fd": distances.frechet(extractor),
+        "kd": distances.kernel(extractor),
+        "fd_change": f"delta_{distances.frechet(extractor)}",
+        "kd_change": f"delta_{distances.kernel(extractor)}",
         "fd_twin": f"fd_twin_{extractor}",
         "psnr": "psnr",
         "ssim": "ssim",

@@ -52,7 +52,7 @@ def test_the_cache_serves_where_the_zoo_has_none(small, cache):
 
 
 def test_nothing_there_says_how_to_make_it(small):
-    with pytest.raises(InputError, match=r"python -m bench\.features\.reference few mean"):
+    with pytest.raises(InputError, match=r"bench reference few mean"):
         reference.load("few", "mean")
 
 

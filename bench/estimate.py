@@ -1,0 +1,75 @@
+"""What a run will take, from a short timing here: time, disk and memory.
+
+Memory does not grow with the number of images: images and features lie on disk and are read in
+blocks. Beyond the network, D feature dimensions take some D x D matrices of the Fréchet distance
+and some blocks, and the real images' features where a metric needs them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from bench import real, tables
+from bench.features import reference
+from bench.shards import BLOCK
+from bench.spec import Cell
+
+# Of D x D matrices and of blocks that exist at once, by a measurement at D = 2048.
+MATRICES, BLOCKS = 12, 6
+FLOAT64 = 8
+
+
+def feature_seconds(extractor: str, shape: Sequence[int], count: int = 2) -> float:
+    """Seconds for one image of an extractor here, from the second of two small batches."""
+    import torch
+
+    extract, images = tables.lookup("extractors", extractor)(), torch.zeros(count, *shape)
+    for _ in range(2):
+        start = time.perf_counter()
+        extract(images.to(torch.uint8))
+    return (time.perf_counter() - start) / count
+
+
+def lines(cells: Sequence[Cell], pipeline: Any, sampling: float) -> list[str]:
+    """The estimate in words.
+
+    Args:
+        cells: of the run, at least one.
+        pipeline: that will run them.
+        sampling: seconds of sampling.
+    """
+    open_cells = [c for c in cells if not pipeline.cached(c) and not pipeline.refusal(c)]
+    if not open_cells:
+        return ["estimated time: 0.0 minutes of sampling"]
+    denoiser = pipeline.stages.denoiser(open_cells[0])
+    shape = real.image_shape(denoiser)
+    pixels = shape[0] * shape[1] * shape[2]
+    dims = {name: tables.lookup("extractors", name).dim for c in cells for name in c.extractors}
+    cost = {name: feature_seconds(name, shape) for name in dims}
+    features = sum(c.draw.images * cost[name] for c in open_cells for name in c.extractors)
+    disk = sum(
+        c.draw.images * (pixels + 4 * sum(dims[name] for name in c.extractors)) for c in open_cells
+    )
+    weights = sum(p.numel() * p.element_size() for p in denoiser.model.parameters())
+    return [
+        f"estimated time: {sampling / 60:.1f} minutes of sampling, {features / 60:.1f} of "
+        f"features",
+        f"disk: {disk / 1e9:.2f} GB in the cache",
+        f"memory: about {memory(open_cells[0], dims) / 1e9:.1f} GB besides the network "
+        f"({weights / 1e9:.2f} GB of weights and its activations), whatever the number of images",
+    ]
+
+
+def memory(cell: Cell, dims: dict[str, int]) -> int:
+    """Bytes that the metrics take at once, about."""
+    most = 0
+    for name in cell.extractors:
+        held = FLOAT64 * dims[name] * (MATRICES * dims[name] + BLOCKS * BLOCK)
+        if "features" in reference.needs(cell.metrics, name):
+            held += (
+                FLOAT64 * dims[name] * reference.count(cell.checkpoint.dataset, name, cell.real)
+            )
+        most = max(most, held)
+    return most

@@ -1,0 +1,126 @@
+"""`bench import PATH`: a card for a checkpoint that someone has.
+
+The format is recognized, the network read out of the weights, the hash taken, and the card is
+loaded once before it is written: a card that is written works. What the file does not tell is
+assumed, and every assumption stands on the card as a comment.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from bench import hub, registry, store, tables
+from bench.errors import InputError
+from bench.spec import Checkpoint
+
+if TYPE_CHECKING:
+    from bench.sources.drafts import Draft
+
+# Data sets by the shape of their images, for a guess.
+SHAPES = {(3, 32): "cifar10", (1, 28): "fashion-mnist"}
+NUMBERS = ("sample_size", "attention_head_dim", "timesteps")
+WORDS = ("schedule", "predicts", "variance", "weights", "attention_order")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user says of a checkpoint; "" or nothing where the file shall tell.
+
+    Attributes:
+        name, family, method, dataset, revision: as on a card.
+        config: fields of the config, as text.
+    """
+
+    name: str = ""
+    family: str = ""
+    method: str = ""
+    dataset: str = ""
+    revision: str = ""
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_card(uri: str, given: Given, out: Path | None) -> None:
+    """Write the card of a checkpoint beside it and print it, with what was assumed.
+
+    Args:
+        uri: a file, a folder of diffusers, or `hf:OWNER/NAME`.
+        given: what the user says.
+        out: the card file; by default NAME.yaml in the folder of the checkpoint, or here for one
+            of the hub.
+
+    Raises:
+        InputError: not a checkpoint, one that cannot be loaded, or a card file that exists.
+    """
+    from bench.sources import drafts
+
+    numbers = _checked(given.config)
+    remote = uri.startswith(hub.PREFIX)
+    place = hub.folder(uri, given.revision) if remote else Path(uri).absolute()
+    if not place.exists():
+        raise InputError(f"no checkpoint {uri}: name a file, a folder or hf:OWNER/NAME")
+    draft = drafts.folder(place, numbers) if place.is_dir() else drafts.file(place, numbers)
+    entry = _entry(uri if remote else place.name, place, draft, given)
+    target = out or (Path.cwd() if remote else place.parent) / f"{entry['name']}.yaml"
+    if target.exists():
+        raise InputError(f"{target} exists: name another card file with --out, or remove it")
+    if not remote:
+        entry["uri"] = _relative(place, target)
+    checkpoint = Checkpoint(**{**entry, "uri": uri if remote else str(place)})
+    tables.lookup("sources", draft.source)(registry.verify(checkpoint))
+    comments = "".join(f"# assumed: {text}\n" for text in draft.assumed)
+    text = comments + yaml.safe_dump({"checkpoints": [entry]}, sort_keys=False)
+    store.save_text(target, text)
+    print(text, end="")
+    print(f"{target}: loads; bench run --cards {target} --checkpoints '*'", file=sys.stderr)
+
+
+def _checked(config: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, text in config.items():
+        if name not in (*NUMBERS, *WORDS):
+            known = ", ".join((*NUMBERS, *WORDS))
+            raise InputError(f"--set {name}: no such field; known: {known}")
+        if name in NUMBERS and not text.isdigit():
+            raise InputError(f"--set {name} must be a whole number, not {text!r}")
+        found[name] = int(text) if name in NUMBERS else text
+    return found
+
+
+def _relative(place: Path, target: Path) -> str:
+    folder = target.absolute().parent
+    if not place.is_relative_to(folder):
+        raise InputError(
+            f"{place} must lie in the folder of its card {target}: choose --out there"
+        )
+    return str(place.relative_to(folder))
+
+
+def _entry(uri: str, place: Path, draft: Draft, given: Given) -> dict[str, Any]:
+    """The fields of the card, with the assumptions that they take."""
+    stem = uri.rpartition("/")[2] if uri.startswith(hub.PREFIX) else place.stem
+    name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)
+    dataset = given.dataset or SHAPES.get(draft.shape, "")
+    if not dataset:
+        raise InputError(
+            f"images of {draft.shape[0]} channels and {draft.shape[1]} pixels fit no data set "
+            f"alone: name one with --dataset, for example folder:PATH"
+        )
+    if not given.dataset:
+        draft.assumed.append(f"data set {dataset}, from the shape of the images (--dataset)")
+    tables.require("datasets", dataset)
+    kind = draft.config.get("weights")
+    method = given.method or (kind if kind in ("ema", "swa") else "baseline")
+    if not given.method:
+        draft.assumed.append(f"method {method} (--method)")
+    digest = hub.digest(place) if place.is_dir() else store.sha256(place)
+    entry = {"name": name, "family": given.family or name, "method": method}
+    entry |= {"source": draft.source, "uri": uri, "sha256": digest}
+    entry |= {"revision": given.revision} if given.revision else {}
+    return entry | {"dataset": dataset, "config": draft.config}

@@ -1,0 +1,162 @@
+"""From flags to the cells of a run: sizes, schemes, backends, metrics, every input checked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench import real, registry, tables
+from bench.errors import InputError
+from bench.host import fingerprint
+from bench.spec import Cell, Draw, Scheme, expand
+
+# Of the integer backends the first one that runs here is taken.
+INTEGER_BACKENDS = ("int8-cuda", "int8-x86")
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What is done to each checkpoint.
+
+    Attributes:
+        schemes, backends: each backend executes each scheme.
+        scoring: fields of the cells that differ from the defaults: extractors, metrics, real.
+            Metrics that begin with "+" come beside the default ones.
+    """
+
+    schemes: Sequence[Scheme]
+    backends: Sequence[str]
+    scoring: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of a run; `repetitions` are trainings that differ in their seed alone."""
+
+    images: int
+    steps: int
+    checkpoints: tuple[str, ...]
+    repetitions: bool = False
+
+
+CORE = ("baseline", "ema", "swa", "sam")
+PRESETS = {
+    "smoke": Preset(50, 5, ("baseline", "sam")),
+    "default": Preset(500, 20, CORE),
+    "full": Preset(5000, 100, ("*",), repetitions=True),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of a name; InputError where there is none."""
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}: choose {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
+    """Schemes of the flags: `--bits B` is wBa8; without flags w8a8 and w4a8."""
+    if bits is not None and not 2 <= bits <= 8:
+        raise InputError(f"--bits must be 2..8, not {bits}")
+    wanted = [Scheme.parse(text) for text in texts]
+    if bits is not None:
+        wanted.insert(0, Scheme.parse(f"w{bits}a8"))
+    return list(dict.fromkeys(wanted)) or [Scheme.parse("w8a8"), Scheme.parse("w4a8")]
+
+
+def backends(given: Sequence[str], wanted: Sequence[Scheme]) -> list[str]:
+    """Those of the flags, else the simulation and the integer kernels of this host.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    for name in given:
+        tables.require("backends", name)
+    if given:
+        return list(dict.fromkeys(given))
+    host, reasons = fingerprint(), []
+    for name in INTEGER_BACKENDS:
+        refusals = [tables.lookup("backends", name)().refuses(scheme, host) for scheme in wanted]
+        if not any(refusals):
+            return ["simulated", name]
+        reasons.append(next(filter(None, refusals)))
+    print(f"simulated only: {'; '.join(reasons)}", file=sys.stderr)
+    return ["simulated"]
+
+
+def scoring(extractors: Sequence[str], metrics: Sequence[str], split: str) -> dict[str, Any]:
+    """Fields of the cells that say how they are scored, every name checked.
+
+    Raises:
+        InputError: an unknown name, or no split.
+    """
+    for table, words in (("extractors", extractors), ("metrics", metrics)):
+        for name in words:
+            tables.require(table, name.removeprefix("+"))
+    if len({name.startswith("+") for name in metrics}) > 1:
+        raise InputError("--metrics: either all names begin with +, or none does")
+    if split not in ("test", "train"):
+        raise InputError(f"--real must be test or train, not {split!r}")
+    given = {"extractors": tuple(extractors), "metrics": tuple(metrics)}
+    return {field: value for field, value in given.items() if value} | {"real": split}
+
+
+def plan(
+    cards: Path | None, globs: Sequence[str], size: Preset, kinds: Kinds, draw: Draw
+) -> list[Cell]:
+    """The cells of a run, every input checked.
+
+    Args:
+        globs: names or methods of checkpoints; those of the preset, without the repetitions of a
+            training by other seeds, where there are none.
+        kinds: what is done to each checkpoint.
+
+    Raises:
+        InputError: bad cards, hashes, sizes or names.
+    """
+    tables.require("samplers", draw.sampler)
+    found = registry.load_cards(registry.card_file(cards))
+    chosen = registry.select(found, globs or size.checkpoints)
+    if not globs and not size.repetitions:
+        chosen = registry.first_seeds(chosen)
+    chosen = [registry.verify(card) for card in chosen]
+    expanded = expand(chosen, kinds.schemes, kinds.backends, draw)
+    cells = [_scored(cell, kinds.scoring) for cell in expanded]
+    _check_sizes(cells)
+    for cell in {
+        (c.checkpoint.dataset, c.extractors, c.metrics, c.real): c for c in cells
+    }.values():
+        real.check(cell)
+    for scheme in kinds.schemes:
+        print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
+    return cells
+
+
+def _scored(cell: Cell, changes: Mapping[str, Any]) -> Cell:
+    """The cell with other extractors, metrics and real images."""
+    given = tuple(changes.get("metrics", ()))
+    if given and not given[0].startswith("+"):
+        # What compares kernels with the simulation belongs to the backend.
+        given = (*given, *(m for m in cell.metrics if m == "psnr_simulated"))
+    else:
+        given = (*cell.metrics, *(name.removeprefix("+") for name in given))
+    return replace(cell, **{**changes, "metrics": tuple(dict.fromkeys(given))})
+
+
+def _check_sizes(cells: Sequence[Cell]) -> None:
+    """Refuse a number of images that a metric is not defined for.
+
+    Raises:
+        InputError: N is too small.
+    """
+    for cell in cells:
+        for name in cell.metrics:
+            least = tables.lookup("metrics", name).least
+            if cell.draw.images < least:
+                raise InputError(
+                    f"metric {name} needs at least {least} images, not {cell.draw.images}: "
+                    f"raise --images"
+                )

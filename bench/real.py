@@ -1,0 +1,80 @@
+"""What a cell's metrics take of real images: their features, or no more than their statistics.
+
+The features of 50,000 real images fill a gigabyte, their mean and covariance do not: where no
+metric asks for features, they are read once, reduced, and dropped.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from bench import tables
+from bench.errors import InputError
+from bench.features import reference, statistics
+from bench.metrics import frechet
+from bench.protocols import Denoiser, Features, Statistics
+from bench.spec import Cell
+
+
+def of(cell: Cell, extractor: str) -> tuple[Features | None, Statistics | None]:
+    """Features and statistics of the real images of a cell, None where nothing asks for them."""
+    needed = reference.needs(cell.metrics, extractor)
+    dataset, split = cell.checkpoint.dataset, cell.real
+    features = reference.load(dataset, extractor, split) if "features" in needed else None
+    return features, _statistics(dataset, extractor, split) if needed else None
+
+
+@functools.cache
+def _statistics(dataset: str, extractor: str, split: str) -> Statistics:
+    path = reference.find(dataset, extractor, split)
+    if path.suffix == ".npz":
+        return statistics.read(path, extractor)
+    version = tables.lookup("extractors", extractor).version
+    # Past the cache of `read`, which would keep the features.
+    values = reference.read.__wrapped__(path, version).values
+    return Statistics(*frechet.statistics(values), len(values))
+
+
+def check(cell: Cell) -> None:
+    """Make sure that there is what the metrics of a cell take, without reading it.
+
+    Raises:
+        InputError: no reference features, or statistics alone where a metric needs features.
+    """
+    for extractor in cell.extractors:
+        needed = reference.needs(cell.metrics, extractor)
+        if not needed:
+            continue
+        path = reference.find(cell.checkpoint.dataset, extractor, cell.real)
+        if path.suffix == ".npz" and "features" in needed:
+            asking = [m for m in cell.metrics if tables.lookup("metrics", m).needs == "features"]
+            raise InputError(
+                f"{path} holds statistics, but {', '.join(asking)} need the features of real "
+                f"images: leave them out by --metrics, or make the features with `bench reference`"
+            )
+
+
+def image_shape(denoiser: Denoiser) -> tuple[int, ...]:
+    """(C, H, W) of the images of a denoiser, through its decoder where it has one."""
+    if denoiser.decode is None:
+        return tuple(denoiser.shape)
+    import torch
+
+    with torch.inference_mode():
+        return tuple(denoiser.decode(torch.zeros(1, *denoiser.shape)).shape[1:])
+
+
+def check_images(cell: Cell, denoiser: Denoiser) -> None:
+    """Hold the images of a network against the real ones.
+
+    Raises:
+        InputError: they are of another shape.
+    """
+    dataset = cell.checkpoint.dataset
+    for name in cell.extractors:
+        shape = reference.shape(dataset, name, cell.real)
+        if shape and (found := image_shape(denoiser)) != shape:
+            raise InputError(
+                f"card {cell.checkpoint.name!r} makes images of shape {list(found)}, those of "
+                f"{dataset} have {list(shape)}: name another data set"
+            )

@@ -1,0 +1,112 @@
+"""`bench reference` and `bench fetch`: real features, statistics files, weights of Inception."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import names, store, tables
+from bench.errors import InputError
+from bench.features import reference, statistics
+from bench.metrics import frechet
+from bench.protocols import Statistics
+
+SPATIAL, POOLED = "inception-spatial", "inception-legacy-tensorflow"
+
+
+def make(dataset: str, extractor: str, split: str) -> None:
+    """Make the reference features of a data set in the cache; print the file.
+
+    Raises:
+        InputError: unknown names, no data, or no weights of the extractor.
+    """
+    _check(dataset, extractor)
+    print(reference.build(dataset, extractor, split=split))
+
+
+def take(source: Path, dataset: str, extractor: str, split: str) -> None:
+    """Take someone's statistics as those of a data set; print the file.
+
+    Raises:
+        InputError: no statistics, those of another extractor, or features that are there already.
+    """
+    _check(dataset, extractor)
+    found = statistics.read(source, extractor)
+    target = store.cache_root() / "reference" / reference.file_name(dataset, extractor, split)
+    for path in (reference.ZOO / target.name, target):
+        if path.exists():
+            raise InputError(f"{path} holds the features themselves: statistics are not needed")
+    statistics.write(target.with_suffix(".npz"), {extractor: found}, dataset)
+    print(target.with_suffix(".npz"))
+
+
+def give(target: Path, dataset: str, extractors: Sequence[str], split: str) -> None:
+    """Write statistics that clean-fid, pytorch-fid and, with spatial ones, ADM's evaluator read.
+
+    Raises:
+        InputError: there are no reference features, or two extractors that no file holds together.
+    """
+    if len(extractors) > 1 and set(extractors) != {SPATIAL, POOLED}:
+        raise InputError(
+            f"one file holds the statistics of one extractor, or of {POOLED} and {SPATIAL} for "
+            f"ADM's evaluator"
+        )
+    if target.suffix != ".npz":
+        raise InputError(f"--to {target}: statistics are a file .npz")
+    found = {}
+    for extractor in extractors:
+        _check(dataset, extractor)
+        path = reference.find(dataset, extractor, split)
+        if path.suffix == ".npz":
+            found[extractor] = statistics.read(path, extractor)
+        else:
+            values = reference.load(dataset, extractor, split).values
+            found[extractor] = Statistics(*frechet.statistics(values), len(values))
+    statistics.write(target, found, dataset)
+    print(target)
+
+
+def _check(dataset: str, extractor: str) -> None:
+    tables.require("datasets", dataset)
+    tables.require("extractors", extractor)
+    if names.kind(extractor) == "classes":
+        raise InputError(f"{extractor} has no reference: the score needs no real images")
+
+
+def fetch(what: str) -> None:
+    """Download the weights of Inception into the cache; print the files.
+
+    Raises:
+        InputError: nothing of that name, no network, or other content than published.
+    """
+    if what != "inception":
+        raise InputError(f"nothing to fetch named {what!r}: inception")
+    from bench.features import inception
+
+    for name, url in inception.URLS.items():
+        target = store.cache_root() / "weights" / name
+        if not target.is_file() or store.sha256(target) != inception.SHA256[name]:
+            print(f"fetching {url}", file=sys.stderr)
+            _download(url, target, inception.SHA256[name])
+        print(target)
+
+
+def _download(url: str, target: Path, digest: str) -> None:
+    with store.atomic(target) as temporary:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as source, temporary.open("wb") as sink:
+                shutil.copyfileobj(source, sink)
+        # Errors of the network are of many classes; all are errors of the system.
+        except OSError as error:
+            raise InputError(
+                f"cannot fetch {url} ({error}): fetch it where there is a network and put it at "
+                f"{target}"
+            ) from None
+        found = store.sha256(temporary)
+        if found != digest:
+            raise InputError(
+                f"{url} gave a file of SHA-256 {found[:12]}..., not {digest[:12]}...: not kept"
+            )

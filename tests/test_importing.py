@@ -1,0 +1,226 @@
+"""`bench import` as a user types it: the card that it writes loads, and says what it assumed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from bench import cli, registry, tables
+
+sys.path.append(str(Path(__file__).parent / "sources"))
+
+from adm_reference import Flags, weights
+from folders import UNET, edit, save_dit, save_unet
+
+from bench.quiet import quiet_import
+
+with quiet_import():
+    from diffusers import UNet2DModel
+    from diffusers.training_utils import EMAModel
+
+SMALL = Flags(size=16, multiples=(1, 2), blocks=1, attention=(8,), head=16)
+SIZE = ("--set", "sample_size=16")
+
+
+@pytest.fixture
+def bench(monkeypatch, capsys):
+    """Run `bench import WORDS...`; return (exit code, stdout, stderr)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["bench", "import", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        return stopped.value.code, *capsys.readouterr()
+
+    return run
+
+
+def card(path):
+    """The one card of a card file, verified and loaded."""
+    (found,) = registry.load_cards(path)
+    return found, tables.lookup("sources", found.source)(registry.verify(found))
+
+
+def refused(result, *words):
+    code, stdout, stderr = result
+    assert (code, stdout, len(stderr.splitlines())) == (2, "", 1)
+    for word in words:
+        assert word in stderr
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"new_order": False},
+        {"classes": 10, "learn_sigma": False},
+        {"resblock_updown": False, "scale_shift": False},
+    ],
+)
+def test_adm(bench, tmp_path, changes):
+    flags = Flags(**(SMALL.__dict__ | changes))
+    path = tmp_path / "ema_0.9999_500000.pt"
+    torch.save(weights(flags), path)
+    order = "new" if flags.new_order else "legacy"
+    fields = [*SIZE, "--set", "attention_head_dim=16", "--set", f"attention_order={order}"]
+    code, stdout, stderr = bench(path, "--dataset", "cifar10", *fields)
+    assert code == 0
+    assert "ema_0.9999_500000.yaml: loads" in stderr
+    assert "# assumed: weights ema, by the name of the file" in stdout
+    assert "they seem untrained" in stdout
+    assert yaml.safe_load(stdout) == yaml.safe_load(path.with_suffix(".yaml").read_text())
+    found, denoiser = card(path.with_suffix(".yaml"))
+    assert (found.source, found.method, found.config["weights"]) == ("adm", "ema", "ema")
+    assert found.config["attention_order"] == order
+    assert denoiser.classes == flags.classes
+    assert denoiser.learns_variance == flags.learn_sigma
+
+
+def save_plain(folder, **changes):
+    """The weights of a `UNet2DModel` alone, without its config; returns it."""
+    torch.manual_seed(0)
+    network = UNet2DModel(**(UNET | changes))
+    save_file(network.state_dict(), folder / "mine.safetensors")
+    return network
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"num_class_embeds": 5},
+        {"layers_per_block": 2, "out_channels": 6},
+        {
+            "down_block_types": ["ResnetDownsampleBlock2D", "AttnDownBlock2D"],
+            "up_block_types": ["AttnUpBlock2D", "ResnetUpsampleBlock2D"],
+            "downsample_type": "resnet",
+            "upsample_type": "resnet",
+            "resnet_time_scale_shift": "scale_shift",
+            "attn_norm_num_groups": 4,
+        },
+    ],
+)
+def test_the_network_is_read_out_of_the_weights(bench, tmp_path, changes):
+    network = save_plain(
+        tmp_path,
+        norm_num_groups=8,
+        **(
+            changes | {"attn_norm_num_groups": 8} if "attn_norm_num_groups" in changes else changes
+        ),
+    ).eval()
+    code, stdout, _ = bench(tmp_path / "mine.safetensors", *SIZE, "--dataset", "cifar10")
+    assert code == 0
+    assert "# assumed: 8 channels of an attention head" in stdout
+    _, denoiser = card(tmp_path / "mine.yaml")
+    x, t, y = torch.randn(2, 3, 16, 16), torch.tensor([3, 800]), torch.tensor([4, 0])
+    code = t + 1000 * y if denoiser.classes else t
+    with torch.no_grad():
+        expected = network(x, t, y if denoiser.classes else None).sample
+        torch.testing.assert_close(denoiser.model(x, code), expected)
+
+
+def test_a_config_beside_the_file_is_used(bench, tmp_path):
+    network = save_plain(tmp_path, norm_num_groups=2)
+    network.save_config(tmp_path)
+    code, stdout, _ = bench(tmp_path / "mine.safetensors", "--dataset", "cifar10")
+    assert code == 0
+    assert "config.json beside the file" in stdout
+    found, _ = card(tmp_path / "mine.yaml")
+    assert found.config["network"]["unet"]["norm_num_groups"] == 2
+
+
+def test_folders(bench, tmp_path):
+    save_unet(tmp_path / "pixels", sample_size=32)
+    code, stdout, _ = bench(tmp_path / "pixels", "--set", "weights=ema")
+    assert code == 0
+    assert "# assumed: data set cifar10" in stdout
+    found, denoiser = card(tmp_path / "pixels.yaml")
+    assert (found.method, denoiser.shape) == ("ema", (3, 32, 32))
+    save_dit(tmp_path / "latents")
+    refused(bench(tmp_path / "latents"), "--dataset")
+    assert bench(tmp_path / "latents", "--dataset", "ffhq", "--name", "dit")[0] == 0
+    assert card(tmp_path / "dit.yaml")[1].decode is not None
+
+
+def test_half_precision_and_a_container(bench, tmp_path):
+    path = tmp_path / "training.pt"
+    raw = {name: value.half() for name, value in weights(SMALL).items()}
+    torch.save({"model": raw, "model_ema": {k: v + 1 for k, v in raw.items()}}, path)
+    words = (path, *SIZE, "--set", "attention_head_dim=16", "--dataset", "cifar10")
+    refused(bench(*words), "weights must be one of ema, raw")
+    code, stdout, _ = bench(*words, "--set", "weights=ema")
+    assert code == 0
+    assert "# assumed: stored in float16, computed in float32" in stdout
+    assert card(tmp_path / "training.yaml")[0].config["stored"] == "float16"
+
+
+def optimizer(path):
+    torch.save({"state": {}, "param_groups": []}, path)
+
+
+def truncated(path):
+    torch.save(weights(SMALL), path)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def pickled_code(path):
+    torch.save({"a": print}, path)
+
+
+def pointer(path):
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+
+
+def not_a_number(path):
+    torch.save(weights(SMALL) | {"out.2.bias": torch.full((6,), float("nan"))}, path)
+
+
+def nameless(path):
+    torch.save(EMAModel(UNet2DModel(**UNET).parameters()).state_dict(), path)
+
+
+def other_network(path):
+    torch.save({"encoder.weight": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (optimizer, "state of an optimizer"),
+        (truncated, "no whole file"),
+        (pickled_code, "its pickle calls print"),
+        (pointer, "git lfs pull"),
+        (not_a_number, "conv_out.bias holds NaN"),
+        (nameless, "a list without names"),
+        (other_network, "neither an ADM network nor a UNet2DModel"),
+        (lambda path: None, "no checkpoint"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(bench, tmp_path, damage, words):
+    path = tmp_path / "file.pt"
+    damage(path)
+    refused(bench(path, *SIZE, "--dataset", "cifar10", "--set", "attention_head_dim=16"), words)
+    assert not (tmp_path / "file.yaml").exists()
+
+
+def test_bad_words(bench, tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save(weights(SMALL), path)
+    refused(bench(path), "--set sample_size=N")
+    refused(bench(path, "--set", "colour=red"), "no such field")
+    refused(bench(path, "--set", "sample_size=big"), "whole number")
+    fields = [*SIZE, "--set", "attention_head_dim=16"]
+    refused(bench(path, *fields), "--dataset")
+    refused(bench(path, *fields, "--dataset", "cifar11"), "did you mean 'cifar10'")
+    refused(
+        bench(path, *fields, "--dataset", "cifar10", "--out", tmp_path / "a" / "c.yaml"), "--out"
+    )
+    refused(bench("hf:who/what", "--revision", "0" * 40), "cannot be fetched")
+    (tmp_path / "model.yaml").write_text("")
+    refused(bench(path, *fields, "--dataset", "cifar10"), "exists")
+    save_unet(tmp_path / "pipe")
+    edit(tmp_path / "pipe" / "unet" / "config.json", _class_name="Other")
+    refused(bench(tmp_path / "pipe", "--dataset", "cifar10"), "Other")
