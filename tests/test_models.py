@@ -133,6 +133,7 @@ def random_weights(tmp_path, monkeypatch):
     # Cleared as the extractors of other tests hold other weights.
     for kept in (inception.script, inception.network):
         kept.cache_clear()
+    from bench import stages
 
     stages.extractor.cache_clear()
     yield folder
