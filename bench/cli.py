@@ -46,6 +46,12 @@ Backends = Annotated[
         help="simulated, int8-x86 ... (repeatable) [default: simulated and this host's int8].",
     ),
 ]
+Kernels = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile", help="Compile int8-x86 [default: where it saves time]."
+    ),
+]
 Compiled = Annotated[
     bool, typer.Option("--compile", help="Compile the network; CUDA graphs on a GPU.")
 ]
@@ -90,6 +96,7 @@ def run(
     bits: Bits = None,
     scheme: Words = None,
     backend: Backends = None,
+    compiled: Kernels = None,
     checkpoints: Names = None,
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
@@ -124,7 +131,8 @@ def run(
     wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
     changes = {field: value for field, value in given.items() if value is not None}
-    kinds = planning.Kinds(wanted, planning.backends(backend or (), wanted))
+    executed = planning.backends(backend or (), wanted)
+    kinds = planning.Kinds(wanted, executed, compiled=compiled)
     if suite_name is not None:
         if extractors or metrics or real != "test" or preset != "default":
             raise InputError("--suite fixes extractors, metrics, real images and preset")

@@ -14,6 +14,7 @@ from bench.record import Host
 
 # From the weakest to the strongest; the last one present decides which int8 kernels run.
 X86_FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
+VNNI = X86_FEATURES[2:]
 LIBRARIES = ("torch", "torchao", "diffusers", "torchvision", "numpy", "scipy")
 
 

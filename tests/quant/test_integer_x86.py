@@ -2,7 +2,7 @@ import pytest
 import torch
 from layers_by_shape import LAYERS, codes, convolution, linear
 
-from bench.host import instruction_set
+from bench.host import VNNI, instruction_set
 from bench.quant import integer_x86
 from bench.quant.integer import Reference
 from bench.quant.integer_x86 import Halves, OneDnn, kernel, may_saturate, saturates
@@ -10,7 +10,6 @@ from bench.quant.integer_x86 import Halves, OneDnn, kernel, may_saturate, satura
 pytestmark = pytest.mark.skipif(
     not instruction_set().startswith(("avx", "amx")), reason="not an x86 CPU with AVX2"
 )
-VNNI = ("avx_vnni", "avx512_vnni", "amx_int8")
 
 
 @pytest.mark.parametrize("layer", LAYERS)
