@@ -49,5 +49,5 @@ def smoke(session: nox.Session) -> None:
 def perf(session: nox.Session) -> None:
     """Benchmarks: each prints ratios of things measured in one run."""
     session.install(".")
-    for name in ("frechet", "sampling", "training", "share"):
+    for name in ("frechet", "sampling", "training", "share", "memory"):
         session.run("python", f"benchmarks/{name}.py")

@@ -47,7 +47,7 @@ def remarks(extractor: str, images: int) -> list[str]:
     if not extractor.startswith("inception"):
         return []
     name = frechet(extractor) if extractor in FRECHET else "is"
-    if images < LEAST:
+    if images < LEAST and kind(extractor) != "classes":
         return [
             f"{name}@{images}: below {LEAST:,} images the covariance is singular and the value "
             f"mostly bias: not comparable with published figures"

@@ -124,7 +124,8 @@ def resized(images: Tensor, mode: str) -> Tensor:
 
     resize = build_resizer(mode)
     parts = [np.asarray(resize(image.permute(1, 2, 0).numpy())) for image in images]
-    return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).to(torch.float32)
+    # Contiguous as clean-fid's batches: another layout takes another kernel, of other rounding.
+    return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).to(torch.float32).contiguous()
 
 
 def tensorflow_resized(images: Tensor, size: int = SIZE) -> Tensor:
@@ -163,7 +164,9 @@ class Inception:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             shape = tuple(images.shape)
             raise InputError(f"features need uint8 (B, 1 or 3, H, W), not {images.dtype} {shape}")
-        return self.extract(images.expand(-1, 3, -1, -1)).to(torch.float32)
+        # The optimizer of TorchScript rewrites a program after its first calls, and its rounding.
+        with torch.jit.optimized_execution(False):
+            return self.extract(images.expand(-1, 3, -1, -1)).to(torch.float32)
 
     def extract(self, images: Tensor) -> Tensor:
         """Features of RGB images."""

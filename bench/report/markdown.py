@@ -256,9 +256,8 @@ def _named(found: Sequence[Row]) -> str:
     cells = [row.cell for row in found]
     if not any(extractor in distances.FRECHET for c in cells for extractor in c.extractors[:1]):
         return "is not FID: it is not comparable with published figures, nor with another N"
-    told = [r for c in cells for e in c.extractors for r in distances.remarks(e, c.draw.images)]
-    first = f"is {distances.frechet(cells[0].extractors[0])}: another N, resizing or reference is "
-    return "; ".join([f"{first}not comparable", *map(escape, dict.fromkeys(told))])
+    name = escape(distances.frechet(cells[0].extractors[0]))
+    return f"is {name}: it is not comparable with another N, resizing or set of real images"
 
 
 def _notes(found: Sequence[Row]) -> list[str]:
@@ -271,6 +270,9 @@ def _notes(found: Sequence[Row]) -> list[str]:
         "- Each change is against the same checkpoint in full precision, measured in this run on "
         "the same noise. A lower distance is no improvement unless its interval excludes 0.",
     ]
+    cells = [row.cell for row in found]
+    told = [r for c in cells for e in c.extractors for r in distances.remarks(e, c.draw.images)]
+    notes += [f"- {escape(remark)}." for remark in dict.fromkeys(told)]
     if "simulated" in kernels:
         notes.append(
             "- Simulated rows round values as the scheme says but compute in float: they say "
