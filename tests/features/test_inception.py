@@ -79,7 +79,9 @@ def clean_fid_features(folder, mode, weights, monkeypatch):
         return fid.get_folder_features(str(folder), model, mode=mode, **options)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", ["clean", *(pytest.param(m, marks=pytest.mark.slow) for m in list(MODES)[1:])]
+)
 def test_features_and_fid_are_those_of_clean_fid(mode, weights, pictures, monkeypatch, tmp_path):
     extractor = MODES[mode]
     extract = tables.lookup("extractors", extractor)()
