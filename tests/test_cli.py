@@ -273,7 +273,7 @@ def test_bad_reports(bench, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("{")
     refused(bench("report", "broken", "--out", tmp_path), "run.json")
-    refused(bench("report", "--format", "pdf", "--out", tmp_path), "markdown, html, csv, json")
+    refused(bench("report", "--format", "pdf", "--out", tmp_path), "markdown, csv, json, html")
 
 
 def test_bad_training(bench, tmp_path):

@@ -84,12 +84,13 @@ def test_from_file_to_report(bench, tmp_path, faces, make, sampler):
     )
     assert code == 0, stderr
     run = json.loads((Path(stdout.strip()).parent / "run.json").read_text())
-    full, quantized = run["records"]
-    assert [full["status"], quantized["status"]] == ["ok", "ok"]
-    assert quantized["coverage"]["macs_quantized"] > 0.5 * quantized["coverage"]["macs"]
-    found = {m["name"]: m["value"] for m in quantized["measurements"]}
-    # Quantized images are near their twins and not the same.
-    assert 10 < found["psnr@6"] < 100
+    assert [record["status"] for record in run["records"]] == ["ok"] * len(run["records"])
+    # In simulation, and in integer kernels where this host has them.
+    for quantized in run["records"][1:]:
+        assert quantized["coverage"]["macs_quantized"] > 0.5 * quantized["coverage"]["macs"]
+        found = {m["name"]: m["value"] for m in quantized["measurements"]}
+        # Quantized images are near their twins and not the same.
+        assert 10 < found["psnr@6"] < 100
     strip = Image.open(next((Path(stdout.strip()).parent / "samples").glob("*float.png")))
     assert strip.size == (6 * 16, 16)
 

@@ -123,7 +123,7 @@ def test_keys_know_weights_versions_and_code_but_no_names(cells, cache, monkeypa
     folder = pipeline.stages.folder(cell)
     assert pipeline.stages.folder(changed(name="other", uri="elsewhere")) == folder
     assert pipeline.stages.folder(changed(sha256="0" * 64)) != folder
-    monkeypatch.setattr("bench.pipeline.code_hash", lambda names: "changed")
+    monkeypatch.setattr("bench.stages.code_hash", lambda names: "changed")
     assert make(cache).stages.folder(cell) != folder
     monkeypatch.undo()
     host = dataclasses.replace(fingerprint(), versions={**fingerprint().versions, "torch": "0"})

@@ -119,6 +119,14 @@ def influence(values: np.ndarray | Shards, mu_2: np.ndarray, sigma_2: np.ndarray
     return distance_and_influence(values, mu_2, sigma_2)[1]
 
 
+def real_gaussian(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and covariance (D, D) of the real images' features."""
+    if evidence.real_statistics is not None:
+        return evidence.real_statistics.mu, evidence.real_statistics.sigma
+    assert evidence.real_features is not None
+    return statistics(evidence.real_features.values)
+
+
 class Frechet:
     """Distance of the images' features to those of real images: `fd_<extractor>@N`, `fid@N`."""
 
@@ -135,13 +143,8 @@ class Frechet:
 
     def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         """Measure; also the influence of each image, (N,)."""
-        test, known = evidence.features, evidence.real_statistics
-        if known is None:
-            assert evidence.real_features is not None
-            others = statistics(evidence.real_features.values)
-        else:
-            others = known.mu, known.sigma
-        value, terms = distance_and_influence(test.values, *others)
+        test = evidence.features
+        value, terms = distance_and_influence(test.values, *real_gaussian(evidence))
         n, ends = len(terms), interval(value, terms)
         name = f"{names.frechet(test.extractor)}@{n}"
         return Measurement(name, value, *ends, n, "", self.better, self.version), terms

@@ -18,12 +18,13 @@ intervals cover has not been held against trials yet (docs/metrics.md).
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from collections.abc import Iterator
 
 import numpy as np
 
 from bench.protocols import Evidence
 from bench.record import Measurement
+from bench.shards import Shards, blocks
 from bench.stats import interval
 
 ROWS = 500
@@ -51,13 +52,11 @@ def radii(values: np.ndarray, k: int) -> np.ndarray:
     return _KNOWN[key]
 
 
-def inside(x: np.ndarray, y: np.ndarray, reach: np.ndarray, of_test: bool) -> np.ndarray:
-    """Whether x_i and y_j are within reach, bool (n, m); `reach` (n,) or (m,) is squared."""
-    parts = []
-    for start in range(0, len(x), ROWS):
-        rows = slice(start, start + ROWS)
-        parts.append(squares(x[rows], y) <= (reach[rows, None] if of_test else reach))
-    return np.concatenate(parts)
+def inside(x: np.ndarray, y: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Whether y_j lies within the reach (n,), squared, of x_i, bool (n, m)."""
+    starts = range(0, len(x), ROWS)
+    rows = [slice(start, start + ROWS) for start in starts]
+    return np.concatenate([squares(x[row], y) <= reach[row, None] for row in rows])
 
 
 def accounted(within: np.ndarray) -> tuple[float, np.ndarray]:
@@ -65,12 +64,6 @@ def accounted(within: np.ndarray) -> tuple[float, np.ndarray]:
     counts = within.sum(0)
     alone = (within & (counts == 1)).sum(1) / within.shape[1]
     return float((counts > 0).mean()), (len(within) - 1) * (alone - alone.mean())
-
-
-@lru_cache(maxsize=1)
-def _near_real(x: bytes, y: bytes, shapes: tuple[tuple[int, int], ...], k: int) -> np.ndarray:
-    test, real = (np.frombuffer(b).reshape(s) for b, s in zip((x, y), shapes, strict=True))
-    return inside(test, real, radii(real, k), of_test=False)
 
 
 class _Neighbours:
@@ -94,18 +87,20 @@ class _Neighbours:
         test, real = evidence.features, evidence.real_features
         assert real is not None
         known = np.asarray(real.values[:REAL], np.float64)
-        value, terms = self.share(np.asarray(test.values, np.float64), known)
+        value, terms = self.share(test.values, known)
         name, n = f"{self.name}_{test.extractor}@{len(terms)}", len(terms)
         ends = interval(value, terms)
         return Measurement(name, value, *ends, n, "", self.better, self.version), terms
 
-    def share(self, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    def share(self, x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and the influences (n,) for test features x and real ones y."""
         raise NotImplementedError
 
-    def near_real(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Whether x_i lies in the ball of y_j, bool (n, m)."""
-        return _near_real(x.tobytes(), y.tobytes(), (x.shape, y.shape), self.k)
+    def near_real(self, x: np.ndarray | Shards, y: np.ndarray) -> Iterator[np.ndarray]:
+        """Whether x_i lies in the ball of y_j, bool (n, m), some rows at a time."""
+        reach = radii(y, self.k)
+        for rows in blocks(x, ROWS):
+            yield squares(rows, y) <= reach
 
 
 class Precision(_Neighbours):
@@ -113,9 +108,10 @@ class Precision(_Neighbours):
 
     name, k = "precision", 3
 
-    def share(self, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    def share(self, x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and the influences (n,)."""
-        found = self.near_real(x, y).any(1).astype(np.float64)
+        near = [block.any(1) for block in self.near_real(x, y)]
+        found = np.concatenate(near).astype(np.float64)
         return float(found.mean()), found - found.mean()
 
 
@@ -124,9 +120,10 @@ class Recall(_Neighbours):
 
     name, k = "recall", 3
 
-    def share(self, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    def share(self, x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and the influences (n,)."""
-        return accounted(inside(x, y, radii(x, self.k), of_test=True))
+        x = np.asarray(x, np.float64)
+        return accounted(inside(x, y, radii(x, self.k)))
 
 
 class Density(_Neighbours):
@@ -134,9 +131,9 @@ class Density(_Neighbours):
 
     name = "density"
 
-    def share(self, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    def share(self, x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and the influences (n,)."""
-        found = self.near_real(x, y).sum(1) / self.k
+        found = np.concatenate([block.sum(1) for block in self.near_real(x, y)]) / self.k
         return float(found.mean()), found - found.mean()
 
 
@@ -145,6 +142,6 @@ class RealCoverage(_Neighbours):
 
     name = "coverage"
 
-    def share(self, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    def share(self, x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and the influences (n,)."""
-        return accounted(self.near_real(x, y))
+        return accounted(np.concatenate(list(self.near_real(x, y))))
