@@ -48,6 +48,14 @@ METRICS = {
     "psnr_simulated": "bench.metrics.paired:SimulatedPsnr",
     "ssim": "bench.metrics.paired:Ssim",
 }
+PROBES = {
+    "perturbation": "bench.probes.perturbation:Perturbation",
+    "flatness": "bench.probes.flatness:Flatness",
+    "hessian": "bench.probes.hessian:Hessian",
+    "exposure": "bench.probes.exposure:Exposure",
+    "prior": "bench.probes.prior:Prior",
+    "sensitivity": "bench.probes.sensitivity:Sensitivity",
+}
 ENGINES = {"local": "bench.engines.local:run"}
 
 TABLES = {
@@ -57,6 +65,7 @@ TABLES = {
     "samplers": SAMPLERS,
     "extractors": EXTRACTORS,
     "metrics": METRICS,
+    "probes": PROBES,
     "engines": ENGINES,
 }
 

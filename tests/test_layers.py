@@ -7,14 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "bench"
 LAYERS = [
-    {"errors", "spec", "record", "migrations", "protocols", "tables"},
+    {"errors", "spec", "record", "migrations", "explanation", "protocols", "tables"},
     {"registry", "store", "host", "quiet", "networks", "stats", "decisions", "influences"},
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
-    {"timing", "stages", "speed", "pipeline", "engines"},
-    {"baseline", "thresholds", "findings", "comparison", "history", "contrasts"},
+    {"timing", "stages", "speed", "pipeline", "subjects", "probing", "engines"},
+    {"baseline", "thresholds", "findings", "comparison", "history", "contrasts", "claims"},
     {"report"},
     {"progress", "commands", "gate", "api"},
-    {"cli", "judging", "measuring"},
+    {"cli", "judging", "measuring", "explaining"},
     {"__main__"},
 ]
 # `training` reads its images through `data`; every other stage stands alone.
@@ -54,7 +54,11 @@ def test_size_limits():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 lines = node.end_lineno - node.lineno + 1
-                limit = 60 if path.name in ("cli.py", "judging.py", "measuring.py") else 50
+                limit = (
+                    60
+                    if path.name in ("cli.py", "judging.py", "measuring.py", "explaining.py")
+                    else 50
+                )
                 assert lines <= limit, f"{path}: {node.name} has {lines} lines"
 
 
