@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from bench import __version__, commands, judging, measuring
+from bench import __version__, commands, explaining, judging, measuring
 from bench.errors import InputError
 from bench.judging import Out
 from bench.spec import Draw
@@ -132,6 +132,7 @@ def report(
 
 judging.add_to(app)
 app.command()(measuring.speed)
+app.command()(explaining.probe)
 
 
 @app.command()

@@ -5,8 +5,8 @@ LPF (Bisla et al. 2022, arXiv 2201.08025) is the loss convolved with a Gaussian,
     LPF = 1/M sum_i L(w + e_i),   e_i ~ N(0, sigma^2 I).
 
 It includes the loss itself, so what is compared is LPF - L, and (LPF - L) / L. To second order
-LPF - L = sigma^2 tr(H) / 2. Shifts come in pairs e, -e, which cancels the gradient's part; sigma is
-the same for all parameters.
+LPF - L = sigma^2 tr(H) / 2. Shifts come in pairs e, -e, which cancels the gradient's part; sigma
+is the same for all parameters.
 
 Epsilon-sharpness (Keskar et al. 2017, arXiv 1609.04836, metric 2.1) is the largest relative rise
 in a box, 100 (max L(w + e) - L(w)) / (1 + L(w)) with |e_i| <= eps (|w_i| + 1), here by projected

@@ -9,7 +9,7 @@ on noised data in that band ranks the layers cheaply. The worst are then verifie
 to the same noise in full precision with that layer alone quantized, and, for each band, with the
 whole network quantized in that band alone.
 
-The worst layers by noise make the skip list. What it costs is the share of multiply-accumulates
+The worst of these by PSNR make the skip list. What it costs is the share of multiply-accumulates
 that stays in float; what it brings is measured, by PSNR with and without it.
 """
 
@@ -33,6 +33,8 @@ from bench.spec import Scheme
 
 # dB of what is not changed at all.
 EXACT = 200.0
+# Layers that are verified by images, for each one of the skip list.
+CANDIDATES = 2
 
 
 class Sensitivity:
@@ -47,16 +49,18 @@ class Sensitivity:
         return [f"{scheme}:{name}" for name in names]
 
     def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
-        """One part; all but the first look at the map."""
+        """One part; layers look at the map, the list at the layers."""
         text, _, kind = part.rpartition(":")
         (scheme,) = (found for found in subject.schemes if str(found) == text)
         if kind == "map":
             return noise_map(subject, scheme)
         if kind == "bands":
             return list(_bands(subject, scheme))
-        names = ranked(earlier[f"{text}:map"])[: subject.setting.worst]
         if kind == "skip":
-            return _skip(subject, scheme, names)
+            verified = sorted(earlier[f"{text}:layers"], key=lambda found: found.value)
+            names = [str(found.where["layer"]) for found in verified]
+            return _skip(subject, scheme, names[: subject.setting.worst])
+        names = ranked(earlier[f"{text}:map"])[: CANDIDATES * subject.setting.worst]
         layers = {layer.name: layer for layer in subject.constants(scheme)}
         return [
             _psnr(subject, only(subject.full, [layers[name]]), "layer_psnr", text, {"layer": name})

@@ -49,7 +49,7 @@ class Setting:
         hutchinson: random vectors of the trace.
         images: sampled images of a part.
         bands: equal bands of timesteps.
-        worst: layers that are verified by sampled images, and put on the skip list.
+        worst: layers on the skip list; twice as many are verified by sampled images.
         seed: of all of this.
     """
 

@@ -72,7 +72,8 @@ def test_skip_list_is_verified_by_its_own_scheme():
     layers = [identity(name) for name in NAMES]
     found = probed(layers, executed)
     noise = Sensitivity()(found, "w4a8:map", {})
-    rows = Sensitivity()(found, "w4a8:skip", {"w4a8:map": noise})
+    images = Sensitivity()(found, "w4a8:layers", {"w4a8:map": noise})
+    rows = Sensitivity()(found, "w4a8:skip", {"w4a8:map": noise, "w4a8:layers": images})
     assert asked == ["w4a8", rows[-1].where["scheme"]]
     assert all(f"skip={name}" in asked[1] for name in NAMES)
 
