@@ -166,7 +166,7 @@ def differences(found: Explanation) -> list[Difference]:
     """SAM against the other methods of its family: is it flatter, is its exposure gap smaller?"""
     lines = []
     for family, names in families(found).items():
-        first = {}
+        first: dict[str, str] = {}
         for part in found.parts:
             if part.checkpoint in names:
                 first.setdefault(part.method, part.checkpoint)

@@ -90,10 +90,11 @@ def _worst(subject: Subject, base: np.ndarray, radius: float) -> list[Row]:
         if not values.mean() <= best.mean():
             best = values
         first = best if k == 0 else first
+    place = {"radius": radius, "length": length}
     return [
         row(
             *("loss_rise", values.mean(), values - values.mean()),
-            where={"direction": kind, "radius": radius, "length": length},
+            where=place | {"direction": kind},
         )
         for kind, values in (("worst, 1 step", first), ("worst", best))
     ]

@@ -116,7 +116,7 @@ def _quantized(model: nn.Module, layer: Constants) -> Iterator[None]:
         return (torch.fake_quantize_per_tensor_affine(inputs[0], *limits),)
 
     handle = module.register_forward_pre_hook(rounded)
-    weight = module.weight
+    weight = module.get_parameter("weight")
     if layer.error is not None:
         module.weight = nn.Parameter(weight + layer.error, requires_grad=False)
     try:
@@ -148,11 +148,11 @@ def noise_map(subject: Subject, scheme: Scheme) -> list[Row]:
         if layer.error is None and not any(layer.ranges):
             continue
         model = only(subject.full, [layer]).model
-        for band, (x_t, t, exact) in enumerate(inputs):
+        for number, (x_t, t, exact) in enumerate(inputs):
             channels = slice(subject.full.shape[0])
             error = (model(x_t, t) - exact)[:, channels].double().square().flatten(1).sum(1)
             signal = exact[:, channels].double().square().flatten(1).sum(1)
-            where: dict[str, float | str] = {"layer": layer.name, "band": band}
+            where: dict[str, float | str] = {"layer": layer.name, "band": number}
             rows.append(_sqnr(error.numpy(), signal.numpy(), str(scheme), where))
     return rows
 
@@ -163,8 +163,8 @@ def _sqnr(
     """-10 log10 of a ratio of means, with the interval of the ratio."""
     ratio = float(error.mean() / signal.mean())
     low, high = stats.interval(ratio, (error - ratio * signal) / signal.mean())
-    ends = [None if end is None else _decibels(end) for end in (high, low)]
-    return Row("layer_sqnr", _decibels(ratio), *ends, len(error), "dB", scheme, where)
+    least, most = (None if end is None else _decibels(end) for end in (high, low))
+    return Row("layer_sqnr", _decibels(ratio), least, most, len(error), "dB", scheme, where)
 
 
 def _decibels(ratio: float) -> float:

@@ -126,8 +126,9 @@ def _curve(axes: Axes, rows: Sequence[Row], method: str, label: str, dash: str) 
     x = [float(row.where["radius"]) for row in ordered]
     colour, mark = style(method)
     axes.plot(x, [r.value for r in ordered], dash, color=colour, marker=mark, ms=4, label=label)
-    if all(r.low is not None and r.high is not None for r in ordered):
-        low, high = [r.low for r in ordered], [r.high for r in ordered]
+    low = [r.low for r in ordered if r.low is not None]
+    high = [r.high for r in ordered if r.high is not None]
+    if len(low) == len(high) == len(x):
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
