@@ -5,9 +5,9 @@ in float; the noise-to-signal ratio of what the network then predicts,
 
     NSR = mean ||eps_q - eps||^2 / mean ||eps||^2,    SQNR = -10 log10 NSR dB,
 
-on noised data in that band ranks the layers cheaply. The worst are then verified by images: PSNR
-to the same noise in full precision with that layer alone quantized, and, for each band, with the
-whole network quantized in that band alone.
+on noised data in that band ranks the layers cheaply. Which band decides is asked of images: PSNR
+to the same noise in full precision with the whole network quantized in that band alone. The layers
+that are noisiest in the worst band are verified by images too, each quantized alone.
 
 The worst of these by PSNR make the skip list. What it costs is the share of multiply-accumulates
 that stays in float; what it brings is measured, by PSNR with and without it.
@@ -43,13 +43,13 @@ class Sensitivity:
     version = 1
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
-        """For the scheme of the fewest bits: the map, the worst layers, the bands, the list."""
+        """For the scheme of the fewest bits: the map, the bands, the worst layers, the list."""
         scheme = lowest(schemes)
-        names = ("map", "layers", "bands", "skip") if scheme else ()
+        names = ("map", "bands", "layers", "skip") if scheme else ()
         return [f"{scheme}:{name}" for name in names]
 
     def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
-        """One part; layers look at the map, the list at the layers."""
+        """One part; layers look at the map and the bands, the list at the layers."""
         text, _, kind = part.rpartition(":")
         (scheme,) = (found for found in subject.schemes if str(found) == text)
         if kind == "map":
@@ -60,7 +60,8 @@ class Sensitivity:
             verified = sorted(earlier[f"{text}:layers"], key=lambda found: found.value)
             names = [str(found.where["layer"]) for found in verified]
             return _skip(subject, scheme, names[: subject.setting.worst])
-        names = ranked(earlier[f"{text}:map"])[: CANDIDATES * subject.setting.worst]
+        worst = min(earlier[f"{text}:bands"], key=lambda found: found.value).where["band"]
+        names = ranked(earlier[f"{text}:map"], worst)[: CANDIDATES * subject.setting.worst]
         layers = {layer.name: layer for layer in subject.constants(scheme)}
         return [
             _psnr(subject, only(subject.full, [layers[name]]), "layer_psnr", text, {"layer": name})
@@ -73,13 +74,10 @@ def lowest(schemes: Sequence[str]) -> str:
     return min(schemes, key=lambda text: Scheme.parse(text).weight_bits, default="")
 
 
-def ranked(rows: Sequence[Row]) -> list[str]:
-    """Layers by their mean noise over the bands, the noisiest first."""
-    noise: dict[str, list[float]] = {}
-    for found in rows:
-        if found.name == "layer_sqnr":
-            noise.setdefault(str(found.where["layer"]), []).append(10 ** (-found.value / 10))
-    return sorted(noise, key=lambda name: -float(np.mean(noise[name])))
+def ranked(rows: Sequence[Row], band: float | str) -> list[str]:
+    """Layers by their noise in a band, the noisiest first."""
+    inside = [found for found in rows if found.where["band"] == band]
+    return [str(found.where["layer"]) for found in sorted(inside, key=lambda row: row.value)]
 
 
 def only(full: Denoiser, layers: Sequence[Constants]) -> Denoiser:

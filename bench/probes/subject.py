@@ -55,17 +55,17 @@ class Setting:
 
     examples: int = 128
     chunk: int = 32
-    radii: tuple[float, ...] = (0.005, 0.01, 0.02, 0.05)
+    radii: tuple[float, ...] = (0.01, 0.02, 0.05)
     worst_radii: tuple[float, ...] = (0.0005, 0.001, 0.002)
     directions: int = 6
-    ascent: int = 4
+    ascent: int = 3
     sigma: float = 0.005
     shifts: int = 20
     box: float = 5e-4
     curvature: int = 64
     lanczos: int = 12
     eigenvalues: int = 3
-    hutchinson: int = 10
+    hutchinson: int = 8
     images: int = 50
     bands: int = 4
     worst: int = 4
