@@ -67,7 +67,8 @@ def subject(stages: Stages, card: Checkpoint, plan: Plan) -> Subject:
         return stages.executed(replace(cell, scheme=scheme, backend=plan.backend))[0]
 
     def layers(scheme: Scheme) -> Any:
-        graph = quantized(full, scheme, stages.calibration(replace(cell, scheme=scheme)))
+        calibration: Any = stages.calibration(replace(cell, scheme=scheme))
+        graph = quantized(full, scheme, calibration)
         return constants(graph, full.model)
 
     return Subject(

@@ -75,7 +75,8 @@ def _random(subject: Subject, base: np.ndarray, kind: str, radius: float) -> Row
     means = [float(values.mean()) for values in rises]
     found = stats.pooled(means, [values - values.mean() for values in rises])
     low, high = found.interval() if found else (None, None)
-    where = {"direction": kind, "radius": radius, "length": radius * size}
+    where: dict[str, float | str] = {"direction": kind, "radius": radius}
+    where["length"] = radius * size
     return Row("loss_rise", float(np.mean(means)), low, high, len(base), where=where)
 
 
