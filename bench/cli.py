@@ -13,7 +13,16 @@ from typing import Annotated
 
 import typer
 
-from bench import __version__, cli_data, commands, judging, measuring, planning, suite
+from bench import (
+    __version__,
+    cli_data,
+    commands,
+    explaining,
+    judging,
+    measuring,
+    planning,
+    suite,
+)
 from bench.cli_data import Inception, Sets, name_inception, settings
 from bench.errors import InputError
 from bench.judging import Out
@@ -170,6 +179,7 @@ def report(
 
 judging.add_to(app)
 app.command()(measuring.speed)
+app.command()(explaining.probe)
 
 
 @app.command()

@@ -6,11 +6,12 @@ Shapes: B images of C channels and H x W pixels. Image tensors handed between st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from bench.explanation import Row
 from bench.record import Coverage, Host, Measurement, Record
 from bench.spec import Cell, Checkpoint, Draw, Scheme
 
@@ -183,14 +184,37 @@ class Metric(Protocol):
         it is not known."""
 
 
+@dataclass(frozen=True)
+class Constants:
+    """What quantization does to one layer.
+
+    Attributes:
+        name: path of its module.
+        error: rounded weights minus weights; None where they stay.
+        ranges: (scale, zero point, low, high) of its input at each of its executions in a forward
+            pass; None where it stays in float.
+        macs: multiply-accumulates for one image, of all its executions.
+    """
+
+    name: str
+    error: Tensor | None
+    ranges: tuple[tuple[float, int, int, int] | None, ...]
+    macs: int
+
+
 class Probe(Protocol):
-    """An explanation: measurements of a full-precision and a quantized network on batches."""
+    """An explanation of one checkpoint, in parts that are kept one by one.
+
+    `setting` and `subject` are those of `bench.probes.subject`.
+    """
 
     version: int
 
-    def __call__(
-        self, full: Denoiser, quantized: Denoiser, batches: Iterable[tuple[Tensor, Tensor]]
-    ) -> list[Measurement]: ...
+    def parts(self, setting: Any, schemes: Sequence[str]) -> Sequence[str]:
+        """Names of the parts; one that starts with "SCHEME:" is about that scheme."""
+
+    def __call__(self, subject: Any, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+        """The rows of a part; `earlier` are those of the parts before it."""
 
 
 class Engine(Protocol):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from bench.protocols import Denoiser, Features
 from bench.record import Coverage, Host, coverage_from_json, to_json
 from bench.shards import Shards
 from bench.spec import Cell, Checkpoint, content_key
+
+if TYPE_CHECKING:
+    from bench.sampling import Trajectories
 
 IMAGE_CODE = ("networks.py", "hub.py", "sources", "sampling.py", "quant")
 FEATURE_CODE = (*IMAGE_CODE, "features")
@@ -109,15 +112,21 @@ class Stages:
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
+    def calibration(self, cell: Cell) -> Trajectories:
+        """The calibration of a cell, which all backends share, and where its result is kept."""
+        from bench.sampling import Trajectories
+
+        sampler = tables.lookup("samplers", cell.draw.sampler)
+        full, count = self.denoiser(cell), cell.scheme.calibration
+        trajectories = Trajectories(full, cell.draw, sampler, count)
+        trajectories.place = self.cache / "quantized" / self._image_key(replace(cell, backend=""))
+        return trajectories
+
     def executed(self, cell: Cell) -> tuple[Denoiser, Coverage, str]:
         """The network as the cell's backend executes it, its coverage and calibration hash."""
         full = self.denoiser(cell)
         self.progress(f"{cell}: calibrating" if not cell.scheme.is_float else f"{cell}", 0)
-        from bench.sampling import Trajectories
-
-        sampler = tables.lookup("samplers", cell.draw.sampler)
-        trajectories = Trajectories(full, cell.draw, sampler, cell.scheme.calibration)
-        trajectories.place = self.cache / "quantized" / self._image_key(replace(cell, backend=""))
+        trajectories = self.calibration(cell)
         backend = tables.lookup("backends", cell.backend)()
         denoiser, coverage = self.timed("quantize", backend, full, cell.scheme, trajectories)
         folder = self.folder(cell)

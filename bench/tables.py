@@ -61,6 +61,14 @@ METRICS = {
     "ssim": "bench.metrics.paired:Ssim",
     "inception_score": "bench.metrics.inception_score:InceptionScore",
 }
+PROBES = {
+    "perturbation": "bench.probes.perturbation:Perturbation",
+    "flatness": "bench.probes.flatness:Flatness",
+    "hessian": "bench.probes.hessian:Hessian",
+    "exposure": "bench.probes.exposure:Exposure",
+    "prior": "bench.probes.prior:Prior",
+    "sensitivity": "bench.probes.sensitivity:Sensitivity",
+}
 ENGINES = {"local": "bench.engines.local:run"}
 
 TABLES = {
@@ -70,6 +78,7 @@ TABLES = {
     "samplers": SAMPLERS,
     "extractors": EXTRACTORS,
     "metrics": METRICS,
+    "probes": PROBES,
     "engines": ENGINES,
 }
 

@@ -21,7 +21,7 @@ from tiny import TINY_CONFIG, write_card, write_cards
 GOLDEN = Path(__file__).parent / "golden" / "help.txt"
 COMMANDS = (
     *("", "run", "report", "compare", "baseline", "baseline accept", "baseline show", "history"),
-    *("speed", "train", "import", "list", "check"),
+    *("speed", "probe", "train", "import", "list", "check"),
 )
 SIZES = [
     "--scheme",

@@ -13,7 +13,7 @@ from bench import influences, store
 from bench import names as distances
 from bench.contrasts import contrasts
 from bench.record import Measurement, Run
-from bench.report import methods
+from bench.report import methods, probes
 from bench.report.coverage import agreement, coverage
 from bench.report.headline import headline, summary
 from bench.report.numbers import NONE, escape, measured, percent, places, table
@@ -56,6 +56,7 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
         ("", summary(found)),
         ("What quantization costs", headline(found)),
         ("Methods against each other", methods.lines(contrasts(run, terms))),
+        ("The paper's claims", probes.summary(folder)),
         ("Results", _results(found)),
         ("Further measurements", _further(found)),
         ("Refused and failed", _bad(bad)),

@@ -1,0 +1,146 @@
+"""The command `bench probe`, from flags to `probes.json`, its page and its figures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench import explanation, planning, registry, store, tables
+from bench.errors import InputError
+from bench.explanation import Explanation, Part
+from bench.host import fingerprint, git_state
+from bench.spec import Checkpoint, Draw, Scheme
+
+if TYPE_CHECKING:
+    from bench.probing import Prober
+    from bench.subjects import Plan
+
+# Of the setting that is taken by default; sizes small enough for a look at all that is there.
+SMOKE = {
+    **{"examples": 32, "directions": 2, "radii": (0.01, 0.05), "worst_radii": (0.001,)},
+    **{"ascent": 2, "shifts": 4, "curvature": 16, "lanczos": 4, "eigenvalues": 1},
+    **{"hutchinson": 3, "images": 10, "worst": 2},
+}
+PRESETS = ("smoke", "default")
+
+
+def probe(
+    checkpoints: Annotated[
+        str, typer.Option("--checkpoints", metavar="GLOB,...", help="Names or methods.")
+    ] = "*",
+    probes: Annotated[
+        str | None,
+        typer.Option("--probes", metavar="NAME,...", help="Which (bench list) [default: all]."),
+    ] = None,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scheme", metavar="SCHEME", help="To explain (repeatable) [default: w8a8, w4a8]."
+        ),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="NAME", help="What executes them.")
+    ] = "simulated",
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="NAME", help="smoke or default.")
+    ] = "default",
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="RUN", help="A run to explain: files go beside its own."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")] = 0,
+    cards: Annotated[
+        Path | None,
+        typer.Option("--cards", metavar="FILE", help="Card file [default: ./checkpoints.yaml]."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")] = Path(
+        "reports"
+    ),
+) -> None:
+    """Flatness, Hessian, exposure bias, prior shift and layer sensitivity; the paper's claims.
+
+    Example: bench probe --checkpoints 'fashion-small-*' --probes flatness,hessian
+    """
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}: choose {', '.join(PRESETS)}")
+    names = tuple(probes.split(",")) if probes else tuple(tables.PROBES)
+    for name in names:
+        tables.require("probes", name)
+    tables.require("backends", backend)
+    wanted = planning.schemes(None, scheme or ())
+    found = registry.load_cards(registry.card_file(cards))
+    chosen = [registry.verify(card) for card in registry.select(found, checkpoints.split(","))]
+    folder = None if run is None else store.find_run(out, run)
+    store.check_writable(folder or out)
+    store.check_writable(store.cache_root())
+    from bench.probing import Prober
+
+    plan = _plan(preset, seed, names, wanted, backend)
+    parts = _probe(Prober(fingerprint(), store.cache_root(), plan), chosen)
+    if not any(part.status == "ok" for part in parts):
+        raise InputError(f"nothing could be probed: {parts[0].error}")
+    print(_write(out, folder, plan, parts))
+
+
+def _plan(
+    preset: str, seed: int, names: Sequence[str], wanted: Sequence[Scheme], backend: str
+) -> Plan:
+    """Sizes of a preset for all checkpoints."""
+    from bench.probes.subject import Setting
+    from bench.subjects import Plan
+
+    smoke = preset == "smoke"
+    setting = Setting(seed=seed, **(SMOKE if smoke else {}))  # type: ignore[arg-type]
+    images, steps = setting.images, 5 if smoke else 20
+    draw = Draw(steps=steps, images=images, seed=seed, batch=min(images, 50))
+    return Plan(names, tuple(wanted), backend, draw, setting)
+
+
+def _probe(prober: Prober, chosen: Sequence[Checkpoint]) -> list[Part]:
+    """All parts of all checkpoints, with a bar on a terminal and a line for each probe."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    parts: list[Part] = []
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("probes", total=prober.count() * len(chosen))
+        for card in chosen:
+            for part in prober.run(card):
+                parts.append(part)
+                bar.update(task, advance=1, description=f"{card.name} {part.probe}")
+                line = f"{part.checkpoint} {part.probe}, {part.part}: {part.status}"
+                reason = f" ({part.error})" if part.error else ""
+                console.print(line + reason, markup=False, highlight=False, soft_wrap=True)
+    return parts
+
+
+def _write(out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part]) -> Path:
+    """Write the file, its page and figures; return the page's path."""
+    from bench import report as rendering
+    from bench.report import probes
+
+    commit, _ = git_state(Path.cwd())
+    now = datetime.now(timezone.utc)
+    identity = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}-probes"
+    found = Explanation(
+        identity,
+        now.isoformat(timespec="seconds"),
+        commit,
+        "bench " + " ".join(sys.argv[1:]),
+        asdict(plan.setting) | {"draw": asdict(plan.draw), "backend": plan.backend},
+        tuple(parts),
+        run="" if folder is None else store.read_run(folder).id,
+    )
+    target = folder or out / identity
+    store.save_text(target / explanation.FILE, explanation.to_json(found))
+    page = probes.render(found, target)
+    if folder is not None:
+        rendering.render(store.read_run(folder), folder)
+    return page

@@ -1,0 +1,151 @@
+"""What the probes found, as frozen values and as `probes.json`, the file beside a run's.
+
+A probe looks at one checkpoint and gives rows: a number with its interval, and where it was
+measured (a radius, a timestep, a layer). A part of a probe that could not be measured is a row of
+its own with the reason, so that nothing is missing without a word.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from bench.errors import InputError
+
+SCHEMA = 1
+FILE = "probes.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of a probe.
+
+    Attributes:
+        name: what was measured, for example "lpf".
+        value: NaN where undefined.
+        low, high: ends of the 95% interval, None where there is none.
+        n: images, directions or steps behind it.
+        scheme: of the quantized network that was looked at, "" for full precision.
+        where: coordinates, for example {"radius": 0.05, "direction": "global"}.
+    """
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    unit: str = ""
+    scheme: str = ""
+    where: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The outcome of a part of a probe on one checkpoint.
+
+    Attributes:
+        checkpoint, family, method, seed, sha256: which weights.
+        probe, version, part: what was done.
+        status: ok, refused (by the backend) or failed.
+        rows: what was found.
+        error: why there is nothing, one line.
+    """
+
+    checkpoint: str
+    family: str
+    method: str
+    seed: int
+    sha256: str
+    probe: str
+    version: int
+    part: str
+    status: str
+    rows: tuple[Row, ...] = ()
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All parts of one invocation.
+
+    Attributes:
+        setting: sizes and seeds that all checkpoints had in common.
+        run: id of the run whose quantization losses are explained, "" for none.
+    """
+
+    id: str
+    created: str
+    commit: str
+    command: str
+    setting: Mapping[str, Any]
+    parts: tuple[Part, ...]
+    run: str = ""
+    schema: int = SCHEMA
+
+    def rows(self, checkpoint: str, name: str, **where: float | str) -> list[Row]:
+        """Rows of a checkpoint by name, and by the coordinates that are given."""
+        return [
+            row
+            for part in self.parts
+            if part.checkpoint == checkpoint
+            for row in part.rows
+            if row.name == name and all(row.where.get(key) == x for key, x in where.items())
+        ]
+
+
+def part_to_json(part: Part) -> str:
+    """A part as JSON text; numbers that are not finite become words."""
+    return json.dumps(_plain(asdict(part)), indent=1)
+
+
+def part_from_json(text: str) -> Part:
+    """The part of `part_to_json`; ValueError, TypeError or KeyError where it is none."""
+    return _part(json.loads(text))
+
+
+def to_json(explanation: Explanation) -> str:
+    """The whole file."""
+    return json.dumps(_plain(asdict(explanation)), indent=1)
+
+
+def from_json(text: str) -> Explanation:
+    """Read a `probes.json`.
+
+    Raises:
+        InputError: it is none, or one of another schema.
+    """
+    try:
+        data = json.loads(text)
+        if data["schema"] != SCHEMA:
+            raise InputError(
+                f"{FILE} has schema {data['schema']}, this bench reads {SCHEMA}: probe again"
+            )
+        found = Explanation(**data)
+        return replace(found, parts=tuple(map(_part, data["parts"])))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"not a {FILE} of bench ({error}): run `bench probe` again") from None
+
+
+def _part(data: dict[str, Any]) -> Part:
+    part = Part(**data)
+    return replace(part, rows=tuple(Row(**_numbers(row)) for row in data["rows"]))
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, Any]:
+    words = {name: row[name] for name in ("value", "low", "high")}
+    return row | {name: None if x is None else float(x) for name, x in words.items()}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: the words "nan", "inf" and "-inf" are read back by float()."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,151 @@
+"""Curvature of the denoising loss: top eigenvalues and trace of its Hessian H.
+
+H is never formed: H v = d/dw (g(w) . v) by a second backward pass, chunk by chunk of the images.
+
+Eigenvalues: Lanczos with full reorthogonalization from a random vector. After m products the Ritz
+values theta of the m x m tridiagonal matrix approximate the ends of the spectrum from inside, and
+an eigenvalue lies within |beta_m s| of theta, s being the last entry of its Ritz vector (Parlett
+1998, section 13.2): the ends that a row gives. That is a bound of linear algebra for these images,
+not an interval over images.
+
+Trace: Hutchinson, the mean of v' H v over vectors v of random signs, with the Student interval
+over the vectors. PyHessian (Yao et al. 2020, arXiv 1912.07145) estimates both likewise, the
+eigenvalues by power iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bench import stats
+from bench.explanation import Row
+from bench.networks import seeded
+from bench.probes import weights as space
+from bench.probes.subject import Examples, Setting, Subject
+
+Product = Callable[[Tensor], Tensor]
+# A Krylov space is exhausted where a new direction is shorter than this share of the last.
+EXHAUSTED = 1e-6
+# Of the largest value: what float32 products leave open beside the bound.
+ROUNDING = 1e-6
+
+
+class Hessian:
+    """Rows `hessian_eigenvalue` (where: its rank) and `hessian_trace`."""
+
+    version = 1
+
+    def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
+        """The two."""
+        return ["eigenvalues", "trace"]
+
+    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+        """One of them."""
+        setting = subject.setting
+        examples = subject.examples.first(setting.curvature)
+        names = trained(subject, examples)
+        product = products(subject, examples, names)
+        size = sum(dict(subject.full.model.named_parameters())[name].numel() for name in names)
+        where: dict[str, float | str] = {"images": len(examples)}
+        if part == "trace":
+            values = trace_samples(product, size, setting.hutchinson, setting.seed)
+            mean = float(values.mean())
+            low, high = stats.interval(mean, values - mean)
+            return [Row("hessian_trace", mean, low, high, len(values), where=where)]
+        values, bounds = lanczos(product, size, setting.lanczos, setting.seed)
+        return [
+            Row(
+                *("hessian_eigenvalue", float(value), float(value - bound), float(value + bound)),
+                n=setting.lanczos,
+                where=where | {"rank": rank},
+            )
+            for rank, (value, bound) in enumerate(
+                list(zip(values, bounds, strict=True))[: setting.eigenvalues], 1
+            )
+        ]
+
+
+def trained(subject: Subject, examples: Examples) -> list[str]:
+    """Names of the parameters that the loss depends on."""
+    weights = space.point(subject.full.model)
+    slope = space.gradient(subject, weights, examples.first(1))
+    return [name for name in weights if name in slope]
+
+
+def products(subject: Subject, examples: Examples, names: Sequence[str]) -> Product:
+    """v -> H v of the mean loss over the examples, for flat float32 vectors over `names`."""
+    weights = space.point(subject.full.model)
+    shapes = [weights[name].shape for name in names]
+
+    def product(vector: Tensor) -> Tensor:
+        pieces = vector.split([shape.numel() for shape in shapes])
+        pieces = [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        total = torch.zeros_like(vector)
+        for chunk in examples.chunks(subject.setting.chunk):
+            leaves = {name: weights[name].detach().requires_grad_() for name in names}
+            # Fused attention has no second derivative.
+            with sdpa_kernel(SDPBackend.MATH):
+                network = space.at(subject.full.model, weights | leaves)
+                loss = subject.losses(network, chunk).mean()
+                # `grad` and not `backward`: that would leave gradients that hold the graph alive.
+                slope = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
+                # Constant where the loss is linear in a parameter, so that nothing flows back.
+                curved = [(g, p) for g, p in zip(slope, pieces, strict=True) if g.requires_grad]
+                found = torch.autograd.grad(
+                    [g for g, _ in curved],
+                    list(leaves.values()),
+                    [p for _, p in curved],
+                    materialize_grads=True,
+                    allow_unused=True,
+                )
+            total += torch.cat([f.flatten() for f in found]) * (len(chunk) / len(examples))
+        return total
+
+    return product
+
+
+def lanczos(product: Product, size: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ritz values, largest first, and how far an eigenvalue can be from each, (m,) and (m,).
+
+    Args:
+        product: of a symmetric matrix with a float32 vector (size,).
+        size: of the matrix.
+        count: products; fewer where the space is exhausted before. Holds as many vectors.
+        seed: of the first vector.
+    """
+    vector = torch.randn(size, generator=seeded("probes", "lanczos", seed))
+    basis = [vector / vector.norm()]
+    diagonal: list[float] = []
+    beside: list[float] = []
+    for _ in range(min(count, size)):
+        new = product(basis[-1]).double()
+        diagonal.append(float(new @ basis[-1].double()))
+        # Twice is enough (Parlett): once leaves the rounding errors of the large components.
+        for _ in range(2):
+            for old in basis:
+                new -= (new @ old.double()) * old.double()
+        beside.append(float(new.norm()))
+        if beside[-1] <= EXHAUSTED * max(map(abs, diagonal)):
+            beside[-1] = 0.0
+            break
+        basis.append((new / beside[-1]).float())
+    matrix = np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1)
+    values, vectors = np.linalg.eigh(matrix)
+    order = np.argsort(values)[::-1]
+    rounding = ROUNDING * np.abs(values).max()
+    return values[order], beside[-1] * np.abs(vectors[-1, order]) + rounding
+
+
+def trace_samples(product: Product, size: int, count: int, seed: int) -> np.ndarray:
+    """v' A v for vectors v of random signs, (count,); their mean estimates the trace of A."""
+    found = []
+    for k in range(count):
+        signs = torch.randint(0, 2, (size,), generator=seeded("probes", "signs", k, seed))
+        vector = signs.float() * 2 - 1
+        found.append(float(vector.double() @ product(vector).double()))
+    return np.array(found)

@@ -1,0 +1,50 @@
+"""What a quantized graph does to each layer, read from its constants.
+
+So that a layer can be quantized alone, and the error of its weights looked at, with the very
+numbers that simulation and kernels use.
+"""
+
+from __future__ import annotations
+
+import operator
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from bench.protocols import Constants
+from bench.quant.graph import DEQUANTIZE, DEQUANTIZE_WEIGHT, layers_of
+
+
+@torch.no_grad()
+def constants(graph: GraphModule, model: nn.Module) -> list[Constants]:
+    """The constants of all layers in order of their first execution.
+
+    Args:
+        graph: from `quantize_graph`, of this model.
+        model: in full precision.
+    """
+    nodes = {node.name: node for node in graph.graph.nodes}
+    found: dict[str, Constants] = {}
+    for layer in layers_of(graph):
+        x, weight = nodes[layer.node].args[:2]
+        error = None
+        if isinstance(weight, Node) and weight.target is DEQUANTIZE_WEIGHT:
+            error = _dequantized(graph, weight) - model.get_parameter(f"{layer.name}.weight")
+        before = found.get(layer.name)
+        ranges, macs = (before.ranges, before.macs) if before else ((), 0)
+        found[layer.name] = Constants(layer.name, error, (*ranges, _range(x)), macs + layer.macs)
+    return list(found.values())
+
+
+def _range(x: object) -> tuple[float, int, int, int] | None:
+    if not isinstance(x, Node) or x.target is not DEQUANTIZE:
+        return None
+    scale, zero, low, high = x.args[1:5]
+    return float(scale), int(zero), int(low), int(high)  # type: ignore[arg-type]
+
+
+def _dequantized(graph: GraphModule, node: Node) -> Tensor:
+    """Codes times the scale of their output channel; the zero points are 0."""
+    codes, scale = (operator.attrgetter(str(a.target))(graph) for a in node.args[:2])  # type: ignore[union-attr]
+    return codes.float() * scale.float().view(-1, *(1,) * (codes.ndim - 1))

@@ -1,0 +1,126 @@
+"""The paper's claims one by one, each with the verdict of what was measured here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bench.claims import LEAST, Correlation, Difference, correlations, differences, lost
+from bench.explanation import Explanation
+from bench.influences import Influences
+from bench.record import Run
+from bench.report.numbers import escape, table
+
+PAPER = "Lee, Seo, Yoo and Yoon (ICCV 2025, arXiv 2503.11078)"
+EXAMINED = "not examined"
+
+
+def lines(found: Explanation, run: Run | None, terms: Influences) -> list[str]:
+    """The table of claims, then the numbers behind it."""
+    ranks, apart = correlations(found, run), differences(found)
+    losing = lost(run, terms) if run else []
+    body = [
+        [str(number), claim, evidence(members), overall([m.verdict for m in members])]
+        for number, (claim, members) in enumerate(claims(ranks, apart, losing), 1)
+    ]
+    body.append(
+        [
+            *(
+                str(len(body) + 1),
+                "Usual SAM radii change next to nothing, larger ones are needed",
+            ),
+            *("needs trainings at several radii", EXAMINED),
+        ]
+    )
+    legend = (
+        f"Claims of {PAPER}. A claim is supported where more than half of the comparisons behind "
+        f"it are and none contradicts it, contradicted likewise, undecided otherwise. Rank "
+        f"correlations over fewer than {LEAST} checkpoints are undecided. With one training of "
+        f"each method all this speaks of these weights, not of the methods."
+    )
+    header = ["No.", "Claim", "Comparisons", "Verdict"]
+    return [*table(header, body, left=4), "", legend]
+
+
+def claims(
+    ranks: Sequence[Correlation], apart: Sequence[Difference], losing: Sequence[Difference]
+) -> list[tuple[str, Sequence[Correlation | Difference]]]:
+    """Each claim with the comparisons that decide it."""
+    shift = [line for line in ranks if line.loss == "prior shift"]
+    gap = [line for line in ranks if line.loss.startswith("exposure")]
+    losses = [line for line in ranks if line not in shift and line not in gap]
+    eight = [line for line in losing if "w8a8" in line.number and line.against == "baseline"]
+    return [
+        (
+            "SAM reaches flatter minima than plain training, EMA and SWA",
+            [line for line in apart if line.number != "gap"],
+        ),
+        (
+            "SAM has less exposure bias than plain training, EMA and SWA",
+            [line for line in apart if line.number == "gap"],
+        ),
+        ("Flatter minima lose less under quantization", losses),
+        ("Flatter minima tolerate a shifted prior better", shift),
+        ("Flatter minima have less exposure bias", gap),
+        ("SAM loses less under quantization than plain training, EMA and SWA", losing),
+        ("8 bits cost plain training more than SAM", eight),
+    ]
+
+
+def overall(verdicts: Sequence[str]) -> str:
+    """One verdict of several."""
+    if not verdicts:
+        return EXAMINED
+    for word, other in (("supported", "contradicted"), ("contradicted", "supported")):
+        if verdicts.count(word) > len(verdicts) / 2 and other not in verdicts:
+            return word
+    return "undecided"
+
+
+def evidence(members: Sequence[Correlation | Difference]) -> str:
+    """How many comparisons say what."""
+    if not members:
+        return "none: the numbers or the run are missing"
+    counts = {
+        word: sum(member.verdict == word for member in members)
+        for word in ("supported", "contradicted", "undecided")
+    }
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+def correlation_table(found: Explanation, run: Run | None) -> list[str]:
+    """Spearman's rho of each flatness number and each loss."""
+    body = [
+        [
+            *map(escape, (line.family, line.flatness, line.loss, str(line.n))),
+            _ends(line.rho, line.low, line.high),
+            line.verdict,
+        ]
+        for line in correlations(found, run)
+    ]
+    if not body:
+        return []
+    legend = "Positive where the sharper checkpoint loses more, which is the claim."
+    header = ["Family", "Flatness", "Loss", "Checkpoints", "Spearman's rho, 95%", "Claim"]
+    return [*table(header, body, left=3), "", legend]
+
+
+def difference_table(members: Sequence[Difference]) -> list[str]:
+    """SAM less the other method, line by line."""
+    body = [
+        [
+            *map(escape, (line.family, line.claim, line.number, line.against)),
+            f"{line.value:+.3g} [{line.low:+.3g}, {line.high:+.3g}]",
+            line.verdict,
+        ]
+        for line in members
+    ]
+    header = ["Family", "Claim", "Number", "Against", "SAM less the other, 95%", "Verdict"]
+    return table(header, body, left=4) if body else []
+
+
+def _ends(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return "undefined"
+    ends = "" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
+    return f"{value:+.2f}{ends}"

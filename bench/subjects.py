@@ -1,0 +1,187 @@
+"""A checkpoint as probes see it: the stages tied to one card, in `bench.probes.subject.Subject`.
+
+card -> denoiser, examples, constants of schemes, sampling, quality -> Subject
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import tables
+from bench.errors import InputError
+from bench.features import reference
+from bench.protocols import Denoiser, Evidence, Features
+from bench.spec import Cell, Checkpoint, Draw, Scheme
+from bench.stages import Stages
+
+if TYPE_CHECKING:
+    from bench.probes.subject import Examples, Setting, Subject, Watch
+
+EXTRACTOR = "efficientnet"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is probed, and how; all checkpoints have it in common.
+
+    Attributes:
+        probes: names in `tables.PROBES`.
+        schemes: that are explained.
+        backend: that executes them.
+        draw: of sampled images; its batch is that of the quantized networks.
+        setting: sizes of the probes.
+    """
+
+    probes: Sequence[str]
+    schemes: Sequence[Scheme]
+    backend: str
+    draw: Draw
+    setting: Setting
+
+    def parts(self, probe: str) -> Sequence[str]:
+        """Names of a probe's parts."""
+        made = tables.lookup("probes", probe)()
+        return made.parts(self.setting, [str(scheme) for scheme in self.schemes])
+
+
+def subject(stages: Stages, card: Checkpoint, plan: Plan) -> Subject:
+    """Load a checkpoint and tie the stages to it.
+
+    Raises:
+        InputError: it cannot be loaded, or its data set has too few images.
+    """
+    from bench.probes.subject import Subject
+    from bench.quant.constants import constants
+    from bench.quant.stored import quantized
+
+    draw = replace(plan.draw, images=plan.setting.images)
+    cell = Cell(card, Scheme(), "float", draw)
+    full = stages.denoiser(cell)
+
+    def executed(scheme: Scheme) -> Denoiser:
+        return stages.executed(replace(cell, scheme=scheme, backend=plan.backend))[0]
+
+    def layers(scheme: Scheme) -> Any:
+        calibration: Any = stages.calibration(replace(cell, scheme=scheme))
+        graph = quantized(full, scheme, calibration)
+        return constants(graph, full.model)
+
+    return Subject(
+        full=full,
+        examples=examples(card, full, plan.setting),
+        setting=plan.setting,
+        schemes=plan.schemes,
+        losses=_losses(full),
+        constants=functools.cache(layers),
+        executed=functools.lru_cache(maxsize=2)(executed),
+        sample=sampling(full, draw),
+        quality=functools.partial(_quality, card.dataset),
+        likeness=likeness,
+        steps=draw.steps,
+        batch=draw.batch,
+    )
+
+
+def examples(card: Checkpoint, full: Denoiser, setting: Setting) -> Examples:
+    """The examples of a data set's test images, the same for all of its checkpoints.
+
+    Raises:
+        InputError: too few images.
+    """
+    import torch
+
+    from bench.networks import seeded, to_model_range
+    from bench.probes.subject import draw_examples
+
+    images = tables.lookup("datasets", card.dataset)("test")
+    if len(images) < setting.examples:
+        raise InputError(
+            f"data set {card.dataset} has {len(images)} test images: lower --examples"
+        )
+    # Chosen here, so that a large data set is not converted as a whole.
+    order = torch.randperm(len(images), generator=seeded("probes", "images", setting.seed))
+    chosen = to_model_range(images[order[: setting.examples]])
+    found: Examples = draw_examples(chosen, len(full.alpha_bar), setting)
+    return found
+
+
+def _losses(full: Denoiser) -> Callable[..., Any]:
+    """The loss that the checkpoint was trained by, without weights and perturbed inputs."""
+    import torch
+
+    from bench.training.objective import Batch, Objective
+    from bench.training.recipe import Recipe
+    from bench.training.variational import Posterior
+
+    @functools.cache
+    def objective() -> Objective:
+        made = Objective(
+            Recipe("probe", "", full.shape, {}, predicts=full.predicts), torch.device("cpu")
+        )
+        # The checkpoint's own schedule, whatever its name.
+        made.alpha_bar = full.alpha_bar
+        if full.learns_variance:
+            made.posterior = Posterior(full.alpha_bar, torch.device("cpu"))
+        return made
+
+    def losses(network: Callable[..., Any], chunk: Examples) -> Any:
+        weight = torch.ones(len(chunk))
+        return objective()(network, Batch(chunk.x_0, chunk.t, chunk.noise, None, weight))
+
+    return losses
+
+
+def sampling(full: Denoiser, draw: Draw) -> Callable[[Denoiser, Watch | None], np.ndarray]:
+    """`Subject.sample`; the images of full precision are kept."""
+    from bench.sampling import image_generators
+
+    sampler = tables.lookup("samplers", draw.sampler)
+    twins: list[np.ndarray] = []
+
+    def sample(denoiser: Denoiser, watch: Watch | None) -> np.ndarray:
+        import torch
+
+        if denoiser is full and watch is None and twins:
+            return twins[0]
+        starts = range(0, draw.images, draw.batch)
+        batches = [range(start, start + draw.batch) for start in starts]
+        images = [
+            sampler(denoiser, image_generators("images", draw.seed, batch), draw, watch)
+            for batch in batches
+        ]
+        found = torch.cat(images)[: draw.images].numpy()
+        if denoiser is full and watch is None:
+            twins.append(found)
+        return found
+
+    return sample
+
+
+def _quality(dataset: str, images: np.ndarray) -> tuple[float, np.ndarray]:
+    """Kernel distance to the real images times 1000, and the influence of each image."""
+    import torch
+
+    extract, real = _extractor(), reference.load(dataset, EXTRACTOR)
+    values = extract(torch.from_numpy(images)).double().numpy()
+    features = Features(EXTRACTOR, extract.version, values, np.arange(len(images)))
+    metric = tables.lookup("metrics", "kernel")()
+    found, terms = metric.measure(Evidence(images, images, features, features, real))
+    return found.value, terms
+
+
+@functools.cache
+def _extractor() -> Any:
+    return tables.lookup("extractors", EXTRACTOR)()
+
+
+def likeness(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
+    """PSNR of each image to its twin in dB, (N,)."""
+    from bench.metrics.paired import psnr
+
+    found: np.ndarray = psnr(images, twins)
+    return found

@@ -1,0 +1,108 @@
+import numpy as np
+from canned_run import run as canned
+
+from bench import explanation, store
+from bench.claims import lost
+from bench.explanation import Explanation, Part, Row
+from bench.influences import key
+from bench.record import to_json
+from bench.report import probes
+from bench.report.probe_figures import draw
+
+
+def part(method, probe, name, rows=(), status="ok", error=""):
+    return Part(
+        *(f"c-{method}", "f", method, 0, "0" * 64, probe, 1, name, status, tuple(rows)),
+        error=error,
+    )
+
+
+def rows(scale):
+    where = {"direction": "global"}
+    curve = [
+        Row("loss_rise", scale * r, scale * r / 2, scale * r * 2, 8, where=where | {"radius": r})
+        for r in (0.01, 0.05)
+    ]
+    layers = [
+        Row("layer_sqnr", 20.0 + 5 * k + band, scheme="w4a8", where={"layer": n, "band": band})
+        for k, n in enumerate(("conv_in", "conv_out"))
+        for band in (0, 1)
+    ]
+    skip = {"scheme": "w4a8+skip=conv_in", "layers": "conv_in"}
+    return [
+        *curve,
+        *layers,
+        Row("lpf_rise", scale, scale * 0.9, scale * 1.1, 8, where={"sigma": 0.01}),
+        Row("gap", scale, 0.0, 1.0, 8, where={"t": 10}),
+        Row("energy_distance", scale, 0.0, 1.0, 8, where={"t": 10}),
+        Row("exposure_gap", float("nan"), None, None, 8),
+        Row("layer_psnr", 25.0, 24.0, 26.0, 8, "dB", "w4a8", {"layer": "conv_in"}),
+        Row("skip_psnr", 17.0, 16.0, 18.0, 8, "dB", "w4a8", {"scheme": "w4a8"}),
+        Row("skip_psnr", 19.0, 18.0, 20.0, 8, "dB", "w4a8", {"scheme": skip["scheme"]}),
+        Row("skip_macs", 0.125, scheme="w4a8", where=skip),
+    ]
+
+
+FOUND = Explanation(
+    *("id", "2026", "abc", "bench probe", {"seed": 0}),
+    parts=(
+        part("baseline", "flatness", "all", rows(1.0)),
+        part("sam", "flatness", "all", rows(0.5)),
+        part("sam", "exposure", "w4a8:quantized", status="refused", error="no GPU here"),
+        part("ema", "flatness", "lpf", status="failed", error="weight x holds NaN"),
+    ),
+)
+
+
+def test_page(tmp_path):
+    page = probes.render(FOUND, tmp_path).read_text(encoding="utf-8")
+    for heading in ("claims, one by one", "Flatness", "Sensitive layers", "Refused and failed"):
+        assert f"{heading}\n" in page
+    assert "only conv_in" in page
+    assert "20.0 (band 1)" in page
+    assert "12.5%" in page
+    assert "17 [16, 18]" in page
+    assert "19 [18, 20]" in page
+    assert "undefined" in page
+    assert "no GPU here" in page
+    assert "weight x holds NaN" in page
+    for name in ("probe_loss.png", "probe_exposure.png", "probe_layers-01.png"):
+        assert f"(figures/{name})" in page
+        assert (tmp_path / "figures" / name).stat().st_size > 1000
+
+
+def test_stale_figures_vanish(tmp_path):
+    assert len(draw(FOUND, tmp_path)) == 4
+    empty = Explanation("id", "2026", "", "", {}, (part("sam", "hessian", "trace"),))
+    assert draw(empty, tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_summary_in_a_runs_report(tmp_path):
+    store.save_text(tmp_path / "run.json", to_json(canned()))
+    assert probes.summary(tmp_path) == []
+    store.save_text(tmp_path / explanation.FILE, explanation.to_json(FOUND))
+    lines = probes.summary(tmp_path)
+    assert lines[0].startswith("| No. | Claim")
+    assert "probes.md" in lines[-1]
+
+
+def test_losses_of_a_run_are_paired_by_image():
+    run = canned("w8a8")
+    terms = {}
+    for record in run.records:
+        for m in record.measurements:
+            terms[key(record.cell, m.name)] = np.linspace(-0.01, 0.01, 50)
+    found = [line for line in lost(run, terms) if line.number.startswith("psnr")]
+    assert found
+    for line in found:
+        psnr = {
+            r.cell.checkpoint.method: r.measurement("psnr").value
+            for r in run.records
+            if r.status == "ok" and str(r.cell.scheme) == "w8a8"
+        }
+        # Higher is worse, so that the sign of PSNR is turned.
+        assert line.value == psnr[line.against] - psnr["sam"]
+        # Equal influences: what both share cancels altogether.
+        assert line.low == line.high == line.value
+    assert lost(run, {}) == []
