@@ -88,8 +88,9 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, floa
     rho = float(np.corrcoef(*ranks)[0, 1])
     if len(x) < LEAST:
         return rho, math.nan, math.nan
-    # Perfect agreement of a few has an interval too.
-    z = math.atanh(max(-0.999, min(0.999, rho)))
+    # Perfect agreement counts as one swap of neighbours, else its interval would have no width.
+    most = 1 - 12 / (len(x) * (len(x) ** 2 - 1))
+    z = math.atanh(max(-most, min(most, rho)))
     reach = 1.96 * 1.06 / math.sqrt(len(x) - 3)
     return rho, math.tanh(z - reach), math.tanh(z + reach)
 

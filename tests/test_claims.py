@@ -32,6 +32,7 @@ def test_spearman_is_scipys_with_fishers_interval():
     assert rho == pytest.approx(spearmanr(x, y).statistic)
     reach = 1.96 * 1.06 / math.sqrt(3)
     assert np.arctanh([low, high]) == pytest.approx(np.arctanh(rho) + np.array([-reach, reach]))
+    assert spearman(x, x)[1] == pytest.approx(math.tanh(math.atanh(1 - 12 / 210) - reach))
     assert all(math.isnan(end) for end in spearman(x[:4], y[:4])[1:])
     assert math.isnan(spearman([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])[0])
 
