@@ -53,7 +53,8 @@ def subject(stages: Stages, card: Checkpoint, plan: Plan) -> Subject:
     """Load a checkpoint and tie the stages to it.
 
     Raises:
-        InputError: it cannot be loaded, or its data set has too few images.
+        InputError: it cannot be loaded, has classes or a decoder, or its data set has too few
+            images.
     """
     from bench.probes.subject import Subject
     from bench.quant.constants import constants
@@ -62,6 +63,8 @@ def subject(stages: Stages, card: Checkpoint, plan: Plan) -> Subject:
     draw = replace(plan.draw, images=plan.setting.images)
     cell = Cell(card, Scheme(), "float", draw)
     full = stages.denoiser(cell)
+    if full.classes or full.decode is not None:
+        raise InputError(f"card {card.name!r}: probes take no classes and no decoders yet")
 
     def executed(scheme: Scheme) -> Denoiser:
         return stages.executed(replace(cell, scheme=scheme, backend=plan.backend))[0]
