@@ -71,6 +71,15 @@ def test_nan_weights_are_rows_and_stop_nothing(tmp_path, cache):
     assert [part.status for part in made.run(card(cards, "good"))] == ["ok", "ok"]
 
 
+def test_classes_are_refused_by_name(cards, cache, monkeypatch):
+    made = prober(cache)
+    full = made.stages.denoiser
+    monkeypatch.setattr(made.stages, "denoiser", lambda cell: replace(full(cell), classes=3))
+    found = list(made.run(card(cards)))
+    assert {part.status for part in found} == {"failed"}
+    assert "'tiny': probes take no classes" in found[0].error
+
+
 def test_a_refused_scheme_is_a_row(cards, cache):
     made = prober(cache, ("exposure",), backend="int8-cuda")
     full, quantized = made.run(card(cards))
