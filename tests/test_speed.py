@@ -19,6 +19,7 @@ def card(cards):
     return registry.verify(registry.load_cards(cards)[0])
 
 
+@pytest.mark.slow
 def test_every_execution_is_timed(card):
     found = measure(card, [("w4a8", "simulated")], DRAW, rounds=3)
     assert [timing.execution for timing in found] == ["float32", "bfloat16", "w4a8 simulated"]
@@ -55,17 +56,21 @@ def test_a_refused_execution_is_an_error(card):
         build(Job(card, "w8a8", "int8-cuda", DRAW))
 
 
-def test_command(bench, cards):
+def test_command(bench, cards, monkeypatch):
+    # A process for each execution is tested above.
+    monkeypatch.setattr("bench.speed._in_a_process", lambda job: 4321)
     words = ["speed", "--bits", "4", "--batches", "2", "--steps", "2", "--rounds", "2"]
     words += ["--cards", cards]
     code, stdout, stderr = bench(*words)
     assert code == 0 and "batch 2" in stderr
     lines = stdout.splitlines()
     assert lines[0].startswith("| Execution ") and "1.00x" in lines[2]
+    assert "4.3 kB" in lines[2]
     assert any(line.startswith("| w4a8 simulated") for line in lines)
     kernels = any(line.startswith("| w4a8 int8-x86") for line in lines)
     assert kernels == instruction_set().startswith(("avx", "amx"))
     code, stdout, _ = bench(*words, "--backend", "simulated", "--format", "json")
+    assert code == 0
     found = json.loads(stdout)
     assert [timing["execution"] for timing in found["timings"]][-1] == "w4a8 simulated"
     assert found["host"]["isa"] == instruction_set()
