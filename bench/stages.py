@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -24,6 +25,7 @@ from bench.protocols import Denoiser, Features
 from bench.record import Coverage, Host, coverage_from_json, to_json
 from bench.shards import Shards
 from bench.spec import Cell, Checkpoint, content_key
+from bench.timing import alternate
 
 if TYPE_CHECKING:
     from bench.sampling import Trajectories
@@ -78,13 +80,9 @@ class Stages:
         full = self.denoiser(cell)
         x_t = torch.zeros(cell.draw.batch, *full.shape)
         t = torch.zeros(cell.draw.batch, dtype=torch.int64)
-        times = []
         with torch.inference_mode():
-            for _ in range(4):
-                start = time.perf_counter()
-                full.model(x_t, t)
-                times.append(time.perf_counter() - start)
-        return sorted(times[1:])[1]
+            seconds = alternate({"": lambda: full.model(x_t, t)}, rounds=3, warm=1)
+        return statistics.median(seconds[""])
 
     def folder(self, cell: Cell) -> Path:
         """Where the images of a cell are kept; it does not depend on their number."""

@@ -17,7 +17,7 @@ from bench.errors import InputError
 from bench.features import reference
 from bench.protocols import Denoiser, Evidence, Features
 from bench.spec import Cell, Checkpoint, Draw, Scheme
-from bench.stages import Stages
+from bench.stages import Stages, extractor
 
 if TYPE_CHECKING:
     from bench.probes.subject import Examples, Setting, Subject, Watch
@@ -169,17 +169,12 @@ def _quality(dataset: str, images: np.ndarray) -> tuple[float, np.ndarray]:
     """Kernel distance to the real images times 1000, and the influence of each image."""
     import torch
 
-    extract, real = _extractor(), reference.load(dataset, EXTRACTOR)
+    extract, real = extractor(EXTRACTOR), reference.load(dataset, EXTRACTOR)
     values = extract(torch.from_numpy(images)).double().numpy()
     features = Features(EXTRACTOR, extract.version, values, np.arange(len(images)))
     metric = tables.lookup("metrics", "kernel")()
     found, terms = metric.measure(Evidence(images, images, features, features, real))
     return found.value, terms
-
-
-@functools.cache
-def _extractor() -> Any:
-    return tables.lookup("extractors", EXTRACTOR)()
 
 
 def likeness(images: np.ndarray, twins: np.ndarray) -> np.ndarray:

@@ -9,8 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import cli
-
 sys.path += [str(Path(__file__).parent / name) for name in ("sources", "features")]
 
 import random_inception
@@ -24,19 +22,6 @@ with quiet_import():
     from diffusers import DDPMScheduler
 
 SIZES = ["--checkpoints", "*", "--scheme", "w8a8", "--images", "6", "--steps", "2", "--batch", "3"]
-
-
-@pytest.fixture
-def bench(monkeypatch, capsys):
-    """Run `bench WORDS...`; return (exit code, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        return stopped.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -50,14 +50,9 @@ def layers(denoiser: Denoiser, scheme: Scheme) -> tuple[Layer, ...]:
     Raises:
         InputError: the scheme does not fit the network.
     """
-    import torch
+    from bench.quant.layers import exported, plan
 
-    from bench.quant.layers import export, plan
-
-    device = next((parameter.device for parameter in denoiser.model.parameters()), None)
-    x = torch.zeros(1, *denoiser.shape, device=device)
-    t = torch.zeros(1, dtype=torch.int64, device=device)
-    return plan(export(denoiser.model, x, t), scheme)
+    return plan(exported(denoiser, (1, *denoiser.shape)), scheme)
 
 
 class Simulated:

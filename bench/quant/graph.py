@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from bench.protocols import Calibration, Denoiser
-from bench.quant.layers import Layer, export, plan
+from bench.quant.layers import Layer, exported, plan
 from bench.quiet import quiet_import
 from bench.spec import FLOAT_BITS, Scheme
 
@@ -123,10 +123,7 @@ def quantize_graph(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -
         InputError: the scheme does not fit the network.
         RuntimeError: a layer was not quantized as planned, or nothing was observed.
     """
-    device = next((p.device for p in denoiser.model.parameters()), None)
-    x = torch.zeros(calibrate.shape, device=device)
-    t = torch.zeros(calibrate.shape[0], dtype=torch.int64, device=device)
-    graph = export(denoiser.model, x, t)
+    graph = exported(denoiser, calibrate.shape)
     layers = plan(graph, scheme)
     with torch.inference_mode(False), torch.no_grad():
         observer = prepare_pt2e(graph, LayerQuantizer(layers, scheme.observer))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from bench.errors import InputError
+from bench.protocols import Denoiser
 from bench.spec import FLOAT_BITS, Scheme
 
 aten = torch.ops.aten
@@ -105,6 +107,13 @@ def export(model: nn.Module, x: Tensor, t: Tensor) -> GraphModule:
     return graph
 
 
+def exported(denoiser: Denoiser, shape: Sequence[int]) -> GraphModule:
+    """The graph of a denoiser's network for x of a shape (B, C, H, W), on its device."""
+    device = next((parameter.device for parameter in denoiser.model.parameters()), None)
+    x = torch.zeros(*shape, device=device)
+    return export(denoiser.model, x, torch.zeros(len(x), dtype=torch.int64, device=device))
+
+
 def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:
     """All layers in execution order, with the bits at which the scheme runs them.
 
@@ -120,7 +129,7 @@ def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:
     if scheme.is_float:
         return layers
     for glob in scheme.skip:
-        if not any(_matches(layer.name, glob) for layer in layers):
+        if not any(matches(layer.name, glob) for layer in layers):
             raise InputError(f"skip={glob} matches no layer of this network")
     if not any(layer.quantized for layer in layers):
         raise InputError(f"scheme {scheme} leaves every layer of this network in float")
@@ -162,7 +171,7 @@ def _layer(node: Node, scheme: Scheme, edge: bool) -> Layer:
 
 def _reason(node: Node, name: str, scheme: Scheme) -> str:
     for glob in scheme.skip:
-        if _matches(name, glob):
+        if matches(name, glob):
             return f"skip={glob}"
     if node.target not in (*QUANTIZABLE, *OTHER_LAYERS, *TRANSPOSED):
         return "product of two activations, as in attention"
@@ -176,7 +185,8 @@ def _reason(node: Node, name: str, scheme: Scheme) -> str:
     return ""
 
 
-def _matches(name: str, glob: str) -> bool:
+def matches(name: str, glob: str) -> bool:
+    """Whether a glob of a scheme means a layer; the wrapper's `unet.` may be left out."""
     # Schemes are read in lower case.
     return any(
         fnmatchcase(text.lower(), glob.lower()) for text in (name, name.removeprefix("unet."))

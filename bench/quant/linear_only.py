@@ -13,7 +13,6 @@ import copy
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -59,10 +58,11 @@ class LinearOnly:
 
         from bench.quant.backends import layers
         from bench.quant.coverage import measure
+        from bench.quant.layers import matches
 
         model = copy.deepcopy(denoiser.model).eval().requires_grad_(False)
         names = [name for name, m in model.named_modules() if type(m) is torch.nn.Linear]
-        names = [name for name in names if not any(_matches(name, g) for g in scheme.skip)]
+        names = [name for name in names if not any(matches(name, g) for g in scheme.skip)]
         if not names:
             raise RuntimeError(f"{self.kernel} found no linear layer to quantize")
         for name in names:
@@ -198,12 +198,6 @@ def _product(event: Any) -> str:
         if inner := _product(child):
             return inner
     return event.name.replace("::", ".") if PRODUCT.search(event.name) else ""
-
-
-def _matches(name: str, glob: str) -> bool:
-    return any(
-        fnmatchcase(text.lower(), glob.lower()) for text in (name, name.removeprefix("unet."))
-    )
 
 
 def _bytes(module: nn.Module) -> int:

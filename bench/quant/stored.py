@@ -31,7 +31,7 @@ from bench.quant.graph import (
     quantize_graph,
     verify,
 )
-from bench.quant.layers import Layer, export, plan
+from bench.quant.layers import Layer, exported, plan
 from bench.quant.packing import pack, unpack
 from bench.spec import FLOAT_BITS, Scheme
 
@@ -103,19 +103,16 @@ def _load(
         inputs = load_file(place / INPUTS_FILE)
     except (OSError, SafetensorError, KeyError, TypeError):
         return None
-    device = next((p.device for p in denoiser.model.parameters()), None)
-    x = torch.zeros(calibrate.shape, device=device)
-    t = torch.zeros(calibrate.shape[0], dtype=torch.int64, device=device)
-    graph = export(denoiser.model, x, t)
+    graph = exported(denoiser, calibrate.shape)
+    device = _device(graph)
     layers = plan(graph, scheme)
     with torch.inference_mode(False), torch.no_grad():
-        _write(graph, layers, {name: tensor.to(x.device) for name, tensor in tensors.items()})
+        _write(graph, layers, {name: tensor.to(device) for name, tensor in tensors.items()})
     verify(graph, layers)
     graph.meta[LAYERS] = layers
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
     graph.meta[INPUTS] = [
-        (inputs[f"x{k}"].to(x.device), inputs[f"t{k}"].to(x.device))
-        for k in range(len(inputs) // 2)
+        (inputs[f"x{k}"].to(device), inputs[f"t{k}"].to(device)) for k in range(len(inputs) // 2)
     ]
     calibrate.digest = digest
     return graph
@@ -164,6 +161,10 @@ def _dequantized(
 def _named(inputs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
     named = {f"x{k}": x.contiguous() for k, (x, _) in enumerate(inputs)}
     return named | {f"t{k}": t.contiguous() for k, (_, t) in enumerate(inputs)}
+
+
+def _device(graph: GraphModule) -> torch.device:
+    return next(n for n in graph.graph.nodes if n.op == "placeholder").meta["val"].device
 
 
 def _constant(graph: GraphModule, node: Node) -> Tensor:
