@@ -151,13 +151,6 @@ class Pipeline:
         found = {f"real {name}": digest for name, digest in self._real(cell).items()}
         return self.cache / "records" / f"{cell.key(self.record_versions | found)}.json"
 
-    def _simulated(self, cell: Cell) -> np.ndarray | None:
-        """The images of the same scheme in simulation, where a metric of the cell needs them."""
-        found = (tables.lookup("metrics", name) for name in cell.metrics)
-        if not any(getattr(metric, "simulated", False) for metric in found):
-            return None
-        return self.stages.images(replace(cell, backend="simulated"))
-
     def _simulated(self, cell: Cell) -> Shards | None:
         """The images of the same scheme in simulation, where a metric of the cell needs them."""
         found = (tables.lookup("metrics", name) for name in cell.metrics)
