@@ -186,7 +186,7 @@ app.command()(explaining.probe)
 def train(
     recipe: Annotated[
         str, typer.Option("--recipe", metavar="NAME", help="What to train (see bench list).")
-    ] = "fashion-small",
+    ] = "fashion-unet",
     method: Annotated[
         str | None, typer.Option("--method", metavar="NAME", help="baseline, ip, sam or ip+sam.")
     ] = None,

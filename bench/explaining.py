@@ -65,7 +65,7 @@ def probe(
 ) -> None:
     """Flatness, Hessian, exposure bias, prior shift and layer sensitivity; the paper's claims.
 
-    Example: bench probe --checkpoints 'fashion-small-*' --probes flatness,hessian
+    Example: bench probe --checkpoints 'fashion-unet-sam*' --probes flatness,hessian
     """
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}: choose {', '.join(PRESETS)}")

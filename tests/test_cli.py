@@ -280,7 +280,7 @@ def test_bad_training(bench, tmp_path):
     out = tmp_path / "out"
     refused(bench("train", "--updates", "0", "--out", out), "updates")
     refused(bench("train", "--name", "a/b", "--out", out), "--name")
-    refused(bench("train", "--recipe", "fashion-smal", "--out", out), "fashion-small")
+    refused(bench("train", "--recipe", "fashion-une", "--out", out), "fashion-unet")
     refused(bench("train", "--method", "swa", "--out", out), "baseline, ip, sam")
     refused(bench("train", "--set", "rho", "--out", out), "FIELD=VALUE")
     refused(bench("train", "--set", "rate=3", "--out", out), "no such field")

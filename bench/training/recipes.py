@@ -1,4 +1,4 @@
-"""Named recipes: small ones for Fashion-MNIST, and those of the paper.
+"""Named recipes: that of the shipped checkpoints, and those of the paper.
 
 The ADM recipes are the flags that DDPM-IP and ADM-ES publish for these data sets (Ning et al.
 2023, arXiv 2301.11706; 2024, arXiv 2308.15321), on which the flatness paper (arXiv 2503.11078)
@@ -15,22 +15,7 @@ from typing import Any
 from bench.errors import InputError
 from bench.training.recipe import Recipe
 
-# On 2x2 patches, 0.5 M parameters: quick to train, coarse images.
-PATCHED_NETWORK: dict[str, Any] = {
-    "patch": 2,
-    "unet": {
-        "sample_size": 14,
-        "in_channels": 4,
-        "out_channels": 4,
-        "layers_per_block": 1,
-        "block_out_channels": [32, 48],
-        "norm_num_groups": 8,
-        "attention_head_dim": 16,
-        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-        "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-    },
-}
-# On pixels, 0.7 M parameters: half as fast, clean images.
+# 0.7 M parameters.
 SMALL_NETWORK: dict[str, Any] = {
     "patch": 1,
     "unet": {
@@ -104,7 +89,6 @@ def _adm(name: str, dataset: str, size: int, network: dict[str, Any], **rest: An
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("fashion-small", "fashion-mnist", (1, 28, 28), PATCHED_NETWORK),
         Recipe("fashion-unet", "fashion-mnist", (1, 28, 28), SMALL_NETWORK),
         _adm(
             "adm-cifar10",

@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--cache", type=Path, default=store.cache_root())
     given = parser.parse_args()
-    (full, quantized, _), real = record("fashion-small-ema", 3000, given.cache)
+    (full, quantized, _), real = record("fashion-unet-ema", 3000, given.cache)
     print("| N | change of | analytic error | bootstrap error | ratio |\n|---|---|---|---|---|")
     for count in COUNTS:
         errors(full.features[:count], quantized.features[:count], real.values, given.draws)

@@ -214,7 +214,7 @@ class Trials:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", default="fashion-small-ema")
+    parser.add_argument("--checkpoint", default="fashion-unet-ema")
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--cache", type=Path, default=store.cache_root())

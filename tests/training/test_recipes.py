@@ -14,7 +14,6 @@ from bench.training.loop import Trainer
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        ("fashion-small", 464_980),
         ("fashion-unet", 686_769),
         ("adm-cifar10", 57_094_662),
         ("adm-lsun64", 295_136_454),
