@@ -29,11 +29,14 @@ STYLES = {
     "sam+ema": ("#E69F00", "v"),
     "sam+swa": ("#CC79A7", "P"),
     "ip": ("#009E73", "X"),
+    "ip+ema": ("#56B4E9", "<"),
+    "ip+swa": ("#0072B2", "h"),
 }
-OTHERS = (("#009E73", "<"), ("#0072B2", ">"), ("#CC79A7", "h"), ("#E69F00", "*"))
+OTHERS = (("#009E73", "<"), ("#0072B2", ">"), ("#CC79A7", "d"), ("#E69F00", "*"))
 LINES = ("-", "--", ":", "-.")
 DPI = 150
 COLOURS = 128
+LEGEND_CHARACTERS = 100
 SPREAD = 40.0
 
 
@@ -77,11 +80,29 @@ def loss_by_bits(found: Sequence[Row]) -> Figure | None:
     right.set_title("Change of FD against full precision", fontsize=11)
     right.set_ylabel("Change of FD (higher up is worse)", fontsize=10)
     _compress(right, [row.fd_change for _, members in series for row in members])
-    handles, names = right.get_legend_handles_labels()
-    figure.legend(
-        handles, names, loc="outside upper center", ncols=min(len(names), 5), frameon=False
-    )
+    _legend(figure, found, series)
     return figure
+
+
+def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, list[Row]]]) -> None:
+    """A mark for each checkpoint and, where there are several, a line for each kind."""
+    from matplotlib.lines import Line2D
+
+    names = labels(found)
+    members = {rows[0].checkpoint: rows[0] for _, rows in series}
+    handles = []
+    for checkpoint, row in members.items():
+        colour, mark = style(row.method)
+        handles.append(Line2D([], [], color=colour, marker=mark, label=names[checkpoint]))
+    kinds = _kinds(series)
+    families = len({family for family, _ in kinds}) > 1
+    for (family, kernel), line in zip(kinds, LINES * len(kinds), strict=False):
+        label = f"{family}, {kernel}" if families else kernel
+        if len(kinds) > 1:
+            handles.append(Line2D([], [], color="#666666", linestyle=line, label=label))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = min(len(handles), max(1, LEGEND_CHARACTERS // (longest + 8)))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
 
 
 def loss_by_method(found: Sequence[Row]) -> Figure | None:
@@ -130,12 +151,16 @@ def _series(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     ]
 
 
+def _kinds(series: Sequence[tuple[str, list[Row]]]) -> list[tuple[str, str]]:
+    """Families and kernels, each drawn with a line of its own."""
+    pairs = ((row.family, row.kernel) for _, members in series for row in members)
+    return list(dict.fromkeys(pairs))
+
+
 def _bits_panel(
     axes: Axes, series: Sequence[tuple[str, list[Row]]], ticks: list[str], field: str
 ) -> None:
-    kinds = list(
-        dict.fromkeys((row.family, row.kernel) for _, members in series for row in members)
-    )
+    kinds = _kinds(series)
     step = min(0.07, 0.4 / len(series))
     for k, (label, members) in enumerate(series):
         shift = (k - (len(series) - 1) / 2) * step

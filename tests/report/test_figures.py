@@ -101,4 +101,5 @@ def test_one_series_for_each_checkpoint_and_one_panel_for_each_scheme(run):
     bits, methods = loss_by_bits(rows(run)), loss_by_method(rows(run))
     _, names = bits.axes[1].get_legend_handles_labels()
     assert names == ["baseline", "ema", "swa", "sam"]
+    assert [text.get_text() for text in bits.legends[0].get_texts()] == names
     assert [axes.get_title(loc="left") for axes in methods.axes[::2]] == ["w8a8", "w4a8"]
