@@ -150,7 +150,7 @@ def _protocol(found: Sequence[Row]) -> list[str]:
         lines += [
             ["Sampler", f"{draw.sampler}, {draw.steps} steps, eta {draw.eta:g}"],
             ["Timestep spacing", draw.spacing],
-            ["Images", f"{span(counts)} per cell, indices 0 to {span([n - 1 for n in counts])}"],
+            ["Images", f"{span(counts)} per cell, indices 0 to {counts[-1] - 1}"],
             ["Seed", str(draw.seed)],
             ["Batch, type", f"{draw.batch}, {draw.dtype}"],
         ]

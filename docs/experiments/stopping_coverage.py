@@ -9,7 +9,7 @@ covers where it contains the expectation at the N that it stopped at.
 The wanted half widths are the worst ones: the median over the trials of the half width at each N,
 so that half of those that come there stop. The rules: `width` stops on the 95% interval itself
 (Chow and Robbins 1965), `spending` on, and then reports, the interval at 1 - 5% / K for K planned
-looks (Bonferroni), which holds whatever decided to stop.
+looks (Bonferroni), which holds whatever decided to stop. `none` is a given N.
 
     OMP_NUM_THREADS=1 python docs/experiments/stopping_coverage.py
 """
@@ -49,7 +49,9 @@ def draws(real: np.ndarray, count: int, trials: int, kind: str) -> Iterator[list
             yield [full, full + 3 * hit * damage]
 
 
-def looks(pair: Sequence[np.ndarray], real: Features, name: str, plan: Sequence[int]) -> list[Estimate]:
+def looks(
+    pair: Sequence[np.ndarray], real: Features, name: str, plan: Sequence[int]
+) -> list[Estimate]:
     """The change of a metric at each planned N, as a run measures it."""
     metric, found = tables.lookup("metrics", name)(), []
     for n in plan:
@@ -105,6 +107,9 @@ def report(trials: Sequence[Sequence[Estimate]], plan: Sequence[int], first: int
     start = list(plan).index(first)
     used = [trial[start:] for trial in trials]
     truth = np.array([[estimate.value for estimate in trial] for trial in used]).mean(0)
+    for k, n in enumerate(plan[start:]):
+        covers = [abs(trial[k].value - truth[k]) <= reach(trial[k], stats.LEVEL) for trial in used]
+        print(f"| {of} | {first} | none | – | {n} | {np.mean(covers):.1%} |", flush=True)
     rules = {"width": stats.LEVEL, "spending": 1 - (1 - stats.LEVEL) / len(truth)}
     for rule, level in rules.items():
         for k in range(len(truth) - 1):
