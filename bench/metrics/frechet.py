@@ -171,7 +171,9 @@ class Frechet:
 class FrechetTwin:
     """Distance of the images' features to those of their twins: `fd_twin_<extractor>@N`.
 
-    Both sets come from the same noise, so most of the sampling error and of the bias cancels.
+    Both sets come from the same noise, so most of the sampling error and of the bias cancels. The
+    interval holds near the boundary at 0, as twins move together; it errs on the wide side, except
+    where only one or two of the images are damaged (trials in docs/metrics.md).
     """
 
     better = "lower"
