@@ -21,9 +21,10 @@ from bench import (
     judging,
     measuring,
     planning,
+    rounds,
     suite,
 )
-from bench.cli_data import Inception, Sets, name_inception, settings
+from bench.cli_data import Inception, Precision, Sets, name_inception, settings
 from bench.errors import InputError
 from bench.judging import Out
 from bench.spec import Draw
@@ -113,6 +114,7 @@ def run(
     images: Annotated[
         int | None, typer.Option("--images", metavar="N", help="Images per cell.")
     ] = None,
+    precision: Precision = None,
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", help="Sampling steps.")
     ] = None,
@@ -148,15 +150,17 @@ def run(
         runs = suite.plan(suite.find(suite_name), cards, globs, kinds, changes)
     else:
         size = planning.preset(preset)
-        draw = Draw(**{"steps": size.steps, "images": size.images, **changes})
+        most = size.images * (1 if precision is None else rounds.TIMES)
+        draw = Draw(**{"steps": size.steps, "images": most, **changes})
         scoring = planning.scoring(_words(extractors), _words(metrics), real)
         kinds = dataclasses.replace(kinds, scoring=scoring)
         runs = [planning.plan(cards, globs, size, kinds, draw)]
-    for cells in runs:
+    rules = [rounds.rule(precision, cells) for cells in runs]
+    for cells, rule in zip(runs, rules, strict=True):
         if dry_run:
-            commands.dry_run(cells)
+            commands.dry_run(cells, rule)
         else:
-            commands.run(cells, out)
+            commands.run(cells, out, rule)
 
 
 def _words(text: str | None) -> list[str]:

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bench import __version__, estimate, influences, names, registry, store, tables
+from bench import __version__, estimate, influences, names, registry, rounds, store, tables
 from bench.errors import InputError
 from bench.host import fingerprint, git_state
 from bench.record import Record, Run, to_json
@@ -27,11 +27,14 @@ def _cost(cell: Cell, batches: int) -> float:
     return batches * cell.draw.steps * COSTS.get(cell.backend, 1.0)
 
 
-def dry_run(cells: Sequence[Cell]) -> None:
-    """Print each cell with what is cached or refused, and the estimated time."""
+def dry_run(cells: Sequence[Cell], rule: rounds.Rule | None = None) -> None:
+    """Print each cell with what is cached or refused, and the estimated time; at most that much
+    where a rule stops cells earlier."""
     from bench.pipeline import Pipeline
 
     pipeline = Pipeline(fingerprint(), store.cache_root())
+    if rule:
+        cells = rounds.Looks(pipeline, rule).planned(cells)
     pipeline.check(cells)
     cost = 0.0
     for cell in cells:
@@ -41,32 +44,46 @@ def dry_run(cells: Sequence[Cell]) -> None:
         if reason := pipeline.refusal(cell):
             state = f"refused: {reason}"
         elif pipeline.cached(cell):
-            state = "cached"
+            state = f"cached, N = {cell.draw.images}" if rule else "cached"
         else:
             state = f"{total - missing} of {total} batches cached"
+            state = f"{state}, N up to {cell.draw.images}" if rule else state
         print(f"{cell.checkpoint.name:32} {cell.scheme!s:12} {cell.backend:10} {state}")
     seconds = cost * pipeline.stages.forward_seconds(cells[0]) if cost else 0.0
     for line in estimate.lines(cells, pipeline, seconds):
         print(line)
 
 
-def run(cells: Sequence[Cell], out: Path) -> None:
-    """Run all cells and write reports/<id>/; an interrupted run leaves only the cache."""
+def run(cells: Sequence[Cell], out: Path, rule: rounds.Rule | None = None) -> None:
+    """Run all cells and write reports/<id>/; an interrupted run leaves only the cache.
+
+    Args:
+        cells: of the run.
+        out: the folder of runs.
+        rule: when each cell has enough images; without one it takes those of its draw.
+    """
     from bench.pipeline import Pipeline
     from bench.progress import Bar
 
     store.check_writable(out)
     store.check_writable(store.cache_root())
-    told = [r for c in cells for e in c.extractors for r in names.remarks(e, c.draw.images)]
-    for remark in dict.fromkeys(told):
-        print(remark, file=sys.stderr)
+    if not rule:
+        _remark(cells)
     start = time.monotonic()
     with Bar() as bar:
         pipeline = Pipeline(fingerprint(), store.cache_root(), bar.advance)
-        pipeline.check(cells)
-        cached = sum(pipeline.cached(cell) is not None for cell in cells)
-        bar.start([(c, _cost(c, pipeline.missing_batches(c))) for c in cells])
-        records = list(tables.lookup("engines", "local")(bar.watch(pipeline.run), cells))
+        looks = rounds.Looks(pipeline, rule, bar.tell) if rule else None
+        planned = looks.planned(cells) if looks else cells
+        pipeline.check(planned)
+        cached = sum(pipeline.cached(cell) is not None for cell in planned)
+        bar.start([(c, _cost(c, pipeline.missing_batches(c))) for c in planned])
+        engine = tables.lookup("engines", "local")
+        if looks:
+            records = looks.all(cells, engine, bar.watch)
+        else:
+            records = list(engine(bar.watch(pipeline.run), cells))
+    if rule:
+        _remark([record.cell for record in records])
     folder = _write(out, records, pipeline)
     if cached:
         print(f"{cached} of {len(cells)} cells came from the cache", file=sys.stderr)
@@ -77,6 +94,12 @@ def run(cells: Sequence[Cell], out: Path) -> None:
     print(folder / "report.md")
     if not any(record.status == "ok" for record in records):
         raise InputError("no cell was measured: the report says why")
+
+
+def _remark(cells: Sequence[Cell]) -> None:
+    told = [r for c in cells for e in c.extractors for r in names.remarks(e, c.draw.images)]
+    for remark in dict.fromkeys(told):
+        print(remark, file=sys.stderr)
 
 
 def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:

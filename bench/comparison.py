@@ -161,14 +161,13 @@ def _numbers(
     base: Side, head: Side, before: Record, after: Record, thresholds: Sequence[Threshold]
 ) -> list[Row]:
     """A row for each number of a cell; "" is the verdict where it is to be decided."""
-    full = next((r for r in base.run.records if r.cell == before.cell.reference), None)
     olds, news = ({_stem(m): m for m in r.measurements} for r in (before, after))
     noise, rows = same_noise(before, after), []
     for metric in dict.fromkeys([*olds, *news]):
         if f"delta_{metric}" in {*olds, *news}:
             continue
         old, new = olds.get(metric), news.get(metric)
-        row = _limited(_row(before, metric, old, new), full, thresholds)
+        row = _limited(_row(before, metric, old, new), olds, thresholds)
         if row.verdict == "":
             sides = (base, before, old), (head, after, new)
             terms = tuple(s.influences.get(key(r.cell, m.name)) for s, r, m in sides)
@@ -191,13 +190,16 @@ def _row(record: Record, metric: str, old: Measurement | None, new: Measurement 
     return Row(*cell, "not comparable" if reason else "", metric, old, new, reason=reason)
 
 
-def _limited(row: Row, full: Record | None, thresholds: Sequence[Threshold]) -> Row:
-    """The row with its threshold, as a share of the full-precision value where it is relative."""
+def _limited(row: Row, olds: Mapping[str, Measurement], thresholds: Sequence[Threshold]) -> Row:
+    """The row with its threshold, as a share of the full-precision value where it is relative.
+
+    That value at the N of a quantized cell is the cell's own less its change.
+    """
     entry = find(thresholds, row.metric, row.checkpoint, row.scheme)
     if entry is None or row.base is None:
         return replace(row, gated=False)
-    level = full.measurement(row.metric.removeprefix("delta_")) if full else None
-    size = entry.size(level.value if level else row.base.value)
+    changed = olds.get(row.metric.removeprefix("delta_")) if "delta_" in row.metric else None
+    size = entry.size(changed.value - row.base.value if changed else row.base.value)
     return replace(row, threshold=size, gated=entry.gate)
 
 

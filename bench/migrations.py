@@ -4,6 +4,7 @@ A step takes the parsed run.json of its schema and returns that of the next. Fil
 never rewritten: a run stays as it was made.
 
     1 -> 2   records name the features of the real images (`real`); of older runs they are unknown
+    2 -> 3   records say how many rounds of images they took (`rounds`); older ones took one
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ def _name_real_features(data: Data) -> Data:
     return data | {"records": [{**record, "real": {}} for record in data["records"]]}
 
 
-STEPS: Mapping[int, Callable[[Data], Data]] = {1: _name_real_features}
+def _say_no_rounds(data: Data) -> Data:
+    return data | {"records": [{**record, "rounds": None} for record in data["records"]]}
+
+
+STEPS: Mapping[int, Callable[[Data], Data]] = {1: _name_real_features, 2: _say_no_rounds}
 
 
 def migrate(data: Data, schema: int) -> Data:

@@ -48,6 +48,10 @@ class Bar:
         """Show what is going on; count batches that were sampled."""
         self._progress.update(self._task, description=stage, advance=batches * self._unit)
 
+    def tell(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def watch(self, work: Callable[[Cell], Record]) -> Callable[[Cell], Record]:
         """The same work, telling each finished cell; plain lines where there is no terminal."""
 

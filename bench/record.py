@@ -18,7 +18,7 @@ from bench.errors import InputError
 from bench.migrations import migrate
 from bench.spec import Cell
 
-SCHEMA = 2
+SCHEMA = 3
 # A raw line end is never inside a string, so nothing but the layout changes.
 _INNERMOST = re.compile(r"[\[{]\n[^\[\]{}]*[\]}]")
 
@@ -126,6 +126,23 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class Rounds:
+    """How a cell was sampled until its change was known well enough.
+
+    Attributes:
+        metric: the change that was looked at, without its N.
+        precision: the widest half width of its 95% interval that was wanted, in its unit.
+        reached: whether it became as narrow; else the budget of images ended.
+        counts: N at each look.
+    """
+
+    metric: str
+    precision: float
+    reached: bool
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Host:
     """Where it ran."""
 
@@ -145,6 +162,7 @@ class Record:
         calibration: SHA-256 of the calibration batches, "" where there are none.
         error: reason of a refusal or failure, one line.
         real: SHA-256 of the real images' features by extractor; empty in runs of schema 1.
+        rounds: of a quantized cell that was sampled to a wanted precision, else None.
     """
 
     cell: Cell
@@ -156,6 +174,7 @@ class Record:
     calibration: str = ""
     error: str = ""
     real: Mapping[str, str] = field(default_factory=dict)
+    rounds: Rounds | None = None
 
     def measurement(self, prefix: str) -> Measurement | None:
         """The first measurement whose name before "@" is `prefix`."""

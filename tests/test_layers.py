@@ -15,6 +15,7 @@ LAYERS = [
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {
         *("real", "timing", "stages", "speed", "pipeline", "engines", "estimate"),
+        "rounds",
         *("subjects", "probing"),
     },
     {"baseline", "thresholds", "findings", "comparison", "history", "contrasts", "claims"},

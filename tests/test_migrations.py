@@ -15,11 +15,12 @@ CANNED = Path(__file__).parent / "golden" / "schema-1.json"
 
 def test_a_run_of_schema_1():
     run = store.read_run(CANNED)
-    assert run.schema == SCHEMA == 2
+    assert run.schema == SCHEMA == 3
     full, quantized, refused = run.records
     assert quantized.measurement("psnr").value == 29.65
     assert quantized.coverage.kernel == "simulated"
     assert full.real == {}
+    assert quantized.rounds is None
     assert refused.status == "refused"
     assert run_from_json(to_json(run)) == run
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from bench.record import Measurement
 from bench.report.numbers import escape, measured, number, percent, places
+from bench.report.precision import draws, span
 from bench.report.rows import Group, Row, groups, interval, labels, schemes, verdict
 
 NAMES = {
@@ -37,11 +38,10 @@ def summary(found: Sequence[Row]) -> list[str]:
         if quantized
         else "in full precision; nothing was quantized"
     )
-    draws = list(dict.fromkeys(row.cell.draw for row in found))
     sampled = "; ".join(
-        f"{draw.images} images per cell with {escape(draw.sampler.upper())} in {draw.steps} "
+        f"{span(counts)} images per cell with {escape(draw.sampler.upper())} in {draw.steps} "
         f"steps, seed {draw.seed}"
-        for draw in draws
+        for draw, counts in draws(found)
     )
     plural = "checkpoint" if len(names) == 1 else "checkpoints"
     text = (
@@ -58,9 +58,11 @@ def headline(found: Sequence[Row]) -> list[str]:
     if not ranked:
         return ["No quantized cell was measured."]
     several = len({group.family for group in ranked}) > 1
+    sizes = len({row.images for group in ranked for row in group.rows}) > 1
     lines: list[str] = []
     for group in ranked:
-        lines += [*([""] if lines else []), *_group(group, labels(found), several)]
+        words = [f"family {group.family}"] * several + [f"N = {group.rows[0].images}"] * sizes
+        lines += [*([""] if lines else []), *_group(group, labels(found), words)]
     return lines
 
 
@@ -74,7 +76,8 @@ def changes_in_words(row: Row, decimals: int, kd_decimals: int) -> list[str]:
     if row.fd_change:
         ends = ""
         if row.fd and row.reference and row.reference.fd:
-            before, after = row.reference.fd.value, row.fd.value
+            # Not of the reference's row, which may have another N.
+            before, after = row.fd.value - row.fd_change.value, row.fd.value
             ends = f" (from {number(before, decimals)} to {number(after, decimals)})"
         texts.append(_change("FD", row.fd_change, decimals, ends, decides=not row.kd_change))
     if row.kd_change:
@@ -108,13 +111,12 @@ def _outcome(found: Sequence[Row]) -> str:
     return f"{done} of {len(found)} cells were measured, {' and '.join(missing)}."
 
 
-def _group(group: Group, names: dict[str, str], several: bool) -> list[str]:
+def _group(group: Group, names: dict[str, str], words: Sequence[str]) -> list[str]:
     kernel = KERNELS.get(group.kernel, f"{group.kernel} kernels")
-    family = f", family {group.family}" if several else ""
     shares = sorted({percent(row.share) for row in group.rows}, key=lambda text: float(text[:-1]))
     coverage = shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
     lines = [
-        f"### {escape(f'{group.scheme}{family}')}",
+        f"### {escape(', '.join([str(group.scheme), *words]))}",
         "",
         f"Execution: {escape(kernel)}; {coverage} of the multiply-accumulates quantized. "
         f"{_lead(group, names)}",

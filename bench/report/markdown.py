@@ -17,6 +17,7 @@ from bench.report import methods, probes
 from bench.report.coverage import agreement, coverage
 from bench.report.headline import headline, summary
 from bench.report.numbers import NONE, escape, measured, percent, places, table
+from bench.report.precision import draws, precision, span
 from bench.report.rows import Row, groups, interval, rows
 
 FIGURES = {
@@ -93,7 +94,8 @@ def _results(found: Sequence[Row]) -> list[str]:
         f"full-precision images of the same checkpoint and noise. Brackets: 95% interval; a "
         f"number without brackets has no interval yet."
     )
-    return [*table(header, lines, left=4), "", legend]
+    told = precision(found)
+    return [*table(header, lines, left=4), "", legend, *(["", *told] if told else [])]
 
 
 def _further(found: Sequence[Row]) -> list[str]:
@@ -144,11 +146,11 @@ def _figures(found: Sequence[Row], folder: Path) -> list[str]:
 
 def _protocol(found: Sequence[Row]) -> list[str]:
     lines = []
-    for draw in dict.fromkeys(row.cell.draw for row in found):
+    for draw, counts in draws(found):
         lines += [
             ["Sampler", f"{draw.sampler}, {draw.steps} steps, eta {draw.eta:g}"],
             ["Timestep spacing", draw.spacing],
-            ["Images", f"{draw.images} per cell, indices 0 to {draw.images - 1}"],
+            ["Images", f"{span(counts)} per cell, indices 0 to {counts[-1] - 1}"],
             ["Seed", str(draw.seed)],
             ["Batch, type", f"{draw.batch}, {draw.dtype}"],
         ]

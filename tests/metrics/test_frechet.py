@@ -4,7 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import tables
-from bench.metrics.frechet import factor, frechet_distance, influence, statistics
+from bench.metrics.frechet import (
+    factor,
+    frechet_distance,
+    influence,
+    statistics,
+    twin_distance,
+)
 from bench.protocols import Evidence, Features
 from bench.stats import interval
 
@@ -98,6 +104,8 @@ def test_measurements():
     # Means 1 and 2, deviations sqrt 2 and 2 sqrt 2.
     assert plain.value == pytest.approx(1 + 2)
     assert twin.value == pytest.approx(9)
+    # Two images have no interval.
+    assert (twin.low, twin.high) == (None, None)
 
 
 def weighted_distance(values, weights, mu_2, sigma_2):
@@ -149,3 +157,48 @@ def test_interval_covers_the_expected_value_at_this_n(paired):
     values, low, high = np.array(found).T
     covered = np.mean((low < values.mean()) & (values.mean() < high))
     assert 0.91 <= covered <= 0.99
+
+
+def test_influence_of_a_pair_is_the_derivative_by_its_weight():
+    """Both images of a pair take the weight at once."""
+    random = np.random.default_rng(8)
+    count, step = 4000, 1e-6
+    twins = random.standard_normal((count, 3)) @ random.standard_normal((3, 3))
+    values = 0.8 * twins + 0.3 * random.standard_normal((count, 3)) + 0.2
+    distance, found = twin_distance(values, twins)
+    assert distance == pytest.approx(frechet_distance(*statistics(values), *statistics(twins)))
+    even = np.full(count, 1 / count)
+    for i in range(4):
+        derivative = 0.0
+        for sign in (1, -1):
+            weights = (1 - sign * step) * even
+            weights[i] += sign * step
+            mu = weights @ twins
+            sigma = (weights * (twins - mu).T) @ (twins - mu)
+            derivative += sign * weighted_distance(values, weights, mu, sigma) / (2 * step)
+        assert found[i] == pytest.approx(derivative, rel=2e-3, abs=2e-3)
+
+
+def test_a_common_shift_has_no_error_and_equal_sets_are_zero():
+    values = np.random.default_rng(9).standard_normal((50, 4))
+    distance, terms = twin_distance(values + 2, values)
+    assert distance == pytest.approx(4 * 4)
+    np.testing.assert_allclose(terms, 0, atol=1e-9)
+    distance, terms = twin_distance(values, values)
+    assert distance == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(terms, 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.5])
+def test_the_interval_of_the_distance_to_the_twins_covers_its_expectation(noise):
+    """Near its boundary at zero and far from it."""
+    random, found = np.random.default_rng(10), []
+    for _ in range(200):
+        twins = random.standard_normal((200, 4))
+        value, terms = twin_distance(twins + noise * random.standard_normal((200, 4)), twins)
+        found.append((value, *interval(value, terms)))
+    values, low, high = np.array(found).T
+    covered = np.mean((low < values.mean()) & (values.mean() < high))
+    assert covered >= 0.91
+    # No wider than three times what it must be.
+    assert np.mean(high - low) < 3 * 2 * 1.96 * values.std(ddof=1)
