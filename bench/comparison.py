@@ -198,7 +198,9 @@ def _limited(row: Row, olds: Mapping[str, Measurement], thresholds: Sequence[Thr
     entry = find(thresholds, row.metric, row.checkpoint, row.scheme)
     if entry is None or row.base is None:
         return replace(row, gated=False)
-    changed = olds.get(row.metric.removeprefix("delta_")) if "delta_" in row.metric else None
+    changed = (
+        olds.get(row.metric.removeprefix("delta_")) if row.metric.startswith("delta_") else None
+    )
     size = entry.size(changed.value - row.base.value if changed else row.base.value)
     return replace(row, threshold=size, gated=entry.gate)
 

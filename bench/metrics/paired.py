@@ -109,7 +109,10 @@ class Likeness:
 
     def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         """Measure; also how far each image is from the mean, (N,)."""
-        values = per_image(self.function, evidence.images, self.others(evidence))
+        return self.mean(per_image(self.function, evidence.images, self.others(evidence)))
+
+    def mean(self, values: np.ndarray) -> tuple[Measurement, np.ndarray]:
+        """The measurement where the likeness of each image (N,) is known; also how far each is off."""
         n, mean = len(values), float(values.mean())
         ends = interval(mean, values - mean)
         found = Measurement(

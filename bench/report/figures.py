@@ -94,12 +94,11 @@ def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, li
     for checkpoint, row in members.items():
         colour, mark = style(row.method)
         handles.append(Line2D([], [], color=colour, marker=mark, label=names[checkpoint]))
-    kinds = _kinds(series)
-    families = len({family for family, _ in kinds}) > 1
-    for (family, kernel), line in zip(kinds, LINES * len(kinds), strict=False):
+    lines = _lines(series)
+    families = len({family for family, _ in lines}) > 1
+    for (family, kernel), line in lines.items() if len(lines) > 1 else ():
         label = f"{family}, {kernel}" if families else kernel
-        if len(kinds) > 1:
-            handles.append(Line2D([], [], color="#666666", linestyle=line, label=label))
+        handles.append(Line2D([], [], color="#666666", linestyle=line, label=label))
     longest = max(len(str(handle.get_label())) for handle in handles)
     columns = min(len(handles), max(1, LEGEND_CHARACTERS // (longest + 8)))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
@@ -151,16 +150,16 @@ def _series(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     ]
 
 
-def _kinds(series: Sequence[tuple[str, list[Row]]]) -> list[tuple[str, str]]:
-    """Families and kernels, each drawn with a line of its own."""
-    pairs = ((row.family, row.kernel) for _, members in series for row in members)
-    return list(dict.fromkeys(pairs))
+def _lines(series: Sequence[tuple[str, list[Row]]]) -> dict[tuple[str, str], str]:
+    """The line that a family and kernel are drawn with."""
+    pairs = dict.fromkeys((row.family, row.kernel) for _, members in series for row in members)
+    return {pair: LINES[k % len(LINES)] for k, pair in enumerate(pairs)}
 
 
 def _bits_panel(
     axes: Axes, series: Sequence[tuple[str, list[Row]]], ticks: list[str], field: str
 ) -> None:
-    kinds = _kinds(series)
+    lines = _lines(series)
     step = min(0.07, 0.4 / len(series))
     for k, (label, members) in enumerate(series):
         shift = (k - (len(series) - 1) / 2) * step
@@ -174,7 +173,7 @@ def _bits_panel(
         if zero:
             xs, ys = [0.0, *xs], [0.0, *ys]
         colour, mark = style(members[0].method)
-        line = LINES[kinds.index((members[0].family, members[0].kernel)) % len(LINES)]
+        line = lines[members[0].family, members[0].kernel]
         # Lines leave full precision, where the change is 0 by definition, without a mark.
         marks = range(zero, len(xs))
         axes.plot(xs, ys, line, color=colour, linewidth=1.4, label=label)[0].set(

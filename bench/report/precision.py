@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bench.report.numbers import escape, number, places
-from bench.report.rows import Row, interval
+from bench.report.rows import Row, interval, of_any_size
 from bench.spec import Draw
 
 
@@ -14,7 +13,7 @@ def draws(found: Sequence[Row]) -> list[tuple[Draw, list[int]]]:
     """The draws of the rows, those that differ in N alone as one, and their N in rising order."""
     counts: dict[Draw, set[int]] = {}
     for row in found:
-        counts.setdefault(replace(row.cell.draw, images=1), set()).add(row.images)
+        counts.setdefault(of_any_size(row.cell.draw), set()).add(row.images)
     return [(draw, sorted(these)) for draw, these in counts.items()]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from bench import names as distances
 from bench.record import Measurement, Record, Run
-from bench.spec import Cell, Scheme
+from bench.spec import Cell, Draw, Scheme
 
 METHODS = ("baseline", "ema", "swa", "sam", "sam+ema", "sam+swa", "ip", "ip+ema", "ip+swa")
 # Paired metrics in the order of preference for ranking checkpoints by their loss.
@@ -203,10 +203,15 @@ def _row(record: Record, reference: Row | None) -> Row:
     )
 
 
+def of_any_size(draw: Draw) -> Draw:
+    """What draws that differ in N alone have in common."""
+    return replace(draw, images=1)
+
+
 def _twin_key(record: Record) -> tuple[object, ...]:
     # Of cells that took different N, full precision took the largest.
-    draw = replace(record.cell.draw, images=1)
-    return record.cell.checkpoint.name, record.cell.checkpoint.sha256, draw
+    cell = record.cell
+    return cell.checkpoint.name, cell.checkpoint.sha256, of_any_size(cell.draw)
 
 
 def _order(row: Row) -> tuple[object, ...]:

@@ -59,13 +59,12 @@ def record(name: str, images: int, cache: Path) -> tuple[list[Recorded], Feature
     cells = expand([registry.verify(cards[0])], schemes, ["simulated"], Draw(images=images))
     pipeline = Pipeline(fingerprint(), cache)
     real = reference.load(cards[0].dataset, "efficientnet")
-    twins, found = pipeline._images(cells[0]), []
+    twins, found = pipeline.stages.images(cells[0]), []
     for cell in cells:
-        pixels = pipeline._images(cell)
-        features = pipeline._features(cell, "efficientnet")
-        evidence = Evidence(pixels, twins, features, features, real)
-        likeness = (paired.per_image(f, evidence) for f in (paired.psnr, paired.ssim))
-        found.append(Recorded(cell, features.values, *likeness))
+        pixels = pipeline.stages.images(cell)
+        features = pipeline.stages.features(cell, "efficientnet")
+        likeness = (paired.per_image(f, pixels, twins) for f in (paired.psnr, paired.ssim))
+        found.append(Recorded(cell, np.asarray(features.values), *likeness))
     return found, real
 
 
@@ -101,18 +100,16 @@ class Measure:
         return {value.name: (value, terms)}
 
     def __call__(self, of: Recorded, chosen: np.ndarray) -> Terms:
-        """Changes of the distances against full precision, and likeness to it."""
-        found = {}
-        before = self.distances(self.full, chosen)
-        for name, (value, terms) in self.distances(of, chosen).items():
+        """Distances, their changes against full precision, and likeness to it."""
+        before, found = self.distances(self.full, chosen), self.distances(of, chosen)
+        for name, (value, terms) in list(found.items()):
             twin, twin_terms = before[name]
             change = value.value - twin.value
             low, high = stats.interval(change, terms - twin_terms)
             delta = replace(value, name=f"delta_{name}", value=change, low=low, high=high)
             found[delta.name] = delta, terms - twin_terms
-        for name, values, unit in (("psnr", of.psnr, "dB"), ("ssim", of.ssim, "")):
-            metric = paired.Psnr() if name == "psnr" else paired.Ssim()
-            value, terms = paired.mean_of(name, values[chosen], unit, metric)
+        for metric, values in ((paired.Psnr(), of.psnr), (paired.Ssim(), of.ssim)):
+            value, terms = metric.mean(values[chosen])
             found[value.name] = value, terms
         return found
 

@@ -24,6 +24,8 @@ from bench.stats import interval
 
 COUNTS = (200, 500, 1500)
 METRICS = ("frechet", "kernel")
+# Value, its estimated standard error, and the ends of its interval.
+Numbers = tuple[float, float, float, float]
 
 
 def draws(real: np.ndarray, count: int, trials: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -34,6 +36,17 @@ def draws(real: np.ndarray, count: int, trials: int) -> Iterator[tuple[np.ndarra
         chosen = real[random.integers(0, len(real), count)]
         full = chosen + 0.25 * deviation * random.standard_normal(chosen.shape)
         yield full, 0.97 * full + 0.35 * deviation * random.standard_normal(chosen.shape)
+
+
+def print_rows(count: int, found: dict[str, list[Numbers]], form: str) -> None:
+    """Print a line for each number: its spread over the trials, its own error, its coverage."""
+    for label, rows in found.items():
+        values, errors, low, high = np.array(rows).T
+        mean = values.mean()
+        covered = np.mean((low < mean) & (mean < high))
+        numbers = (mean, values.std(ddof=1), errors.mean())
+        texts = " | ".join(format(number, form) for number in numbers)
+        print(f"| {count} | {label} | {texts} | {covered:.1%} |", flush=True)
 
 
 def main() -> None:
@@ -50,7 +63,7 @@ def main() -> None:
     print("| N | number | mean | deviation | estimated error | coverage |")
     print("|---|---|---|---|---|---|")
     for count in given.counts:
-        found: dict[str, list[tuple[float, float, float, float]]] = {}
+        found: dict[str, list[Numbers]] = {}
         for pair in draws(real.values, count, trials):
             sets = [Features(real.extractor, real.version, v, np.arange(count)) for v in pair]
             for name in given.metrics:
@@ -66,12 +79,7 @@ def main() -> None:
                     error = influence.std(ddof=1) / np.sqrt(count)
                     ends = interval(number, influence)
                     found.setdefault(label, []).append((number, error, *ends))
-        for label, rows in found.items():
-            values, errors, low, high = np.array(rows).T
-            mean = values.mean()
-            covered = np.mean((low < mean) & (mean < high))
-            numbers = f"{mean:.3f} | {values.std(ddof=1):.3f} | {errors.mean():.3f}"
-            print(f"| {count} | {label} | {numbers} | {covered:.1%} |", flush=True)
+        print_rows(count, found, ".3f")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from interval_coverage import Numbers, print_rows
 
 from bench.features import reference
 from bench.metrics.frechet import twin_distance
@@ -62,7 +63,7 @@ def main() -> None:
     print("| N | quantization | mean | deviation | estimated error | coverage |")
     print("|---|---|---|---|---|---|")
     for count in given.counts:
-        found: dict[str, list[tuple[float, float, float, float]]] = {}
+        found: dict[str, list[Numbers]] = {}
         for _ in range(given.trials):
             chosen = real[random.integers(0, len(real), (2, count))]
             full, others = chosen + 0.25 * deviation * random.standard_normal(chosen.shape)
@@ -78,12 +79,7 @@ def main() -> None:
             for kind, (value, terms) in numbers.items():
                 error = terms.std(ddof=1) / np.sqrt(count)
                 found.setdefault(kind, []).append((value, error, *interval(value, terms)))
-        for kind, rows in found.items():
-            values, errors, low, high = np.array(rows).T
-            mean = values.mean()
-            covered = np.mean((low < mean) & (mean < high))
-            numbers = f"{mean:.3g} | {values.std(ddof=1):.2g} | {errors.mean():.2g}"
-            print(f"| {count} | {kind} | {numbers} | {covered:.1%} |", flush=True)
+        print_rows(count, found, ".3g")
 
 
 if __name__ == "__main__":
