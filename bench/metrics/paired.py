@@ -112,7 +112,7 @@ class Likeness:
         return self.mean(per_image(self.function, evidence.images, self.others(evidence)))
 
     def mean(self, values: np.ndarray) -> tuple[Measurement, np.ndarray]:
-        """The measurement where the likeness of each image (N,) is known; also how far each is off."""
+        """The measurement from each image's likeness (N,); also how far each is off."""
         n, mean = len(values), float(values.mean())
         ends = interval(mean, values - mean)
         found = Measurement(
