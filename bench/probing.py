@@ -3,7 +3,8 @@
     card -> Subject -> probe -> parts of rows
 
 A part is kept in the cache under a key of its content (weights, data, setting, scheme, code), so
-an interrupted invocation goes on with the part that it was at. A part that a backend refuses or
+an interrupted invocation goes on with the part that it was at; a change of one probe makes new keys
+for its own parts only. A part that a backend refuses or
 that fails is a row with its reason and stops no other.
 """
 
@@ -28,18 +29,11 @@ from bench.subjects import Plan, subject
 if TYPE_CHECKING:
     from bench.probes.subject import Subject
 
+# What all probes rest on; a probe's own module comes to it.
 CODE = (
     *FEATURE_CODE,
-    *(
-        "probes",
-        "probing.py",
-        "subjects.py",
-        "metrics",
-        "training",
-        "data",
-        "stats.py",
-        "protocols.py",
-    ),
+    *("probes/subject.py", "probes/weights.py", "probes/perturbation.py", "subjects.py"),
+    *("metrics", "training", "data", "stats.py", "protocols.py"),
 )
 
 
@@ -59,7 +53,6 @@ class Prober:
             **host.versions,
             "isa": host.isa,
             "threads": str(host.threads),
-            "code": code_hash(CODE),
         }
         self._subject = functools.lru_cache(maxsize=1)(self._make)
         self._cards: dict[str, Checkpoint] = {}
@@ -91,7 +84,7 @@ class Prober:
             schemes=[asdict(scheme) for scheme in self.plan.schemes],
             backend=self.plan.backend,
             draw=asdict(self.plan.draw),
-            versions=self.versions,
+            versions=self.versions | {"code": _code(probe)},
         )
         return self.cache / "probes" / f"{key}.json"
 
@@ -132,6 +125,18 @@ class Prober:
 
     def _make(self, name: str) -> Subject:
         return subject(self.stages, self._cards[name], self.plan)
+
+
+@functools.cache
+def _code(probe: str) -> str:
+    """Of what a probe of this package rests on; another package's has its `version`."""
+    made = tables.lookup("probes", probe)
+    own = (made.__module__.removeprefix("bench.").replace(".", "/") + ".py",)
+    return f"{made.version} {code_hash((*CODE, *(own if _ours(made) else ())))}"
+
+
+def _ours(made: type) -> bool:
+    return made.__module__.startswith("bench.")
 
 
 def _names(card: Checkpoint) -> dict[str, Any]:

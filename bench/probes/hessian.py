@@ -1,4 +1,4 @@
-"""Curvature of the denoising loss: top eigenvalues and trace of its Hessian H.
+"""Curvature of the denoising loss: top eigenvalues, spectrum and trace of its Hessian H.
 
 H is never formed: H v = d/dw (g(w) . v) by a second backward pass, chunk by chunk of the images.
 
@@ -8,6 +8,11 @@ an eigenvalue lies within |beta_m s| of theta, s being the last entry of its Rit
 1998, section 13.2): the ends that a row gives. That is a bound of linear algebra for these images,
 not an interval over images.
 
+Spectrum: the same iterations are a Gauss quadrature of the density of eigenvalues: m nodes theta_k
+whose weights are the squared first entries of their Ritz vectors (stochastic Lanczos quadrature;
+Ghorbani, Krishnan and Xiao 2019, arXiv 1901.10159). One random vector is enough for as many
+weights as a network has: the spread over vectors falls with their root.
+
 Trace: Hutchinson, the mean of v' H v over vectors v of random signs, with the Student interval
 over the vectors. PyHessian (Yao et al. 2020, arXiv 1912.07145) estimates both likewise, the
 eigenvalues by power iteration.
@@ -16,6 +21,7 @@ eigenvalues by power iteration.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -36,9 +42,10 @@ ROUNDING = 1e-6
 
 
 class Hessian:
-    """Rows `hessian_eigenvalue` (where: its rank) and `hessian_trace`."""
+    """Rows `hessian_eigenvalue` (where: its rank), `hessian_density` (a share of the directions;
+    where: their eigenvalue) and `hessian_trace`."""
 
-    version = 1
+    version = 2
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
         """The two."""
@@ -57,16 +64,20 @@ class Hessian:
             mean = float(values.mean())
             low, high = stats.interval(mean, values - mean)
             return [Row("hessian_trace", mean, low, high, len(values), where=where)]
-        values, bounds = lanczos(product, size, setting.lanczos, setting.seed)
-        return [
+        found = lanczos(product, size, setting.lanczos, setting.seed)
+        ends = list(zip(found.values.tolist(), found.bounds.tolist(), strict=True))
+        count = len(ends)
+        top = [
             Row(
-                *("hessian_eigenvalue", float(value), float(value - bound), float(value + bound)),
-                n=setting.lanczos,
+                *("hessian_eigenvalue", value, value - bound, value + bound, count),
                 where=where | {"rank": rank},
             )
-            for rank, (value, bound) in enumerate(
-                list(zip(values, bounds, strict=True))[: setting.eigenvalues], 1
-            )
+            for rank, (value, bound) in enumerate(ends[: setting.eigenvalues], 1)
+        ]
+        nodes = zip(found.values.tolist(), found.shares.tolist(), strict=True)
+        return top + [
+            Row("hessian_density", share, n=count, where=where | {"eigenvalue": value})
+            for value, share in nodes
         ]
 
 
@@ -109,8 +120,23 @@ def products(subject: Subject, examples: Examples, names: Sequence[str]) -> Prod
     return product
 
 
-def lanczos(product: Product, size: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ritz values, largest first, and how far an eigenvalue can be from each, (m,) and (m,).
+@dataclass(frozen=True)
+class Spectrum:
+    """What m Lanczos iterations tell, all (m,), the largest value first.
+
+    Attributes:
+        values: Ritz values.
+        bounds: an eigenvalue lies within this distance of each.
+        shares: of the eigenvalues, the weight of each Ritz value; their sum is 1.
+    """
+
+    values: np.ndarray
+    bounds: np.ndarray
+    shares: np.ndarray
+
+
+def lanczos(product: Product, size: int, count: int, seed: int) -> Spectrum:
+    """Ritz values of a symmetric matrix.
 
     Args:
         product: of a symmetric matrix with a float32 vector (size,).
@@ -138,7 +164,8 @@ def lanczos(product: Product, size: int, count: int, seed: int) -> tuple[np.ndar
     values, vectors = np.linalg.eigh(matrix)
     order = np.argsort(values)[::-1]
     rounding = ROUNDING * np.abs(values).max()
-    return values[order], beside[-1] * np.abs(vectors[-1, order]) + rounding
+    bounds = beside[-1] * np.abs(vectors[-1, order]) + rounding
+    return Spectrum(values[order], bounds, vectors[0, order] ** 2)
 
 
 def trace_samples(product: Product, size: int, count: int, seed: int) -> np.ndarray:

@@ -19,7 +19,8 @@ def rows(found, part):
 def test_quadratic():
     curvature = torch.cat([torch.tensor([50.0, 30.0]), torch.linspace(0.1, 1.0, 40)])
     found = quadratic(curvature, torch.ones(42), SETTING)
-    first, second = rows(found, "eigenvalues")
+    first, second, *density = rows(found, "eigenvalues")
+    assert sum(row.value for row in density) == pytest.approx(1.0)
     assert first.value == pytest.approx(50.0, rel=1e-3)
     assert second.value == pytest.approx(30.0, rel=1e-3)
     assert first.low <= 50.0 <= first.high
@@ -30,7 +31,8 @@ def test_quadratic():
 
 def test_negative_curvature_counts_as_it_is():
     found = quadratic([-5.0, 1.0, 0.5], torch.ones(3), SETTING)
-    first, second = rows(found, "eigenvalues")
+    first, second, *density = rows(found, "eigenvalues")
+    assert density[-1].where["eigenvalue"] == pytest.approx(-5.0)
     assert (first.value, second.value) == (pytest.approx(1.0), pytest.approx(0.5))
 
 
@@ -66,7 +68,8 @@ def test_small_network_against_its_whole_hessian():
     product = products(found, found.examples, names)
     vector = torch.randn(len(exact))
     torch.testing.assert_close(product(vector), exact @ vector, rtol=1e-3, atol=1e-5)
-    values, bounds = lanczos(product, len(exact), 30, 0)
+    found = lanczos(product, len(exact), 30, 0)
+    values, bounds = found.values, found.bounds
     top = float(torch.linalg.eigvalsh(exact)[-1])
     assert values[0] == pytest.approx(top, rel=1e-3)
     assert abs(values[0] - top) <= bounds[0] + 1e-3 * top
@@ -114,7 +117,7 @@ def test_agrees_with_pyhessian():
     theirs, traces = pyhessian(found, 1, 50)
     product = products(found, found.examples, trained(found, found.examples))
     size = sum(p.numel() for p in found.full.model.parameters())
-    values, _ = lanczos(product, size, 30, 0)
+    values = lanczos(product, size, 30, 0).values
     assert values[0] == pytest.approx(theirs[0], rel=1e-3)
     ours = trace_samples(product, size, 50, 0)
     error = ((ours.var(ddof=1) + traces.var(ddof=1)) / 50) ** 0.5
@@ -130,6 +133,17 @@ def test_nothing_of_the_graph_is_kept():
 
 
 def test_an_exhausted_space_ends_early():
-    values, bounds = lanczos(lambda v: 3 * v, 10, 8, 0)
-    assert values == pytest.approx([3.0])
-    assert bounds == pytest.approx([3e-6])
+    found = lanczos(lambda v: 3 * v, 10, 8, 0)
+    assert found.values == pytest.approx([3.0])
+    assert found.bounds == pytest.approx([3e-6])
+    assert found.shares == pytest.approx([1.0])
+
+
+def test_shares_of_a_known_spectrum():
+    # 6,000 eigenvalues 1, 3,000 of 2 and 1,000 of 7: the space ends after three products.
+    spectrum = torch.tensor([1.0] * 6000 + [2.0] * 3000 + [7.0] * 1000)
+    found = lanczos(lambda v: spectrum * v, 10_000, 8, 0)
+    # Chi-squared weights: the share p of n has a standard error of sqrt(2 p (1 - p) / n).
+    assert found.values == pytest.approx([7.0, 2.0, 1.0], rel=1e-4)
+    for share, p in zip(found.shares, (0.1, 0.3, 0.6), strict=True):
+        assert abs(share - p) < 4 * (2 * p * (1 - p) / 10_000) ** 0.5
