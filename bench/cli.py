@@ -22,11 +22,36 @@ from bench import (
     measuring,
     planning,
     rounds,
+    skips,
     suite,
 )
-from bench.cli_data import Inception, Precision, Sets, name_inception, settings
+from bench.cli_data import name_inception, settings
 from bench.errors import InputError
-from bench.judging import Out
+from bench.flags import (
+    Backends,
+    Batch,
+    Bits,
+    Cards,
+    Compiled,
+    DryRun,
+    Extractors,
+    Images,
+    Inception,
+    Kernels,
+    Metrics,
+    Names,
+    Out,
+    Precision,
+    Probes,
+    Real,
+    Sampler,
+    Seed,
+    Sets,
+    Skip,
+    Steps,
+    SuiteName,
+    Words,
+)
 from bench.spec import Draw
 
 app = typer.Typer(
@@ -37,68 +62,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Cards = Annotated[
-    Path | None,
-    typer.Option("--cards", metavar="FILE", help="Card file [default: ./checkpoints.yaml]."),
-]
-Names = Annotated[
-    str | None,
-    typer.Option(
-        "--checkpoints", metavar="GLOB,...", help="Names or methods [default: by preset]."
-    ),
-]
-Backends = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--backend",
-        metavar="NAME",
-        help="simulated, int8-x86 ... (repeatable) [default: simulated and this host's int8].",
-    ),
-]
-Kernels = Annotated[
-    bool | None,
-    typer.Option(
-        "--compile/--no-compile", help="Compile int8-x86 [default: where it saves time]."
-    ),
-]
-Compiled = Annotated[
-    bool, typer.Option("--compile", help="Compile the network; CUDA graphs on a GPU.")
-]
-
-
-Words = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w6a6 ... (repeatable)."
-    ),
-]
-SuiteName = Annotated[
-    str | None,
-    typer.Option(
-        "--suite", metavar="NAME", help="cifar10, lsun-tower, ffhq, fashion-mnist or a file."
-    ),
-]
-Extractors = Annotated[
-    str | None,
-    typer.Option("--extractors", metavar="NAME,...", help="Features [default: efficientnet]."),
-]
-Metrics = Annotated[
-    str | None,
-    typer.Option(
-        "--metrics", metavar="NAME,...", help="What is measured; +NAME beside the default."
-    ),
-]
-Real = Annotated[
-    str, typer.Option("--real", metavar="SPLIT", help="Real images: those of test or train.")
-]
-Bits = Annotated[
-    int | None,
-    typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8, 8 means w8a8."),
-]
-Sampler = Annotated[
-    str | None, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm [default: ddim].")
-]
 
 
 @app.command()
@@ -111,28 +74,22 @@ def run(
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
     ] = "default",
-    images: Annotated[
-        int | None, typer.Option("--images", metavar="N", help="Images per cell.")
-    ] = None,
+    skip: Skip = None,
+    images: Images = None,
     precision: Precision = None,
-    steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", help="Sampling steps.")
-    ] = None,
+    steps: Steps = None,
     sampler: Sampler = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")] = 0,
-    batch: Annotated[
-        int, typer.Option("--batch", metavar="N", help="Images per forward pass.")
-    ] = 50,
+    seed: Seed = 0,
+    batch: Batch = 50,
     suite_name: SuiteName = None,
     extractors: Extractors = None,
     metrics: Metrics = None,
     real: Real = "test",
     inception: Inception = None,
+    probes: Probes = None,
     cards: Cards = None,
     out: Out = Path("reports"),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the cells and the estimate; run nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Quantize, sample and measure; write a versioned report.
 
@@ -155,12 +112,16 @@ def run(
         scoring = planning.scoring(_words(extractors), _words(metrics), real)
         kinds = dataclasses.replace(kinds, scoring=scoring)
         runs = [planning.plan(cards, globs, size, kinds, draw)]
+    plans = [explaining.of_run(cells, probes, preset) for cells in runs]
+    runs = [skips.beside(cells, skip, out) for cells in runs]
     rules = [rounds.rule(precision, cells) for cells in runs]
-    for cells, rule in zip(runs, rules, strict=True):
+    for cells, rule, plan in zip(runs, rules, plans, strict=True):
         if dry_run:
             commands.dry_run(cells, rule)
+            explaining.dry_run(cells, plan)
         else:
-            commands.run(cells, out, rule)
+            parts = explaining.parts_of_run(cells, plan)
+            explaining.write_beside(commands.run(cells, out, rule), plan, parts)
 
 
 def _words(text: str | None) -> list[str]:

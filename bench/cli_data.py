@@ -11,24 +11,7 @@ import typer
 
 from bench import importing, references
 from bench.errors import InputError
-
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Any other field (repeatable)."),
-]
-Inception = Annotated[
-    Path | None,
-    typer.Option("--inception", metavar="PATH", help="Weights of Inception: their folder."),
-]
-Precision = Annotated[
-    float | None,
-    typer.Option(
-        "--precision",
-        metavar="FLOAT",
-        help="Sample each cell until the 95% interval of its change of FD is at most +- this; "
-        "--images is then the most [default: 10 times the preset's].",
-    ),
-]
+from bench.flags import Inception, Sets
 
 
 def settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]:

@@ -54,8 +54,9 @@ def dry_run(cells: Sequence[Cell], rule: rounds.Rule | None = None) -> None:
         print(line)
 
 
-def run(cells: Sequence[Cell], out: Path, rule: rounds.Rule | None = None) -> None:
-    """Run all cells and write reports/<id>/; an interrupted run leaves only the cache.
+def run(cells: Sequence[Cell], out: Path, rule: rounds.Rule | None = None) -> Path:
+    """Run all cells and write reports/<id>/, the folder that is returned; an interrupted run
+    leaves only the cache.
 
     Args:
         cells: of the run.
@@ -94,6 +95,7 @@ def run(cells: Sequence[Cell], out: Path, rule: rounds.Rule | None = None) -> No
     print(folder / "report.md")
     if not any(record.status == "ok" for record in records):
         raise InputError("no cell was measured: the report says why")
+    return folder
 
 
 def _remark(cells: Sequence[Cell]) -> None:

@@ -1,4 +1,4 @@
-"""The command `bench probe`, from flags to `probes.json`, its page and its figures."""
+"""`bench probe` and `bench run --probes`: from flags to `probes.json`, its page and figures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import typer
 from bench import explanation, planning, registry, store, tables
 from bench.errors import InputError
 from bench.explanation import Explanation, Part
+from bench.flags import Cards, Out, Seed
 from bench.host import fingerprint, git_state
-from bench.spec import Checkpoint, Draw, Scheme
+from bench.spec import Cell, Checkpoint, Draw, Scheme
 
 if TYPE_CHECKING:
-    from bench.probing import Prober
     from bench.subjects import Plan
 
 # Of the setting that is taken by default; sizes small enough for a look at all that is there.
@@ -28,6 +28,7 @@ SMOKE = {
     **{"hutchinson": 3, "images": 10, "worst": 2},
 }
 PRESETS = ("smoke", "default")
+ALL = "all"
 
 
 def probe(
@@ -54,14 +55,9 @@ def probe(
         str | None,
         typer.Option("--run", metavar="RUN", help="A run to explain: files go beside its own."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")] = 0,
-    cards: Annotated[
-        Path | None,
-        typer.Option("--cards", metavar="FILE", help="Card file [default: ./checkpoints.yaml]."),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")] = Path(
-        "reports"
-    ),
+    seed: Seed = 0,
+    cards: Cards = None,
+    out: Out = Path("reports"),
 ) -> None:
     """Flatness, Hessian, exposure bias, prior shift and layer sensitivity; the paper's claims.
 
@@ -69,9 +65,7 @@ def probe(
     """
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}: choose {', '.join(PRESETS)}")
-    names = tuple(probes.split(",")) if probes else tuple(tables.PROBES)
-    for name in names:
-        tables.require("probes", name)
+    names = _names(probes or ALL)
     tables.require("backends", backend)
     wanted = planning.schemes(None, scheme or ())
     found = registry.load_cards(registry.card_file(cards))
@@ -79,13 +73,56 @@ def probe(
     folder = None if run is None else store.find_run(out, run)
     store.check_writable(folder or out)
     store.check_writable(store.cache_root())
-    from bench.probing import Prober
-
     plan = _plan(preset, seed, names, wanted, backend)
-    parts = _probe(Prober(fingerprint(), store.cache_root(), plan), chosen)
+    parts = _probe(plan, chosen)
     if not any(part.status == "ok" for part in parts):
         raise InputError(f"nothing could be probed: {parts[0].error}")
     print(_write(out, folder, plan, parts))
+
+
+def of_run(cells: Sequence[Cell], probes: str | None, preset: str) -> Plan | None:
+    """What `bench run --probes` explains: the simulation of the run's schemes; None without.
+
+    Raises:
+        InputError: an unknown probe.
+    """
+    if probes is None:
+        return None
+    wanted = tuple(dict.fromkeys(c.scheme for c in cells if not c.scheme.is_float))
+    return _plan(preset, cells[0].draw.seed, _names(probes), wanted, "simulated")
+
+
+def dry_run(cells: Sequence[Cell], plan: Plan | None) -> None:
+    """Say what would be probed."""
+    if plan is not None:
+        count = sum(len(plan.parts(probe)) for probe in plan.probes)
+        print(
+            f"probes: {', '.join(plan.probes)}: {count} parts for each of "
+            f"{len(_checkpoints(cells))} checkpoints, not in this estimate"
+        )
+
+
+def parts_of_run(cells: Sequence[Cell], plan: Plan | None) -> list[Part]:
+    """Probe the checkpoints of a run, before it: an interrupted command leaves only the cache."""
+    return [] if plan is None else _probe(plan, _checkpoints(cells))
+
+
+def write_beside(folder: Path, plan: Plan | None, parts: Sequence[Part]) -> None:
+    """Write what was found beside the run's files and render its report again with the claims."""
+    if plan is not None:
+        print(_write(folder.parent, folder, plan, parts))
+
+
+def _checkpoints(cells: Sequence[Cell]) -> list[Checkpoint]:
+    return list({cell.checkpoint.name: cell.checkpoint for cell in cells}.values())
+
+
+def _names(words: str) -> tuple[str, ...]:
+    """Probes of a flag: names with commas between, or all."""
+    names = tuple(tables.PROBES) if words == ALL else tuple(words.split(","))
+    for name in names:
+        tables.require("probes", name)
+    return names
 
 
 def _plan(
@@ -102,11 +139,14 @@ def _plan(
     return Plan(names, tuple(wanted), backend, draw, setting)
 
 
-def _probe(prober: Prober, chosen: Sequence[Checkpoint]) -> list[Part]:
-    """All parts of all checkpoints, with a bar on a terminal and a line for each probe."""
+def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
+    """All parts of all checkpoints, with a bar on a terminal and a line for each part."""
     from rich.console import Console
     from rich.progress import Progress
 
+    from bench.probing import Prober
+
+    prober = Prober(fingerprint(), store.cache_root(), plan)
     console = Console(stderr=True)
     parts: list[Part] = []
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:

@@ -8,12 +8,7 @@ from typing import Annotated
 import typer
 
 from bench import gate
-
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")]
-Limits = Annotated[
-    Path | None,
-    typer.Option("--thresholds", metavar="FILE", help="TOML file, read after the shipped one."),
-]
+from bench.flags import Limits, Out
 
 
 def compare(

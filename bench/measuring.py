@@ -12,6 +12,7 @@ import typer
 
 from bench import planning, registry
 from bench.errors import InputError
+from bench.flags import Bits, Cards, Words
 from bench.host import fingerprint
 from bench.report.numbers import escape, size, table
 from bench.spec import Checkpoint, Draw
@@ -23,14 +24,8 @@ FORMATS = ("markdown", "json")
 
 
 def speed(
-    bits: Annotated[
-        int | None,
-        typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8, 8 means w8a8."),
-    ] = None,
-    scheme: Annotated[
-        list[str] | None,
-        typer.Option("--scheme", metavar="SCHEME", help="w8a8, w4a8 ... (repeatable)."),
-    ] = None,
+    bits: Bits = None,
+    scheme: Words = None,
     backend: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,10 +44,7 @@ def speed(
     rounds: Annotated[
         int, typer.Option("--rounds", metavar="N", help="Forward passes of each execution.")
     ] = 15,
-    cards: Annotated[
-        Path | None,
-        typer.Option("--cards", metavar="FILE", help="Card file [default: ./checkpoints.yaml]."),
-    ] = None,
+    cards: Cards = None,
     format: Annotated[
         str, typer.Option("--format", metavar="NAME", help="markdown or json.")
     ] = "markdown",

@@ -3,9 +3,9 @@
     card -> Subject -> probe -> parts of rows
 
 A part is kept in the cache under a key of its content (weights, data, setting, scheme, code), so
-an interrupted invocation goes on with the part that it was at; a change of one probe makes new keys
-for its own parts only. A part that a backend refuses or
-that fails is a row with its reason and stops no other.
+an interrupted invocation goes on with the part that it was at; a change of one probe makes new
+keys for its own parts only. A part that a backend refuses or that fails is a row with its reason
+and stops no other.
 """
 
 from __future__ import annotations

@@ -20,8 +20,18 @@ LAYERS = [
     },
     {"baseline", "thresholds", "findings", "comparison", "history", "contrasts", "claims"},
     {"report"},
-    {"planning", "progress", "commands", "gate", "api", "importing", "references", "suite"},
-    {"cli", "cli_data", "judging", "measuring", "explaining"},
+    {
+        "planning",
+        "progress",
+        "commands",
+        "gate",
+        "api",
+        "importing",
+        "references",
+        "suite",
+        "skips",
+    },
+    {"flags", "cli", "cli_data", "judging", "measuring", "explaining"},
     {"__main__"},
 ]
 # `training` reads its images through `data`; every other stage stands alone.

@@ -1,0 +1,109 @@
+"""Flags of the commands: one declaration each, so that a flag reads the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")]
+Cards = Annotated[
+    Path | None,
+    typer.Option("--cards", metavar="FILE", help="Card file [default: ./checkpoints.yaml]."),
+]
+Limits = Annotated[
+    Path | None,
+    typer.Option("--thresholds", metavar="FILE", help="TOML file, read after the shipped one."),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoints", metavar="GLOB,...", help="Names or methods [default: by preset]."
+    ),
+]
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="simulated, int8-x86 ... (repeatable) [default: simulated and this host's int8].",
+    ),
+]
+Kernels = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile", help="Compile int8-x86 [default: where it saves time]."
+    ),
+]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="Compile the network; CUDA graphs on a GPU.")
+]
+Words = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w6a6 ... (repeatable)."
+    ),
+]
+SuiteName = Annotated[
+    str | None,
+    typer.Option(
+        "--suite", metavar="NAME", help="cifar10, lsun-tower, ffhq, fashion-mnist or a file."
+    ),
+]
+Extractors = Annotated[
+    str | None,
+    typer.Option("--extractors", metavar="NAME,...", help="Features [default: efficientnet]."),
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics", metavar="NAME,...", help="What is measured; +NAME beside the default."
+    ),
+]
+Real = Annotated[
+    str, typer.Option("--real", metavar="SPLIT", help="Real images: those of test or train.")
+]
+Bits = Annotated[
+    int | None,
+    typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8, 8 means w8a8."),
+]
+Sampler = Annotated[
+    str | None, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm [default: ddim].")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Any other field (repeatable)."),
+]
+Inception = Annotated[
+    Path | None,
+    typer.Option("--inception", metavar="PATH", help="Weights of Inception: their folder."),
+]
+Precision = Annotated[
+    float | None,
+    typer.Option(
+        "--precision",
+        metavar="FLOAT",
+        help="Sample each cell until the 95% interval of its change of FD is at most +- this; "
+        "--images is then the most [default: 10 times the preset's].",
+    ),
+]
+Images = Annotated[int | None, typer.Option("--images", metavar="N", help="Images per cell.")]
+Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Sampling steps.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")]
+Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images per forward pass.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the cells and the estimate; run nothing.")
+]
+Skip = Annotated[
+    str | None,
+    typer.Option(
+        "--skip",
+        metavar="GLOB,...",
+        help="Layers left in float, as cells beside; from-probe: what bench probe suggested.",
+    ),
+]
+Probes = Annotated[
+    str | None,
+    typer.Option("--probes", metavar="NAME,...", help="Explain it too: all, or which."),
+]
