@@ -1,4 +1,4 @@
-"""The figures of the probes: loss against radius, exposure bias against t, noise by layer and t.
+"""The figures of the probes: loss against radius, spectrum, exposure bias, noise by layer and t.
 
 Methods keep the colours and marks that they have in the figures of a run.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DASHES = ("-", "--", ":", "-.")
 CURVES = "probe_loss.png"
+SPECTRUM = "probe_spectrum.png"
 EXPOSURE = "probe_exposure.png"
 TITLES = {
     "global": "Random direction, all weights",
@@ -32,6 +33,7 @@ def draw(found: Explanation, folder: Path) -> dict[str, str]:
     """Write the figures that there are rows for to `folder`; return their titles by file name."""
     made = {
         CURVES: ("Rise of the denoising loss against the size of a weight perturbation", curves),
+        SPECTRUM: ("Spectrum of the Hessian of the denoising loss", spectrum),
         EXPOSURE: ("Exposure bias along sampling", exposure),
     }
     drawn = {}
@@ -130,6 +132,31 @@ def _curve(axes: Axes, rows: Sequence[Row], method: str, label: str, dash: str) 
     high = [r.high for r in ordered if r.high is not None]
     if len(low) == len(high) == len(x):
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+
+
+def spectrum(found: Explanation) -> Figure | None:
+    """Quadrature nodes of the density of eigenvalues: the share of directions near each."""
+    from matplotlib.figure import Figure
+
+    names = [(n, m) for n, m in checkpoints(found) if found.rows(n, "hessian_density")]
+    if not names:
+        return None
+    figure = Figure(figsize=(7.2, 4.6), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    for name, method in names:
+        rows = found.rows(name, "hessian_density")
+        colour, mark = style(method)
+        x = [float(row.where["eigenvalue"]) for row in rows]
+        y = [row.value for row in rows]
+        axes.plot(x, y, "-", color=colour, marker=mark, ms=4, lw=0.8, label=name)
+    axes.set_xscale("symlog", linthresh=1e-3)
+    axes.set_yscale("log")
+    axes.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
+    axes.set_xlabel("Eigenvalue of the Hessian (linear within 0.001 of 0)", fontsize=10)
+    axes.set_ylabel("Share of all directions", fontsize=10)
+    plain_axes(axes, "both")
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    return figure
 
 
 def exposure(found: Explanation) -> Figure | None:

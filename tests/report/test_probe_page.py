@@ -33,6 +33,8 @@ def rows(scale):
         *curve,
         *layers,
         Row("lpf_rise", scale, scale * 0.9, scale * 1.1, 8, where={"sigma": 0.01}),
+        Row("hessian_density", 0.1, n=2, where={"eigenvalue": 9.0 * scale}),
+        Row("hessian_density", 0.9, n=2, where={"eigenvalue": -0.01}),
         Row("gap", scale, 0.0, 1.0, 8, where={"t": 10}),
         Row("energy_distance", scale, 0.0, 1.0, 8, where={"t": 10}),
         Row("exposure_gap", float("nan"), None, None, 8),
@@ -66,13 +68,18 @@ def test_page(tmp_path):
     assert "undefined" in page
     assert "no GPU here" in page
     assert "weight x holds NaN" in page
-    for name in ("probe_loss.png", "probe_exposure.png", "probe_layers-01.png"):
+    for name in (
+        "probe_loss.png",
+        "probe_spectrum.png",
+        "probe_exposure.png",
+        "probe_layers-01.png",
+    ):
         assert f"(figures/{name})" in page
         assert (tmp_path / "figures" / name).stat().st_size > 1000
 
 
 def test_stale_figures_vanish(tmp_path):
-    assert len(draw(FOUND, tmp_path)) == 4
+    assert len(draw(FOUND, tmp_path)) == 5
     empty = Explanation("id", "2026", "", "", {}, (part("sam", "hessian", "trace"),))
     assert draw(empty, tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
