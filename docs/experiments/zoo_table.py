@@ -1,0 +1,94 @@
+"""The tables of docs/zoo.md from runs of the shipped checkpoints.
+
+    python docs/experiments/zoo_table.py RUN [RUN ...] [--backend simulated]
+
+A table for each number of sampling steps, and the scatter between training seeds where a method has
+several. RUN is an id under `reports/` or a folder. Every number comes from a run's `run.json`.
+"""
+
+import argparse
+
+import pandas
+
+import bench
+
+ORDER = ("baseline", "ema", "swa", "ip", "ip+ema", "ip+swa", "sam", "sam+ema", "sam+swa")
+SCHEMES = ("w8a8", "w4a8")
+FD, KD = "fd_efficientnet", "kd_efficientnet"
+
+
+def text(row: pandas.Series, digits: int, signed: bool = False) -> str:
+    """A value with its interval."""
+    sign = "+" if signed else ""
+    return (
+        f"{row.value:{sign}.{digits}f} [{row.low:{sign}.{digits}f}, {row.high:{sign}.{digits}f}]"
+    )
+
+
+def stem(name: str) -> str:
+    """A metric's name without its N."""
+    return name.partition("@")[0]
+
+
+def quality_table(frame: pandas.DataFrame) -> list[str]:
+    """One row a checkpoint: FD and KD in full precision and their changes."""
+    heads = ["weights", "FD", "KD"]
+    heads += [f"change of {name}, {s.upper()}" for name in ("FD", "KD") for s in SCHEMES]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for method in ORDER:
+        for seed, rows in frame[frame.method == method].groupby("training_seed"):
+            name = method if not seed else f"{method}, seed {seed}"
+            cells = [text(number(rows, "fp32", FD), 2), text(number(rows, "fp32", KD), 0)]
+            for metric, digits in ((FD, 2), (KD, 0)):
+                cells += [text(number(rows, s, f"delta_{metric}"), digits, True) for s in SCHEMES]
+            lines.append("| " + " | ".join([name, *cells]) + " |")
+    return lines
+
+
+def number(rows: pandas.DataFrame, scheme: str, metric: str) -> pandas.Series:
+    """The one measurement of a checkpoint."""
+    (found,) = (row for _, row in rows[(rows.scheme == scheme) & (rows.stem == metric)].iterrows())
+    return found
+
+
+def seed_table(frame: pandas.DataFrame) -> list[str]:
+    """Mean and standard deviation over training seeds, of methods that have several."""
+    wanted = frame[(frame.stem == FD) | (frame.stem == f"delta_{FD}")]
+    lines = [
+        "| method | number | scheme | seeds | mean | standard deviation |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (method, metric, scheme), rows in wanted.groupby(["method", "stem", "scheme"], sort=False):
+        if rows.training_seed.nunique() > 1:
+            what = "FD" if metric == FD else "change of FD"
+            values = rows.value
+            spread = f"{values.mean():.2f} | {values.std(ddof=1):.2f}"
+            lines.append(f"| {method} | {what} | {scheme} | {len(values)} | {spread} |")
+    return lines if len(lines) > 2 else []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--backend", default="simulated")
+    given = parser.parse_args()
+    frames = [bench.load(run).frame() for run in given.runs]
+    frame = pandas.concat(frames, ignore_index=True)
+    frame["stem"] = frame.metric.map(stem)
+    seeds = {c.sha256: c.seed for r in given.runs for c in checkpoints(r)}
+    frame["training_seed"] = frame.sha256.map(seeds)
+    frame = frame[frame.backend.isin([given.backend, "float"])]
+    frame = frame.drop_duplicates(["sha256", "scheme", "steps", "images", "metric"])
+    for (steps, images), rows in frame.groupby(["steps", "images"]):
+        print(f"\n{steps} steps, N = {images}:\n")
+        print("\n".join(quality_table(rows)))
+        if spread := seed_table(rows):
+            print("\n" + "\n".join(spread))
+
+
+def checkpoints(run: str) -> list:
+    return [record.cell.checkpoint for record in bench.load(run).run.records]
+
+
+if __name__ == "__main__":
+    main()
