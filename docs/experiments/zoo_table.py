@@ -2,8 +2,8 @@
 
     python docs/experiments/zoo_table.py RUN [RUN ...] [--backend simulated]
 
-A table for each number of sampling steps, and the scatter between training seeds where a method has
-several. RUN is an id under `reports/` or a folder. Every number comes from a run's `run.json`.
+A table for each number of sampling steps, and the scatter between training seeds where a method
+has several. RUN is an id under `reports/` or a folder. Every number comes from a run's `run.json`.
 """
 
 import argparse
