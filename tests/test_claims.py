@@ -1,12 +1,15 @@
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from bench.claims import correlations, differences, spearman, verdict
+from bench.claims import correlations, counted, differences, spearman, verdict
 from bench.explanation import Explanation, Part, Row
+from bench.record import Host, Record, Run
 from bench.report.claims import claims, lines, overall
+from bench.spec import Cell, Checkpoint, Draw, Scheme
 
 METHODS = ("baseline", "ema", "swa", "sam", "sam+ema", "sam+swa")
 
@@ -88,3 +91,18 @@ def test_page_states_every_claim_with_a_verdict():
     assert len(rows) == 9
     assert rows[1].rstrip(" |").endswith("supported")
     assert "not examined" in rows[-1]
+
+
+def test_each_scheme_counts_once():
+    card = Checkpoint("c", "f", "sam", "safetensors", "c.safetensors", "", "fashion-mnist")
+    cell = Cell(card, Scheme.parse("w8a8"), "simulated", Draw())
+    host = Host("h", "cpu", "avx2", 1, {})
+    cells = [
+        cell,
+        dataclasses.replace(cell, backend="int8-x86"),
+        dataclasses.replace(cell, backend="int8-x86", scheme=Scheme.parse("w4a8")),
+        dataclasses.replace(cell, backend="bnb-int8", scheme=Scheme.parse("w4a8")),
+    ]
+    records = tuple(Record(cell, host, "ok", None, (), {}) for cell in cells)
+    found = counted(Run("id", "2026", "", False, "", records))
+    assert [str(record.cell) for record in found] == ["c w8a8 simulated", "c w4a8 int8-x86"]

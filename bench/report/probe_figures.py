@@ -5,6 +5,7 @@ Methods keep the colours and marks that they have in the figures of a run.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,7 +136,7 @@ def _curve(axes: Axes, rows: Sequence[Row], method: str, label: str, dash: str) 
 
 
 def spectrum(found: Explanation) -> Figure | None:
-    """Quadrature nodes of the density of eigenvalues: the share of directions near each."""
+    """The share of all directions whose eigenvalue is at least x: a step at each node."""
     from matplotlib.figure import Figure
 
     names = [(n, m) for n, m in checkpoints(found) if found.rows(n, "hessian_density")]
@@ -144,16 +145,17 @@ def spectrum(found: Explanation) -> Figure | None:
     figure = Figure(figsize=(7.2, 4.6), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     for name, method in names:
+        # The largest eigenvalue comes first.
         rows = found.rows(name, "hessian_density")
         colour, mark = style(method)
         x = [float(row.where["eigenvalue"]) for row in rows]
-        y = [row.value for row in rows]
-        axes.plot(x, y, "-", color=colour, marker=mark, ms=4, lw=0.8, label=name)
+        y = list(itertools.accumulate(row.value for row in rows))
+        axes.step(x, y, where="post", color=colour, marker=mark, ms=4, lw=0.9, label=name)
     axes.set_xscale("symlog", linthresh=1e-3)
     axes.set_yscale("log")
     axes.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
     axes.set_xlabel("Eigenvalue of the Hessian (linear within 0.001 of 0)", fontsize=10)
-    axes.set_ylabel("Share of all directions", fontsize=10)
+    axes.set_ylabel("Share of directions with at least this eigenvalue", fontsize=10)
     plain_axes(axes, "both")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure

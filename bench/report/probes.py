@@ -147,7 +147,9 @@ def _skips(found: Explanation) -> list[str]:
             body.append([escape(name), f"`{scheme}`", percent(cost.value), *map(cell, psnr)])
     if not body:
         return []
-    legend = "Run it with `bench run --scheme SCHEME`."
+    legend = (
+        "`bench run --skip from-probe` runs each checkpoint with its list beside that without."
+    )
     header = [
         "Checkpoint",
         "Suggested scheme",
