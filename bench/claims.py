@@ -25,6 +25,7 @@ from bench import decisions, stats
 from bench.contrasts import METRICS
 from bench.explanation import Explanation, Row
 from bench.influences import Influences, key
+from bench.names import kernel
 from bench.record import Record, Run
 
 LEAST = 5
@@ -172,7 +173,7 @@ def counted(run: Run) -> list[Record]:
 def _changes(record: Record) -> dict[str, float]:
     """What quantization did to a record, higher is worse."""
     extractors = record.cell.extractors
-    names = {"delta KD": f"delta_kd_{extractors[0]}" if extractors else "", "-PSNR": "psnr"}
+    names = {"delta KD": f"delta_{kernel(extractors[0])}" if extractors else "", "-PSNR": "psnr"}
     found = {title: record.measurement(name) for title, name in names.items()}
     signs = {"lower": 1, "higher": -1}
     return {title: signs[m.better] * m.value for title, m in found.items() if m}

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from bench import decisions, stats
 from bench.influences import Influences, key
+from bench.names import kernel
 from bench.record import Measurement, Record, Run
 
 # What quantization does to a cell, with the sign that the metric has.
@@ -100,7 +101,9 @@ def _pairs(
 
 
 def _measurement(record: Record, metric: str) -> Measurement | None:
-    names = (metric, *(f"{metric}_{extractor}" for extractor in record.cell.extractors))
+    names = [metric]
+    if metric == METRICS[0]:
+        names = [f"delta_{kernel(extractor)}" for extractor in record.cell.extractors]
     return next((m for name in names if (m := record.measurement(name))), None)
 
 

@@ -5,10 +5,12 @@ have names of their own, as they differ by whole points. What other extractors g
 is called `fd_<extractor>`.
 
 Extractors differ in the kind of what they give: `features` of an image, `spatial` ones for sFID,
-and probabilities of `classes` for the inception score. A metric names the kinds that it takes.
+probabilities of `classes` for the inception score, and unit `embeddings` for CMMD. A metric names the kinds that it takes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 FRECHET = {
     "inception": "fid",
@@ -20,8 +22,24 @@ KERNEL = {
     "inception": "kid",
     "inception-legacy-pytorch": "kid_legacy_pytorch",
     "inception-legacy-tensorflow": "kid_legacy_tensorflow",
+    "clip": "cmmd",
 }
-KINDS = {"inception-spatial": "spatial", "inception-classes": "classes"}
+KINDS = {"inception-spatial": "spatial", "inception-classes": "classes", "clip": "embeddings"}
+# Of columns and axes; the full name stands with every N in the legends and in run.json.
+FRECHET_TITLES = {
+    "inception": "FID",
+    "inception-legacy-pytorch": "FID (legacy PyTorch)",
+    "inception-legacy-tensorflow": "FID (legacy TensorFlow)",
+    "inception-spatial": "sFID",
+    "dinov2": "FD-DINOv2",
+}
+KERNEL_TITLES = {
+    "inception": "KID",
+    "inception-legacy-pytorch": "KID (legacy PyTorch)",
+    "inception-legacy-tensorflow": "KID (legacy TensorFlow)",
+    "dinov2": "KD-DINOv2",
+    "clip": "CMMD",
+}
 # The dimensions of Inception features, below which their covariance is singular.
 LEAST = 2048
 PUBLISHED = 50_000
@@ -35,6 +53,18 @@ def frechet(extractor: str) -> str:
 def kernel(extractor: str) -> str:
     """The name of the kernel distance of an extractor's features, without its N."""
     return KERNEL.get(extractor, f"kd_{extractor}")
+
+
+def frechet_title(extractors: Iterable[str]) -> str:
+    """What a table or figure calls the Fréchet distance of its rows: FID, FD-DINOv2 ... or FD."""
+    found = {FRECHET_TITLES.get(name, "FD") for name in extractors}
+    return found.pop() if len(found) == 1 else "FD"
+
+
+def kernel_title(extractors: Iterable[str]) -> str:
+    """What a table or figure calls the kernel distance of its rows: KID, CMMD ... or KD."""
+    found = {KERNEL_TITLES.get(name, "KD") for name in extractors}
+    return found.pop() if len(found) == 1 else "KD"
 
 
 def kind(extractor: str) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from bench import influences, names, real, stats, store, tables
 from bench.errors import InputError
-from bench.features import reference
+from bench.features import pretrained, reference
 from bench.host import code_hash
 from bench.protocols import Evidence
 from bench.record import Host, Measurement, Record, record_from_json, to_json
@@ -149,6 +149,8 @@ class Pipeline:
 
     def _record_path(self, cell: Cell) -> Path:
         found = {f"real {name}": digest for name, digest in self._real(cell).items()}
+        for name in cell.extractors:
+            found |= pretrained.versions(name)
         return self.cache / "records" / f"{cell.key(self.record_versions | found)}.json"
 
     def _simulated(self, cell: Cell) -> Shards | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench import real, registry, tables
+from bench import names, real, registry, tables
 from bench.errors import InputError
 from bench.host import VNNI, fingerprint
 from bench.spec import Cell, Draw, Scheme, expand
@@ -133,6 +133,7 @@ def plan(
     expanded = expand(chosen, kinds.schemes, kinds.backends, draw)
     cells = [_compiled(_scored(cell, kinds.scoring), kinds.compiled) for cell in expanded]
     _check_sizes(cells)
+    _check_kinds(cells[0])
     for cell in {
         (c.checkpoint.dataset, c.extractors, c.metrics, c.real): c for c in cells
     }.values():
@@ -181,3 +182,22 @@ def _check_sizes(cells: Sequence[Cell]) -> None:
                     f"metric {name} needs at least {least} images, not {cell.draw.images}: "
                     f"raise --images"
                 )
+
+
+def _check_kinds(cell: Cell) -> None:
+    """Refuse what would be left out without a word; the default metrics are not asked for.
+
+    Raises:
+        InputError: an extractor that no metric takes, or a metric that takes none of them.
+    """
+    takes = {name: tables.lookup("metrics", name).kinds for name in cell.metrics}
+    kinds = {names.kind(extractor) for extractor in cell.extractors}
+    for extractor in cell.extractors:
+        if not any(names.kind(extractor) in found for found in takes.values()):
+            raise InputError(
+                f"extractor {extractor}: none of the metrics takes what it gives; see `--metrics`"
+                + (", for example +cmmd" if extractor == "clip" else "")
+            )
+    for name in set(cell.metrics) - set(Cell.metrics):
+        if takes[name] and not kinds & set(takes[name]):
+            raise InputError(f"metric {name}: none of the extractors gives what it takes")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import store, tables
+from bench.features import pretrained
 from bench.host import code_hash
 from bench.protocols import Denoiser, Features
 from bench.record import Coverage, Host, coverage_from_json, to_json
@@ -166,7 +167,9 @@ class Stages:
 
     def features(self, cell: Cell, extractor_name: str) -> Features:
         """The features of a cell's images."""
-        key = content_key(images=self.folder(cell).name, versions=self.feature_versions)
+        # Weights that a user chose are no part of the code or of a library's version.
+        versions = self.feature_versions | pretrained.versions(extractor_name)
+        key = content_key(images=self.folder(cell).name, versions=versions)
         folder = self.cache / "features" / key / extractor_name
         images, paths = self.images(cell), []
         for k in range(_shards(cell)):

@@ -46,6 +46,8 @@ EXTRACTORS = {
     "inception-legacy-tensorflow": "bench.features.inception:LegacyTensorflow",
     "inception-spatial": "bench.features.inception:Spatial",
     "inception-classes": "bench.features.inception:Classes",
+    "dinov2": "bench.features.vision:Dinov2",
+    "clip": "bench.features.vision:Clip",
 }
 METRICS = {
     "frechet": "bench.metrics.frechet:Frechet",
@@ -56,6 +58,7 @@ METRICS = {
     "density": "bench.metrics.neighbours:Density",
     "coverage": "bench.metrics.neighbours:RealCoverage",
     "kernel": "bench.metrics.kernel:Kernel",
+    "cmmd": "bench.metrics.cmmd:Cmmd",
     "psnr": "bench.metrics.paired:Psnr",
     "psnr_simulated": "bench.metrics.paired:SimulatedPsnr",
     "ssim": "bench.metrics.paired:Ssim",

@@ -13,7 +13,7 @@ sys.path += [str(Path(__file__).parent / name) for name in ("sources", "features
 
 import random_inception
 from adm_reference import Flags, weights
-from folders import save_dit, save_unet
+from folders import save_decoder, save_dit, save_unet
 
 from bench.features import inception
 from bench.quiet import quiet_import
@@ -54,9 +54,20 @@ def transformer(folder):
     return "model", []
 
 
+def latent_unet(folder):
+    save_unet(folder / "model", sample_size=8, in_channels=4, out_channels=4)
+    save_decoder(folder / "model")
+    return "model", []
+
+
 @pytest.mark.parametrize(
     ("make", "sampler"),
-    [(adm_file, "ddpm"), (classes_and_velocity, "ddpm"), (transformer, "ddim")],
+    [
+        (adm_file, "ddpm"),
+        (classes_and_velocity, "ddpm"),
+        (transformer, "ddim"),
+        (latent_unet, "ddim"),
+    ],
 )
 def test_from_file_to_report(bench, tmp_path, faces, make, sampler):
     name, words = make(tmp_path)
@@ -242,3 +253,65 @@ def test_fetch_keeps_only_what_is_published(bench, monkeypatch, cache, tmp_path)
     code, stdout, _ = bench("fetch")
     assert code == 0
     assert Path(stdout.strip()).read_bytes() == b"weights"
+
+
+def test_fd_dinov2_and_cmmd_from_file_to_report(bench, tmp_path, faces, monkeypatch):
+    pytest.importorskip("transformers")
+    from random_vision import save_clip, save_dinov2
+
+    from bench import stages
+
+    stages.extractor.cache_clear()
+    monkeypatch.setenv("BENCH_DINOV2", str(tmp_path / "dinov2"))
+    monkeypatch.setenv("BENCH_CLIP", str(tmp_path / "clip"))
+    save_dinov2(tmp_path / "dinov2")
+    save_clip(tmp_path / "clip")
+    save_unet(tmp_path / "model")
+    bench("import", tmp_path / "model", "--dataset", faces)
+    assert bench("reference", faces, "dinov2", "clip")[0] == 0
+    words = ["--cards", tmp_path / "model.yaml", "--out", tmp_path / "out", *SIZES]
+    words += ["--backend", "simulated", "--extractors"]
+
+    def figures(first, *more):
+        code, stdout, stderr = bench("run", *words, first, *more)
+        assert code == 0, stderr
+        report = Path(stdout.strip())
+        run = json.loads((report.parent / "run.json").read_text())
+        found = {m["name"]: m for m in run["records"][1]["measurements"]}
+        return found, report.read_text()
+
+    found, report = figures("dinov2,clip", "--metrics", "+cmmd")
+    assert {"fd_dinov2@6", "kd_dinov2@6", "cmmd@6", "delta_cmmd@6"} <= set(found)
+    assert not {"fd_clip@6", "cmmd_dinov2@6"} & set(found)
+    assert found["cmmd@6"]["value"] > 0
+    assert found["delta_cmmd@6"]["low"] < found["delta_cmmd@6"]["value"]
+    assert "| FD-DINOv2 | Change of FD-DINOv2 | KD-DINOv2 |" in report
+    own, report = figures("clip", "--metrics", "+cmmd")
+    assert own["cmmd@6"] == found["cmmd@6"]
+    assert "| CMMD |" in report and "no such bias" not in report
+
+    # Other weights: neither their reference features nor cached features of the first ones.
+    save_dinov2(tmp_path / "dinov2", seed=1)
+    stages.extractor.cache_clear()
+    code, stdout, stderr = bench("run", *words, "dinov2")
+    assert (code, stdout) == (2, "") and "make it anew with `bench reference" in stderr
+    assert bench("reference", faces, "dinov2")[0] == 0
+    other, _ = figures("dinov2")
+    assert other["fd_dinov2@6"]["value"] != found["fd_dinov2@6"]["value"]
+    stages.extractor.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("extractors", "metrics", "words"),
+    [
+        ("clip", "frechet", "extractor clip: none of the metrics takes what it gives"),
+        ("efficientnet", "+cmmd", "metric cmmd: none of the extractors gives what it takes"),
+    ],
+)
+def test_metrics_that_measure_nothing_are_refused(bench, tmp_path, extractors, metrics, words):
+    out = tmp_path / "out"
+    code, stdout, stderr = bench(
+        "run", *SIZES, "--extractors", extractors, "--metrics", metrics, "--out", out
+    )
+    assert (code, stdout) == (2, "") and words in stderr.splitlines()[-1]
+    assert not out.exists()

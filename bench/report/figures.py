@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import store
+from bench.names import frechet_title
 from bench.record import Measurement, Run
 from bench.report import grid
 from bench.report.rows import Group, Row, groups, interval, labels, rows, scheme_order, schemes
@@ -77,8 +78,9 @@ def loss_by_bits(found: Sequence[Row]) -> Figure | None:
     left.set_title("PSNR to own full-precision images", fontsize=11)
     left.set_ylabel("PSNR, dB (axis reversed: higher up is worse)", fontsize=10)
     right.axhline(0.0, color="#999999", linewidth=0.8, zorder=0)
-    right.set_title("Change of FD against full precision", fontsize=11)
-    right.set_ylabel("Change of FD (higher up is worse)", fontsize=10)
+    name = frechet_title(row.extractor for row in found)
+    right.set_title(f"Change of {name} against full precision", fontsize=11)
+    right.set_ylabel(f"Change of {name} (higher up is worse)", fontsize=10)
     _compress(right, [row.fd_change for _, members in series for row in members])
     _legend(figure, found, series)
     return figure
@@ -127,7 +129,10 @@ def loss_by_method(found: Sequence[Row]) -> Figure | None:
         left.set_ylim(len(ordered) - 0.4, -0.6)
         left.set_title(_title(group, kernels, families), fontsize=11, loc="left", weight="bold")
     axes[-1][0].set_xlabel("PSNR to own full-precision images, dB (left is worse)", fontsize=10)
-    axes[-1][1].set_xlabel("Change of FD against full precision (right is worse)", fontsize=10)
+    name = frechet_title(row.extractor for row in found)
+    axes[-1][1].set_xlabel(
+        f"Change of {name} against full precision (right is worse)", fontsize=10
+    )
     return figure
 
 

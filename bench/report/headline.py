@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bench.names import frechet_title, kernel_title
 from bench.record import Measurement
 from bench.report.numbers import escape, measured, number, percent, places
 from bench.report.precision import draws, span
@@ -79,9 +80,11 @@ def changes_in_words(row: Row, decimals: int, kd_decimals: int) -> list[str]:
             # Not of the reference's row, which may have another N.
             before, after = row.fd.value - row.fd_change.value, row.fd.value
             ends = f" (from {number(before, decimals)} to {number(after, decimals)})"
-        texts.append(_change("FD", row.fd_change, decimals, ends, decides=not row.kd_change))
+        name = frechet_title([row.extractor])
+        texts.append(_change(name, row.fd_change, decimals, ends, decides=not row.kd_change))
     if row.kd_change:
-        texts.append(_change("KD", row.kd_change, kd_decimals, "", decides=True))
+        name = kernel_title([row.extractor])
+        texts.append(_change(name, row.kd_change, kd_decimals, "", decides=True))
     return texts
 
 

@@ -6,7 +6,7 @@ gives the same text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench import influences, store
@@ -26,9 +26,9 @@ FIGURES = {
     "grid.png": "The same images in full precision and quantized",
 }
 COLUMNS = (
-    ("FD", "fd"),
-    ("Change of FD", "fd_change"),
-    ("KD", "kd"),
+    ("{fd}", "fd"),
+    ("Change of {fd}", "fd_change"),
+    ("{kd}", "kd"),
     ("PSNR, dB", "psnr"),
     ("SSIM", "ssim"),
     ("FD to own full precision", "fd_twin"),
@@ -75,7 +75,9 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
 
 def _results(found: Sequence[Row]) -> list[str]:
     header = ["Checkpoint", "Method", "Scheme", "Kernel", "Coverage", "N"]
-    header += [title for title, _ in COLUMNS]
+    used = {row.extractor for row in found}
+    fd, kd = distances.frechet_title(used), distances.kernel_title(used)
+    header += [title.format(fd=fd, kd=kd) for title, _ in COLUMNS]
     decimals = {field: places([getattr(row, field) for row in found]) for _, field in COLUMNS}
     # The same decimals for FD and its change, so that they can be subtracted by eye.
     decimals["fd"] = decimals["fd_change"] = places([row.fd for row in found])
@@ -87,10 +89,10 @@ def _results(found: Sequence[Row]) -> list[str]:
             value = getattr(row, field)
             line.append(measured(value, decimals[field], signed=field == "fd_change"))
         lines.append(line)
-    extractor = ", ".join(sorted({row.extractor for row in found}))
+    extractor = ", ".join(sorted(used))
     legend = (
-        f"FD and KD: Fréchet and kernel distance of {escape(extractor)} features to real images, "
-        f"lower is closer. PSNR, SSIM and the last column compare quantized images with the "
+        f"{fd} and {kd}: Fréchet and kernel distance of {escape(extractor)} features to real "
+        f"images, lower is closer. PSNR, SSIM and the last column compare quantized images with the "
         f"full-precision images of the same checkpoint and noise. Brackets: 95% interval; a "
         f"number without brackets has no interval yet."
     )
@@ -214,13 +216,27 @@ def _named(found: Sequence[Row]) -> str:
     return f"is {name}: it is not comparable with another N, resizing or set of real images"
 
 
+def _stems(used: Iterable[str]) -> str:
+    """The names of the Fréchet distances in run.json, fd where they are of no tool's."""
+    found = {distances.FRECHET.get(extractor, "fd") for extractor in used}
+    return escape(", ".join(sorted(found)))
+
+
+def _unbiased(kd: str) -> str:
+    if kd == distances.KERNEL_TITLES["clip"]:
+        return "CMMD is a V-statistic as in its paper's code, with a bias of the order of 1 / N."
+    return f"{kd} and its change have no such bias."
+
+
 def _notes(found: Sequence[Row]) -> list[str]:
     counts = ", ".join(str(count) for count in sorted({row.images for row in found})) or NONE
+    used = {row.extractor for row in found}
+    fd, kd = distances.frechet_title(used), distances.kernel_title(used)
     kernels = {group.kernel for group in groups(found)}
     notes = [
-        f"- FD (fd@N) is biased upwards at N = {counts} and {_named(found)}. Its "
+        f"- {fd} ({_stems(used)}@N) is biased upwards at N = {counts} and {_named(found)}. Its "
         "change holds at this N only: noise that quantization adds raises the bias of the "
-        "quantized side. KD and its change have no such bias.",
+        f"quantized side. {_unbiased(kd)}",
         "- Each change is against the same checkpoint in full precision, measured in this run on "
         "the same noise. A lower distance is no improvement unless its interval excludes 0.",
     ]
