@@ -5,7 +5,8 @@ have names of their own, as they differ by whole points. What other extractors g
 is called `fd_<extractor>`.
 
 Extractors differ in the kind of what they give: `features` of an image, `spatial` ones for sFID,
-probabilities of `classes` for the inception score, and unit `embeddings` for CMMD. A metric names the kinds that it takes.
+probabilities of `classes` for the inception score, and unit `embeddings` for CMMD. A metric names
+the kinds that it takes.
 """
 
 from __future__ import annotations

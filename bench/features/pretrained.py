@@ -59,8 +59,8 @@ def folder(extractor: str) -> Path:
     found = Path(given) if Path(given).is_dir() else _snapshot(given, choice.variable)
     if not (found / DESCRIPTION).is_file() or not _weights(found):
         raise InputError(
-            f"{found} has no {DESCRIPTION} and {WEIGHTS[0]}: {choice.variable} names a folder that "
-            f"transformers saved, or OWNER/NAME of the hub"
+            f"{found} has no {DESCRIPTION} and {WEIGHTS[0]}: {choice.variable} names a folder "
+            f"that transformers saved, or OWNER/NAME of the hub"
         )
     return found
 
@@ -95,9 +95,9 @@ def _snapshot(given: str, variable: str) -> Path:
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
-            f"no weights of {given}: neither a folder nor in the cache of the hub, and they cannot "
-            f"be fetched ({type(error).__name__}: {reason}): `hf download {name}` where there is a "
-            f"network, or name a folder by {variable}"
+            f"no weights of {given}: neither a folder nor in the cache of the hub, and they "
+            f"cannot be fetched ({type(error).__name__}: {reason}): `hf download {name}` where "
+            f"there is a network, or name a folder by {variable}"
         ) from None
 
 

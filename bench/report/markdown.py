@@ -6,7 +6,7 @@ gives the same text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from bench import influences, store
@@ -77,7 +77,8 @@ def _results(found: Sequence[Row]) -> list[str]:
     header = ["Checkpoint", "Method", "Scheme", "Kernel", "Coverage", "N"]
     used = {row.extractor for row in found}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
-    header += [title.format(fd=fd, kd=kd) for title, _ in COLUMNS]
+    columns = _columns(used)
+    header += [title.format(fd=fd, kd=kd) for title, _ in columns]
     decimals = {field: places([getattr(row, field) for row in found]) for _, field in COLUMNS}
     # The same decimals for FD and its change, so that they can be subtracted by eye.
     decimals["fd"] = decimals["fd_change"] = places([row.fd for row in found])
@@ -85,19 +86,28 @@ def _results(found: Sequence[Row]) -> list[str]:
     for row in found:
         line = [row.checkpoint, row.method, str(row.scheme), row.kernel or row.status]
         line = [*map(escape, line), percent(row.share), str(row.images)]
-        for _, field in COLUMNS:
+        for _, field in columns:
             value = getattr(row, field)
             line.append(measured(value, decimals[field], signed=field == "fd_change"))
         lines.append(line)
     extractor = ", ".join(sorted(used))
+    what = f"{fd} and {kd}: Fréchet and kernel distance of {escape(extractor)} features"
+    if len(columns) < len(COLUMNS):
+        what = f"{kd}: kernel distance of {escape(extractor)} embeddings"
     legend = (
-        f"{fd} and {kd}: Fréchet and kernel distance of {escape(extractor)} features to real "
-        f"images, lower is closer. PSNR, SSIM and the last column compare quantized images with the "
-        f"full-precision images of the same checkpoint and noise. Brackets: 95% interval; a "
-        f"number without brackets has no interval yet."
+        f"{what} to real images, lower is closer. PSNR, SSIM and the last column compare "
+        "quantized images with the full-precision images of the same checkpoint and noise. "
+        "Brackets: 95% interval; a number without brackets has no interval yet."
     )
     told = precision(found)
     return [*table(header, lines, left=4), "", legend, *(["", *told] if told else [])]
+
+
+def _columns(used: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """The columns of measurements; of embeddings no Fréchet distance is taken."""
+    if used and all(distances.kind(extractor) == "embeddings" for extractor in used):
+        return tuple(column for column in COLUMNS if not column[1].startswith("fd"))
+    return COLUMNS
 
 
 def _further(found: Sequence[Row]) -> list[str]:
@@ -217,8 +227,8 @@ def _named(found: Sequence[Row]) -> str:
 
 
 def _stems(used: Iterable[str]) -> str:
-    """The names of the Fréchet distances in run.json, fd where they are of no tool's."""
-    found = {distances.FRECHET.get(extractor, "fd") for extractor in used}
+    """The names of the Fréchet distances in run.json, fd where they have no title."""
+    found = {distances.frechet(e) if e in distances.FRECHET_TITLES else "fd" for e in used}
     return escape(", ".join(sorted(found)))
 
 
@@ -233,10 +243,13 @@ def _notes(found: Sequence[Row]) -> list[str]:
     used = {row.extractor for row in found}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
     kernels = {group.kernel for group in groups(found)}
+    kept = len(_columns(used)) == len(COLUMNS)
     notes = [
         f"- {fd} ({_stems(used)}@N) is biased upwards at N = {counts} and {_named(found)}. Its "
         "change holds at this N only: noise that quantization adds raises the bias of the "
-        f"quantized side. {_unbiased(kd)}",
+        f"quantized side. {_unbiased(kd)}"
+        if kept
+        else f"- {_unbiased(kd)}",
         "- Each change is against the same checkpoint in full precision, measured in this run on "
         "the same noise. A lower distance is no improvement unless its interval excludes 0.",
     ]
