@@ -185,14 +185,14 @@ def _check_sizes(cells: Sequence[Cell]) -> None:
 
 
 def _check_kinds(cell: Cell) -> None:
-    """Refuse what would be left out without a word; the default metrics are not asked for.
+    """Refuse what would be left out without a word; the defaults are not asked for.
 
     Raises:
         InputError: an extractor that no metric takes, or a metric that takes none of them.
     """
     takes = {name: tables.lookup("metrics", name).kinds for name in cell.metrics}
     kinds = {names.kind(extractor) for extractor in cell.extractors}
-    for extractor in cell.extractors:
+    for extractor in set(cell.extractors) - set(Cell.extractors):
         if not any(names.kind(extractor) in found for found in takes.values()):
             raise InputError(
                 f"extractor {extractor}: none of the metrics takes what it gives; see `--metrics`"
