@@ -120,7 +120,7 @@ class Pipeline:
         record = Record(
             *(
                 cell,
-                self.host,
+                self._host(cell),
                 "ok",
                 coverage,
                 measurements,
@@ -146,6 +146,11 @@ class Pipeline:
             for name in cell.extractors
             if reference.needs(cell.metrics, name)
         }
+
+    def _host(self, cell: Cell) -> Host:
+        """This machine, with the networks that a user chose as extractors."""
+        chosen = pretrained.recorded(cell.extractors)
+        return replace(self.host, versions={**self.host.versions, **chosen})
 
     def _record_path(self, cell: Cell) -> Path:
         found = {f"real {name}": digest for name, digest in self._real(cell).items()}

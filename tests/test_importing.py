@@ -224,3 +224,45 @@ def test_bad_words(bench, tmp_path):
     save_unet(tmp_path / "pipe")
     edit(tmp_path / "pipe" / "unet" / "config.json", _class_name="Other")
     refused(bench(tmp_path / "pipe", "--dataset", "cifar10"), "Other")
+
+
+def edm(prefix):
+    """Some names of EDM's DDPM++ network, as its authors' code gives them."""
+    names = ("map_layer0", "map_layer1", "enc.32x32_conv", "enc.32x32_block0.conv0", "dec.out")
+    return {f"{prefix}{name}.weight": torch.zeros(4, 4) for name in names}
+
+
+def transformer(prefix):
+    """Some names of k-diffusion's second image transformer."""
+    names = ("patch_in.proj", "time_emb", "time_in_proj", "mid_level.0.self_attn.qkv_proj")
+    return {f"{prefix}{name}.weight": torch.zeros(4, 4) for name in names}
+
+
+def u_net(prefix):
+    """Some names of k-diffusion's first U-Net."""
+    names = ("timestep_embed", "mapping.0", "proj_in", "u_net.d_blocks.0.1.main.0.mapper")
+    return {f"{prefix}{name}.weight": torch.zeros(4, 4) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("tensors", "title"),
+    [
+        (edm(""), "EDM"),
+        (edm("model."), "EDM"),
+        (transformer("inner_model."), "k-diffusion"),
+        (u_net("model_ema.inner_model."), "k-diffusion"),
+    ],
+)
+def test_networks_of_continuous_noise_levels_are_named(bench, tmp_path, tensors, title):
+    save_file(tensors, tmp_path / "theirs.safetensors")
+    told = f"a network of {title}, which denoises at continuous noise levels: bench loads"
+    refused(bench(tmp_path / "theirs.safetensors", *SIZE), told, "convert this one to a UNet2DM")
+    assert not (tmp_path / "theirs.yaml").exists()
+
+
+def test_a_pickle_of_edm_is_named(bench, tmp_path):
+    """Its bytes by hand: a call of what rebuilds a class out of the source code that it carries."""
+    called = b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n"
+    content = b"\x80\x02" + called + b"}\x85R."
+    (tmp_path / "edm.pkl").write_bytes(content)
+    refused(bench(tmp_path / "edm.pkl", *SIZE), "a pickle of EDM or its kin", "bench loads")

@@ -12,6 +12,18 @@ def test_shipped_entries_cover_the_metrics_of_a_run():
     }
     assert [name for name, gate in gates.items() if gate] == ["kd_x", "delta_kd_x", "psnr", "ssim"]
     assert find(found, "latency", "any", "w8a8") is None
+    sizes = {}
+    for name in ("kid", "delta_kid_legacy_pytorch", "cmmd", "delta_cmmd", "sfid", "delta_fid"):
+        entry = find(found, name, "any", "w8a8")
+        sizes[name] = (entry.relative, entry.gate)
+    assert sizes == {
+        "kid": (0.05, True),
+        "delta_kid_legacy_pytorch": (0.03, True),
+        "cmmd": (0.05, False),
+        "delta_cmmd": (0.03, False),
+        "sfid": (0.05, False),
+        "delta_fid": (0.03, False),
+    }
 
 
 def test_the_larger_of_absolute_and_relative_counts():

@@ -1,9 +1,10 @@
 """Weights of the optional extractors: where they are, and what identifies them.
 
 `dinov2` and `clip` take a network of the hub in the format of transformers: a folder, or
-`OWNER/NAME[@REVISION]`, named by an environment variable, else the one of the paper. Anyone may
-name another, so the SHA-256 of the configuration and of the weights is part of the extractor's
-version and of the keys of all that is cached. Nothing here imports torch or transformers.
+`OWNER/NAME[@REVISION]`, named by an environment variable, else the one of the paper at a pinned
+commit. Anyone may name another, so the SHA-256 of the configuration and of the weights is part of
+the extractor's version and of the keys of all that is cached, and the run records it with the
+commit that a name of the hub led to. Nothing here imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import functools
 import hashlib
 import json
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +26,7 @@ from bench.errors import InputError
 DESCRIPTION = "config.json"
 # Of two the first one that is there; neither runs code.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Choice:
 
     Attributes:
         variable: environment variable that names another one.
-        default: the network of the paper, on the hub.
+        default: the network of the paper, on the hub, at a commit.
         kind: `model_type` that its configuration must state.
         arithmetic: rises with what bench does before and after the network.
     """
@@ -43,8 +47,14 @@ class Choice:
 
 
 CHOICES = {
-    "dinov2": Choice("BENCH_DINOV2", "facebook/dinov2-large", "dinov2"),
-    "clip": Choice("BENCH_CLIP", "openai/clip-vit-large-patch14-336", "clip"),
+    "dinov2": Choice(
+        "BENCH_DINOV2", "facebook/dinov2-large@47b73eefe95e8d44ec3623f8890bd894b6ea2d6c", "dinov2"
+    ),
+    "clip": Choice(
+        "BENCH_CLIP",
+        "openai/clip-vit-large-patch14-336@ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
+        "clip",
+    ),
 }
 
 
@@ -54,8 +64,7 @@ def folder(extractor: str) -> Path:
     Raises:
         InputError: it is not there and cannot be had, or lacks a file.
     """
-    choice = CHOICES[extractor]
-    given = os.environ.get(choice.variable) or choice.default
+    choice, given = CHOICES[extractor], _given(extractor)
     found = Path(given) if Path(given).is_dir() else _snapshot(given, choice.variable)
     if not (found / DESCRIPTION).is_file() or not _weights(found):
         raise InputError(
@@ -79,26 +88,63 @@ def _weights(place: Path) -> list[Path]:
     return [place / name for name in WEIGHTS if (place / name).is_file()]
 
 
+def _given(extractor: str) -> str:
+    choice = CHOICES[extractor]
+    return os.environ.get(choice.variable) or choice.default
+
+
 @functools.cache
 def _snapshot(given: str, variable: str) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     name, _, revision = given.partition("@")
+    pinned = {"revision": revision or None}
+    if _COMMIT.fullmatch(revision):
+        try:
+            found = Path(snapshot_download(name, **pinned, local_files_only=True))
+            if _weights(found):
+                return found
+        except LocalEntryNotFoundError:
+            pass
     try:
         for weights in WEIGHTS:
             wanted = [DESCRIPTION, weights]
-            found = snapshot_download(name, revision=revision or None, allow_patterns=wanted)
-            if _weights(Path(found)):
+            found = Path(snapshot_download(name, **pinned, allow_patterns=wanted))
+            if _weights(found):
                 break
-        return Path(found)
+        return found
     # The hub's client raises errors of its own, of its transport and of the system.
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
+        command = f"hf download {name}" + (f" --revision {revision}" if revision else "")
         raise InputError(
             f"no weights of {given}: neither a folder nor in the cache of the hub, and they "
-            f"cannot be fetched ({type(error).__name__}: {reason}): `hf download {name}` where "
-            f"there is a network, or name a folder by {variable}"
+            f"cannot be fetched ({type(error).__name__}: {reason}): `{command}` where there is a "
+            f"network, or name a folder by {variable}"
         ) from None
+
+
+def origin(extractor: str) -> str:
+    """Where the weights are from, and their digest: OWNER/NAME@COMMIT, or the name of a folder.
+
+    Raises:
+        InputError: they are not there.
+    """
+    given, place = _given(extractor), folder(extractor)
+    if Path(given).is_dir():
+        where = f"folder {place.resolve().name}"
+    else:
+        # The hub's client keeps a snapshot in a folder that is named by its commit.
+        where = f"{given.partition('@')[0]}@{place.name}"
+    return f"{where} ({digest(extractor)[:12]})"
+
+
+def recorded(extractors: Iterable[str]) -> dict[str, str]:
+    """What a run keeps beside the versions of the other libraries; {} for other extractors."""
+    chosen = [name for name in extractors if name in CHOICES]
+    found = {name: origin(name) for name in chosen}
+    return found | ({"transformers": _library(chosen[0])} if chosen else {})
 
 
 def configuration(extractor: str) -> dict[str, Any]:

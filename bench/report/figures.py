@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import store
-from bench.names import frechet_title
+from bench.names import frechet_title, kernel_title
 from bench.record import Measurement, Run
 from bench.report import grid
 from bench.report.rows import Group, Row, groups, interval, labels, rows, scheme_order, schemes
@@ -63,7 +63,8 @@ def draw(run: Run, folder: Path) -> list[Path]:
 
 
 def loss_by_bits(found: Sequence[Row]) -> Figure | None:
-    """Two panels over the schemes: PSNR, and the change of FD; one line for each checkpoint."""
+    """Two panels over the schemes: PSNR, and the change of FD (of KD where there is no FD); one
+    line for each checkpoint."""
     from matplotlib.figure import Figure
 
     series = _series(found)
@@ -73,17 +74,25 @@ def loss_by_bits(found: Sequence[Row]) -> Figure | None:
     left, right = figure.subplots(1, 2)
     quantized = schemes(row for _, members in series for row in members)
     _bits_panel(left, series, list(map(str, quantized)), "psnr")
-    _bits_panel(right, series, ["fp32", *map(str, quantized)], "fd_change")
+    field, name = _change(found)
+    _bits_panel(right, series, ["fp32", *map(str, quantized)], field)
     left.invert_yaxis()
     left.set_title("PSNR to own full-precision images", fontsize=11)
     left.set_ylabel("PSNR, dB (axis reversed: higher up is worse)", fontsize=10)
     right.axhline(0.0, color="#999999", linewidth=0.8, zorder=0)
-    name = frechet_title(row.extractor for row in found)
     right.set_title(f"Change of {name} against full precision", fontsize=11)
     right.set_ylabel(f"Change of {name} (higher up is worse)", fontsize=10)
-    _compress(right, [row.fd_change for _, members in series for row in members])
+    _compress(right, [getattr(row, field) for _, members in series for row in members])
     _legend(figure, found, series)
     return figure
+
+
+def _change(found: Sequence[Row]) -> tuple[str, str]:
+    """(field, title) of the distance whose change is drawn; embeddings have no Fréchet one."""
+    used = [row.extractor for row in found]
+    if any(row.kd_change for row in found) and not any(row.fd_change for row in found):
+        return "kd_change", kernel_title(used)
+    return "fd_change", frechet_title(used)
 
 
 def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, list[Row]]]) -> None:
@@ -120,16 +129,16 @@ def loss_by_method(found: Sequence[Row]) -> Figure | None:
     )
     names, kernels = labels(found), len({group.kernel for group in ranked}) > 1
     families = len({group.family for group in ranked}) > 1
+    field, name = _change(found)
     for group, (left, right) in zip(ranked, axes, strict=True):
         ordered = [row for row in found if row in group.rows]
         _method_panel(left, ordered, "psnr")
-        _method_panel(right, ordered, "fd_change")
+        _method_panel(right, ordered, field)
         right.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
         left.set_yticks(range(len(ordered)), [names[row.checkpoint] for row in ordered])
         left.set_ylim(len(ordered) - 0.4, -0.6)
         left.set_title(_title(group, kernels, families), fontsize=11, loc="left", weight="bold")
     axes[-1][0].set_xlabel("PSNR to own full-precision images, dB (left is worse)", fontsize=10)
-    name = frechet_title(row.extractor for row in found)
     axes[-1][1].set_xlabel(
         f"Change of {name} against full precision (right is worse)", fontsize=10
     )
@@ -174,7 +183,7 @@ def _bits_panel(
             if (measurement := _finite(getattr(row, field)))
         ]
         xs, ys = [x for x, _ in points], [m.value for _, m in points]
-        zero = field == "fd_change" and bool(points)
+        zero = field.endswith("_change") and bool(points)
         if zero:
             xs, ys = [0.0, *xs], [0.0, *ys]
         colour, mark = style(members[0].method)

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.errors import InputError
-from bench.sources import adm, shapes
+from bench.sources import adm, foreign, shapes
 from bench.sources import folder as folders
 from bench.sources import weights as files
 
@@ -131,6 +131,8 @@ def _network(
             raise InputError("weights do not tell the size of the images: --set sample_size=N")
         network = (adm if kind == "adm" else shapes).network(weights, head, size)
     else:
+        if title := foreign.network(weights):
+            raise InputError(f"{path} holds {foreign.refusal(title)}")
         names = ", ".join(list(weights)[:3])
         raise InputError(
             f"{path} holds neither an ADM network nor a UNet2DModel (its weights: {names}, ...)"

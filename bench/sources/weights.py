@@ -29,6 +29,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.errors import InputError
+from bench.sources import foreign
 
 KINDS = ("raw", "ema", "swa")
 # Names of the one set of weights that a container holds beside others, and their kinds.
@@ -94,6 +95,11 @@ def read_pickle(path: Path) -> Any:
     except Exception as error:
         text = " ".join(str(error).split())
         if called := _GLOBAL.search(text):
+            if foreign.pickled(called[1]):
+                raise InputError(
+                    f"{path} refused: a pickle of EDM or its kin, which carries source code; "
+                    f"{foreign.INSTEAD}"
+                ) from None
             raise InputError(
                 f"{path} refused: its pickle calls {called[1]}, which weights do not need; save "
                 f"the state dict alone"

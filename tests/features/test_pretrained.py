@@ -40,3 +40,42 @@ def test_a_change_of_either_file_is_another_digest(monkeypatch, tmp_path):
         found.add(pretrained.digest("clip"))
     assert len(found) == 3
     assert pretrained.digest("efficientnet") == ""
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def snapshot(root, monkeypatch):
+    """A repository in a cache of the hub as its client keeps it."""
+    place = root / "models--someone--something"
+    (place / "snapshots" / COMMIT).mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(COMMIT)
+    (place / "snapshots" / COMMIT / "config.json").write_text('{"model_type": "dinov2"}')
+    (place / "snapshots" / COMMIT / "pytorch_model.bin").write_bytes(b"weights")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(root))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    pretrained._snapshot.cache_clear()
+
+
+@pytest.mark.parametrize("revision", ["", "@main", f"@{COMMIT}"])
+def test_the_commit_of_the_hub_is_recorded(monkeypatch, tmp_path, revision):
+    snapshot(tmp_path, monkeypatch)
+    monkeypatch.setenv("BENCH_DINOV2", f"someone/something{revision}")
+    monkeypatch.setattr(metadata, "version", lambda name: "5.0")
+    found = pretrained.recorded(["efficientnet", "dinov2"])
+    digest = pretrained.digest("dinov2")[:12]
+    assert found == {"dinov2": f"someone/something@{COMMIT} ({digest})", "transformers": "5.0"}
+    assert pretrained.recorded(["efficientnet", "inception"]) == {}
+
+
+def test_another_commit_is_not_taken_from_the_cache(monkeypatch, tmp_path):
+    snapshot(tmp_path, monkeypatch)
+    monkeypatch.setenv("BENCH_DINOV2", f"someone/something@{COMMIT[::-1]}")
+    with pytest.raises(InputError, match=f"hf download someone/something --revision {COMMIT[-1]}"):
+        pretrained.folder("dinov2")
+
+
+def test_the_defaults_are_pinned():
+    for choice in pretrained.CHOICES.values():
+        assert pretrained._COMMIT.fullmatch(choice.default.partition("@")[2])

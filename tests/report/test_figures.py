@@ -103,3 +103,26 @@ def test_one_series_for_each_checkpoint_and_one_panel_for_each_scheme(run):
     assert names == ["baseline", "ema", "swa", "sam"]
     assert [text.get_text() for text in bits.legends[0].get_texts()] == names
     assert [axes.get_title(loc="left") for axes in methods.axes[::2]] == ["w8a8", "w4a8"]
+
+
+def test_where_there_is_no_frechet_distance_the_kernel_distance_is_drawn(run):
+    """The first extractor may give embeddings, of which no Fréchet distance is taken."""
+
+    def embedded(record):
+        kept = [
+            replace(m, name=m.name.replace("kd_efficientnet", "cmmd"))
+            for m in record.measurements
+            if "fd_" not in m.name
+        ]
+        cell = replace(record.cell, extractors=("clip",))
+        return replace(record, cell=cell, measurements=tuple(kept))
+
+    found = rows(replace(run, records=tuple(map(embedded, run.records))))
+    bits, methods = loss_by_bits(found), loss_by_method(found)
+    assert bits.axes[1].get_title() == "Change of CMMD against full precision"
+    assert methods.axes[-1].get_xlabel().startswith("Change of CMMD against full precision")
+    drawn = {line.get_label(): line.get_ydata() for line in bits.axes[1].lines}
+    # From 0 in full precision to the changes of w8a8 and w4a8.
+    assert drawn["baseline"] == pytest.approx([0, 0.31 / 900, 6.84 / 900])
+    assert not any(text.get_text() == "no finite values" for text in bits.axes[1].texts)
+    assert loss_by_bits(rows(run)).axes[1].get_title() == "Change of FD against full precision"
