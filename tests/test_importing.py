@@ -261,7 +261,7 @@ def test_networks_of_continuous_noise_levels_are_named(bench, tmp_path, tensors,
 
 
 def test_a_pickle_of_edm_is_named(bench, tmp_path):
-    """Its bytes by hand: a call of what rebuilds a class out of the source code that it carries."""
+    """Its bytes by hand: a call of what rebuilds a class out of the source that it carries."""
     called = b"ctorch_utils.persistence\n_reconstruct_persistent_obj\n"
     content = b"\x80\x02" + called + b"}\x85R."
     (tmp_path / "edm.pkl").write_bytes(content)
