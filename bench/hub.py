@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import store
@@ -20,7 +21,8 @@ DESCRIPTIONS = tuple(f"{c}*.json" for c in COMPONENTS)
 SAFE = tuple(f"{c}diffusion_pytorch_model*.safetensors" for c in ("", *COMPONENTS[1:4]))
 PICKLED = tuple(pattern.replace(".safetensors", ".bin") for pattern in SAFE)
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+TIMEOUT = 10
 
 
 def folder(uri: str, revision: str) -> Path:
@@ -35,35 +37,55 @@ def folder(uri: str, revision: str) -> Path:
     name = uri.removeprefix(PREFIX)
     if not _NAME.fullmatch(name):
         raise InputError(f"{uri} must be hf:OWNER/NAME")
-    if not _COMMIT.fullmatch(revision):
+    if not COMMIT.fullmatch(revision):
         raise InputError(
             f"{uri} needs a pinned revision, the 40 hexadecimal digits of a commit, not "
             f"{revision!r}"
         )
+    if (found := cached(name, revision)) and weights_of(found):
+        return found
+    try:
+        found = fetched(name, revision, [*DESCRIPTIONS, *SAFE])
+        if not weights_of(found):
+            found = fetched(name, revision, [*DESCRIPTIONS, *PICKLED])
+    # The hub's client raises errors of its own, of its transport and of the system.
+    except Exception as error:
+        raise InputError(
+            f"{uri} at {revision[:12]} is not in the cache of the hub and cannot be fetched "
+            f"({reason(error)}): fetch it where there is a network, `hf download {name} "
+            f"--revision {revision}`, and copy the cache (HF_HOME)"
+        ) from None
+    return found
+
+
+def cached(name: str, revision: str = "") -> Path | None:
+    """The snapshot of a repository in the hub's cache, whatever it holds; None for none."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    patterns = [*DESCRIPTIONS, *SAFE]
     try:
-        found = Path(snapshot_download(name, revision=revision, local_files_only=True))
-        if weights_of(found):
-            return found
+        return Path(snapshot_download(name, revision=revision or None, local_files_only=True))
     except LocalEntryNotFoundError:
-        pass
-    try:
-        found = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-        if not weights_of(found):
-            patterns = [*DESCRIPTIONS, *PICKLED]
-            found = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    # The hub's client raises errors of its own, of its transport and of the system.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{uri} at {revision[:12]} is not in the cache of the hub and cannot be fetched "
-            f"({type(error).__name__}: {reason}): fetch it where there is a network, "
-            f"`hf download {name} --revision {revision}`, and copy the cache (HF_HOME)"
-        ) from None
-    return found
+        return None
+
+
+def fetched(name: str, revision: str, patterns: Sequence[str]) -> Path:
+    """The snapshot of a repository with the files of these patterns, downloaded.
+
+    Raises:
+        Exception: whatever the hub's client raises.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    pinned = revision or None
+    # One request that is not repeated: without a network the download itself tries for a while.
+    HfApi().model_info(name, revision=pinned, timeout=TIMEOUT)
+    return Path(snapshot_download(name, revision=pinned, allow_patterns=list(patterns)))
+
+
+def reason(error: Exception) -> str:
+    """An error of the hub's client in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 
 def weights_of(path: Path) -> list[Path]:

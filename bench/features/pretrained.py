@@ -13,20 +13,18 @@ import functools
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench import store
+from bench import hub, store
 from bench.errors import InputError
 
 DESCRIPTION = "config.json"
 # Of two the first one that is there; neither runs code.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -95,34 +93,23 @@ def _given(extractor: str) -> str:
 
 @functools.cache
 def _snapshot(given: str, variable: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
     name, _, revision = given.partition("@")
-    pinned = {"revision": revision or None}
-    if _COMMIT.fullmatch(revision):
-        try:
-            found = Path(snapshot_download(name, **pinned, local_files_only=True))
-            if _weights(found):
-                return found
-        except LocalEntryNotFoundError:
-            pass
+    if (found := hub.cached(name, revision)) and _weights(found):
+        return found
     try:
         for weights in WEIGHTS:
-            wanted = [DESCRIPTION, weights]
-            found = Path(snapshot_download(name, **pinned, allow_patterns=wanted))
+            found = hub.fetched(name, revision, [DESCRIPTION, weights])
             if _weights(found):
                 break
-        return found
     # The hub's client raises errors of its own, of its transport and of the system.
     except Exception as error:
-        reason = " ".join(str(error).split())[:120]
         command = f"hf download {name}" + (f" --revision {revision}" if revision else "")
         raise InputError(
             f"no weights of {given}: neither a folder nor in the cache of the hub, and they "
-            f"cannot be fetched ({type(error).__name__}: {reason}): `{command}` where there is a "
-            f"network, or name a folder by {variable}"
+            f"cannot be fetched ({hub.reason(error)}): `{command}` where there is a network, or "
+            f"name a folder by {variable}"
         ) from None
+    return found
 
 
 def origin(extractor: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bench.errors import InputError
@@ -70,6 +71,12 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
             f"the network, and weights: {kind}"
         )
     weights = files.choose(found, kind)
+    for name, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise InputError(
+                f"{path}: weight {name} holds NaN or infinite values: the training diverged or "
+                f"the file is damaged; take an earlier checkpoint, or fetch it again"
+            )
     assumed = [f"the file is a {found.container}"] if found.container != "state dict" else []
     if kind and "weights" not in given and not set(found.sets) & {"raw", "ema", "swa"}:
         assumed.append(f"weights {kind}, by the name of the file (--set weights=...)")

@@ -151,16 +151,17 @@ def component(place: Path, kind: str) -> nn.Module:
     """
     if kind not in (*NETWORKS, *DECODERS):
         raise InputError(f"{place} holds a {kind}, not one of {', '.join(DECODERS)}")
-    with quiet_import():
-        import diffusers
     try:
-        model, found = getattr(diffusers, kind).from_pretrained(
-            place,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
-            torch_dtype=torch.float32,
-        )
+        with quiet_import():
+            import diffusers
+
+            model, found = getattr(diffusers, kind).from_pretrained(
+                place,
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                output_loading_info=True,
+                torch_dtype=torch.float32,
+            )
     # diffusers and what it reads with raise nearly every exception on damaged files.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -1,4 +1,4 @@
-"""Networks that are recognized by their names and not loaded: EDM's and k-diffusion's.
+"""What is recognized and not loaded: networks of EDM and k-diffusion, and pickles that call code.
 
 Both denoise at a continuous noise level sigma, D(x; sigma) = c_skip x + c_out F(c_in x; c_noise),
 and neither F is a `UNet2DModel` or an ADM network (Karras et al. 2022, table 1). Who brings such
@@ -7,8 +7,10 @@ a file is told what it is and what can be taken instead, not which weights are m
 
 from __future__ import annotations
 
+import pickletools
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 # Wrappers around the network in published and in exported files.
 _WRAPPERS = re.compile(r"^(?:model\.|net\.|unet\.|inner_model\.|_orig_mod\.)+")
@@ -20,6 +22,9 @@ NETWORKS = {
 }
 # What NVIDIA's pickles call to rebuild a class out of the source code that they carry.
 PERSISTENT = ("torch_utils.persistence", "training.networks", "dnnlib.")
+
+# What rebuilds tensors and plain containers.
+TENSORS = ("torch.", "collections.OrderedDict", "numpy.")
 
 INSTEAD = (
     "bench loads networks of diffusers and of ADM: take a checkpoint of one of these, for example "
@@ -42,6 +47,36 @@ def refusal(title: str) -> str:
     return f"a network of {title}, which denoises at continuous noise levels: {INSTEAD}"
 
 
-def pickled(called: str) -> bool:
+def first_call(path: Path) -> str:
+    """The first thing besides tensors that a plain pickle calls, by its opcodes; "" for none.
+
+    Nothing is executed. torch's own reader names it in its own files alone.
+    """
+    strings: list[str] = []
+    kept: list[str | None] = []
+    last: str | None = None
+    try:
+        with path.open("rb") as stream:
+            for opcode, value, _ in pickletools.genops(stream):
+                name = str(value).replace(" ", ".") if opcode.name == "GLOBAL" else ""
+                if opcode.name == "STACK_GLOBAL":
+                    name = ".".join(strings[-2:])
+                if name and not name.startswith(TENSORS):
+                    return name
+                if opcode.name == "MEMOIZE":
+                    kept.append(last)
+                    continue
+                text = "UNICODE" in opcode.name
+                if opcode.name in ("BINGET", "LONG_BINGET"):
+                    text, value = True, kept[value] if value < len(kept) else None
+                last = value if text else None
+                strings += [last] if last else []
+    # What is no pickle ends in one of these.
+    except (ValueError, IndexError, OSError):
+        pass
+    return ""
+
+
+def pickled(call: str) -> bool:
     """Whether a pickle that calls this is one of NVIDIA's, with source code inside."""
-    return called.startswith(PERSISTENT)
+    return call.startswith(PERSISTENT)

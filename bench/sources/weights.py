@@ -94,14 +94,15 @@ def read_pickle(path: Path) -> Any:
     # The unpickler raises nearly every exception on damaged bytes.
     except Exception as error:
         text = " ".join(str(error).split())
-        if called := _GLOBAL.search(text):
-            if foreign.pickled(called[1]):
+        match = _GLOBAL.search(text)
+        if called := match[1] if match else foreign.first_call(path):
+            if foreign.pickled(called):
                 raise InputError(
                     f"{path} refused: a pickle of EDM or its kin, which carries source code; "
                     f"{foreign.INSTEAD}"
                 ) from None
             raise InputError(
-                f"{path} refused: its pickle calls {called[1]}, which weights do not need; save "
+                f"{path} refused: its pickle calls {called}, which weights do not need; save "
                 f"the state dict alone"
             ) from None
         if "TorchScript" in text:
@@ -109,7 +110,7 @@ def read_pickle(path: Path) -> Any:
                 f"{path} refused: it is a TorchScript program; save the state dict alone"
             ) from None
         raise InputError(
-            f"{path} is no whole file of torch.save ({text[:120]}): fetch it again"
+            f"{path} is no whole file of torch.save ({text.split('. ')[0][:120]}): fetch it again"
         ) from None
 
 

@@ -2,6 +2,7 @@ from importlib import metadata
 
 import pytest
 
+from bench import hub
 from bench.errors import InputError
 from bench.features import pretrained
 
@@ -78,4 +79,4 @@ def test_another_commit_is_not_taken_from_the_cache(monkeypatch, tmp_path):
 
 def test_the_defaults_are_pinned():
     for choice in pretrained.CHOICES.values():
-        assert pretrained._COMMIT.fullmatch(choice.default.partition("@")[2])
+        assert hub.COMMIT.fullmatch(choice.default.partition("@")[2])
