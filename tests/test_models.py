@@ -257,8 +257,9 @@ def test_fetch_keeps_only_what_is_published(bench, monkeypatch, cache, tmp_path)
     assert Path(stdout.strip()).read_bytes() == b"weights"
 
 
+@pytest.mark.slow
 def test_fd_dinov2_and_cmmd_from_file_to_report(bench, tmp_path, faces, monkeypatch):
-    pytest.importorskip("transformers")
+    pytest.importorskip("transformers", reason="the extra `transformers` is not installed")
     from random_vision import save_clip, save_dinov2
 
     from bench import stages
@@ -280,6 +281,10 @@ def test_fd_dinov2_and_cmmd_from_file_to_report(bench, tmp_path, faces, monkeypa
         report = Path(stdout.strip())
         run = json.loads((report.parent / "run.json").read_text())
         found = {m["name"]: m for m in run["records"][1]["measurements"]}
+        versions = run["records"][1]["host"]["versions"]
+        for name in first.split(","):
+            assert versions[name].startswith(f"folder {name} (")
+        assert "transformers" in versions
         return found, report.read_text()
 
     found, report = figures("dinov2,clip", "--metrics", "+cmmd")

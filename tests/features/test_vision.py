@@ -11,7 +11,7 @@ from bench import stages, tables
 from bench.errors import InputError
 from bench.features import pretrained, vision
 
-pytest.importorskip("transformers")
+pytest.importorskip("transformers", reason="the extra `transformers` is not installed")
 
 MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

@@ -21,20 +21,19 @@ FULL_LSUN = dataclasses.replace(LSUN, channels=192, head=64, blocks=3)
 IDDPM = {"resblock_updown": False, "new_order": False}
 
 # The flags of the recipes of CIFAR-10, LSUN at 64 pixels and FFHQ at 64 pixels (which are those of
-# LSUN), with a quarter or a sixth of their channels and fewer blocks, and what else people have.
+# LSUN), with a quarter or a sixth of their channels and fewer blocks, in both attention orders,
+# with and without learned variance and classes; and what else people have.
 TABLE = {
-    "cifar10": CIFAR10,
-    "cifar10 legacy order": dataclasses.replace(CIFAR10, new_order=False),
-    "cifar10 fixed variance": dataclasses.replace(CIFAR10, learn_sigma=False),
-    "cifar10 classes": dataclasses.replace(CIFAR10, classes=10),
-    "cifar10 classes, legacy order, fixed variance": dataclasses.replace(
-        CIFAR10, classes=10, new_order=False, learn_sigma=False
-    ),
+    f"{title}, {order} order, {variance} variance, {classes} classes": dataclasses.replace(
+        flags, new_order=order == "new", learn_sigma=variance == "learned", classes=classes
+    )
+    for title, flags in (("cifar10", CIFAR10), ("lsun and ffhq", LSUN))
+    for order in ("new", "legacy")
+    for variance in ("learned", "fixed")
+    for classes in (0, 10)
+} | {
     "iddpm": dataclasses.replace(CIFAR10, head=16, **IDDPM),
     "no scale-shift": dataclasses.replace(CIFAR10, scale_shift=False),
-    "lsun and ffhq": LSUN,
-    "lsun and ffhq legacy order": dataclasses.replace(LSUN, new_order=False),
-    "lsun and ffhq fixed variance": dataclasses.replace(LSUN, learn_sigma=False),
 }
 FULL = {
     "cifar10": FULL_CIFAR10,
