@@ -42,7 +42,7 @@ def lines(cells: Sequence[Cell], pipeline: Any, sampling: float) -> list[str]:
     """
     open_cells = [c for c in cells if not pipeline.cached(c) and not pipeline.refusal(c)]
     if not open_cells:
-        return ["estimated time: 0.0 minutes of sampling"]
+        return ["estimated time: none, every cell is cached or refused"]
     denoiser = pipeline.stages.denoiser(open_cells[0])
     shape = real.image_shape(denoiser)
     pixels = shape[0] * shape[1] * shape[2]
@@ -54,12 +54,24 @@ def lines(cells: Sequence[Cell], pipeline: Any, sampling: float) -> list[str]:
     )
     weights = sum(p.numel() * p.element_size() for p in denoiser.model.parameters())
     return [
-        f"estimated time: {sampling / 60:.1f} minutes of sampling, {features / 60:.1f} of "
-        f"features",
-        f"disk: {disk / 1e9:.2f} GB in the cache",
-        f"memory: about {memory(open_cells[0], dims) / 1e9:.1f} GB besides the network "
-        f"({weights / 1e9:.2f} GB of weights and its activations), whatever the number of images",
+        f"estimated time: {duration(sampling)} of sampling, {duration(features)} of features",
+        f"disk: {size(disk)} in the cache",
+        f"memory: about {size(memory(open_cells[0], dims))} besides the network ({size(weights)} "
+        f"of weights and its activations), whatever the number of images",
     ]
+
+
+def duration(seconds: float) -> str:
+    """A time in seconds, minutes, hours or days, the first that gives a number below 100."""
+    for unit, length in (("seconds", 1), ("minutes", 60), ("hours", 3600)):
+        if seconds < 100 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def size(count: float) -> str:
+    """A number of bytes in MB, or in GB from one on."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def memory(cell: Cell, dims: dict[str, int]) -> int:

@@ -167,7 +167,7 @@ def test_a_suite_with_statistics_of_someone_else(bench, tmp_path, faces, random_
 
     code, stdout, _ = bench("run", *words, "--dry-run")
     assert code == 0
-    for word in ("of features", "GB in the cache", "whatever the number of images"):
+    for word in ("of features", "B in the cache", "whatever the number of images"):
         assert stdout.count(word) == 2
     code, stdout, stderr = bench("run", *words)
     assert code == 0, stderr

@@ -1,0 +1,42 @@
+"""The words of an estimate; what it is told of is in tests/test_models.py."""
+
+import pytest
+
+from bench import estimate
+from bench.features import reference
+from bench.spec import Cell, Checkpoint, Draw, Scheme
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "0.0 seconds"),
+        (99, "99.0 seconds"),
+        (150, "2.5 minutes"),
+        (9000, "2.5 hours"),
+        (864_000, "10.0 days"),
+    ],
+)
+def test_durations(seconds, words):
+    assert estimate.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1.5e6, "1.5 MB"), (999e6, "999.0 MB"), (2.45e9, "2.5 GB")]
+)
+def test_sizes(count, words):
+    assert estimate.size(count) == words
+
+
+def test_memory_does_not_depend_on_the_number_of_images(monkeypatch):
+    """D x D matrices, blocks, and the real features only where a metric needs them."""
+    monkeypatch.setattr(reference, "count", lambda dataset, extractor, split: 50_000)
+    card = Checkpoint("c", "c", "baseline", "safetensors", "", "0" * 64, "cifar10")
+    found = {}
+    for images in (5_000, 50_000):
+        for metrics in (("frechet",), ("frechet", "kernel")):
+            draw = Draw(images=images)
+            cell = Cell(card, Scheme(), "float", draw, ("inception",), metrics)
+            found[images, len(metrics)] = estimate.memory(cell, {"inception": 2048})
+    assert found[5_000, 1] == found[50_000, 1] < 3 * 2**30
+    assert found[50_000, 2] - found[50_000, 1] == 8 * 2048 * 50_000
