@@ -68,7 +68,8 @@ def first_call(path: Path) -> str:
                     continue
                 text = "UNICODE" in opcode.name
                 if opcode.name in ("BINGET", "LONG_BINGET"):
-                    text, value = True, kept[value] if value < len(kept) else None
+                    place = int(value or 0)
+                    text, value = True, kept[place] if place < len(kept) else None
                 last = value if text else None
                 strings += [last] if last else []
     # What is no pickle ends in one of these.
