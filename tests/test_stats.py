@@ -69,3 +69,14 @@ def test_pooled_intervals_cover():
         low, high = pooled(values, list(images - values[:, None])).interval()
         covered.append(low < 3 < high)
     assert 0.93 < np.mean(covered) <= 1.0
+
+
+def test_rounding_of_what_was_subtracted_is_no_difference():
+    noise = Estimate(3e-12, 2e-13, 99)
+    assert noise.without_rounding(30.0) == Estimate(0.0, 0.0, 99)
+    assert Estimate(-3e-12, 0.5, 99).without_rounding(30.0) == Estimate(0.0, 0.5, 99)
+    for kept in (Estimate(4e-8, 1e-9, 99), Estimate(float("nan"), 1.0, 99)):
+        assert kept.without_rounding(30.0) is kept
+    endless = Estimate(float("inf"), 1.0, 99)
+    assert endless.without_rounding(float("inf")) is endless
+    assert noise.without_rounding(0.0) is noise
