@@ -81,6 +81,19 @@ def interval(value: float, terms: np.ndarray) -> tuple[float | None, float | Non
     return found.interval() if found else (None, None)
 
 
+def share_interval(share: float, n: int) -> tuple[float | None, float | None]:
+    """The ends of the 95% score interval (Wilson 1927) of a share of n images.
+
+    That of a mean undercovers near 0 and 1, and has no width where all images are alike.
+    """
+    if n < 3 or not math.isfinite(share):
+        return None, None
+    z = float(stdtrit(n - 1, (1 + LEVEL) / 2)) ** 2 / n
+    centre = (share + z / 2) / (1 + z)
+    reach = math.sqrt(z * share * (1 - share) + z * z / 4) / (1 + z)
+    return max(0.0, centre - reach), min(1.0, centre + reach)
+
+
 def from_interval(value: float, low: float | None, high: float | None, n: int) -> Estimate | None:
     """The estimate behind a 95% interval of N images, as `interval` made it."""
     if low is None or high is None or n < 3 or not all(map(math.isfinite, (value, low, high))):
