@@ -60,6 +60,12 @@ def side(full: Recorded, found: Terms, full_found: Terms, seed: int, scheme: Sch
     return Side("run", Run("run", "", "", False, "", tuple(records)), terms)
 
 
+def share(count: int, trials: int) -> str:
+    """A share of the trials with its exact 95% interval."""
+    ends = binomtest(count, trials).proportion_ci(0.95)
+    return f"{count / trials:.1%} ({ends.low:.1%} to {ends.high:.1%})"
+
+
 class Tally:
     """How often each number got each verdict, and how often the gate failed."""
 
@@ -87,13 +93,10 @@ class Tally:
             counts = self.counts[name]
             cells = [f"{counts[verdict] / self.trials:.1%}" for verdict in VERDICTS]
             gates = "yes" if self.gates[name] else "no"
-            print(f"| {name} | {gates} | {self.share(counts['p'])} | {' | '.join(cells)} |")
-        print(f"\nThe gate failed in {self.share(self.failed)} of {self.trials} trials.\n")
-
-    def share(self, count: int) -> str:
-        """A share with its exact 95% interval."""
-        ends = binomtest(count, self.trials).proportion_ci(0.95)
-        return f"{count / self.trials:.1%} ({ends.low:.1%} to {ends.high:.1%})"
+            tested = share(counts["p"], self.trials)
+            print(f"| {name} | {gates} | {tested} | {' | '.join(cells)} |")
+        failed = share(self.failed, self.trials)
+        print(f"\nThe gate failed in {failed} of {self.trials} trials.\n", flush=True)
 
 
 class Trials:
@@ -168,20 +171,21 @@ class Trials:
         for name, rows in sorted(found.items()):
             values, low, high = np.array(rows).T
             mean = values.mean()
-            print(f"| {name} | {mean:.3f} | {np.mean((low < mean) & (mean < high)):.1%} |")
+            covered = int(np.sum((low < mean) & (mean < high)))
+            print(f"| {name} | {mean:.3f} | {share(covered, self.trials)} |")
         print(flush=True)
 
     def pools(self) -> None:
         """Print by how much the rates of false alarms differ between pools."""
         chosen = np.arange(len(self.full.features))
         (_, kernel), *_ = self.measured.kernel(self.w8, chosen).values()
-        random, share = np.random.default_rng(2), decisions.ALPHA
+        random, level = np.random.default_rng(2), decisions.ALPHA
         print(
             "| terms of | mean rate | deviation between pools | of a binomial |\n|---|---|---|---|"
         )
         for name, values in (("psnr", self.w8.psnr), ("kd", kernel)):
             rates = [self.rate(random.choice(values, len(values)), random) for _ in range(POOLS)]
-            binomial = np.sqrt(share * (1 - share) / self.trials)
+            binomial = np.sqrt(level * (1 - level) / self.trials)
             print(f"| {name} | {np.mean(rates):.2%} | {np.std(rates):.2%} | {binomial:.2%} |")
         print(flush=True)
 
