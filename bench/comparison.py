@@ -167,11 +167,15 @@ def _numbers(
         if f"delta_{metric}" in {*olds, *news}:
             continue
         old, new = olds.get(metric), news.get(metric)
-        row = _limited(_row(before, metric, old, new), olds, thresholds)
+        full = _full_precision(metric, olds)
+        row = _limited(_row(before, metric, old, new), full, thresholds)
         if row.verdict == "":
             sides = (base, before, old), (head, after, new)
             terms = tuple(s.influences.get(key(r.cell, m.name)) for s, r, m in sides)
             change, paired, reason = _change(old, new, terms, noise)
+            sizes = (abs(size) for size in (old.value, new.value, full or 0.0))
+            change = change and change.without_rounding(max(sizes))
+            reason = "; ".join(filter(None, (row.reason, reason)))
             row = replace(row, change=change, paired=paired, reason=reason)
         rows.append(row)
     return rows
@@ -190,19 +194,25 @@ def _row(record: Record, metric: str, old: Measurement | None, new: Measurement 
     return Row(*cell, "not comparable" if reason else "", metric, old, new, reason=reason)
 
 
-def _limited(row: Row, olds: Mapping[str, Measurement], thresholds: Sequence[Threshold]) -> Row:
-    """The row with its threshold, as a share of the full-precision value where it is relative.
+def _full_precision(metric: str, olds: Mapping[str, Measurement]) -> float | None:
+    """What a relative threshold is a share of: the full-precision value of a change, at the N of
+    its cell the cell's own number less the change, else the number itself; None where unknown."""
+    if metric.startswith("delta_"):
+        changed, change = olds.get(metric.removeprefix("delta_")), olds.get(metric)
+        return changed.value - change.value if changed and change else None
+    return olds[metric].value if metric in olds else None
 
-    That value at the N of a quantized cell is the cell's own less its change.
-    """
+
+def _limited(row: Row, full: float | None, thresholds: Sequence[Threshold]) -> Row:
+    """The row with its threshold, `full` being what a relative one is a share of."""
     entry = find(thresholds, row.metric, row.checkpoint, row.scheme)
     if entry is None or row.base is None:
-        return replace(row, gated=False)
-    changed = (
-        olds.get(row.metric.removeprefix("delta_")) if row.metric.startswith("delta_") else None
-    )
-    size = entry.size(changed.value - row.base.value if changed else row.base.value)
-    return replace(row, threshold=size, gated=entry.gate)
+        return replace(row, gated=False, reason=row.reason or "no threshold")
+    if entry.relative is not None and (full is None or not math.isfinite(full)):
+        distance = row.metric.removeprefix("delta_")
+        reason = f"the threshold is a share of {distance}, which BASE lacks"
+        return replace(row, gated=entry.gate, reason=row.reason or reason)
+    return replace(row, threshold=entry.size(full or 0.0), gated=entry.gate)
 
 
 def _stem(measurement: Measurement) -> str:
@@ -265,10 +275,8 @@ def _told(row: Row, adjusted: float, tests: int) -> Row:
 def _undecided(row: Row) -> Row:
     if row.verdict:
         return row
-    reason = row.reason if row.change is None else "no threshold"
-    if row.head.value == row.base.value:
-        return replace(row, verdict="unchanged", reason=reason)
-    return replace(row, verdict="inconclusive", reason=reason)
+    same = math.isclose(row.head.value, row.base.value, rel_tol=stats.ROUNDING)
+    return replace(row, verdict="unchanged" if same else "inconclusive")
 
 
 def _worsening(row: Row) -> stats.Estimate:

@@ -7,6 +7,8 @@ same noise, so d is paired image by image: its error is that of the differences 
 That error covers the draw of the images for *these* weights. Where both methods were trained
 several times, on the same seeds, d is the mean over the trainings and `stats.pooled` adds how much
 the trainings differ: only then does it speak of the methods. Holm over all contrasts of a run.
+
+Cells of different N do not compare; `unmatched` names the methods that this leaves out.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from bench import decisions, stats
 from bench.influences import Influences, key
 from bench.names import kernel
 from bench.record import Measurement, Record, Run
+from bench.spec import of_any_size
 
 # What quantization does to a cell, with the sign that the metric has.
 METRICS = ("delta_kd", "psnr")
@@ -46,30 +49,77 @@ class Contrast:
     better: str = ""
 
 
+@dataclass(frozen=True)
+class Unmatched:
+    """A method that shares no N with the one it would be set against."""
+
+    family: str
+    scheme: str
+    backend: str
+    method: str
+    against: str
+    images: tuple[int, ...]
+    others: tuple[int, ...]
+
+
 def contrasts(run: Run, influences: Influences) -> list[Contrast]:
     """All methods of each family against its first one, where the influences are known."""
-    groups: dict[tuple[object, ...], list[Record]] = {}
-    for record in run.records:
-        cell = record.cell
-        if record.status == "ok" and not cell.scheme.is_float:
-            where = cell.checkpoint.family, cell.scheme, cell.backend, cell.draw
-            groups.setdefault(where, []).append(record)
     found = [
         pair
-        for members in groups.values()
+        for first, members in _groups(run)
+        for equal in _by_size(members).values()
         for metric in METRICS
-        for pair in _pairs(members, metric, influences)
+        for pair in _pairs(equal, first, metric, influences)
     ]
     adjusted = decisions.holm([decisions.two_sided(c.estimate) for c, _ in found])
     return [_told(c, p, way) for (c, way), p in zip(found, adjusted, strict=True)]
 
 
+def unmatched(run: Run) -> list[Unmatched]:
+    """The methods that stand against nothing, as their N is not that of the first one."""
+    found = []
+    for first, members in _groups(run):
+        sizes: dict[str, set[int]] = {}
+        for record in members:
+            sizes.setdefault(record.cell.checkpoint.method, set()).add(record.cell.draw.images)
+        cell = members[0].cell
+        place = cell.checkpoint.family, str(cell.scheme), cell.backend
+        found += [
+            Unmatched(*place, method, first, tuple(sorted(own)), tuple(sorted(sizes[first])))
+            for method, own in sizes.items()
+            if not own & sizes[first]
+        ]
+    return found
+
+
+def _groups(run: Run) -> list[tuple[str, list[Record]]]:
+    """(first method, records) of each family, scheme and backend, of one draw but for N."""
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in run.records:
+        cell = record.cell
+        if record.status == "ok" and not cell.scheme.is_float:
+            draw = of_any_size(cell.draw)
+            where = cell.checkpoint.family, cell.scheme, cell.backend, draw
+            groups.setdefault(where, []).append(record)
+    found = []
+    for members in groups.values():
+        methods = [record.cell.checkpoint.method for record in members]
+        found.append((FIRST if FIRST in methods else methods[0], members))
+    return found
+
+
+def _by_size(members: list[Record]) -> dict[int, list[Record]]:
+    sizes: dict[int, list[Record]] = {}
+    for record in members:
+        sizes.setdefault(record.cell.draw.images, []).append(record)
+    return sizes
+
+
 def _pairs(
-    members: list[Record], metric: str, influences: Influences
+    members: list[Record], first: str, metric: str, influences: Influences
 ) -> Iterator[tuple[Contrast, str]]:
     """(contrast, the metric's direction) of each method against the first."""
     methods = list(dict.fromkeys(r.cell.checkpoint.method for r in members))
-    first = FIRST if FIRST in methods else methods[0]
     trainings = {
         (r.cell.checkpoint.method, r.cell.checkpoint.seed): (r, m)
         for r in members
@@ -94,6 +144,8 @@ def _pairs(
         else:
             estimate = stats.estimate(values[0], terms[0])
         if estimate:
+            sizes = (abs(m.value) for pair in both for _, m in pair)
+            estimate = estimate.without_rounding(max(sizes))
             cell, name = both[0][0][0].cell, both[0][0][1].name.split("@")[0]
             place = cell.checkpoint.family, str(cell.scheme), cell.backend
             contrast = Contrast(*place, name, method, first, len(both), estimate)

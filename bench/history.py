@@ -95,7 +95,10 @@ def _series(
     size = None
     if entry is not None:
         level = _full_precision(runs, cell.reference, metric)
-        size = entry.size(level.value if level else last.value)
+        known = level or (None if metric.startswith("delta_") else last)
+        # A change is no scale for itself: without full precision nothing is decided.
+        if known or entry.relative is None:
+            size = entry.size(known.value if known else 0.0)
     names = cell.checkpoint.name, cell.checkpoint.method, str(cell.scheme), cell.backend
     return Series(*names, metric, tuple(points), entry is not None and entry.gate, size)
 
@@ -118,9 +121,9 @@ def _drift(measured: Sequence[Measurement]) -> Estimate | None:
     slope = float(x @ values / (x @ x))
     residuals = values - values.mean() - slope * x
     # Rounding alone must not look like scatter, nor hide that there is none.
-    noise = float(residuals @ residuals) if np.ptp(values) > 0 else 0.0
-    error = math.sqrt(noise / (k - 2) / float(x @ x))
-    return Estimate(slope * (k - 1), error * (k - 1), k - 2)
+    error = math.sqrt(float(residuals @ residuals) / (k - 2) / float(x @ x))
+    drift = Estimate(slope * (k - 1), error * (k - 1), k - 2)
+    return drift.without_rounding(float(np.abs(values).max()))
 
 
 def _decided(found: Sequence[Series]) -> list[Series]:

@@ -195,6 +195,9 @@ class Pipeline:
 
 def _change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Measurement:
     """Quantized minus full precision on the same noise, `terms` being what each pair adds."""
-    value = test.value - reference.value
-    low, high = stats.interval(value, terms)
+    value, ends = test.value - reference.value, (None, None)
+    if found := stats.estimate(value, terms):
+        found = found.without_rounding(max(abs(test.value), abs(reference.value)))
+        value, ends = found.value, found.interval()
+    low, high = ends
     return replace(test, name=f"delta_{test.name}", value=value, low=low, high=high, paired=True)

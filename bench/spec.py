@@ -198,6 +198,11 @@ class Draw:
             raise InputError(f"seed must be at least 0 and below 2^62, not {self.seed}")
 
 
+def of_any_size(draw: Draw) -> Draw:
+    """What draws that differ in N alone have in common."""
+    return replace(draw, images=1)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One point of the benchmark. `real` is the split of the data set whose images are real."""

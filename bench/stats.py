@@ -20,6 +20,8 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
+# As a share of the numbers that are subtracted, what may differ by the order of a sum alone.
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,17 @@ class Estimate:
         if self.error == 0:
             return 0.0 if self.value > bound else 1.0
         return float(stdtr(self.degrees, (bound - self.value) / self.error))
+
+    def without_rounding(self, scale: float) -> Estimate:
+        """The estimate of a difference, as one of 0 where it is no more than rounding.
+
+        Args:
+            scale: size of the numbers that were subtracted.
+        """
+        limit = ROUNDING * abs(scale)
+        if not (math.isfinite(limit) and abs(self.value) <= limit):
+            return self
+        return replace(self, value=0.0, error=self.error if self.error > limit else 0.0)
 
     def flipped(self) -> Estimate:
         """The estimate of the number with the other sign."""
@@ -66,6 +79,19 @@ def interval(value: float, terms: np.ndarray) -> tuple[float | None, float | Non
     """
     found = estimate(value, terms)
     return found.interval() if found else (None, None)
+
+
+def share_interval(share: float, n: int) -> tuple[float | None, float | None]:
+    """The ends of the 95% score interval (Wilson 1927) of a share of n images.
+
+    That of a mean undercovers near 0 and 1, and has no width where all images are alike.
+    """
+    if n < 3 or not math.isfinite(share):
+        return None, None
+    z = float(stdtrit(n - 1, (1 + LEVEL) / 2)) ** 2 / n
+    centre = (share + z / 2) / (1 + z)
+    reach = math.sqrt(z * share * (1 - share) + z * z / 4) / (1 + z)
+    return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
 def from_interval(value: float, low: float | None, high: float | None, n: int) -> Estimate | None:

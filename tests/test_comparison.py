@@ -168,3 +168,56 @@ def test_a_number_without_interval_is_never_called_worse():
     limits = [*LIMITS, Threshold("fd_twin_*", absolute=0.1)]
     row = row_of(compare(side(), side(twin=5.0), limits), "fd_twin_efficientnet")
     assert (row.verdict, row.reason) == ("inconclusive", "no interval")
+
+
+def shifted(of, metric, by, factor=1.0):
+    """The side with one number moved, and its influences scaled, by less than a user would see."""
+    moved = made(of, lambda m: replace(m, value=m.value + by) if m.name == f"{metric}@500" else m)
+    terms = {name: t * factor if f"|{metric}@" in name else t for name, t in of.influences.items()}
+    return replace(moved, influences=terms)
+
+
+@pytest.mark.parametrize(("metric", "by"), [("psnr", -2e-9), ("delta_kd_efficientnet", 1e-8)])
+def test_rounding_is_no_change(metric, by):
+    row = row_of(compare(side(), shifted(side(), metric, by, 1 + 1e-14)), metric)
+    assert (row.verdict, row.change.value, row.change.error) == ("unchanged", 0.0, 0.0)
+    assert row.adjusted == 1.0
+
+
+def test_a_tiny_change_beyond_rounding_is_still_tested():
+    row = row_of(compare(side(), shifted(side(), "psnr", -1e-6)), "psnr")
+    assert (row.verdict, row.change.value) == ("unchanged", pytest.approx(-1e-6))
+    assert row.adjusted < 0.001
+
+
+def test_rounding_is_no_change_without_a_threshold_too():
+    moved = shifted(side(), "fd_twin_efficientnet", 1e-13)
+    found = compare(side(), moved, [Threshold("psnr", absolute=1.0)])
+    row = row_of(found, "fd_twin_efficientnet")
+    assert (row.verdict, row.reason) == ("unchanged", "no threshold; no interval")
+
+
+def without(of, name):
+    records = [
+        replace(r, measurements=tuple(m for m in r.measurements if m.name != f"{name}@500"))
+        for r in of.run.records
+    ]
+    return replace(of, run=replace(of.run, records=tuple(records)))
+
+
+def test_a_change_is_no_scale_for_itself():
+    bare = without(side(), "kd_efficientnet")
+    found = compare(bare, without(side(delta=10.0), "kd_efficientnet"))
+    row = row_of(found, "delta_kd_efficientnet")
+    assert (row.verdict, row.threshold, row.gated) == ("inconclusive", None, True)
+    assert row.reason == "the threshold is a share of kd_efficientnet, which BASE lacks"
+    assert (found.code(), found.code(undecided=True)) == (0, 3)
+    absolute = [*LIMITS, Threshold("delta_kd_*", absolute=2.0)]
+    row = row_of(compare(bare, side(delta=10.0), absolute), "delta_kd_efficientnet")
+    assert (row.verdict, row.threshold) == ("worse", 2.0)
+
+
+def test_a_relative_threshold_of_a_change_is_a_share_of_full_precision():
+    # 130 under quantization, of which 16 are the change.
+    row = row_of(compare(side(), side()), "delta_kd_efficientnet")
+    assert row.threshold == pytest.approx(0.03 * (130 - 16))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gates import side
 
-from bench.contrasts import contrasts
+from bench.contrasts import contrasts, unmatched
 from bench.influences import key
 from bench.report.methods import lines
 from bench.stats import estimate, pooled
@@ -90,3 +90,35 @@ def test_false_alarms_are_few():
         found = contrasts(replace(run, records=tuple(records)), noise)
         alarms += any(c.better for c in found)
     assert alarms <= 10
+
+
+def of_size(run, terms, **images):
+    """The run with another N of the named methods, their influences cut to it."""
+    records, cut = [], dict(terms)
+    for record in run.records:
+        n = images.get(record.cell.checkpoint.method)
+        if n:
+            cell = replace(record.cell, draw=replace(record.cell.draw, images=n))
+            record = replace(record, cell=cell)
+            cut |= {key(cell, m.name): np.zeros(n) for m in record.measurements}
+        records.append(record)
+    return replace(run, records=tuple(records)), cut
+
+
+def test_methods_of_another_n_are_named_instead_of_compared():
+    run, terms = of_size(*family(baseline=0.0, ema=-1.0, sam=2.0, swa=1.0), sam=200, swa=200)
+    found = contrasts(run, terms)
+    # Nor is sam set against swa, as if that were what the others stand against.
+    assert {(c.method, c.against) for c in found} == {("ema", "baseline")}
+    assert [(u.method, u.images, u.others) for u in unmatched(run)] == [
+        ("sam", (200,), (500,)),
+        ("swa", (200,), (500,)),
+    ]
+    text = "\n".join(lines(found, unmatched(run)))
+    assert "sam (N = 200) against baseline (N = 500), fashion w8a8 simulated" in text
+    assert "Left out" in "\n".join(lines([], unmatched(run)))
+
+
+def test_equal_n_leaves_nothing_out():
+    run, _ = family(baseline=0.0, sam=2.0)
+    assert unmatched(run) == []

@@ -9,13 +9,14 @@ import pytest
 import torch
 from tiny import write_card, write_cards
 
-from bench import registry
-from bench.comparison import Side, compare
+from bench import gate, registry
+from bench.comparison import MISSING, Side, compare
+from bench.errors import InputError
 from bench.host import fingerprint
 from bench.metrics.paired import Psnr
 from bench.pipeline import Pipeline
 from bench.quant.backends import FullPrecision, Simulated
-from bench.record import Run
+from bench.record import Run, to_json
 from bench.spec import Draw, Scheme, expand
 from bench.thresholds import load
 
@@ -75,7 +76,23 @@ def test_a_metric_whose_version_changed(base, tmp_path, cache, monkeypatch):
 
 def test_a_truncated_run(base):
     short = replace(base, run=replace(base.run, records=base.run.records[:1]))
-    assert compare(base, short, load()).code() == 1
+    found = compare(base, short, load())
+    assert [row.reason for row in found.failures()] == [MISSING]
+    assert found.code() == 1
+
+
+def test_a_run_of_fewer_images(base, tmp_path, cache):
+    found = compare(base, measured(tmp_path, cache, replace(DRAW, images=12)), load())
+    assert kinds(found) == {"protocol"}
+    assert {row.verdict for row in found.rows if row.gated} == {"not comparable"}
+    assert found.code() == 1
+
+
+def test_a_run_whose_file_is_cut(base, tmp_path):
+    text = to_json(base.run)
+    (tmp_path / "run.json").write_text(text[: len(text) // 2])
+    with pytest.raises(InputError, match=r"run\.json"):
+        gate.side(tmp_path, str(tmp_path))
 
 
 def test_a_quantizer_that_says_it_inserts_nothing(base, tmp_path, cache, monkeypatch):

@@ -70,3 +70,24 @@ def test_noise_raises_few_alarms():
         found = histories(runs(*random.normal(0, 0.4, 5)), 9, load())
         alarms += psnr(found).verdict == "worse"
     assert alarms <= 4
+
+
+def test_a_change_is_no_scale_for_its_own_drift():
+    def bare(run):
+        full, quantized = run.records
+        kept = tuple(m for m in full.measurements if not m.name.startswith("kd"))
+        return replace(run, records=(replace(full, measurements=kept), quantized))
+
+    many = [side(delta=3.0 * k).run for k in range(6)]
+    decided = {
+        s.metric: (s.threshold, s.verdict) for s in histories(list(map(bare, many)), 9, load())
+    }
+    assert decided["delta_kd_efficientnet"] == (None, "")
+    decided = {s.metric: s.verdict for s in histories(many, 9, load())}
+    assert decided["delta_kd_efficientnet"] == "worse"
+
+
+def test_rounding_does_not_drift():
+    many = runs(*[1e-12 * k for k in range(6)])
+    found = psnr(histories(many, 9, load()))
+    assert (found.drift.value, found.drift.error, found.verdict) == (0.0, 0.0, "unchanged")

@@ -15,7 +15,8 @@ from tiny import write_card, write_cards
 from bench import registry, tables
 from bench.errors import InputError
 from bench.host import fingerprint
-from bench.pipeline import Pipeline
+from bench.pipeline import Pipeline, _change
+from bench.record import Measurement
 from bench.spec import Cell, Draw, Scheme, expand
 
 DRAW = Draw(steps=2, images=8, batch=3)
@@ -232,6 +233,17 @@ def unbroken(tmp_path_factory):
     subprocess.run(words, env=environment, check=True, capture_output=True)
     files = [path for path in folder.rglob("cache/**/*") if path.is_file()]
     return cards, len(files), numbers(folder / "out")
+
+
+def test_a_change_that_is_rounding_is_none():
+    before = Measurement("kd@3", 130.0, 129.0, 131.0, 3, "1e-3", "lower", 1)
+    after = dataclasses.replace(before, value=130.0 + 1e-8)
+    found = _change(after, before, np.array([1e-9, 0.0, -1e-9]))
+    assert (found.name, found.value, found.low, found.high) == ("delta_kd@3", 0.0, 0.0, 0.0)
+    found = _change(dataclasses.replace(before, value=131.0), before, np.array([1.0, 0.0, -1.0]))
+    # Deviation 1, t of two degrees of freedom 4.302653.
+    assert (found.value, found.high) == (1.0, pytest.approx(1 + 4.302653 / 3**0.5))
+    assert _change(after, before, np.zeros(2)).low is None
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
+from scipy.stats import binom
 
-from bench.stats import Estimate, estimate, from_interval, independent, interval, pooled
+from bench.stats import (
+    Estimate,
+    estimate,
+    from_interval,
+    independent,
+    interval,
+    pooled,
+    share_interval,
+)
 
 
 def test_students_interval_of_a_mean():
@@ -69,3 +78,31 @@ def test_pooled_intervals_cover():
         low, high = pooled(values, list(images - values[:, None])).interval()
         covered.append(low < 3 < high)
     assert 0.93 < np.mean(covered) <= 1.0
+
+
+def test_rounding_of_what_was_subtracted_is_no_difference():
+    noise = Estimate(3e-12, 2e-13, 99)
+    assert noise.without_rounding(30.0) == Estimate(0.0, 0.0, 99)
+    assert Estimate(-3e-12, 0.5, 99).without_rounding(30.0) == Estimate(0.0, 0.5, 99)
+    for kept in (Estimate(4e-8, 1e-9, 99), Estimate(float("nan"), 1.0, 99)):
+        assert kept.without_rounding(30.0) is kept
+    endless = Estimate(float("inf"), 1.0, 99)
+    assert endless.without_rounding(float("inf")) is endless
+    assert noise.without_rounding(0.0) is noise
+
+
+@pytest.mark.parametrize("n", [200, 500, 1500])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.955, 0.98, 0.99])
+def test_the_interval_of_a_share_covers_near_one_too(n, share):
+    # Exact: the chance of each count by whether its interval holds the share.
+    ends = np.array([share_interval(k / n, n) for k in range(n + 1)])
+    covers = (ends[:, 0] <= share) & (share <= ends[:, 1])
+    assert 0.93 <= binom.pmf(np.arange(n + 1), n, share)[covers].sum() <= 0.97
+
+
+def test_a_share_of_all_images_is_not_certain():
+    # Wilson's upper end of 0 of n is z^2 / (n + z^2); t of 499 degrees is 1.964729.
+    low, high = share_interval(1.0, 500)
+    assert high == 1.0
+    assert 1 - low == pytest.approx(1.964729**2 / (500 + 1.964729**2), rel=1e-6)
+    assert share_interval(1.0, 2) == (None, None)

@@ -9,10 +9,11 @@ set. With n test features x_i and m real ones y_j:
     coverage   share of y_j with some x_i in B(y_j)       (the same)
 
 Precision and recall take K = 3 and the others K = 5, as in their papers. Precision and density are
-means over the test images, whose terms are their influences. The other two are means over the real
-images; the jackknife takes from image i the real ones that it alone accounts for. For recall it
-holds the balls of the other test images fixed. The real images are held fixed. Whether these
-intervals cover has not been held against trials yet (docs/metrics.md).
+means over the test images, whose terms are their influences; the interval of precision itself is
+Wilson's, as a mean near 1 would undercover. The other two are means over the real images; the
+jackknife takes from image i the real ones that it alone accounts for. For recall it holds the
+balls of the other test images fixed. The real images are held fixed. docs/metrics.md has the
+trials of these intervals, and where that of a change of precision must not be trusted.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 from bench.protocols import Evidence
 from bench.record import Measurement
 from bench.shards import Shards, blocks
-from bench.stats import interval
+from bench.stats import interval, share_interval
 
 ROWS = 500
 # Of the real images the first ones are taken, as ADM's evaluator does.
@@ -89,8 +90,12 @@ class _Neighbours:
         known = np.asarray(real.values[:REAL], np.float64)
         value, terms = self.share(test.values, known)
         name, n = f"{self.name}_{test.extractor}@{len(terms)}", len(terms)
-        ends = interval(value, terms)
+        ends = self.ends(value, terms)
         return Measurement(name, value, *ends, n, "", self.better, self.version), terms
+
+    def ends(self, value: float, terms: np.ndarray) -> tuple[float | None, float | None]:
+        """The ends of the 95% interval."""
+        return interval(value, terms)
 
     def share(self, x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and the influences (n,) for test features x and real ones y."""
@@ -113,6 +118,10 @@ class Precision(_Neighbours):
         near = [block.any(1) for block in self.near_real(x, y)]
         found = np.concatenate(near).astype(np.float64)
         return float(found.mean()), found - found.mean()
+
+    def ends(self, value: float, terms: np.ndarray) -> tuple[float | None, float | None]:
+        """The ends of the 95% interval of a share."""
+        return share_interval(value, len(terms))
 
 
 class Recall(_Neighbours):

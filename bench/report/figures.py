@@ -7,6 +7,7 @@ keep their colour in every run.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,6 +84,10 @@ def loss_by_bits(found: Sequence[Row]) -> Figure | None:
     right.set_title(f"Change of {name} against full precision", fontsize=11)
     right.set_ylabel(f"Change of {name} (higher up is worse)", fontsize=10)
     _compress(right, [getattr(row, field) for _, members in series for row in members])
+    if len({row.images for _, members in series for row in members}) > 1:
+        figure.supxlabel(
+            "Lines join cells of equal N; hollow marks: more images than the least N", fontsize=10
+        )
     _legend(figure, found, series)
     return figure
 
@@ -173,27 +178,32 @@ def _lines(series: Sequence[tuple[str, list[Row]]]) -> dict[tuple[str, str], str
 def _bits_panel(
     axes: Axes, series: Sequence[tuple[str, list[Row]]], ticks: list[str], field: str
 ) -> None:
-    lines = _lines(series)
+    lines, least = _lines(series), min(row.images for _, rows in series for row in rows)
     step = min(0.07, 0.4 / len(series))
     for k, (label, members) in enumerate(series):
         shift = (k - (len(series) - 1) / 2) * step
         points = [
-            (ticks.index(str(row.scheme)) + shift, measurement)
+            (ticks.index(str(row.scheme)) + shift, measurement, row.images)
             for row in members
             if (measurement := _finite(getattr(row, field)))
         ]
-        xs, ys = [x for x, _ in points], [m.value for _, m in points]
-        zero = field.endswith("_change") and bool(points)
-        if zero:
-            xs, ys = [0.0, *xs], [0.0, *ys]
         colour, mark = style(members[0].method)
         line = lines[members[0].family, members[0].kernel]
-        # Lines leave full precision, where the change is 0 by definition, without a mark.
-        marks = range(zero, len(xs))
-        axes.plot(xs, ys, line, color=colour, linewidth=1.4, label=label)[0].set(
-            marker=mark, markersize=6, markevery=list(marks)
-        )
-        for x, measurement in points:
+        # Points of different N do not compare, so no line joins them. Only the first line leaves
+        # full precision, where the change is 0 by definition, without a mark.
+        for n, part in itertools.groupby(points, key=lambda point: point[2]):
+            joined = list(part)
+            xs, ys = [x for x, _, _ in joined], [m.value for _, m, _ in joined]
+            start = field.endswith("_change") and joined[0] is points[0]
+            if start:
+                xs, ys = [0.0, *xs], [0.0, *ys]
+            drawn = axes.plot(xs, ys, line, color=colour, linewidth=1.4, label=label)[0]
+            drawn.set(marker=mark, markersize=6, markevery=list(range(start, len(xs))))
+            if n != least:
+                drawn.set(markerfacecolor="white")
+            # One entry in the legend for all parts of a series.
+            label = "_"
+        for x, measurement, _ in points:
             if ends := interval(measurement):
                 axes.plot([x, x], ends, color=colour, linewidth=1.2)
     axes.set_xticks(range(len(ticks)), ticks)

@@ -27,6 +27,11 @@ KERNELS = {
 }
 
 
+def _kernel(kernel: str) -> str:
+    """What executed, in a word or two."""
+    return kernel if kernel in ("none", "simulated") else f"{kernel} kernels"
+
+
 def summary(found: Sequence[Row]) -> list[str]:
     """One paragraph and the schemes in words."""
     if not found:
@@ -59,10 +64,12 @@ def headline(found: Sequence[Row]) -> list[str]:
     if not ranked:
         return ["No quantized cell was measured."]
     several = len({group.family for group in ranked}) > 1
+    kernels = len({group.kernel for group in ranked}) > 1
     sizes = len({row.images for group in ranked for row in group.rows}) > 1
     lines: list[str] = []
     for group in ranked:
-        words = [f"family {group.family}"] * several + [f"N = {group.rows[0].images}"] * sizes
+        words = [_kernel(group.kernel)] * kernels + [f"family {group.family}"] * several
+        words += [f"N = {group.rows[0].images}"] * sizes
         lines += [*([""] if lines else []), *_group(group, labels(found), words)]
     return lines
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.contrasts import Contrast
+from bench.contrasts import Contrast, Unmatched
 from bench.report.numbers import NONE, escape, number, table
 
 HEADER = ("Family", "Scheme", "Kernel", "Method", "Against", "Number", "Trainings")
 COLUMNS = (*HEADER, "Difference, 95% interval", "p", "Loses less")
 
 
-def lines(found: Sequence[Contrast]) -> list[str]:
-    """A line for each contrast; nothing where there is none."""
+def lines(found: Sequence[Contrast], apart: Sequence[Unmatched] = ()) -> list[str]:
+    """A line for each contrast, and what different N left out; nothing where there is neither."""
+    said = _left_out(apart)
     if not found:
-        return []
+        return said
     body = []
     for contrast in found:
         low, high = contrast.estimate.interval()
@@ -30,4 +31,20 @@ def lines(found: Sequence[Contrast]) -> list[str]:
         "for the other, on the same noise, paired image by image; p after Holm over all lines. "
         "With one training each it speaks of these weights, not of the methods."
     )
-    return [*table(COLUMNS, body, left=6), "", legend]
+    return [*table(COLUMNS, body, left=6), "", legend, *(["", *said] if said else [])]
+
+
+def _left_out(apart: Sequence[Unmatched]) -> list[str]:
+    """One sentence that names the methods whose N is not that of the one they would stand by."""
+    if not apart:
+        return []
+    texts = [
+        f"{pair.method} (N = {_counts(pair.images)}) against {pair.against} "
+        f"(N = {_counts(pair.others)}), {pair.family} {pair.scheme} {pair.backend}"
+        for pair in apart
+    ]
+    return [f"**Left out, as cells of different N do not compare:** {escape('; '.join(texts))}."]
+
+
+def _counts(sizes: Sequence[int]) -> str:
+    return ", ".join(map(str, sizes))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.report.numbers import escape, number, places
-from bench.report.rows import Row, interval, of_any_size
-from bench.spec import Draw
+from bench.report.rows import Row, interval
+from bench.spec import Draw, of_any_size
 
 
 def draws(found: Sequence[Row]) -> list[tuple[Draw, list[int]]]:

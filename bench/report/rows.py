@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench import names as distances
 from bench.record import Measurement, Record, Run
-from bench.spec import Cell, Draw, Scheme
+from bench.spec import Cell, Scheme, of_any_size
 
 METHODS = ("baseline", "ema", "swa", "sam", "sam+ema", "sam+swa", "ip", "ip+ema", "ip+swa")
 # Paired metrics in the order of preference for ranking checkpoints by their loss.
@@ -201,11 +201,6 @@ def _row(record: Record, reference: Row | None) -> Row:
         reference=reference,
         **fields,
     )
-
-
-def of_any_size(draw: Draw) -> Draw:
-    """What draws that differ in N alone have in common."""
-    return replace(draw, images=1)
 
 
 def _twin_key(record: Record) -> tuple[object, ...]:

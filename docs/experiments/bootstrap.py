@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from gate import record
+from recorded import record
 
 from bench import stats, store
 from bench.metrics import frechet, kernel
@@ -106,9 +106,10 @@ def speed(dim: int = 1280, n: int = 2000) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--images", type=int, default=3000, help="as for gate.py")
     parser.add_argument("--cache", type=Path, default=store.cache_root())
     given = parser.parse_args()
-    (full, quantized, _), real = record("fashion-unet-ema", 3000, given.cache)
+    (full, quantized, _), real = record("fashion-unet-ema", given.images, given.cache)
     print("| N | change of | analytic error | bootstrap error | ratio |\n|---|---|---|---|---|")
     for count in COUNTS:
         errors(full.features[:count], quantized.features[:count], real.values, given.draws)

@@ -1,14 +1,21 @@
 """Can the gate be trusted? False alarms, power, and the widths of intervals, on recorded images.
 
 One shipped checkpoint is sampled once in full precision, at W8A8 and at W6A8 (--images of each,
-taken from the cache where they are there). Every trial draws its images from these, so a trial is
-a run of N images with other seeds, and is decided by the code that `bench compare` runs.
+taken from the cache where they are there). Every trial draws two disjoint sets of N images from
+these, so a set is a run of N images with other seeds, and is decided by the code that
+`bench compare` runs, for every number that has a shipped threshold.
 
-    A/A       two disjoint sets of N at W8A8: whatever is found is a false alarm
-    power     W8A8 against W6A8, the same N images in both (paired) or disjoint ones
+    A/A       two disjoint sets at W8A8: whatever is found is a false alarm
+    power     W8A8 against W6A8, the same N images in both (paired) or the disjoint ones
+    width     of an interval of two independent sets by that of pairs
     coverage  N pairs drawn with replacement: does the interval of the difference between W6A8 and
               W8A8 contain its mean over all trials?
-    width     of an interval of two independent sets by that of pairs
+    pools     how much the rate of false alarms differs from pool to pool
+
+Given the images, trials are drawn independently, so the 95% interval of a share is that of a
+binomial (Clopper and Pearson 1934). What it leaves out is that another pool has another rate:
+"pools" draws pools of as many numbers from the recorded ones, tests as many disjoint pairs of each
+and compares the deviation of the rates between pools with that of a binomial.
 
     OMP_NUM_THREADS=1 python docs/experiments/gate.py --cache DIR
 """
@@ -16,102 +23,27 @@ a run of N images with other seeds, and is decided by the code that `bench compa
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from recorded import Measure, Recorded, Terms, record
+from scipy.stats import binomtest, ttest_ind
 
-from bench import decisions, influences, registry, stats, store
+from bench import decisions, influences, stats, store
 from bench.comparison import Comparison, Side, compare
-from bench.features import reference
 from bench.host import fingerprint
-from bench.metrics import kernel, paired
-from bench.metrics.frechet import Frechet
-from bench.pipeline import Pipeline
-from bench.protocols import Evidence, Features
-from bench.record import Coverage, Measurement, Record, Run
-from bench.spec import Cell, Draw, Scheme, expand
+from bench.protocols import Features
+from bench.record import Coverage, Record, Run
+from bench.spec import Draw, Scheme
 from bench.thresholds import load
 
 N = 500
-GATED = ("kd_efficientnet", "delta_kd_efficientnet", "psnr", "ssim")
-NO_IMAGES = np.zeros((0, 1, 1, 1), np.uint8)
-Terms = dict[str, tuple[Measurement, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """All images of a scheme: features (M, D), and likeness of each to its twin, (M,)."""
-
-    cell: Cell
-    features: np.ndarray
-    psnr: np.ndarray
-    ssim: np.ndarray
-
-
-def record(name: str, images: int, cache: Path) -> tuple[list[Recorded], Features]:
-    """Sample, or take from the cache: full precision, W8A8, W6A8; and the real features."""
-    cards = registry.select(registry.load_cards(registry.card_file(None)), [name])
-    schemes = [Scheme.parse("w8a8"), Scheme.parse("w6a8")]
-    cells = expand([registry.verify(cards[0])], schemes, ["simulated"], Draw(images=images))
-    pipeline = Pipeline(fingerprint(), cache)
-    real = reference.load(cards[0].dataset, "efficientnet")
-    twins, found = pipeline.stages.images(cells[0]), []
-    for cell in cells:
-        pixels = pipeline.stages.images(cell)
-        features = pipeline.stages.features(cell, "efficientnet")
-        likeness = (paired.per_image(f, pixels, twins) for f in (paired.psnr, paired.ssim))
-        found.append(Recorded(cell, np.asarray(features.values), *likeness))
-    return found, real
-
-
-class Measure:
-    """What a run of some images would measure, with the influences.
-
-    The sums of the kernel over the real images are taken once for each recorded image.
-    """
-
-    def __init__(self, full: Recorded, real: Features) -> None:
-        self.full, self.real = full, real
-        y, m = real.values, len(real.values)
-        self.term = float(kernel.others(y).sum() / (m * (m - 1)))
-        self.across: dict[int, np.ndarray] = {}
-
-    def distances(self, of: Recorded, chosen: np.ndarray) -> Terms:
-        """The kernel distance of the chosen images to the real ones, as a run names it."""
-        if id(of) not in self.across:
-            sums = kernel.kernel_sums(of.features, self.real.values)
-            self.across[id(of)] = sums / len(self.real.values)
-        within, across = kernel.others(of.features[chosen]), self.across[id(of)][chosen]
-        value, terms = kernel.combined(within, across, self.term)
-        value, terms, n = 1e3 * value, 1e3 * terms, len(chosen)
-        ends, name = stats.interval(value, terms), f"kd_{self.real.extractor}@{n}"
-        return {name: (Measurement(name, value, *ends, n, "1e-3", "lower", 1), terms)}
-
-    def frechet(self, of: Recorded, chosen: np.ndarray) -> Terms:
-        """The Fréchet distance of the same."""
-        name, version = self.real.extractor, self.real.version
-        features = Features(name, version, of.features[chosen], chosen)
-        evidence = Evidence(NO_IMAGES, NO_IMAGES, features, features, self.real)
-        value, terms = Frechet().measure(evidence)
-        return {value.name: (value, terms)}
-
-    def __call__(self, of: Recorded, chosen: np.ndarray) -> Terms:
-        """Distances, their changes against full precision, and likeness to it."""
-        before, found = self.distances(self.full, chosen), self.distances(of, chosen)
-        for name, (value, terms) in list(found.items()):
-            twin, twin_terms = before[name]
-            change = value.value - twin.value
-            low, high = stats.interval(change, terms - twin_terms)
-            delta = replace(value, name=f"delta_{name}", value=change, low=low, high=high)
-            found[delta.name] = delta, terms - twin_terms
-        for metric, values in ((paired.Psnr(), of.psnr), (paired.Ssim(), of.ssim)):
-            value, terms = metric.mean(values[chosen])
-            found[value.name] = value, terms
-        return found
+SAME, PAIRED, DISJOINT = "A/A, W8A8, disjoint images", "the same images", "disjoint images"
+VERDICTS = ("worse", "better", "unchanged", "inconclusive")
+POOLS, WIDTHS = 300, 20
 
 
 def side(full: Recorded, found: Terms, full_found: Terms, seed: int, scheme: Scheme) -> Side:
@@ -128,85 +60,140 @@ def side(full: Recorded, found: Terms, full_found: Terms, seed: int, scheme: Sch
     return Side("run", Run("run", "", "", False, "", tuple(records)), terms)
 
 
+def share(count: int, trials: int) -> str:
+    """A share of the trials with its exact 95% interval."""
+    ends = binomtest(count, trials).proportion_ci(0.95)
+    return f"{count / trials:.1%} ({ends.low:.1%} to {ends.high:.1%})"
+
+
+class Tally:
+    """How often each number got each verdict, and how often the gate failed."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[str]] = {}
+        self.gates: dict[str, bool] = {}
+        self.failed = self.trials = 0
+
+    def add(self, found: Comparison) -> None:
+        """Count a trial."""
+        self.trials += 1
+        self.failed += found.code() == 1
+        for row in found.rows:
+            if row.change is not None and row.threshold is not None:
+                self.gates[row.metric] = row.gated
+                counts = self.counts.setdefault(row.metric, Counter())
+                counts[row.verdict] += 1
+                counts["p"] += decisions.two_sided(row.change) < decisions.ALPHA
+
+    def print(self, title: str) -> None:
+        """Print a table, gating numbers first."""
+        print(f"{title}\n\n| metric | gates | p < 0.05 | {' | '.join(VERDICTS)} |")
+        print("|---|---|---|" + "---|" * len(VERDICTS))
+        for name in sorted(self.counts, key=lambda name: not self.gates[name]):
+            counts = self.counts[name]
+            cells = [f"{counts[verdict] / self.trials:.1%}" for verdict in VERDICTS]
+            gates = "yes" if self.gates[name] else "no"
+            tested = share(counts["p"], self.trials)
+            print(f"| {name} | {gates} | {tested} | {' | '.join(cells)} |")
+        failed = share(self.failed, self.trials)
+        print(f"\nThe gate failed in {failed} of {self.trials} trials.\n", flush=True)
+
+
 class Trials:
     """Draws trials and decides them."""
 
     def __init__(self, recorded: list[Recorded], real: Features, trials: int) -> None:
         self.full, self.w8, self.w6 = recorded
-        self.real, self.trials = real, trials
+        self.trials = trials
         self.limits, self.measured = load(), Measure(self.full, real)
+        self.widths: dict[str, list[float]] = {}
 
-    def decided(self, a: np.ndarray, b: np.ndarray, head: Recorded, seed: int) -> Comparison:
-        """W8A8 of the images `a` against `head` of `b`, under one name, as a gate sees them."""
-        sides = []
-        for chosen, of, own in ((a, self.w8, 0), (b, head, seed)):
-            found, full = self.measured(of, chosen), self.measured.distances(self.full, chosen)
-            sides.append(side(self.full, found, full, own, self.w8.cell.scheme))
-        return compare(*sides, self.limits)
-
-    def subsets(self, count: int) -> Iterator[list[np.ndarray]]:
-        """`count` disjoint sets of N images for each trial."""
+    def subsets(self) -> Iterator[list[np.ndarray]]:
+        """Two disjoint sets of N images for each trial."""
         random = np.random.default_rng(0)
         for _ in range(self.trials):
             order = random.permutation(len(self.full.features))
-            yield [order[k * N : (k + 1) * N] for k in range(count)]
+            yield [order[:N], order[N : 2 * N]]
 
-    def tally(self, run: Callable[[list[np.ndarray]], Comparison], count: int) -> None:
-        """Print how often each metric got each verdict, and how often the gate failed."""
-        rows: dict[str, Counter[str]] = {name: Counter() for name in GATED}
-        gate = 0
-        for chosen in self.subsets(count):
-            found = run(chosen)
-            gate += found.code() == 1
-            for row in found.rows:
-                if row.metric in rows:
-                    rows[row.metric][row.verdict] += 1
-                    rows[row.metric]["p < 0.05"] += decisions.two_sided(row.change) < 0.05
-        columns = ("p < 0.05", "worse", "better", "unchanged", "inconclusive")
-        print(f"| metric | {' | '.join(columns)} |\n|---|" + "---|" * len(columns))
-        for name, counts in rows.items():
-            shares = " | ".join(f"{counts[column] / self.trials:.1%}" for column in columns)
-            print(f"| {name} | {shares} |")
-        print(
-            f"\nThe gate failed in {gate / self.trials:.1%} of {self.trials} trials.\n", flush=True
-        )
+    def side(self, of: Recorded, chosen: np.ndarray, seed: int, full: Terms) -> Side:
+        """A run of the chosen images, always under the name of W8A8, as a gate sees it."""
+        found = self.measured.alone(of, chosen)
+        if len(self.widths.get("W6A8, fd", ())) < WIDTHS:
+            self.width("W8A8" if of is self.w8 else "W6A8", found, full)
+        found = self.measured.beside(of, chosen, found, full) | self.measured.twin(of, chosen)
+        return side(self.full, found, full, seed, self.w8.cell.scheme)
 
-    def widths(self) -> None:
-        """Print how much wider an interval of two independent sets is than that of pairs."""
-        ratios: dict[str, list[float]] = {}
-        for chosen, *_ in itertools.islice(self.subsets(1), 20):
-            for label, of in (("W8A8", self.w8), ("W6A8", self.w6)):
-                found, before = (
-                    self.measured.distances(r, chosen) | self.measured.frechet(r, chosen)
-                    for r in (of, self.full)
-                )
-                for name, (_, terms) in found.items():
-                    twin_terms = before[name][1]
-                    wide = np.sqrt(terms.var(ddof=1) + twin_terms.var(ddof=1))
-                    ratio = wide / (terms - twin_terms).std(ddof=1)
-                    ratios.setdefault(f"{label}, {name[:2]}", []).append(ratio)
+    def decide(self) -> None:
+        """Print the verdicts on A/A, and on W6A8 of the same and of other images."""
+        tallies = {name: Tally() for name in (SAME, PAIRED, DISJOINT)}
+        for chosen in self.subsets():
+            full = [self.measured.alone(self.full, one) for one in chosen]
+            base = self.side(self.w8, chosen[0], 0, full[0])
+            heads = {
+                SAME: self.side(self.w8, chosen[1], 1, full[1]),
+                PAIRED: self.side(self.w6, chosen[0], 0, full[0]),
+                DISJOINT: self.side(self.w6, chosen[1], 1, full[1]),
+            }
+            for name, head in heads.items():
+                tallies[name].add(compare(base, head, self.limits))
+        tallies[SAME].print(SAME)
+        for name in (PAIRED, DISJOINT):
+            tallies[name].print(f"W8A8 -> W6A8, {name}")
         print("| change against full precision | independent by paired width |\n|---|---|")
-        for label, values in ratios.items():
+        for label, values in self.widths.items():
             print(f"| {label} | {np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f}) |")
         print(flush=True)
+
+    def width(self, scheme: str, found: Terms, full: Terms) -> None:
+        """How much wider intervals of independent sets are than those of these pairs."""
+        for name, (_, terms) in found.items():
+            twin_terms = full[name][1]
+            wide = np.sqrt(terms.var(ddof=1) + twin_terms.var(ddof=1))
+            ratio = wide / (terms - twin_terms).std(ddof=1)
+            label = f"{scheme}, {name.split('_efficientnet')[0]}"
+            self.widths.setdefault(label, []).append(ratio)
 
     def coverage(self) -> None:
         """Print how often the interval of W6A8 - W8A8 contains its mean over the trials."""
         random, found = np.random.default_rng(1), {}
         for _ in range(self.trials):
             chosen = random.integers(0, len(self.full.features), N)
-            numbers = [self.measured(of, chosen) for of in (self.w8, self.w6)]
-            for name, (value, terms) in numbers[1].items():
-                if name.split("@")[0] in GATED:
-                    before, old = numbers[0][name]
-                    change = stats.estimate(value.value - before.value, terms - old)
-                    found.setdefault(name, []).append((change.value, *change.interval()))
+            full = self.measured.kernel(self.full, chosen)
+            old, new = (
+                self.measured.beside(of, chosen, self.measured.kernel(of, chosen), full)
+                for of in (self.w8, self.w6)
+            )
+            for name in set(new) - set(full):
+                (before, terms), (after, new_terms) = old[name], new[name]
+                change = stats.estimate(after.value - before.value, new_terms - terms)
+                found.setdefault(name, []).append((change.value, *change.interval()))
         print("| W6A8 - W8A8 of | mean | coverage |\n|---|---|---|")
-        for name, rows in found.items():
+        for name, rows in sorted(found.items()):
             values, low, high = np.array(rows).T
             mean = values.mean()
-            print(f"| {name} | {mean:.3f} | {np.mean((low < mean) & (mean < high)):.1%} |")
+            covered = int(np.sum((low < mean) & (mean < high)))
+            print(f"| {name} | {mean:.3f} | {share(covered, self.trials)} |")
         print(flush=True)
+
+    def pools(self) -> None:
+        """Print by how much the rates of false alarms differ between pools."""
+        chosen = np.arange(len(self.full.features))
+        (_, kernel), *_ = self.measured.kernel(self.w8, chosen).values()
+        random, level = np.random.default_rng(2), decisions.ALPHA
+        print(
+            "| terms of | mean rate | deviation between pools | of a binomial |\n|---|---|---|---|"
+        )
+        for name, values in (("psnr", self.w8.psnr), ("kd", kernel)):
+            rates = [self.rate(random.choice(values, len(values)), random) for _ in range(POOLS)]
+            binomial = np.sqrt(level * (1 - level) / self.trials)
+            print(f"| {name} | {np.mean(rates):.2%} | {np.std(rates):.2%} | {binomial:.2%} |")
+        print(flush=True)
+
+    def rate(self, pool: np.ndarray, random: np.random.Generator) -> float:
+        """The share of disjoint pairs of sets of a pool that a test of their means tells apart."""
+        order = random.permuted(np.tile(pool, (self.trials, 1)), axis=1)
+        found = ttest_ind(order[:, :N], order[:, N : 2 * N], axis=1, equal_var=False)
+        return float(np.mean(found.pvalue < decisions.ALPHA))
 
 
 def main() -> None:
@@ -215,20 +202,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--cache", type=Path, default=store.cache_root())
-    parser.add_argument("parts", nargs="*", default=["same", "power", "coverage"])
+    parser.add_argument("parts", nargs="*", default=["decide", "coverage", "pools"])
     given = parser.parse_args()
     trials = Trials(*record(given.checkpoint, given.images, given.cache), given.trials)
-    if "same" in given.parts:
-        print("A/A, W8A8, disjoint images\n")
-        trials.tally(lambda sets: trials.decided(sets[0], sets[1], trials.w8, 1), 2)
-        trials.widths()
-    if "power" in given.parts:
-        print("W8A8 -> W6A8, the same images\n")
-        trials.tally(lambda sets: trials.decided(sets[0], sets[0], trials.w6, 0), 1)
-        print("W8A8 -> W6A8, disjoint images\n")
-        trials.tally(lambda sets: trials.decided(sets[0], sets[1], trials.w6, 1), 2)
-    if "coverage" in given.parts:
-        trials.coverage()
+    for part in given.parts:
+        getattr(trials, part)()
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def main() -> None:
             for kind, (value, terms) in numbers.items():
                 error = terms.std(ddof=1) / np.sqrt(count)
                 found.setdefault(kind, []).append((value, error, *interval(value, terms)))
-        print_rows(count, found, ".3g")
+        print_rows(count, found, ".3g", {})
 
 
 if __name__ == "__main__":

@@ -126,3 +126,25 @@ def test_where_there_is_no_frechet_distance_the_kernel_distance_is_drawn(run):
     assert drawn["baseline"] == pytest.approx([0, 0.31 / 900, 6.84 / 900])
     assert not any(text.get_text() == "no finite values" for text in bits.axes[1].texts)
     assert loss_by_bits(rows(run)).axes[1].get_title() == "Change of FD against full precision"
+
+
+def test_no_line_joins_points_of_different_n(run):
+    def sized(record):
+        method, bits = record.cell.checkpoint.method, record.cell.scheme.weight_bits
+        images = 1000 if (method, bits) == ("ema", 4) else 500
+        cell = replace(record.cell, draw=replace(record.cell.draw, images=images))
+        return replace(record, cell=cell)
+
+    uneven = replace(run, records=tuple(map(sized, run.records)))
+    plain, broken = loss_by_bits(rows(run)), loss_by_bits(rows(uneven))
+    assert plain.get_supxlabel() == ""
+    assert "equal N" in broken.get_supxlabel()
+    for axes, start in zip(broken.axes, ([], [0.0]), strict=True):
+        marked = [line for line in axes.lines if line.get_marker() == "s"]
+        values = [list(line.get_ydata()) for line in marked]
+        field = "psnr" if not start else "fd_change"
+        ema = [getattr(r, field).value for r in rows(run) if r.method == "ema" and r.psnr]
+        assert values == [[*start, ema[0]], [ema[1]]]
+        assert [line.get_markerfacecolor() for line in marked] == [marked[0].get_color(), "white"]
+    _, names = broken.axes[1].get_legend_handles_labels()
+    assert names == ["baseline", "ema", "swa", "sam"]

@@ -111,3 +111,17 @@ def test_measurements_without_a_column_are_listed(run, tmp_path):
     first = replace(run.records[1], measurements=(*run.records[1].measurements, extra))
     text = report.markdown(replace(run, records=(run.records[0], first)), tmp_path)
     assert "flatness@500" in text
+
+
+def test_every_heading_is_its_own_where_kernels_differ(run, tmp_path):
+    def executed(record):
+        cell = replace(record.cell, backend="int8-x86")
+        coverage = record.coverage and replace(record.coverage, kernel="int8")
+        return replace(record, cell=cell, coverage=coverage)
+
+    quantized = [r for r in run.records if not r.cell.scheme.is_float]
+    both = replace(run, records=(*run.records, *map(executed, quantized)))
+    text = report.markdown(both, tmp_path)
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert len(set(headings)) == len(headings)
+    assert {"### w8a8, int8 kernels", "### w8a8, simulated"} <= set(headings)
