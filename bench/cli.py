@@ -17,6 +17,7 @@ from bench import (
     __version__,
     cli_data,
     commands,
+    devices,
     explaining,
     judging,
     measuring,
@@ -24,7 +25,7 @@ from bench import (
     rounds,
     suite,
 )
-from bench.cli_data import Inception, Precision, Sets, name_inception, settings
+from bench.cli_data import Device, Inception, Precision, Sets, name_inception, settings
 from bench.errors import InputError
 from bench.judging import Out
 from bench.spec import Draw
@@ -107,6 +108,7 @@ def run(
     scheme: Words = None,
     backend: Backends = None,
     compiled: Kernels = None,
+    device: Device = devices.CPU,
     checkpoints: Names = None,
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
@@ -139,10 +141,11 @@ def run(
     Example: bench run --bits 4
     """
     name_inception(inception)
+    place = devices.find(device)
     wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
     changes = {field: value for field, value in given.items() if value is not None}
-    executed = planning.backends(backend or (), wanted)
+    executed = planning.backends(backend or (), wanted, place)
     kinds = planning.Kinds(wanted, executed, compiled=compiled)
     if suite_name is not None:
         if extractors or metrics or real != "test" or preset != "default":
@@ -155,12 +158,11 @@ def run(
         scoring = planning.scoring(_words(extractors), _words(metrics), real)
         kinds = dataclasses.replace(kinds, scoring=scoring)
         runs = [planning.plan(cards, globs, size, kinds, draw)]
-    rules = [rounds.rule(precision, cells) for cells in runs]
-    for cells, rule in zip(runs, rules, strict=True):
+    for cells, rule in [(cells, rounds.rule(precision, cells)) for cells in runs]:
         if dry_run:
-            commands.dry_run(cells, rule)
+            commands.dry_run(cells, rule, place)
         else:
-            commands.run(cells, out, rule)
+            commands.run(cells, out, rule, place)
 
 
 def _words(text: str | None) -> list[str]:
@@ -222,9 +224,7 @@ def train(
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="Stem of the files [default: recipe].")
     ] = "",
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps, or the best.")
-    ] = "auto",
+    device: Device = "auto",
     compiled: Compiled = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")

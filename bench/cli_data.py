@@ -20,6 +20,10 @@ Inception = Annotated[
     Path | None,
     typer.Option("--inception", metavar="PATH", help="Weights of Inception: their folder."),
 ]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME", help="cpu, cuda, mps, or auto for the accelerator."),
+]
 Precision = Annotated[
     float | None,
     typer.Option(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import explanation, planning, registry, store, tables
+from bench import devices, explanation, planning, registry, store, tables
+from bench.cli_data import Device
 from bench.errors import InputError
 from bench.explanation import Explanation, Part
 from bench.host import fingerprint, git_state
@@ -47,6 +48,7 @@ def probe(
     backend: Annotated[
         str, typer.Option("--backend", metavar="NAME", help="What executes them.")
     ] = "simulated",
+    device: Device = devices.CPU,
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="smoke or default.")
     ] = "default",
@@ -73,6 +75,7 @@ def probe(
     for name in names:
         tables.require("probes", name)
     tables.require("backends", backend)
+    place = devices.find(device)
     wanted = planning.schemes(None, scheme or ())
     found = registry.load_cards(registry.card_file(cards))
     chosen = [registry.verify(card) for card in registry.select(found, checkpoints.split(","))]
@@ -81,8 +84,8 @@ def probe(
     store.check_writable(store.cache_root())
     from bench.probing import Prober
 
-    plan = _plan(preset, seed, names, wanted, backend)
-    parts = _probe(Prober(fingerprint(), store.cache_root(), plan), chosen)
+    plan = replace(_plan(preset, seed, names, wanted, backend), device=place)
+    parts = _probe(Prober(fingerprint(place), store.cache_root(), plan), chosen)
     if not any(part.status == "ok" for part in parts):
         raise InputError(f"nothing could be probed: {parts[0].error}")
     print(_write(out, folder, plan, parts))
@@ -134,7 +137,8 @@ def _write(out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part]) ->
         now.isoformat(timespec="seconds"),
         commit,
         "bench " + " ".join(sys.argv[1:]),
-        asdict(plan.setting) | {"draw": asdict(plan.draw), "backend": plan.backend},
+        asdict(plan.setting)
+        | {"draw": asdict(plan.draw), "backend": plan.backend, "device": plan.device},
         tuple(parts),
         run="" if folder is None else store.read_run(folder).id,
     )
