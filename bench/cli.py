@@ -17,6 +17,7 @@ from bench import (
     __version__,
     cli_data,
     commands,
+    devices,
     explaining,
     judging,
     measuring,
@@ -33,6 +34,7 @@ from bench.flags import (
     Bits,
     Cards,
     Compiled,
+    Device,
     DryRun,
     Extractors,
     Images,
@@ -70,6 +72,7 @@ def run(
     scheme: Words = None,
     backend: Backends = None,
     compiled: Kernels = None,
+    device: Device = devices.CPU,
     checkpoints: Names = None,
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
@@ -96,10 +99,11 @@ def run(
     Example: bench run --bits 4
     """
     name_inception(inception)
+    place = devices.find(device)
     wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
     changes = {field: value for field, value in given.items() if value is not None}
-    executed = planning.backends(backend or (), wanted)
+    executed = planning.backends(backend or (), wanted, place)
     kinds = planning.Kinds(wanted, executed, compiled=compiled)
     if suite_name is not None:
         if extractors or metrics or real != "test" or preset != "default":
@@ -112,16 +116,16 @@ def run(
         scoring = planning.scoring(_words(extractors), _words(metrics), real)
         kinds = dataclasses.replace(kinds, scoring=scoring)
         runs = [planning.plan(cards, globs, size, kinds, draw)]
-    plans = [explaining.of_run(cells, probes, preset) for cells in runs]
+    plans = [explaining.of_run(cells, probes, preset, place) for cells in runs]
     runs = [skips.beside(cells, skip, out) for cells in runs]
     rules = [rounds.rule(precision, cells) for cells in runs]
     for cells, rule, plan in zip(runs, rules, plans, strict=True):
         if dry_run:
-            commands.dry_run(cells, rule)
+            commands.dry_run(cells, rule, place)
             explaining.dry_run(cells, plan)
         else:
             parts = explaining.parts_of_run(cells, plan)
-            explaining.write_beside(commands.run(cells, out, rule), plan, parts)
+            explaining.write_beside(commands.run(cells, out, rule, place), plan, parts)
 
 
 def _words(text: str | None) -> list[str]:
@@ -183,9 +187,7 @@ def train(
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="Stem of the files [default: recipe].")
     ] = "",
-    device: Annotated[
-        str, typer.Option("--device", metavar="NAME", help="cpu, cuda, mps, or the best.")
-    ] = "auto",
+    device: Device = "auto",
     compiled: Compiled = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")

@@ -13,7 +13,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from bench import __version__, estimate, influences, names, registry, rounds, store, tables
+from bench import (
+    __version__,
+    devices,
+    estimate,
+    influences,
+    names,
+    registry,
+    rounds,
+    store,
+    tables,
+)
 from bench.errors import InputError
 from bench.host import fingerprint, git_state
 from bench.record import Record, Run, to_json
@@ -27,12 +37,14 @@ def _cost(cell: Cell, batches: int) -> float:
     return batches * cell.draw.steps * COSTS.get(cell.backend, 1.0)
 
 
-def dry_run(cells: Sequence[Cell], rule: rounds.Rule | None = None) -> None:
+def dry_run(
+    cells: Sequence[Cell], rule: rounds.Rule | None = None, device: str = devices.CPU
+) -> None:
     """Print each cell with what is cached or refused, and the estimated time; at most that much
     where a rule stops cells earlier."""
     from bench.pipeline import Pipeline
 
-    pipeline = Pipeline(fingerprint(), store.cache_root())
+    pipeline = Pipeline(fingerprint(device), store.cache_root())
     if rule:
         cells = rounds.Looks(pipeline, rule).planned(cells)
     pipeline.check(cells)
@@ -54,7 +66,12 @@ def dry_run(cells: Sequence[Cell], rule: rounds.Rule | None = None) -> None:
         print(line)
 
 
-def run(cells: Sequence[Cell], out: Path, rule: rounds.Rule | None = None) -> Path:
+def run(
+    cells: Sequence[Cell],
+    out: Path,
+    rule: rounds.Rule | None = None,
+    device: str = devices.CPU,
+) -> Path:
     """Run all cells and write reports/<id>/, the folder that is returned; an interrupted run
     leaves only the cache.
 
@@ -62,6 +79,7 @@ def run(cells: Sequence[Cell], out: Path, rule: rounds.Rule | None = None) -> Pa
         cells: of the run.
         out: the folder of runs.
         rule: when each cell has enough images; without one it takes those of its draw.
+        device: where the networks are evaluated, from `devices.find`.
     """
     from bench.pipeline import Pipeline
     from bench.progress import Bar
@@ -72,7 +90,7 @@ def run(cells: Sequence[Cell], out: Path, rule: rounds.Rule | None = None) -> Pa
         _remark(cells)
     start = time.monotonic()
     with Bar() as bar:
-        pipeline = Pipeline(fingerprint(), store.cache_root(), bar.advance)
+        pipeline = Pipeline(fingerprint(device), store.cache_root(), bar.advance)
         looks = rounds.Looks(pipeline, rule, bar.tell) if rule else None
         planned = looks.planned(cells) if looks else cells
         pipeline.check(planned)

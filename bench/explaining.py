@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import explanation, planning, registry, store, tables
+from bench import devices, explanation, planning, registry, store, tables
 from bench.errors import InputError
 from bench.explanation import Explanation, Part
-from bench.flags import Cards, Out, Seed
+from bench.flags import Cards, Device, Out, Seed
 from bench.host import fingerprint, git_state
 from bench.spec import Cell, Checkpoint, Draw, Scheme
 
@@ -48,6 +48,7 @@ def probe(
     backend: Annotated[
         str, typer.Option("--backend", metavar="NAME", help="What executes them.")
     ] = "simulated",
+    device: Device = devices.CPU,
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="smoke or default.")
     ] = "default",
@@ -67,20 +68,21 @@ def probe(
         raise InputError(f"unknown preset {preset!r}: choose {', '.join(PRESETS)}")
     names = _names(probes or ALL)
     tables.require("backends", backend)
+    place = devices.find(device)
     wanted = planning.schemes(None, scheme or ())
     found = registry.load_cards(registry.card_file(cards))
     chosen = [registry.verify(card) for card in registry.select(found, checkpoints.split(","))]
     folder = None if run is None else store.find_run(out, run)
     store.check_writable(folder or out)
     store.check_writable(store.cache_root())
-    plan = _plan(preset, seed, names, wanted, backend)
+    plan = replace(_plan(preset, seed, names, wanted, backend), device=place)
     parts = _probe(plan, chosen)
     if not any(part.status == "ok" for part in parts):
         raise InputError(f"nothing could be probed: {parts[0].error}")
     print(_write(out, folder, plan, parts))
 
 
-def of_run(cells: Sequence[Cell], probes: str | None, preset: str) -> Plan | None:
+def of_run(cells: Sequence[Cell], probes: str | None, preset: str, device: str) -> Plan | None:
     """What `bench run --probes` explains: the simulation of the run's schemes; None without.
 
     Raises:
@@ -89,7 +91,8 @@ def of_run(cells: Sequence[Cell], probes: str | None, preset: str) -> Plan | Non
     if probes is None:
         return None
     wanted = tuple(dict.fromkeys(c.scheme for c in cells if not c.scheme.is_float))
-    return _plan(preset, cells[0].draw.seed, _names(probes), wanted, "simulated")
+    plan = _plan(preset, cells[0].draw.seed, _names(probes), wanted, "simulated")
+    return replace(plan, device=device)
 
 
 def dry_run(cells: Sequence[Cell], plan: Plan | None) -> None:
@@ -146,7 +149,7 @@ def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
 
     from bench.probing import Prober
 
-    prober = Prober(fingerprint(), store.cache_root(), plan)
+    prober = Prober(fingerprint(plan.device), store.cache_root(), plan)
     console = Console(stderr=True)
     parts: list[Part] = []
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
@@ -174,7 +177,8 @@ def _write(out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part]) ->
         now.isoformat(timespec="seconds"),
         commit,
         "bench " + " ".join(sys.argv[1:]),
-        asdict(plan.setting) | {"draw": asdict(plan.draw), "backend": plan.backend},
+        asdict(plan.setting)
+        | {"draw": asdict(plan.draw), "backend": plan.backend, "device": plan.device},
         tuple(parts),
         run="" if folder is None else store.read_run(folder).id,
     )

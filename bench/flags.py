@@ -95,6 +95,10 @@ Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images per for
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the cells and the estimate; run nothing.")
 ]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME", help="cpu, cuda, mps, or auto for the accelerator."),
+]
 Skip = Annotated[
     str | None,
     typer.Option(

@@ -1,4 +1,4 @@
-"""The machine and the versions that change arithmetic, found without importing torch."""
+"""The machine and the versions that change arithmetic, found without importing torch on a CPU."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from bench import devices
 from bench.record import Host
 
 # From the weakest to the strongest; the last one present decides which int8 kernels run.
@@ -49,10 +50,14 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def fingerprint() -> Host:
-    """This machine."""
+def fingerprint(device: str = devices.CPU) -> Host:
+    """This machine, with the device that evaluates networks (a name from `devices.find`)."""
     versions = {"python": platform.python_version(), **library_versions()}
-    return Host(platform.node(), "cpu", instruction_set(), threads(), versions)
+    isa = instruction_set()
+    if device != devices.CPU:
+        isa, more = devices.accelerator(device)
+        versions |= more
+    return Host(platform.node(), device, isa, threads(), versions)
 
 
 def code_hash(names: Iterable[str]) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import planning, registry
+from bench import devices, planning, registry
 from bench.errors import InputError
-from bench.flags import Bits, Cards, Words
+from bench.flags import Bits, Cards, Device, Words
 from bench.host import fingerprint
+from bench.record import Host
 from bench.report.numbers import escape, size, table
 from bench.spec import Checkpoint, Draw
 
@@ -34,6 +35,7 @@ def speed(
             help="int8-x86, int8-x86:compiled ... (repeatable) [default: simulated and int8].",
         ),
     ] = None,
+    device: Device = devices.CPU,
     checkpoint: Annotated[
         str, typer.Option("--checkpoint", metavar="NAME", help="Name or method.")
     ] = "baseline",
@@ -58,7 +60,8 @@ def speed(
     if rounds < 2:
         raise InputError(f"--rounds must be at least 2, not {rounds}")
     wanted = planning.schemes(bits, scheme or ())
-    backends = planning.backends(backend or (), wanted)
+    place = devices.find(device)
+    backends = planning.backends(backend or (), wanted, place)
     kinds = [(str(s), name) for s in wanted if not s.is_float for name in backends]
     draws = [Draw(steps=steps, batch=_count(text)) for text in batches.split(",")]
     card = _card(cards, checkpoint)
@@ -67,8 +70,9 @@ def speed(
     timings = []
     for draw in draws:
         print(f"{card.name}, batch {draw.batch}: {len(kinds) + 2} executions", file=sys.stderr)
-        timings += measure(card, kinds, draw, rounds)
-    print(_json(timings) if format == "json" else _markdown(card.name, timings))
+        timings += measure(card, kinds, draw, rounds, place)
+    host = fingerprint(place)
+    print(_json(host, timings) if format == "json" else _markdown(host, card.name, timings))
 
 
 def _card(cards: Path | None, name: str) -> Checkpoint:
@@ -87,13 +91,11 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _json(timings: list[Timing]) -> str:
-    host = asdict(fingerprint())
-    return json.dumps({"host": host, "timings": [asdict(t) for t in timings]}, indent=1)
+def _json(host: Host, timings: list[Timing]) -> str:
+    return json.dumps({"host": asdict(host), "timings": [asdict(t) for t in timings]}, indent=1)
 
 
-def _markdown(name: str, timings: list[Timing]) -> str:
-    host = fingerprint()
+def _markdown(host: Host, name: str, timings: list[Timing]) -> str:
     lines = [
         [
             escape(timing.execution),

@@ -48,8 +48,7 @@ class Pipeline:
     ) -> None:
         self.host, self.cache, self.progress = host, cache, progress
         self.stages = Stages(host, cache, progress)
-        arithmetic = {"isa": host.isa, "threads": str(host.threads)}
-        self.record_versions = {**arithmetic, **host.versions, "code": code_hash(RECORD_CODE)}
+        self.record_versions = {**host.arithmetic, **host.versions, "code": code_hash(RECORD_CODE)}
         # Of a folder it hashes all images, and every look into the cache asks for it.
         self._digest = functools.cache(reference.digest)
 

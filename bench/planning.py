@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench import names, real, registry, tables
+from bench import devices, names, real, registry, tables
 from bench.errors import InputError
 from bench.host import VNNI, fingerprint
 from bench.spec import Cell, Draw, Scheme, expand
@@ -74,8 +74,10 @@ def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
     return list(dict.fromkeys(wanted)) or [Scheme.parse("w8a8"), Scheme.parse("w4a8")]
 
 
-def backends(given: Sequence[str], wanted: Sequence[Scheme]) -> list[str]:
-    """Those of the flags, else the simulation and the integer kernels of this host.
+def backends(
+    given: Sequence[str], wanted: Sequence[Scheme], device: str = devices.CPU
+) -> list[str]:
+    """Those of the flags, else the simulation and the integer kernels of the device here.
 
     Raises:
         InputError: an unknown name.
@@ -84,7 +86,7 @@ def backends(given: Sequence[str], wanted: Sequence[Scheme]) -> list[str]:
         tables.require("backends", name)
     if given:
         return list(dict.fromkeys(given))
-    host, reasons = fingerprint(), []
+    host, reasons = fingerprint(device), []
     for name in INTEGER_BACKENDS:
         refusals = [tables.lookup("backends", name)().refuses(scheme, host) for scheme in wanted]
         if not any(refusals):

@@ -51,8 +51,7 @@ class Prober:
         self.stages = Stages(host, cache, lambda stage, done: None)
         self.versions = {
             **host.versions,
-            "isa": host.isa,
-            "threads": str(host.threads),
+            **host.arithmetic,
         }
         self._subject = functools.lru_cache(maxsize=1)(self._make)
         self._cards: dict[str, Checkpoint] = {}

@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from bench.shards import Shards
 
 
+class Decoder(Protocol):
+    """Images of latents."""
+
+    def __call__(self, latents: Tensor, /) -> Tensor: ...
+
+    def to(self, device: str) -> object:
+        """Move to a device."""
+
+
 @dataclass
 class Denoiser:
     """A network ready to be sampled; the one mutable value.
@@ -30,7 +39,7 @@ class Denoiser:
     Attributes:
         model: callable (x_t (B, C, H, W), t (B,) int64) -> prediction (B, C', H, W). Where there
             are classes, t is the code t + T y of timestep and label, T being len(alpha_bar).
-        alpha_bar: signal power of the training timesteps, float32 (T,).
+        alpha_bar: signal power of the training timesteps, float32 (T,), on the network's device.
         predicts: "epsilon", "v_prediction" or "sample" (diffusers' `prediction_type`).
         shape: (C, H, W) of x: of an image, or of a latent where there is a decoder.
         learns_variance: whether the model has 2C outputs, the last C for the variance.
@@ -48,7 +57,12 @@ class Denoiser:
     variance: str = "fixed_small"
     classes: int = 0
     clips: bool = True
-    decode: Callable[[Tensor], Tensor] | None = None
+    decode: Decoder | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is evaluated."""
+        return self.alpha_bar.device
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,9 @@ def image_shape(denoiser: Denoiser) -> tuple[int, ...]:
         return tuple(denoiser.shape)
     import torch
 
+    latents = torch.zeros(1, *denoiser.shape, device=denoiser.device)
     with torch.inference_mode():
-        return tuple(denoiser.decode(torch.zeros(1, *denoiser.shape)).shape[1:])
+        return tuple(denoiser.decode(latents).shape[1:])
 
 
 def check_images(cell: Cell, denoiser: Denoiser) -> None:

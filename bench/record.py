@@ -144,13 +144,24 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Host:
-    """Where it ran."""
+    """Where it ran.
+
+    Attributes:
+        device: that evaluated the networks: "cpu", "cuda", "cuda:1", "mps".
+        isa: its kind, which decides the arithmetic: "avx2", "NVIDIA H100 80GB HBM3 sm_90".
+        threads: of the CPU.
+    """
 
     name: str
     device: str
     isa: str
     threads: int
     versions: Mapping[str, str]
+
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """What besides the versions changes the bits of a result, for content keys."""
+        return {"device": self.device, "isa": self.isa, "threads": str(self.threads)}
 
 
 @dataclass(frozen=True)

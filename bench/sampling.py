@@ -80,25 +80,26 @@ def to_uint8(x_0: Tensor) -> Tensor:
 
 def betas(alpha_bar: Tensor) -> Tensor:
     """beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, computed in float64, float32 of shape (T,)."""
-    exact = alpha_bar.to(torch.float64)
+    exact = alpha_bar.cpu().to(torch.float64)
     previous = torch.cat([exact.new_ones(1), exact[:-1]])
     return (1 - exact / previous).to(torch.float32)
 
 
 def _images(denoiser: Denoiser, x_0: Tensor) -> Tensor:
-    return to_uint8(x_0 if denoiser.decode is None else denoiser.decode(x_0))
+    return to_uint8(x_0 if denoiser.decode is None else denoiser.decode(x_0)).cpu()
 
 
 def labels(denoiser: Denoiser, generators: Sequence[torch.Generator]) -> Tensor:
     """A label for each image, int64 (B,), uniform over the classes; 0 where there are none."""
     if not denoiser.classes:
-        return torch.zeros(len(generators), dtype=torch.int64)
+        return torch.zeros(len(generators), dtype=torch.int64, device=denoiser.device)
     drawn = [torch.randint(denoiser.classes, (), generator=g) for g in generators]
-    return torch.stack(drawn)
+    return torch.stack(drawn).to(denoiser.device)
 
 
 def _initial(denoiser: Denoiser, generators: Sequence[torch.Generator]) -> Tensor:
-    return torch.stack([torch.randn(denoiser.shape, generator=g) for g in generators])
+    drawn = [torch.randn(denoiser.shape, generator=g) for g in generators]
+    return torch.stack(drawn).to(denoiser.device)
 
 
 @torch.inference_mode()
@@ -115,7 +116,7 @@ def ddim(
     predicted x_0 is clamped to [-1, 1], as there, where the denoiser clips.
 
     Returns:
-        uint8 images of shape (B, C, H, W), one for each generator.
+        uint8 images of shape (B, C, H, W) on the CPU, one for each generator.
     """
     spaced = DDIMScheduler(len(denoiser.alpha_bar), timestep_spacing=draw.spacing)
     spaced.set_timesteps(draw.steps)
@@ -153,7 +154,7 @@ def ddpm(
     """Ancestral sampling (Ho et al. 2020, algorithm 2), respaced to `draw.steps` timesteps.
 
     Returns:
-        uint8 images of shape (B, C, H, W), one for each generator.
+        uint8 images of shape (B, C, H, W) on the CPU, one for each generator.
     """
     scheduler = DDPMScheduler(
         len(denoiser.alpha_bar),

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench import tables
+from bench import devices, tables
 from bench.errors import InputError
 from bench.host import fingerprint
 from bench.protocols import Denoiser
@@ -39,12 +39,14 @@ class Job:
 
     Attributes:
         backend: name of a backend, or of `FLOATS`.
+        device: where it executes, from `devices.find`.
     """
 
     checkpoint: Checkpoint
     scheme: str
     backend: str
     draw: Draw
+    device: str = devices.CPU
 
     def __str__(self) -> str:
         return self.backend if self.backend in FLOATS else f"{self.scheme} {self.backend}"
@@ -87,7 +89,11 @@ class _Half(nn.Module):
 
 
 def measure(
-    card: Checkpoint, kinds: Sequence[tuple[str, str]], draw: Draw, rounds: int
+    card: Checkpoint,
+    kinds: Sequence[tuple[str, str]],
+    draw: Draw,
+    rounds: int,
+    device: str = devices.CPU,
 ) -> list[Timing]:
     """Time all executions of a checkpoint at one batch size.
 
@@ -96,19 +102,20 @@ def measure(
         kinds: (scheme, backend) of the executions beside the floats.
         draw: its batch and steps.
         rounds: forward passes of each, at least 2.
+        device: where they execute.
 
     Raises:
         InputError: a backend refuses a scheme here.
     """
-    jobs = [Job(card, "fp32", name, draw) for name in FLOATS]
-    jobs += [Job(card, scheme, backend, draw) for scheme, backend in kinds]
+    wanted = [("fp32", name) for name in FLOATS] + list(kinds)
+    jobs = [Job(card, scheme, backend, draw, device) for scheme, backend in wanted]
     built = {str(job): build(job) for job in jobs}
     x, t = _inputs(built["float32"][0], draw)
     with torch.inference_mode():
         calls = {name: functools.partial(d.model, x, t) for name, (d, _) in built.items()}
-        seconds = alternate(calls, rounds)
+        seconds = alternate(calls, rounds, device=device)
         loops = {name: functools.partial(_sample, d, draw) for name, (d, _) in built.items()}
-        whole = alternate(loops, 1, warm=0)
+        whole = alternate(loops, 1, warm=0, device=device)
     working = {str(job): _in_a_process(job) for job in jobs}
     base = statistics.median(seconds["float32"])
     timings = []
@@ -134,9 +141,10 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
         InputError: the backend refuses the scheme here.
     """
     scheme, is_float = Scheme.parse(job.scheme), job.backend in FLOATS
-    full = tables.lookup("sources", job.checkpoint.source)(job.checkpoint)
+    loaded = tables.lookup("sources", job.checkpoint.source)(job.checkpoint)
+    full = devices.placed(loaded, job.device)
     backend = tables.lookup("backends", "float" if is_float else job.backend)()
-    if reason := backend.refuses(scheme, fingerprint()):
+    if reason := backend.refuses(scheme, fingerprint(job.device)):
         raise InputError(reason)
     sampler = tables.lookup("samplers", job.draw.sampler)
     # The ranges do not matter to the speed.
@@ -151,8 +159,8 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
 
 def _inputs(denoiser: Denoiser, draw: Draw) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(draw.batch, *denoiser.shape, generator=generator)
-    return x, torch.full((draw.batch,), len(denoiser.alpha_bar) // 2)
+    x = torch.randn(draw.batch, *denoiser.shape, generator=generator).to(denoiser.device)
+    return x, torch.full((draw.batch,), len(denoiser.alpha_bar) // 2, device=denoiser.device)
 
 
 def _sample(denoiser: Denoiser, draw: Draw) -> None:
@@ -172,12 +180,15 @@ def _in_a_process(job: Job) -> int:
 def working_memory(job: Job) -> int:
     """Bytes that one forward pass takes at most beside what the process holds; 0 if unknown.
 
-    Linux keeps the peak of a process's resident memory, and forgets it on request.
+    Linux keeps the peak of a process's resident memory, and forgets it on request; of a GPU torch
+    keeps what it allocated.
     """
     denoiser, _ = build(job)
     x, t = _inputs(denoiser, job.draw)
     with torch.inference_mode():
         denoiser.model(x, t)
+        if job.device != devices.CPU:
+            return _allocated(denoiser, x, t)
         try:
             # Give back what is free, else the pass would use it unseen.
             ctypes.CDLL(None).malloc_trim(0)
@@ -187,6 +198,18 @@ def working_memory(job: Job) -> int:
             return max(_status("VmHWM") - before, 0)
         except (OSError, AttributeError):
             return 0
+
+
+def _allocated(denoiser: Denoiser, x: Tensor, t: Tensor) -> int:
+    """The most memory of an accelerator that torch holds during a pass, less that before."""
+    accelerator = torch.accelerator
+    try:
+        before = accelerator.memory_allocated(denoiser.device)
+        accelerator.reset_peak_memory_stats(denoiser.device)
+    except (RuntimeError, NotImplementedError):
+        return 0
+    denoiser.model(x, t)
+    return accelerator.max_memory_allocated(denoiser.device) - before
 
 
 def _status(field: str) -> int:

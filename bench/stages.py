@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import store, tables
+from bench import devices, store, tables
 from bench.features import pretrained
 from bench.host import code_hash
 from bench.protocols import Denoiser, Features
@@ -31,10 +31,10 @@ from bench.timing import alternate
 if TYPE_CHECKING:
     from bench.sampling import Trajectories
 
-IMAGE_CODE = ("networks.py", "hub.py", "sources", "sampling.py", "quant")
+IMAGE_CODE = ("networks.py", "devices.py", "hub.py", "sources", "sampling.py", "quant")
 FEATURE_CODE = (*IMAGE_CODE, "features")
 # Numbers of the libraries that only features and metrics use do not change images.
-IMAGE_LIBRARIES = ("torch", "torchao", "diffusers")
+IMAGE_LIBRARIES = ("torch", "torchao", "diffusers", "cuda", "cudnn")
 
 Progress = Callable[[str, int], None]
 
@@ -54,9 +54,8 @@ class Stages:
     def __init__(self, host: Host, cache: Path, progress: Progress) -> None:
         self.host, self.cache, self.progress = host, cache, progress
         self.seconds: dict[str, float] = {}
-        arithmetic = {"isa": host.isa, "threads": str(host.threads)}
         libraries = {name: host.versions.get(name, "") for name in IMAGE_LIBRARIES}
-        self.image_versions = {**arithmetic, **libraries, "code": code_hash(IMAGE_CODE)}
+        self.image_versions = {**host.arithmetic, **libraries, "code": code_hash(IMAGE_CODE)}
         self.feature_versions = {**self.image_versions, "code": code_hash(FEATURE_CODE)}
         self._loaded = functools.lru_cache(maxsize=1)(self._load)
 
@@ -79,10 +78,11 @@ class Stages:
         import torch
 
         full = self.denoiser(cell)
-        x_t = torch.zeros(cell.draw.batch, *full.shape)
-        t = torch.zeros(cell.draw.batch, dtype=torch.int64)
+        x_t = torch.zeros(cell.draw.batch, *full.shape, device=full.device)
+        t = torch.zeros(cell.draw.batch, dtype=torch.int64, device=full.device)
         with torch.inference_mode():
-            seconds = alternate({"": lambda: full.model(x_t, t)}, rounds=3, warm=1)
+            call = functools.partial(full.model, x_t, t)
+            seconds = alternate({"": call}, rounds=3, warm=1, device=self.host.device)
         return statistics.median(seconds[""])
 
     def folder(self, cell: Cell) -> Path:
@@ -101,7 +101,8 @@ class Stages:
 
     def _load(self, checkpoint_json: str) -> Denoiser:
         checkpoint = Checkpoint(**json.loads(checkpoint_json))
-        return self.timed("load", tables.lookup("sources", checkpoint.source), checkpoint)
+        loaded = self.timed("load", tables.lookup("sources", checkpoint.source), checkpoint)
+        return devices.placed(loaded, self.host.device)
 
     def timed(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function and count its wall time."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import tables
+from bench import devices, tables
 from bench.errors import InputError
 from bench.features import reference
 from bench.protocols import Denoiser, Evidence, Features
@@ -35,6 +35,7 @@ class Plan:
         backend: that executes them.
         draw: of sampled images; its batch is that of the quantized networks.
         setting: sizes of the probes.
+        device: where the networks are evaluated.
     """
 
     probes: Sequence[str]
@@ -42,6 +43,7 @@ class Plan:
     backend: str
     draw: Draw
     setting: Setting
+    device: str = devices.CPU
 
     def parts(self, probe: str) -> Sequence[str]:
         """Names of a probe's parts."""
@@ -110,7 +112,7 @@ def examples(card: Checkpoint, full: Denoiser, setting: Setting) -> Examples:
     order = torch.randperm(len(images), generator=seeded("probes", "images", setting.seed))
     chosen = to_model_range(images[order[: setting.examples]])
     found: Examples = draw_examples(chosen, len(full.alpha_bar), setting)
-    return found
+    return found.to(full.device)
 
 
 def _losses(full: Denoiser) -> Callable[..., Any]:
@@ -123,17 +125,15 @@ def _losses(full: Denoiser) -> Callable[..., Any]:
 
     @functools.cache
     def objective() -> Objective:
-        made = Objective(
-            Recipe("probe", "", full.shape, {}, predicts=full.predicts), torch.device("cpu")
-        )
+        made = Objective(Recipe("probe", "", full.shape, {}, predicts=full.predicts), full.device)
         # The checkpoint's own schedule, whatever its name.
         made.alpha_bar = full.alpha_bar
         if full.learns_variance:
-            made.posterior = Posterior(full.alpha_bar, torch.device("cpu"))
+            made.posterior = Posterior(full.alpha_bar, full.device)
         return made
 
     def losses(network: Callable[..., Any], chunk: Examples) -> Any:
-        weight = torch.ones(len(chunk))
+        weight = torch.ones(len(chunk), device=chunk.t.device)
         return objective()(network, Batch(chunk.x_0, chunk.t, chunk.noise, None, weight))
 
     return losses

@@ -6,22 +6,29 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 
+from bench import devices
+
 
 def alternate(
-    functions: Mapping[str, Callable[[], object]], rounds: int, warm: int = 2
+    functions: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warm: int = 2,
+    device: str = devices.CPU,
 ) -> dict[str, list[float]]:
     """Seconds of each function in each round.
 
     Args:
-        functions: by name; on a GPU each must wait for its end itself.
+        functions: by name.
         rounds: at least 1.
         warm: rounds before, which are not counted.
+        device: where the functions compute.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for k in range(-warm, rounds):
         for name, function in functions.items():
             start = time.perf_counter()
             function()
+            devices.wait(device)
             if k >= 0:
                 seconds[name].append(time.perf_counter() - start)
     return seconds

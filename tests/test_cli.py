@@ -147,12 +147,23 @@ def refused(result, *words):
         (["--seed", "-1"], "at least 0"),
         (["--checkpoints", "none"], "there are: tiny"),
         (["--cards", "nowhere.yaml"], "nowhere.yaml"),
+        (["--device", "gpu"], "no device 'gpu': choose cpu, cuda or mps"),
+        (["--device", "cuda:99"], "no device 'cuda:99' here: choose --device cpu"),
     ],
 )
 def test_bad_flags(bench, cards, tmp_path, flags, word):
     out = tmp_path / "out"
     refused(bench("run", *SIZES, "--cards", cards, "--out", out, *flags), word)
     assert not out.exists()
+
+
+def test_every_command_refuses_a_device_that_is_not_here(bench, cards, tmp_path):
+    out = ("--out", tmp_path / "out")
+    for command, words in (("run", out), ("probe", out), ("speed", ()), ("train", out)):
+        cards_of = () if command == "train" else ("--cards", cards)
+        result = bench(command, "--device", "cuda:99", *cards_of, *words)
+        refused(result, "no device 'cuda:99' here: choose --device cpu")
+    assert not (tmp_path / "out").exists()
 
 
 def test_unwritable_output(bench, cards, tmp_path):

@@ -19,6 +19,12 @@ def test_host_and_versions_are_notes():
     assert found == ["host isa avx2 → avx512_vnni", "numpy missing → 2", "torch 2 → 3"]
 
 
+def test_another_device_is_a_note_and_the_noise_is_the_same():
+    there = replace(RECORD, host=replace(RECORD.host, device="cuda", isa="H100 sm_90"))
+    assert notes(RECORD, there) == ["host device cpu → cuda", "host isa avx2 → H100 sm_90"]
+    assert same_noise(RECORD, there)
+
+
 @pytest.mark.parametrize(
     ("change", "same"),
     [({"seed": 1}, False), ({"images": 9}, False), ({"eta": 0.5}, False), ({"batch": 9}, True)],

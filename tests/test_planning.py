@@ -1,6 +1,7 @@
 """From flags to cells: backends, metrics, compiled kernels. Bad flags are in test_cli.py."""
 
 import dataclasses
+import functools
 
 import pytest
 
@@ -16,11 +17,12 @@ SIZE = Preset(8, 2, ("*",))
 
 @pytest.fixture
 def isa(monkeypatch):
-    """Sets the instruction set of this host."""
+    """Sets the instruction set of this host, whose other devices are of any kind."""
 
     def found(name):
         host = dataclasses.replace(fingerprint(), isa=name)
-        monkeypatch.setattr(planning, "fingerprint", lambda: host)
+        made = functools.partial(dataclasses.replace, host)
+        monkeypatch.setattr(planning, "fingerprint", lambda device="cpu": made(device=device))
 
     return found
 
@@ -33,7 +35,10 @@ def cells(cards, draw=None, **kinds):
 def test_the_kernels_of_this_host_by_default(isa, capsys):
     isa("avx2")
     assert planning.backends([], [W4A8]) == ["simulated", "int8-x86"]
+    assert planning.backends([], [W4A8], "cuda:1") == ["simulated", "int8-cuda"]
+    assert planning.backends([], [W4A8], "mps") == ["simulated"]
     assert planning.backends(["simulated", "simulated"], [W4A8]) == ["simulated"]
+    capsys.readouterr()
     isa("aarch64")
     assert planning.backends([], [W4A8]) == ["simulated"]
     said = capsys.readouterr().err

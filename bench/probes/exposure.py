@@ -66,7 +66,7 @@ def gaps(subject: Subject, denoiser: Denoiser, scheme: str) -> tuple[list[Row], 
         norms = squared_norms(subject, denoiser, sampled, t)
         usual = squared_norms(subject, denoiser, data, t)
         differences.append((norms, usual))
-        distance, terms = energy_distance(sampled.flatten(1).numpy(), data.flatten(1).numpy())
+        distance, terms = energy_distance(*(x.flatten(1).cpu().numpy() for x in (sampled, data)))
         distances.append((distance, terms))
         place: dict[str, float | str] = {"t": int(t)}
         rows += [
@@ -88,7 +88,7 @@ def noised(subject: Subject, t: int, count: int) -> Tensor:
     chosen = torch.arange(count) % len(subject.examples)
     x_0 = subject.examples.x_0[chosen]
     generator = seeded("probes", "exposure", t, subject.setting.seed)
-    noise = torch.randn(x_0.shape, generator=generator)
+    noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
     return diffuse(x_0, noise, subject.full.alpha_bar[t].expand(count))
 
 
@@ -99,9 +99,10 @@ def squared_norms(subject: Subject, denoiser: Denoiser, x_t: Tensor, t: int) -> 
     for chunk in x_t.split(subject.batch):
         # Exported graphs take whole batches only.
         padded = torch.cat([chunk, chunk.new_zeros(subject.batch - len(chunk), *chunk.shape[1:])])
-        prediction = denoiser.model(padded, torch.full((subject.batch,), t))[: len(chunk)]
+        steps = torch.full((subject.batch,), t, device=padded.device)
+        prediction = denoiser.model(padded, steps)[: len(chunk)]
         found.append(noise_of(denoiser, prediction, chunk, t).double().square().flatten(1).sum(1))
-    return torch.cat(found).numpy()
+    return torch.cat(found).cpu().numpy()
 
 
 def noise_of(denoiser: Denoiser, prediction: Tensor, x_t: Tensor, t: int) -> Tensor:

@@ -89,14 +89,16 @@ def trained(subject: Subject, examples: Examples) -> list[str]:
 
 
 def products(subject: Subject, examples: Examples, names: Sequence[str]) -> Product:
-    """v -> H v of the mean loss over the examples, for flat float32 vectors over `names`."""
+    """v -> H v of the mean loss over the examples, for flat float32 vectors over `names`, on the
+    device of v."""
     weights = space.point(subject.full.model)
     shapes = [weights[name].shape for name in names]
 
     def product(vector: Tensor) -> Tensor:
-        pieces = vector.split([shape.numel() for shape in shapes])
+        moved = vector.to(weights[names[0]].device)
+        pieces = moved.split([shape.numel() for shape in shapes])
         pieces = [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
-        total = torch.zeros_like(vector)
+        total = torch.zeros_like(moved)
         for chunk in examples.chunks(subject.setting.chunk):
             leaves = {name: weights[name].detach().requires_grad_() for name in names}
             # Fused attention has no second derivative.
@@ -115,7 +117,7 @@ def products(subject: Subject, examples: Examples, names: Sequence[str]) -> Prod
                     allow_unused=True,
                 )
             total += torch.cat([f.flatten() for f in found]) * (len(chunk) / len(examples))
-        return total
+        return total.to(vector.device)
 
     return product
 

@@ -28,15 +28,15 @@ LOW, GAIN = 1 / 8, 1.5
 
 def tails(z: Tensor) -> Tensor:
     """Each value at the same quantile of a Student t, scaled to unit variance."""
-    quantiles = ndtr(z.double().numpy())
+    quantiles = ndtr(z.cpu().double().numpy())
     values = torch.from_numpy(stdtrit(DEGREES, quantiles))
-    return (values * math.sqrt((DEGREES - 2) / DEGREES)).to(z.dtype)
+    return (values * math.sqrt((DEGREES - 2) / DEGREES)).to(z)
 
 
 def low_frequencies(z: Tensor) -> Tensor:
     """Amplify what varies slowly over the image."""
-    vertical = torch.fft.fftfreq(z.shape[-2])[:, None]
-    horizontal = torch.fft.rfftfreq(z.shape[-1])[None]
+    vertical = torch.fft.fftfreq(z.shape[-2], device=z.device)[:, None]
+    horizontal = torch.fft.rfftfreq(z.shape[-1], device=z.device)[None]
     slow = (vertical.square() + horizontal.square()).sqrt() < LOW
     spectrum = torch.fft.rfft2(z) * torch.where(slow, GAIN, 1.0)
     return torch.fft.irfft2(spectrum, s=z.shape[-2:])

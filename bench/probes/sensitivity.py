@@ -151,7 +151,7 @@ def noise_map(subject: Subject, scheme: Scheme) -> list[Row]:
             error = (model(x_t, t) - exact)[:, channels].double().square().flatten(1).sum(1)
             signal = exact[:, channels].double().square().flatten(1).sum(1)
             where: dict[str, float | str] = {"layer": layer.name, "band": number}
-            rows.append(_sqnr(error.numpy(), signal.numpy(), str(scheme), where))
+            rows.append(_sqnr(error.cpu().numpy(), signal.cpu().numpy(), str(scheme), where))
     return rows
 
 

@@ -83,6 +83,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.t)
 
+    def to(self, device: torch.device) -> Examples:
+        """The examples on a device."""
+        return Examples(self.x_0.to(device), self.t.to(device), self.noise.to(device))
+
     def first(self, count: int) -> Examples:
         """A subset that is spread over all timesteps."""
         chosen = torch.linspace(0, len(self) - 1, min(count, len(self))).round().long()

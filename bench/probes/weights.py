@@ -49,7 +49,7 @@ def scaled_by(vector: Mapping[str, Tensor], factor: float) -> Point:
 def gaussian(weights: Point, *words: int | str) -> Point:
     """A standard normal vector that depends on the names, the shapes and `words` alone."""
     return {
-        name: torch.randn(value.shape, generator=seeded("probes", name, *words))
+        name: torch.randn(value.shape, generator=seeded("probes", name, *words)).to(value.device)
         for name, value in weights.items()
     }
 
@@ -64,7 +64,7 @@ def losses(subject: Subject, weights: Point, examples: Examples) -> np.ndarray:
     """The denoising loss of each example at other weights, float64 (N,)."""
     network = at(subject.full.model, weights)
     chunks = examples.chunks(subject.setting.chunk)
-    return torch.cat([subject.losses(network, chunk) for chunk in chunks]).double().numpy()
+    return torch.cat([subject.losses(network, chunk) for chunk in chunks]).double().cpu().numpy()
 
 
 def gradient(subject: Subject, weights: Point, examples: Examples) -> Point:

@@ -91,12 +91,18 @@ def _refuses_floats(scheme: Scheme) -> str | None:
 def _compiled(denoiser: Denoiser, coverage: Coverage, kernel: str) -> tuple[Denoiser, Coverage]:
     """The same kernels, with the operations between them fused."""
     import torch
+    from torch._inductor import config
 
     from bench.quant.rewrite import Execution
 
     execution = denoiser.model
-    made = torch.compile(execution.graph, dynamic=False, options={"freezing": True})
+    made = torch.compile(execution.graph, dynamic=False)
     compiled = Execution(made, execution.shape).eval()
+    x, t = torch.zeros(execution.shape), torch.zeros(execution.shape[0], dtype=torch.int64)
+    # Now, and not at the first use: packed weights are constants only where freezing is on while
+    # the graph is read, which the options of `torch.compile` do not reach.
+    with torch.inference_mode(), config.patch(freezing=True):
+        compiled(x, t)
     return replace(denoiser, model=compiled), replace(coverage, kernel=kernel)
 
 

@@ -76,7 +76,7 @@ class LinearOnly:
             else:
                 reason = layer.reason or f"{self.package} quantizes linear layers only"
                 found.append(replace(layer, reason=reason))
-        x = torch.zeros(calibrate.shape, device=denoiser.alpha_bar.device)
+        x = torch.zeros(calibrate.shape, device=denoiser.device)
         called = products(model, names, x)
         operators = {
             layer.node: called.get(layer.name, layer.operator) if layer.weights else layer.operator

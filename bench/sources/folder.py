@@ -53,6 +53,10 @@ class Decoder:
         """Decode."""
         return self.network.decode(latents / self.scale + self.shift).sample
 
+    def to(self, device: str) -> None:
+        """Move the network to a device."""
+        self.network.to(device)
+
 
 def load(checkpoint: Checkpoint) -> Denoiser:
     """Load a folder strictly: every weight present, none left over, all finite.

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import bench
-from bench import store, tables
+from bench import devices, store, tables
 from bench.errors import InputError
 from bench.host import fingerprint, git_state
 from bench.training.loop import Trainer, train
@@ -56,25 +55,10 @@ def run(recipe: Recipe, place: Place) -> None:
         raise InputError(f"--name must be the stem of a file, not {name!r}")
     store.check_writable(place.out)
     images = tables.lookup("datasets", recipe.dataset)("train")
-    trainer = Trainer(recipe, images, _device(place.device), place.compiled)
+    trainer = Trainer(recipe, images, devices.find(place.device), place.compiled)
     stem = f"{name}-{recipe.method.replace('+', '-')}"
     _train_with_bar(trainer, place.out / f"{stem}.snapshot.pt")
     print(write_cards(trainer, name, place.out), end="")
-
-
-def _device(wanted: str) -> str:
-    accelerator = (
-        torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    )
-    if wanted == "auto":
-        return accelerator.type if accelerator else "cpu"
-    try:
-        torch.device(wanted)
-    except RuntimeError:
-        raise InputError(f"no device {wanted!r}: choose cpu, cuda or mps") from None
-    if wanted.split(":")[0] not in {"cpu", *([accelerator.type] if accelerator else [])}:
-        raise InputError(f"no device {wanted!r} here: choose --device cpu")
-    return wanted
 
 
 def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:

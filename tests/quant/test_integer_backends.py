@@ -4,14 +4,18 @@ import sys
 
 import pytest
 import torch
+from layers_by_shape import codes, linear
 
 from bench import tables
 from bench.errors import InputError
 from bench.host import instruction_set
+from bench.protocols import Denoiser
 from bench.quant import graph as graphs
-from bench.quant import integer_x86
+from bench.quant import integer_backends, integer_x86
+from bench.quant.integer import quantize
 from bench.quant.integer_backends import Int8Cuda, Int8X86
-from bench.record import Host
+from bench.quant.rewrite import Execution
+from bench.record import Coverage, Host
 from bench.sampling import to_uint8
 from bench.spec import Scheme
 
@@ -149,6 +153,29 @@ def test_a_layer_that_cannot_be_quantized_stays_in_float_by_name(tiny, batches):
     layer = coverage.layers[-1]
     assert (layer.name, layer.bits, layer.kernel) == ("last", "fp32", "aten.conv_transpose2d")
     assert layer.reason == "conv_transpose2d is not supported"
+
+
+@on_x86
+def test_a_linear_layer_compiles():
+    """Its packed weights must be constants of the compiled graph."""
+    layer = linear(4)
+
+    class One(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kernel = integer_x86.OneDnn(layer)
+
+        def forward(self, x, t):
+            limits = layer.act_scale, layer.act_zero, layer.act_high
+            return self.kernel(quantize(x, *limits)).relu()
+
+    execution = Execution(One(), layer.shape)
+    made = Denoiser(execution, torch.ones(1), "epsilon", (1, 1, 1))
+    compiled, coverage = integer_backends._compiled(made, Coverage(0, 0, 0, 0, 0, ""), "compiled")
+    x, t = torch.randn(layer.shape), torch.zeros(len(codes(layer)), dtype=torch.int64)
+    with torch.inference_mode():
+        assert torch.equal(compiled.model(x, t), execution(x, t))
+    assert coverage.kernel == "compiled"
 
 
 @on_x86

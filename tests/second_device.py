@@ -1,0 +1,40 @@
+"""The command line on a machine with a second device, `second` (second_device.cpp).
+
+    python second_device.py WORDS...
+
+Its C++ is built first, into TORCH_EXTENSIONS_DIR. `int8-cuda` takes it for a GPU.
+"""
+
+import types
+from pathlib import Path
+
+import torch
+from torch.utils import cpp_extension
+
+
+def install():
+    """Build the device and register it with torch."""
+    source = Path(__file__).with_suffix(".cpp")
+    made = cpp_extension.load("second_device_of_tests", [str(source)], extra_cflags=["-O1"])
+    made.install()
+    torch.utils.rename_privateuse1_backend("second")
+    module = types.ModuleType("torch.second")
+    module.is_available = module.is_initialized = lambda: True
+    module._is_in_bad_fork = lambda: False
+    module.current_device, module.device_count = lambda: 0, lambda: 1
+    torch._register_device_module("second", module)
+
+
+def main():
+    install()
+    from bench import cli
+    from bench.quant import integer_backends
+
+    integer_backends.Int8Cuda.refuses = lambda self, scheme, host: (
+        integer_backends._refuses_floats(scheme)
+    )
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
