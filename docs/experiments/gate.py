@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from recorded import Measure, Recorded, Terms, record
+from recorded import DISTANCES, SHARES, Measure, Recorded, Terms, record
 from scipy.stats import binomtest, ttest_ind
 
 from bench import decisions, influences, stats, store
@@ -102,10 +102,12 @@ class Tally:
 class Trials:
     """Draws trials and decides them."""
 
-    def __init__(self, recorded: list[Recorded], real: Features, trials: int) -> None:
+    def __init__(
+        self, recorded: list[Recorded], real: Features, trials: int, metrics: Sequence[str]
+    ) -> None:
         self.full, self.w8, self.w6 = recorded
         self.trials = trials
-        self.limits, self.measured = load(), Measure(self.full, real)
+        self.limits, self.measured = load(), Measure(self.full, real, metrics)
         self.widths: dict[str, list[float]] = {}
 
     def subsets(self) -> Iterator[list[np.ndarray]]:
@@ -201,10 +203,14 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="fashion-unet-ema")
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument(
+        "--metrics", nargs="+", default=(*DISTANCES, *SHARES), help="besides kd, psnr and ssim"
+    )
     parser.add_argument("--cache", type=Path, default=store.cache_root())
     parser.add_argument("parts", nargs="*", default=["decide", "coverage", "pools"])
     given = parser.parse_args()
-    trials = Trials(*record(given.checkpoint, given.images, given.cache), given.trials)
+    recorded = record(given.checkpoint, given.images, given.cache)
+    trials = Trials(*recorded, given.trials, given.metrics)
     for part in given.parts:
         getattr(trials, part)()
 

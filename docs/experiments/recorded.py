@@ -8,6 +8,7 @@ neighbours) is taken once for each recorded image and looked up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from bench.record import Measurement
 from bench.spec import Cell, Draw, Scheme, expand
 
 NO_IMAGES = np.zeros((0, 1, 1, 1), np.uint8)
+SHARES = ("precision", "recall", "density", "coverage")
+DISTANCES = ("frechet", "frechet_infinity", "frechet_twin")
 Terms = dict[str, tuple[Measurement, np.ndarray]]
 
 
@@ -73,10 +76,13 @@ class Neighbourhoods:
 
 
 class Measure:
-    """What a run of some of the images would measure, with the influences."""
+    """What a run of some of the images would measure, with the influences: the kernel distance,
+    the likeness to the twins, and the metrics that are named."""
 
-    def __init__(self, full: Recorded, real: Features) -> None:
-        self.full, self.real = full, real
+    def __init__(
+        self, full: Recorded, real: Features, names: Sequence[str] = (*DISTANCES, *SHARES)
+    ) -> None:
+        self.full, self.real, self.names = full, real, names
         y, m = real.values, len(real.values)
         self.statistics = Statistics(*frechet.statistics(y), m)
         self.term = float(kernel.others(y).sum() / (m * (m - 1)))
@@ -85,12 +91,14 @@ class Measure:
 
     def alone(self, of: Recorded, chosen: np.ndarray) -> Terms:
         """The distances and shares of the chosen images against the real ones."""
-        if id(of) not in self.around:
-            self.around[id(of)] = Neighbourhoods(of.features, self.real.values)
-        evidence, around = self._evidence(of, chosen), self.around[id(of)]
-        metrics = [tables.lookup("metrics", name)() for name in ("frechet", "frechet_infinity")]
-        shares = ("precision", "recall", "density", "coverage")
-        metrics += [around.metric(name, chosen) for name in shares]
+        evidence, metrics = self._evidence(of, chosen), []
+        for name in self.names:
+            if name in SHARES:
+                if id(of) not in self.around:
+                    self.around[id(of)] = Neighbourhoods(of.features, self.real.values)
+                metrics.append(self.around[id(of)].metric(name, chosen))
+            elif name != "frechet_twin":
+                metrics.append(tables.lookup("metrics", name)())
         found = self.kernel(of, chosen)
         return found | {m.name: (m, terms) for m, terms in (x.measure(evidence) for x in metrics)}
 
@@ -121,7 +129,9 @@ class Measure:
         return found | changes
 
     def twin(self, of: Recorded, chosen: np.ndarray) -> Terms:
-        """The distance to the twins."""
+        """The distance to the twins, where it is named."""
+        if "frechet_twin" not in self.names:
+            return {}
         value, terms = frechet.FrechetTwin().measure(self._evidence(of, chosen))
         return {value.name: (value, terms)}
 
