@@ -184,7 +184,7 @@ def _write(out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part]) ->
     )
     target = folder or out / identity
     store.save_text(target / explanation.FILE, explanation.to_json(found))
-    page = probes.render(found, target)
-    if folder is not None:
-        rendering.render(store.read_run(folder), folder)
-    return page
+    if folder is None:
+        return probes.render(found, target)
+    rendering.render(store.read_run(folder), folder)
+    return folder / probes.PAGE

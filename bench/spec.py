@@ -19,6 +19,8 @@ from bench.errors import InputError
 FLOAT_BITS = (16, 32)
 # Of diffusers' and guided-diffusion's names for them.
 TIME_LAYERS = "*time_emb*"
+# Characters of a scheme that figures and tables have room for.
+LABEL = 40
 _SCHEME = re.compile(r"w(\d+)a(\d+)")
 
 
@@ -135,6 +137,17 @@ class Scheme:
         words += ["all"] * (self.edge_bits == 0) + ["skip-io"] * (self.edge_bits in FLOAT_BITS)
         words += ["minmax"] * (self.observer == "minmax")
         return "+".join([*words, *(f"skip={glob}" for glob in self.skip)])
+
+    @property
+    def label(self) -> str:
+        """The name where there is little room: of a long skip list its length, "w4a8+4 skipped".
+
+        Lists of equal length share it, as those that a probe suggests to each checkpoint do.
+        """
+        text = str(self)
+        if len(text) <= LABEL:
+            return text
+        return f"{replace(self, skip=())}+{len(self.skip)} skipped"
 
     def layer_bits(self, edge: bool) -> tuple[int, int]:
         """Bits (weight, activation) of a layer; `edge` marks the first and last convolution."""

@@ -87,3 +87,9 @@ def test_key_ignores_names_and_paths_and_nothing_else():
 def test_content_key_is_pinned():
     assert content_key(a=1, b=[1, 2]) == content_key(b=[1, 2], a=1)
     assert content_key(a=1) == "015abd7f5cc57a2dd94b7590f04ad808"
+
+
+def test_label_of_a_long_skip_list():
+    long = "w4a8+skip=unet.up_blocks.2.resnets.1.conv_shortcut+skip=unet.conv_in"
+    assert Scheme.parse(long).label == "w4a8+2 skipped"
+    assert Scheme.parse("w4a8+skip=*.attentions.*").label == "w4a8+skip=*.attentions.*"

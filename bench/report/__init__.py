@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import store
 from bench.record import Run
-from bench.report import exports
+from bench.report import exports, probes
 from bench.report.figures import draw
 from bench.report.frames import as_json, csv, frame
 from bench.report.index import index
@@ -32,8 +32,13 @@ FORMATS: Mapping[str, Callable[[Run, Path], str]] = {
 
 
 def render(run: Run, folder: Path) -> Path:
-    """Draw the figures of a run, write report.md and report.html; returns the former's path."""
+    """Draw the figures of a run, write report.md and report.html; returns the former's path.
+
+    What the probes found beside the run is drawn and written again too.
+    """
     draw(run, folder)
+    if (found := probes.beside(folder)) is not None:
+        probes.render(found, folder)
     path = folder / "report.md"
     store.save_text(path, markdown(run, folder))
     write(run, folder)

@@ -31,9 +31,9 @@ def coverage(found: Sequence[Row]) -> list[str]:
         names = [member.checkpoint for member, _ in members]
         who = "all" if len(names) == everyone else ", ".join(names)
         lines.append(
-            [*map(escape, (str(row.scheme), covered.kernel, who)), *_shares(row, covered)]
+            [*map(escape, (row.scheme.label, covered.kernel, who)), *_shares(row, covered)]
         )
-        title = escape(f"{row.scheme}, {covered.kernel}, {who}")
+        title = escape(f"{row.scheme.label}, {covered.kernel}, {who}")
         floats.append(f"- {title}: {_skipped(covered)}")
         operators.append(f"- {title}: {_listed(covered.macs_by_kernel, covered.macs)}")
     header = ["Scheme", "Kernel", "Checkpoints", "MACs by bits", "MACs", "Weights"]
@@ -60,7 +60,7 @@ def agreement(found: Sequence[Row]) -> list[str]:
     lines = []
     for (row, covered), likeness in zip(rows, images, strict=True):
         known = covered.agreement
-        line = [*map(escape, (row.checkpoint, str(row.scheme), row.kernel))]
+        line = [*map(escape, (row.checkpoint, row.scheme.label, row.kernel))]
         line += [f"{known.worst_sqnr:.1f}", escape(known.worst_layer), f"{known.sqnr:.1f}"]
         lines.append([*line, f"{100 * known.codes:.2f}%", measured(likeness, decimals)])
     header = ["Checkpoint", "Scheme", "Kernel", "Worst layer alone, dB", "Layer", "Network, dB"]

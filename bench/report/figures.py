@@ -74,9 +74,10 @@ def loss_by_bits(found: Sequence[Row]) -> Figure | None:
     figure = Figure(figsize=(9.0, 4.4), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
     quantized = schemes(row for _, members in series for row in members)
-    _bits_panel(left, series, list(map(str, quantized)), "psnr")
+    ticks = list(dict.fromkeys(scheme.label for scheme in quantized))
+    _bits_panel(left, series, ticks, "psnr")
     field, name = _change(found)
-    _bits_panel(right, series, ["fp32", *map(str, quantized)], field)
+    _bits_panel(right, series, ["fp32", *ticks], field)
     left.invert_yaxis()
     left.set_title("PSNR to own full-precision images", fontsize=11)
     left.set_ylabel("PSNR, dB (axis reversed: higher up is worse)", fontsize=10)
@@ -151,7 +152,7 @@ def loss_by_method(found: Sequence[Row]) -> Figure | None:
 
 
 def _title(group: Group, kernels: bool, families: bool) -> str:
-    words = [str(group.scheme), *([group.kernel] if kernels else [])]
+    words = [group.scheme.label, *([group.kernel] if kernels else [])]
     return ", ".join([*words, *([group.family] if families else [])])
 
 
@@ -183,7 +184,7 @@ def _bits_panel(
     for k, (label, members) in enumerate(series):
         shift = (k - (len(series) - 1) / 2) * step
         points = [
-            (ticks.index(str(row.scheme)) + shift, measurement, row.images)
+            (ticks.index(row.scheme.label) + shift, measurement, row.images)
             for row in members
             if (measurement := _finite(getattr(row, field)))
         ]

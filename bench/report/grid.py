@@ -135,7 +135,7 @@ def _texts(members: Sequence[Row]) -> tuple[list[str], list[str]]:
         begins = not k or row.checkpoint != members[k - 1].checkpoint
         checkpoints.append(names[row.checkpoint] if begins else "")
         kernel = f" {row.kernel}" if kernels and not row.scheme.is_float else ""
-        schemes.append(f"{row.scheme}{kernel}")
+        schemes.append(f"{row.scheme.label}{kernel}")
     return checkpoints, schemes
 
 

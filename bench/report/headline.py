@@ -14,6 +14,7 @@ from bench.record import Measurement
 from bench.report.numbers import escape, measured, number, percent, places
 from bench.report.precision import draws, span
 from bench.report.rows import Group, Row, groups, interval, labels, schemes, verdict
+from bench.spec import Scheme
 
 NAMES = {
     "psnr": "PSNR",
@@ -54,8 +55,18 @@ def summary(found: Sequence[Row]) -> list[str]:
         f"{len(names)} {plural} ({escape(', '.join(names))}) sampled {noise}: {sampled}. "
         f"{_outcome(found)}"
     )
-    lines = [f"- **{escape(str(scheme))}**: {escape(scheme.explain())}" for scheme in quantized]
+    lines = [
+        f"- **{escape(scheme.label)}**{_whose(found, scheme)}: {escape(scheme.explain())}"
+        for scheme in quantized
+    ]
     return [text, *(["", *lines] if lines else [])]
+
+
+def _whose(found: Sequence[Row], scheme: Scheme) -> str:
+    """The checkpoints of a scheme whose label stands for others too."""
+    alike = {row.scheme for row in found if row.scheme.label == scheme.label}
+    names = dict.fromkeys(row.checkpoint for row in found if row.scheme == scheme)
+    return f" ({escape(', '.join(names))})" if len(alike) > 1 else ""
 
 
 def headline(found: Sequence[Row]) -> list[str]:
@@ -126,7 +137,7 @@ def _group(group: Group, names: dict[str, str], words: Sequence[str]) -> list[st
     shares = sorted({percent(row.share) for row in group.rows}, key=lambda text: float(text[:-1]))
     coverage = shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
     lines = [
-        f"### {escape(', '.join([str(group.scheme), *words]))}",
+        f"### {escape(', '.join([group.scheme.label, *words]))}",
         "",
         f"Execution: {escape(kernel)}; {coverage} of the multiply-accumulates quantized. "
         f"{_lead(group, names)}",

@@ -84,7 +84,7 @@ def _results(found: Sequence[Row]) -> list[str]:
     decimals["fd"] = decimals["fd_change"] = places([row.fd for row in found])
     lines = []
     for row in found:
-        line = [row.checkpoint, row.method, str(row.scheme), row.kernel or row.status]
+        line = [row.checkpoint, row.method, row.scheme.label, row.kernel or row.status]
         line = [*map(escape, line), percent(row.share), str(row.images)]
         for _, field in columns:
             value = getattr(row, field)
@@ -125,7 +125,7 @@ def _further(found: Sequence[Row]) -> list[str]:
         decimals = places(alike[measurement.name])
         signed = measurement.name.startswith("delta_")
         text = measured(measurement, decimals, signed)
-        line = [row.checkpoint, str(row.scheme), row.kernel, measurement.name]
+        line = [row.checkpoint, row.scheme.label, row.kernel, measurement.name]
         line.append(text if interval(measurement) else f"{text}, no interval yet")
         lines.append([*map(escape, line[:4]), line[4], escape(measurement.unit)])
     header = ["Checkpoint", "Scheme", "Kernel", "Measurement", "Value", "Unit"]

@@ -33,12 +33,17 @@ def render(found: Explanation, folder: Path) -> Path:
     return folder / PAGE
 
 
+def beside(folder: Path) -> Explanation | None:
+    """What the probes found beside a run; None where nothing was probed."""
+    path = folder / explanation.FILE
+    return explanation.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
 def summary(folder: Path) -> list[str]:
     """The claims and where the rest is, for a run's report; nothing where nothing was probed."""
-    path = folder / explanation.FILE
-    if not path.is_file():
+    found = beside(folder)
+    if found is None:
         return []
-    found = explanation.from_json(path.read_text(encoding="utf-8"))
     run = store.read_run(folder)
     told = claims.lines(found, run, influences.load(folder / influences.NAME))
     return [*told, "", f"All numbers and figures: [{PAGE}]({PAGE})."]

@@ -111,7 +111,7 @@ def groups(found: Sequence[Row]) -> list[Group]:
     members: dict[tuple[object, ...], list[Row]] = {}
     for row in found:
         if row.ok and not row.scheme.is_float:
-            key = row.family, row.scheme, row.kernel, row.cell.draw
+            key = row.family, row.scheme.label, row.kernel, row.cell.draw
             members.setdefault(key, []).append(row)
     ordered = sorted(members.values(), key=lambda group: _group_order(group[0]))
     return [_ranked(group) for group in ordered]
