@@ -31,7 +31,7 @@ Memory memory;
 
 struct Guard final : c10::impl::NoOpDeviceGuardImpl<kSecond> {
   static c10::Device device() { return {kSecond, 0}; }
-  static c10::Stream stream() { return {c10::Stream::DEFAULT, device()}; }
+  static c10::Stream stream() { return c10::Stream(c10::Stream::DEFAULT, device()); }
   c10::Device exchangeDevice(c10::Device) const override { return device(); }
   c10::Device getDevice() const override { return device(); }
   c10::Stream getStream(c10::Device) const noexcept override { return stream(); }
@@ -87,7 +87,7 @@ at::Tensor convolution(const at::Tensor& x, const at::Tensor& weight, const std:
                        c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
                        bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups) {
   TORCH_CHECK(!x.device().is_cpu() && !weight.device().is_cpu(), "two devices: convolution");
-  auto there = bias ? std::optional<at::Tensor>(on_host(*bias)) : std::nullopt;
+  auto there = bias && bias->defined() ? std::optional<at::Tensor>(on_host(*bias)) : std::nullopt;
   auto y = at::convolution_symint(on_host(x), on_host(weight), there, stride, padding, dilation, transposed,
                                   output_padding, groups);
   return y.contiguous().to(x.device());
