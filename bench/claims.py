@@ -162,11 +162,9 @@ def counted(run: Run) -> list[Record]:
     Kernels that agree with the simulation would count every comparison twice.
     """
     found = [r for r in run.records if r.status == "ok" and not r.cell.scheme.is_float]
-    simulated = {str(r.cell.scheme) for r in found if r.cell.backend == SIMULATED}
     first: dict[str, str] = {}
-    for record in found:
-        scheme = str(record.cell.scheme)
-        first.setdefault(scheme, SIMULATED if scheme in simulated else record.cell.backend)
+    for record in sorted(found, key=lambda r: r.cell.backend != SIMULATED):
+        first.setdefault(str(record.cell.scheme), record.cell.backend)
     return [r for r in found if r.cell.backend == first[str(r.cell.scheme)]]
 
 

@@ -130,12 +130,9 @@ class Prober:
 def _code(probe: str) -> str:
     """Of what a probe of this package rests on; another package's has its `version`."""
     made = tables.lookup("probes", probe)
-    own = (made.__module__.removeprefix("bench.").replace(".", "/") + ".py",)
-    return f"{made.version} {code_hash((*CODE, *(own if _ours(made) else ())))}"
-
-
-def _ours(made: type) -> bool:
-    return made.__module__.startswith("bench.")
+    package, _, rest = made.__module__.partition(".")
+    own = (rest.replace(".", "/") + ".py",) if package == "bench" else ()
+    return f"{made.version} {code_hash((*CODE, *own))}"
 
 
 def _names(card: Checkpoint) -> dict[str, Any]:

@@ -20,11 +20,8 @@ import hashlib
 
 import numpy as np
 
-from bench import names
-from bench.protocols import Evidence
-from bench.record import Measurement
-from bench.shards import Shards, blocks
-from bench.stats import interval
+from bench.metrics.kernel import Kernel, block_sums
+from bench.shards import Shards
 
 SIGMA = 10.0
 ROWS = 1000
@@ -33,13 +30,13 @@ _REAL_TERMS: dict[bytes, float] = {}
 
 def kernel_sums(x: np.ndarray | Shards, y: np.ndarray | Shards) -> np.ndarray:
     """sum_j k(x_i, y_j) for each i, (n,), of x (n, D) and y (m, D), in blocks of ROWS x ROWS."""
-    sums = np.zeros(len(x))
-    for start, rows in zip(range(0, len(x), ROWS), blocks(x, ROWS), strict=True):
-        for columns in blocks(y, ROWS):
-            squares = np.square(rows).sum(1)[:, None] + np.square(columns).sum(1)
-            squares -= 2 * rows @ columns.T
-            sums[start : start + ROWS] += np.exp(-np.maximum(squares, 0) / (2 * SIGMA**2)).sum(1)
-    return sums
+    return block_sums(x, y, _gaussian, ROWS)
+
+
+def _gaussian(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    squares = np.square(x).sum(1)[:, None] + np.square(y).sum(1)
+    squares -= 2 * x @ y.T
+    return np.exp(-np.maximum(squares, 0) / (2 * SIGMA**2))
 
 
 def _real_term(y: np.ndarray) -> float:
@@ -69,26 +66,8 @@ def discrepancy(x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarra
     return float(value), (n - 1) * (left_out.mean() - left_out)
 
 
-class Cmmd:
+class Cmmd(Kernel):
     """MMD^2 of CLIP embeddings to the real images times 1000: `cmmd@N`, unit 1e-3."""
 
-    better = "lower"
-    version = 1
-    least = 2
-    paired = False
     kinds = ("embeddings",)
-    needs = "features"
-
-    def __call__(self, evidence: Evidence) -> Measurement:
-        """Measure, with the 95% jackknife interval."""
-        return self.measure(evidence)[0]
-
-    def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
-        """Measure; also the influence of each image, (N,)."""
-        test = evidence.features
-        assert evidence.real_features is not None
-        value, terms = discrepancy(test.values, evidence.real_features.values)
-        value, terms = 1e3 * value, 1e3 * terms
-        n, ends = len(terms), interval(value, terms)
-        name = f"{names.kernel(test.extractor)}@{n}"
-        return Measurement(name, value, *ends, n, "1e-3", self.better, self.version), terms
+    distance = staticmethod(discrepancy)

@@ -18,6 +18,7 @@ wide.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -33,12 +34,26 @@ _REAL_TERMS: dict[bytes, float] = {}
 
 def kernel_sums(x: np.ndarray | Shards, y: np.ndarray | Shards) -> np.ndarray:
     """sum_j k(x_i, y_j) for each i, (n,), of x (n, D) and y (m, D), in blocks of ROWS x ROWS."""
+    return block_sums(x, y, _cubic, ROWS)
+
+
+def block_sums(
+    x: np.ndarray | Shards,
+    y: np.ndarray | Shards,
+    kernel: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    size: int,
+) -> np.ndarray:
+    """sum_j k(x_i, y_j) for each i, (n,), of any kernel of rows (a, D) and columns (b, D)."""
     sums = np.zeros(len(x))
-    for start, rows in zip(range(0, len(x), ROWS), blocks(x, ROWS), strict=True):
-        for columns in blocks(y, ROWS):
-            base = rows @ columns.T / x.shape[1] + 1
-            sums[start : start + ROWS] += (base * base * base).sum(1)
+    for start, rows in zip(range(0, len(x), size), blocks(x, size), strict=True):
+        for columns in blocks(y, size):
+            sums[start : start + size] += kernel(rows, columns).sum(1)
     return sums
+
+
+def _cubic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    base = x @ y.T / x.shape[1] + 1
+    return base * base * base
 
 
 def others(x: np.ndarray | Shards) -> np.ndarray:
@@ -95,6 +110,7 @@ class Kernel:
     paired = False
     kinds = ("features",)
     needs = "features"
+    distance = staticmethod(kernel_distance)
 
     def __call__(self, evidence: Evidence) -> Measurement:
         """Measure, with the 95% jackknife interval from three images on."""
@@ -104,7 +120,7 @@ class Kernel:
         """Measure; also the influence of each image, (N,)."""
         test = evidence.features
         assert evidence.real_features is not None
-        value, terms = kernel_distance(test.values, evidence.real_features.values)
+        value, terms = self.distance(test.values, evidence.real_features.values)
         value, terms = 1e3 * value, 1e3 * terms
         n, ends = len(terms), interval(value, terms)
         name = f"{names.kernel(test.extractor)}@{n}"
