@@ -1,8 +1,9 @@
-"""Keep the known, harmless import noise of torchao off the terminal, and nothing else.
+"""Keep the known, harmless import noise of libraries off the terminal, and nothing else.
 
 On a CPU torchao tries to load CUDA libraries ("Failed to load ...") and registers enums in a way
-that torch deprecates. Both come through `logging`; only these messages are dropped, and only
-inside the block.
+that torch deprecates; bitsandbytes, which diffusers imports with transformers, misses kernels that
+are here only called by `bnb-nf4`, which names what it really called. All come through `logging`;
+only these messages are dropped, and only inside the block.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Iterator
 
 NOISE = {
+    "bitsandbytes.backends.cpu.ops": ("Failed to load CPU gemm_4bit_forward",),
     "torchao": ("Failed to load ", "Skipping import of cpp extensions"),
     "torch.utils._pytree": ("is an Enum subclass and is now natively supported",),
     "diffusers.quantizers.torchao.torchao_quantizer": ("Unable to import `torchao` Tensor",),
