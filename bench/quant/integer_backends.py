@@ -93,15 +93,14 @@ def _compiled(denoiser: Denoiser, coverage: Coverage, kernel: str) -> tuple[Deno
     import torch
     from torch._inductor import config
 
-    from bench.quant.rewrite import Execution
+    from bench.quant.rewrite import Compiled
 
     execution = denoiser.model
-    made = torch.compile(execution.graph, dynamic=False)
-    compiled = Execution(made, execution.shape).eval()
+    compiled = Compiled(torch.compile(execution.graph, dynamic=False), execution.shape).eval()
     x, t = torch.zeros(execution.shape), torch.zeros(execution.shape[0], dtype=torch.int64)
     # Now, and not at the first use: packed weights are constants only where freezing is on while
     # the graph is read, which the options of `torch.compile` do not reach.
-    with torch.inference_mode(), config.patch(freezing=True):
+    with config.patch(freezing=True):
         compiled(x, t)
     return replace(denoiser, model=compiled), replace(coverage, kernel=kernel)
 

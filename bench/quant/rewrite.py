@@ -45,6 +45,19 @@ class Execution(nn.Module):
         return self.graph(x, t)
 
 
+class Compiled(Execution):
+    """The same of a compiled graph, which all inputs reach as one kind of tensor.
+
+    Strides, or where a tensor was made, are reasons to compile anew, unnoticed and with other
+    settings than the first time. Copies made in inference mode differ in neither.
+    """
+
+    @torch.inference_mode()
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predict from x of the fixed shape (B, C, H, W) at timesteps t of shape (B,)."""
+        return super().forward(x.clone(memory_format=torch.contiguous_format), t.clone())
+
+
 def executed(execution: Execution) -> dict[str, str]:
     """What computes each layer: its node in the quantized graph -> an operator as a profiler shows
     it, read from the graph that runs."""

@@ -172,10 +172,16 @@ def test_a_linear_layer_compiles():
     execution = Execution(One(), layer.shape)
     made = Denoiser(execution, torch.ones(1), "epsilon", (1, 1, 1))
     compiled, coverage = integer_backends._compiled(made, Coverage(0, 0, 0, 0, 0, ""), "compiled")
-    x, t = torch.randn(layer.shape), torch.zeros(len(codes(layer)), dtype=torch.int64)
-    with torch.inference_mode():
-        assert torch.equal(compiled.model(x, t), execution(x, t))
     assert coverage.kernel == "compiled"
+    x, t = torch.randn(layer.shape), torch.zeros(len(codes(layer)), dtype=torch.int64)
+    with torch.no_grad():
+        expected = execution(x, t)
+    # Whatever they are like, inputs are no reason to compile again.
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        assert torch.equal(compiled.model(x, t), expected)
+        assert torch.equal(compiled.model(x.mT.contiguous().mT, t), expected)
+        with torch.inference_mode():
+            assert torch.equal(compiled.model(x.clone(), t + 0), expected)
 
 
 @on_x86
