@@ -1,4 +1,4 @@
-"""What a run will take, from a short timing here: time, disk and memory.
+"""What a run will take: time, by a short timing here, disk and memory; and whether compiling pays.
 
 Memory does not grow with the number of images: images and features lie on disk and are read in
 blocks. Beyond the network, D feature dimensions take some D x D matrices of the Fréchet distance
@@ -14,11 +14,15 @@ from typing import Any
 from bench import real, tables
 from bench.features import reference
 from bench.shards import BLOCK
-from bench.spec import Cell
+from bench.spec import Cell, Checkpoint
 
 # Of D x D matrices and of blocks that exist at once, by a measurement at D = 2048.
 MATRICES, BLOCKS = 12, 6
 FLOAT64 = 8
+# What compiling the int8-x86 kernels takes and saves, measured on a CPU with VNNI and AMX at three
+# widths (docs/backends.md): 26 to 37 s, and 2e-10 to 7e-10 s an output of a layer.
+COMPILING = 40.0
+SAVED = 5e-10
 
 
 def feature_seconds(extractor: str, shape: Sequence[int], count: int = 2) -> float:
@@ -30,6 +34,28 @@ def feature_seconds(extractor: str, shape: Sequence[int], count: int = 2) -> flo
         start = time.perf_counter()
         extract(images.to(torch.uint8))
     return (time.perf_counter() - start) / count
+
+
+def compiling_pays(card: Checkpoint, evaluations: int) -> bool:
+    """Whether compiled integer kernels save more time than compiling takes, on a CPU with VNNI.
+
+    By the size of the network, not by a clock, so that a command gives the same cells each time.
+
+    Args:
+        card: verified. One that cannot be loaded is not compiled; its cells will say why.
+        evaluations: of the network, for one image each.
+    """
+    return evaluations * SAVED * _outputs(card) > COMPILING
+
+
+def _outputs(card: Checkpoint) -> int:
+    from bench import networks
+
+    try:
+        denoiser = tables.lookup("sources", card.source)(card)
+        return networks.layer_outputs(denoiser.model, denoiser.shape)
+    except Exception:  # of any kind, from untrusted files; the run loads it again and reports it
+        return 0
 
 
 def lines(cells: Sequence[Cell], pipeline: Any, sampling: float) -> list[str]:

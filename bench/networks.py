@@ -128,6 +128,22 @@ def check_network(network: nn.Module, shape: Sequence[int], learns_variance: boo
         )
 
 
+@torch.no_grad()
+def layer_outputs(network: nn.Module, shape: Sequence[int]) -> int:
+    """Numbers that the convolutions and linear layers put out for one image of shape (C, H, W)."""
+    counts: list[int] = []
+
+    def count(module: nn.Module, inputs: object, output: Tensor) -> None:
+        counts.append(output.numel())
+
+    layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    network(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
+    for hook in hooks:
+        hook.remove()
+    return sum(counts)
+
+
 def _reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 

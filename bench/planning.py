@@ -10,16 +10,14 @@ from typing import Any
 
 from bench import devices, names, real, registry, tables
 from bench.errors import InputError
+from bench.estimate import compiling_pays
 from bench.host import VNNI, fingerprint
-from bench.spec import Cell, Draw, Scheme, expand
+from bench.spec import Cell, Checkpoint, Draw, Scheme, expand
 
 # Of the integer backends the first one that runs here is taken.
 INTEGER_BACKENDS = ("int8-cuda", "int8-x86")
 
 COMPILABLE = "int8-x86"
-# Evaluations of a network, for one image each, from which compiling saves more time than it takes:
-# a minute or so, against some 0.5 ms each. Without VNNI it was measured to save nothing.
-COMPILE_PAYS = 150_000
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,9 @@ def plan(
         chosen = registry.first_seeds(chosen)
     chosen = [registry.verify(card) for card in chosen]
     expanded = expand(chosen, kinds.schemes, kinds.backends, draw)
-    cells = [_compiled(_scored(cell, kinds.scoring), kinds.compiled) for cell in expanded]
+    fast = {card.name for card in chosen if _compiles(card, kinds, draw)}
+    cells = [_compiled(cell) if cell.checkpoint.name in fast else cell for cell in expanded]
+    cells = [_scored(cell, kinds.scoring) for cell in cells]
     _check_sizes(cells)
     _check_kinds(cells[0])
     for cell in {
@@ -145,16 +145,16 @@ def plan(
     return cells
 
 
-def _compiled(cell: Cell, wanted: bool | None) -> Cell:
-    """The cell with compiled kernels, where that is wanted or pays.
+def _compiles(card: Checkpoint, kinds: Kinds, draw: Draw) -> bool:
+    """Whether integer kernels of a checkpoint are compiled: where that is wanted or pays."""
+    if kinds.compiled is not None or COMPILABLE not in kinds.backends:
+        return bool(kinds.compiled)
+    # Without VNNI it was measured to save nothing.
+    return fingerprint().isa in VNNI and compiling_pays(card, draw.images * draw.steps)
 
-    By the cell and the kind of CPU, not by a clock: the same command gives the same cells.
-    """
-    evaluations = cell.draw.images * cell.draw.steps
-    if cell.backend != COMPILABLE or wanted is False:
-        return cell
-    pays = evaluations >= COMPILE_PAYS and fingerprint().isa in VNNI
-    if wanted is None and not pays:
+
+def _compiled(cell: Cell) -> Cell:
+    if cell.backend != COMPILABLE:
         return cell
     return replace(cell, backend=f"{COMPILABLE}:compiled")
 

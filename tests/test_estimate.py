@@ -1,8 +1,10 @@
 """The words of an estimate; what it is told of is in tests/test_models.py."""
 
+import dataclasses
+
 import pytest
 
-from bench import estimate
+from bench import estimate, registry
 from bench.features import reference
 from bench.spec import Cell, Checkpoint, Draw, Scheme
 
@@ -26,6 +28,17 @@ def test_durations(seconds, words):
 )
 def test_sizes(count, words):
     assert estimate.size(count) == words
+
+
+def test_compiling_pays_from_so_many_evaluations_of_so_large_a_network(cards):
+    """Those of a checkpoint that cannot be loaded are not compiled; the run says why."""
+    card = registry.verify(registry.load_cards(cards)[0])
+    outputs = estimate._outputs(card)
+    enough = int(estimate.COMPILING / (estimate.SAVED * outputs)) + 1
+    assert estimate.compiling_pays(card, enough)
+    assert not estimate.compiling_pays(card, enough - 1)
+    broken = dataclasses.replace(card, source="pt")
+    assert not estimate.compiling_pays(broken, 10**12)
 
 
 def test_memory_does_not_depend_on_the_number_of_images(monkeypatch):

@@ -5,7 +5,15 @@ import torch
 from tiny import TINY_NETWORK
 
 from bench.errors import InputError
-from bench.networks import alpha_bar, build_network, check_network, diffuse, seeded, to_model_range
+from bench.networks import (
+    alpha_bar,
+    build_network,
+    check_network,
+    diffuse,
+    layer_outputs,
+    seeded,
+    to_model_range,
+)
 
 
 def test_patches_are_an_orthonormal_rearrangement():
@@ -88,3 +96,15 @@ def test_a_network_is_held_against_its_images():
         check_network(network, (3, 28, 28), learns_variance=False)
     with pytest.raises(InputError, match=r"does not take images of shape \[1, 27, 27\]"):
         check_network(network, (1, 27, 27), learns_variance=False)
+
+
+def test_outputs_of_the_layers_are_counted_once():
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.Linear(5, 2)
+
+        def forward(self, x, t):
+            return self.last(self.first(x).relu())
+
+    assert layer_outputs(Two(), (1, 4, 5)) == 3 * 4 * 5 + 3 * 4 * 2

@@ -74,10 +74,18 @@ def backend(cards, images, compiled=None):
     return cells(cards, draw, compiled=compiled)[2].backend
 
 
-def test_kernels_are_compiled_where_it_pays(cards, isa):
+def test_kernels_are_compiled_where_it_pays(cards, isa, monkeypatch):
+    asked = []
+
+    def pays(card, evaluations):
+        asked.append(evaluations)
+        return evaluations >= 150_000
+
+    monkeypatch.setattr(planning, "compiling_pays", pays)
     isa("avx512_vnni")
     assert backend(cards, 1499) == "int8-x86"
     assert backend(cards, 1500) == "int8-x86:compiled"
+    assert set(asked) == {149_900, 150_000}
     assert backend(cards, 1500, compiled=False) == "int8-x86"
     assert backend(cards, 10, compiled=True) == "int8-x86:compiled"
     # Without VNNI there is nothing to gain.
