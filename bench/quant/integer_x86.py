@@ -21,9 +21,6 @@ from bench.quant.integer import IntegerLayer, Kernel, Reference
 
 onednn = torch.ops.onednn
 PAIR_LIMIT = 2**15 - 1
-# Their convolutions return channels-last tensors, on which torch's group normalization is up to 20
-# times slower where there are few channels.
-NARROW = 64
 # What the operators need to leave the result in float32, with nothing fused after.
 PLAIN = (1.0, 0, torch.float32, "none", [], "")
 
@@ -59,10 +56,9 @@ class OneDnn(Kernel):
         act, weight = (layer.act_scale, layer.act_zero), (self.packed, self.scale, self.zeros)
         if not layer.is_convolution:
             return onednn.qlinear_pointwise(codes, *act, *weight, self.bias, *PLAIN)
-        y = onednn.qconv2d_pointwise(
+        return onednn.qconv2d_pointwise(
             codes, *act, *weight, self.bias, *self.geometry, layer.groups, *PLAIN
         )
-        return y.contiguous() if len(self.scale) < NARROW else y
 
 
 class Halves(Kernel):

@@ -129,6 +129,24 @@ def test_uneven_padding_is_refused_by_name():
         lower(graph, Reference)
 
 
+@pytest.mark.parametrize("channels, copied", [(4, True), (8, False)])
+def test_narrow_groups_are_normalized_in_the_layout_that_is_fast(channels, copied):
+    layers = nn.Conv2d(4, channels, 1), nn.GroupNorm(4, channels), nn.Conv2d(channels, 4, 1)
+
+    class Normalized(nn.Sequential):
+        def forward(self, x, t):
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    denoiser = Denoiser(Normalized(*layers).eval(), alpha_bar("cosine"), "epsilon", (4, 7, 6))
+    graph = quantize_graph(denoiser, Scheme.parse("w8a8"), noisy((4, 7, 6)))
+    integer = lower(graph, Reference)
+    (norm,) = [n for n in integer.graph.graph.nodes if "group_norm" in str(n.target)]
+    assert ("contiguous" in str(norm.args[0].target)) == copied
+    x, t = noisy((4, 7, 6))[0]
+    assert sqnr(integer(x, t), simulate(graph)(x, t)) > 40
+
+
 def test_nothing_in_integers_is_an_error(toy, toy_batches):
     graph = quantize_graph(toy, Scheme(16, 16), toy_batches)
     with pytest.raises(RuntimeError, match="no layer in integers"):
