@@ -1,9 +1,10 @@
 """Keep the known, harmless import noise of libraries off the terminal, and nothing else.
 
 On a CPU torchao tries to load CUDA libraries ("Failed to load ...") and registers enums in a way
-that torch deprecates; bitsandbytes, which diffusers imports with transformers, misses kernels that
-are here only called by `bnb-nf4`, which names what it really called. All come through `logging`;
-only these messages are dropped, and only inside the block.
+that torch deprecates; torch's compiler finds a CUDA toolkit without a GPU; bitsandbytes, which
+diffusers imports with transformers, misses kernels that only `bnb-nf4` calls, which names what it
+really called. All come through `logging`; only these messages are dropped, and only inside the
+block.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import contextlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 
 NOISE = {
     "bitsandbytes.backends.cpu.ops": ("Failed to load CPU gemm_4bit_forward",),
+    "torch.utils.cpp_extension": ("No CUDA runtime is found",),
     "torchao": ("Failed to load ", "Skipping import of cpp extensions"),
     "torch.utils._pytree": ("is an Enum subclass and is now natively supported",),
     "diffusers.quantizers.torchao.torchao_quantizer": ("Unable to import `torchao` Tensor",),
@@ -37,6 +40,14 @@ def quiet_import() -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(keep)
+
+
+@contextlib.contextmanager
+def quiet_compiler() -> Iterator[None]:
+    """Drop what inductor says of itself when it reads the zero points of integer layers."""
+    with quiet_import(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
+        yield
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
 """Only the known noise is dropped, and only while the block runs."""
 
 import logging
+import warnings
 
 import pytest
 
-from bench.quiet import NOISE, quiet_import
+from bench.quiet import NOISE, quiet_compiler, quiet_import
 
 
 @pytest.mark.parametrize("name", NOISE)
@@ -19,3 +20,10 @@ def test_the_known_message_is_dropped_inside_the_block_only(name, caplog):
         "something else",
         f"{NOISE[name][0]}: no such library",
     ]
+
+
+def test_the_compiler_may_warn_of_other_things():
+    with pytest.warns(UserWarning) as caught, quiet_compiler():
+        warnings.warn("To copy construct from a tensor, it is recommended ...", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    assert [str(warning.message) for warning in caught] == ["something else"]

@@ -94,13 +94,14 @@ def _compiled(denoiser: Denoiser, coverage: Coverage, kernel: str) -> tuple[Deno
     from torch._inductor import config
 
     from bench.quant.rewrite import Compiled
+    from bench.quiet import quiet_compiler
 
     execution = denoiser.model
     compiled = Compiled(torch.compile(execution.graph, dynamic=False), execution.shape).eval()
     x, t = torch.zeros(execution.shape), torch.zeros(execution.shape[0], dtype=torch.int64)
     # Now, and not at the first use: packed weights are constants only where freezing is on while
     # the graph is read, which the options of `torch.compile` do not reach.
-    with config.patch(freezing=True):
+    with config.patch(freezing=True), quiet_compiler():
         compiled(x, t)
     return replace(denoiser, model=compiled), replace(coverage, kernel=kernel)
 
