@@ -37,7 +37,7 @@ def test_a_run_and_a_probe_on_another_device(bench, cards, cache, tmp_path):
     full, simulated, kernels = records
     assert [record["status"] for record in records] == ["ok"] * 3
     assert {record["host"]["device"] for record in records} == {"second"}
-    # The arithmetic is the CPU's, but for the order of sums: on some CPUs kernels go by the layout.
+    # The arithmetic is the CPU's but for the order of sums: some CPUs' kernels go by the layout.
     for pair in zip((full, simulated), cpu, strict=True):
         found, expected = ({m["name"]: m["value"] for m in r["measurements"]} for r in pair)
         assert found == pytest.approx(expected, rel=1e-2, abs=1e-2)
