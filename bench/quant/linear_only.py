@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 PRODUCT = re.compile(r"(mm|mm_4bit|matmul|linear)$")
 
 
+# Weights that share a scale in bitsandbytes.
+NF4_BLOCK = 64
+
+
 class LinearOnly:
     """A backend for linear layers. Subclasses say for which scheme, and replace a layer."""
 
@@ -120,6 +124,10 @@ class BnbNf4(LinearOnly):
         weight = linear.weight.detach().clone()
         made.weight = bitsandbytes.nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
         made.bias = linear.bias
+        if linear.in_features % NF4_BLOCK:
+            # With AVX512-BF16 it packs weights for a kernel that needs whole blocks in each
+            # row, and fails where they are not. Without it, it expands them as on other CPUs.
+            made.support_avx512bf16_for_cpu = False
         return made.to(linear.weight.device).eval()
 
 

@@ -9,7 +9,8 @@ from bench.spec import Scheme
 
 HOST = Host("here", "cpu", "avx2", 1, {})
 BACKENDS = {
-    BnbInt8: (35, {"aten.mm", "aten.addmm", "bitsandbytes.int8_linear_matmul"}),
+    # An integer product where the CPU has AVX-512, float ones of expanded weights elsewhere.
+    BnbInt8: (35, {"aten.mm", "aten.addmm", "aten._int_mm", "bitsandbytes.int8_linear_matmul"}),
     BnbNf4: (10, {"aten.mm", "aten.bmm", "aten.addmm"}),
     AoInt8: (35, {"aten._int_mm"}),
     AoInt8Weight: (40, {"aten.mm", "aten.bmm", "aten.addmm"}),
