@@ -28,10 +28,6 @@ if TYPE_CHECKING:
 PRODUCT = re.compile(r"(mm|mm_4bit|matmul|linear)$")
 
 
-# Weights that share a scale in bitsandbytes.
-NF4_BLOCK = 64
-
-
 class LinearOnly:
     """A backend for linear layers. Subclasses say for which scheme, and replace a layer."""
 
@@ -124,10 +120,10 @@ class BnbNf4(LinearOnly):
         weight = linear.weight.detach().clone()
         made.weight = bitsandbytes.nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
         made.bias = linear.bias
-        if linear.in_features % NF4_BLOCK:
-            # With AVX512-BF16 it packs weights for a kernel that needs whole blocks in each
-            # row, and fails where they are not. Without it, it expands them as on other CPUs.
-            made.support_avx512bf16_for_cpu = False
+        # With AVX512-BF16 it would pack weights for a kernel of its own, which fails on layers of
+        # no whole blocks of 32 x 64 and whose operator no profile names. So it expands them, as on
+        # other CPUs.
+        made.support_avx512bf16_for_cpu = False
         return made.to(linear.weight.device).eval()
 
 
