@@ -82,7 +82,8 @@ def test_nothing_quantized_equals_float(tiny, batches):
     model = simulate(quantize_graph(tiny, Scheme(16, 16), batches))
     with torch.inference_mode():
         for x, t in batches:
-            torch.testing.assert_close(model(x, t), tiny.model(x, t), rtol=0, atol=1e-6)
+            slack = 1e-6 * ("AVX512" in torch.backends.cpu.get_cpu_capability())
+            torch.testing.assert_close(model(x, t), tiny.model(x, t), rtol=0, atol=slack)
 
 
 def test_weights_on_the_grid_stay_as_they_are(toy, toy_batches):
