@@ -6,8 +6,10 @@ correlation over the checkpoints of a family, with the interval of Fisher's z at
 Checkpoints of one training (raw, EMA, SWA) are not independent, so that the interval is narrower
 than one over trainings would be.
 
-A claim about two methods compares their numbers: the difference with Welch's interval. Both were
-measured on the same images, so that the interval errs on the wide side.
+A claim about two methods compares their numbers, paired: both were measured on the same images,
+noise and directions, so that the error of the difference is that of the differences of their
+influences. Where both were trained several times, on the same seeds, it is the mean over the
+trainings, and how they vary is added: only then it speaks of the methods (`bench.pairing`).
 
 supported: the interval lies wholly on the claim's side of 0; contradicted: wholly on the other;
 undecided: it holds 0, or there is too little to say anything.
@@ -17,15 +19,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bench import decisions, stats
-from bench.contrasts import METRICS
+from bench.contrasts import METRICS, shared
 from bench.explanation import Explanation, Row
 from bench.influences import Influences, key
 from bench.names import kernel
+from bench.pairing import between
 from bench.record import Record, Run
 
 LEAST = 5
@@ -41,6 +44,8 @@ FLATNESS: Mapping[str, tuple[str, dict[str, float | str]]] = {
     "trace": ("hessian_trace", {}),
 }
 OTHERS = ("baseline", "ema", "swa")
+FLATTER, LESS_BIAS = "sam is flatter", "sam has less exposure bias"
+BIAS: Mapping[str, str] = {"gap": "exposure_gap", "energy distance": "exposure_distance"}
 SIMULATED = "simulated"
 
 
@@ -60,13 +65,18 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Difference:
-    """A number of one method less that of another, and what it says about the claim."""
+    """A number of one method less that of another, and what it says about the claim.
+
+    Attributes:
+        trainings: pairs of trainings behind it; one cannot tell a method from chance.
+    """
 
     family: str
     claim: str
     number: str
     method: str
     against: str
+    trainings: int
     value: float
     low: float
     high: float
@@ -178,96 +188,88 @@ def _changes(record: Record) -> dict[str, float]:
 
 
 def differences(found: Explanation) -> list[Difference]:
-    """SAM against the other methods of its family: is it flatter, is its exposure gap smaller?"""
+    """SAM against the other methods of its family: is it flatter, is its exposure bias smaller?"""
+    # An eigenvalue has a bound of its computation, not an interval.
+    flat = [title for title in FLATNESS if title != "top eigenvalue"]
     lines = []
-    for family, names in families(found).items():
-        first: dict[str, str] = {}
-        for part in found.parts:
-            if part.checkpoint in names:
-                first.setdefault(part.method, part.checkpoint)
+    for family in families(found):
+        trained = _trained(found, family)
         for other in OTHERS:
-            if "sam" not in first or other not in first:
-                continue
-            pair = first["sam"], first[other]
-            # An eigenvalue has a bound of its computation, not an interval.
-            for title in (title for title in FLATNESS if title != "top eigenvalue"):
-                rows = [flatness(found, name, title) for name in pair]
-                lines += _difference(family, "sam is flatter", title, other, rows)
-            rows = [_gap(found, name) for name in pair]
-            lines += _difference(family, "sam has less exposure bias", "gap", other, rows)
+            pairs = shared(trained, "sam", other)
+            for claim, numbers, read in (
+                (FLATTER, flat, flatness),
+                (LESS_BIAS, tuple(BIAS), _bias),
+            ):
+                for number in numbers:
+                    rows = [(read(found, a, number), read(found, b, number)) for a, b in pairs]
+                    known = [(a, b) for a, b in rows if a and b]
+                    if estimate := between(known):
+                        place = family, claim, number, "sam", other, len(known)
+                        lines.append(_told(place, estimate))
     return lines
 
 
-def _gap(found: Explanation, name: str) -> Row | None:
-    return next((row for row in found.rows(name, "exposure_gap") if not row.scheme), None)
+def _trained(found: Explanation, family: str) -> dict[tuple[str, int], str]:
+    """Checkpoints by method and seed of the training, the first of each."""
+    names: dict[tuple[str, int], str] = {}
+    for part in found.parts:
+        if part.family == family:
+            names.setdefault((part.method, part.seed), part.checkpoint)
+    return names
 
 
-def _difference(
-    family: str, claim: str, number: str, other: str, rows: Sequence[Row | None]
-) -> list[Difference]:
-    a, b = rows
-    if a is None or b is None:
-        return []
-    if number == "gap":
-        a, b = _size(a), _size(b)
-    pair = [stats.from_interval(row.value, row.low, row.high, row.n) for row in (a, b)]
-    if pair[0] is None or pair[1] is None:
-        return []
-    estimate = stats.independent(pair[0], pair[1])
-    low, high = estimate.interval()
-    told = verdict(low, high, positive=False)
-    return [Difference(family, claim, number, "sam", other, estimate.value, low, high, told)]
-
-
-def _size(row: Row) -> Row:
-    """A gap without its sign: bias in either direction is bias."""
-    if row.value >= 0 or row.low is None or row.high is None:
+def _bias(found: Explanation, name: str, number: str) -> Row | None:
+    """A number of the exposure bias in full precision, without its sign: either way is bias."""
+    rows = found.rows(name, BIAS[number])
+    row = next((row for row in rows if not row.scheme), None)
+    if row is None or row.value >= 0 or row.low is None or row.high is None:
         return row
-    return Row(row.name, -row.value, -row.high, -row.low, row.n)
+    terms = tuple(-term for term in row.terms)
+    return replace(row, value=-row.value, low=-row.high, high=-row.low, terms=terms)
+
+
+def _told(
+    place: tuple[str, str, str, str, str, int], estimate: stats.Estimate, decided: bool = True
+) -> Difference:
+    low, high = estimate.interval()
+    told = verdict(low, high, positive=False) if decided else "undecided"
+    return Difference(*place, estimate.value, low, high, told)
 
 
 def lost(run: Run, terms: Influences) -> list[Difference]:
     """SAM's loss under each scheme less that of the other methods, paired by image (p by Holm)."""
-    groups: dict[tuple[str, str, str], dict[str, Record]] = {}
+    groups: dict[tuple[str, str, str], dict[tuple[str, int], Record]] = {}
     for record in counted(run):
         cell = record.cell
         place = cell.checkpoint.family, str(cell.scheme), cell.backend
-        groups.setdefault(place, {}).setdefault(cell.checkpoint.method, record)
-    found = [
-        (place, metric, other, estimate)
-        for place, methods in groups.items()
-        for metric in METRICS
-        for other in OTHERS
-        if (estimate := _paired(methods.get("sam"), methods.get(other), metric, terms))
+        training = cell.checkpoint.method, cell.checkpoint.seed
+        groups.setdefault(place, {}).setdefault(training, record)
+    found = []
+    for (family, scheme, backend), trained in groups.items():
+        for metric in METRICS:
+            for other in OTHERS:
+                rows = [
+                    (_loss(a, metric, terms), _loss(b, metric, terms))
+                    for a, b in shared(trained, "sam", other)
+                ]
+                known = [(a, b) for a, b in rows if a and b]
+                if estimate := between(known):
+                    number = f"{metric}, {scheme} {backend}"
+                    where = family, "sam loses less", number, "sam", other, len(known)
+                    found.append((where, estimate))
+    adjusted = decisions.holm([decisions.two_sided(estimate) for _, estimate in found])
+    return [
+        _told(where, estimate, p < decisions.ALPHA)
+        for (where, estimate), p in zip(found, adjusted, strict=True)
     ]
-    adjusted = decisions.holm([decisions.two_sided(estimate) for *_, estimate in found])
-    lines = []
-    for (place, metric, other, estimate), p in zip(found, adjusted, strict=True):
-        low, high = estimate.interval()
-        told = verdict(low, high, positive=False) if p < decisions.ALPHA else "undecided"
-        number = f"{metric}, {place[1]} {place[2]}"
-        lines.append(
-            Difference(
-                *(place[0], "sam loses less", number, "sam", other),
-                *(estimate.value, low, high, told),
-            )
-        )
-    return lines
 
 
-def _paired(
-    a: Record | None, b: Record | None, metric: str, terms: Influences
-) -> stats.Estimate | None:
-    """The difference of two losses, higher is worse, from the influences of the images."""
-    if a is None or b is None:
+def _loss(record: Record, metric: str, terms: Influences) -> Row | None:
+    """A loss of a record, higher is worse, with the influences of its images; None without."""
+    names = (metric, *(f"{metric}_{extractor}" for extractor in record.cell.extractors))
+    measured = next((m for name in names if (m := record.measurement(name))), None)
+    if measured is None or key(record.cell, measured.name) not in terms:
         return None
-    names = (metric, *(f"{metric}_{extractor}" for extractor in a.cell.extractors))
-    pair = [next((m for n in names if (m := r.measurement(n))), None) for r in (a, b)]
-    if pair[0] is None or pair[1] is None:
-        return None
-    keys = key(a.cell, pair[0].name), key(b.cell, pair[1].name)
-    if not set(keys) <= set(terms):
-        return None
-    sign = 1 if pair[0].better == "lower" else -1
-    value = sign * (pair[0].value - pair[1].value)
-    return stats.estimate(value, sign * (terms[keys[0]] - terms[keys[1]]))
+    sign = 1 if measured.better == "lower" else -1
+    kept = tuple(sign * terms[key(record.cell, measured.name)])
+    return Row(metric, sign * measured.value, n=len(kept), terms=kept)

@@ -13,8 +13,9 @@ Cells of different N do not compare; `unmatched` names the methods that this lea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from bench import decisions, stats
 from bench.influences import Influences, key
@@ -25,6 +26,7 @@ from bench.spec import of_any_size
 # What quantization does to a cell, with the sign that the metric has.
 METRICS = ("delta_kd", "psnr")
 FIRST = "baseline"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,9 @@ def _pairs(
         for r in members
         if (m := _measurement(r, metric)) and key(r.cell, m.name) in influences
     }
-    seeds = sorted({seed for _, seed in trainings})
     for method in methods:
-        both = [
-            (trainings[method, seed], trainings[first, seed])
-            for seed in seeds
-            if method != first and {(method, seed), (first, seed)} <= set(trainings)
-        ]
-        if not both:
+        both = shared(trainings, method, first)
+        if method == first or not both:
             continue
         values = [a[1].value - b[1].value for a, b in both]
         terms = [
@@ -150,6 +147,20 @@ def _pairs(
             place = cell.checkpoint.family, str(cell.scheme), cell.backend
             contrast = Contrast(*place, name, method, first, len(both), estimate)
             yield contrast, both[0][0][1].better
+
+
+def shared(trained: Mapping[tuple[str, int], T], method: str, other: str) -> list[tuple[T, T]]:
+    """What two methods have of the same training seeds, in order of the seeds.
+
+    Args:
+        trained: by method and seed.
+    """
+    seeds = sorted({seed for _, seed in trained})
+    return [
+        (trained[method, seed], trained[other, seed])
+        for seed in seeds
+        if {(method, seed), (other, seed)} <= set(trained)
+    ]
 
 
 def _measurement(record: Record, metric: str) -> Measurement | None:

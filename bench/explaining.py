@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 # Of the setting that is taken by default; sizes small enough for a look at all that is there.
 SMOKE = {
-    **{"examples": 32, "directions": 2, "radii": (0.01, 0.05), "worst_radii": (0.001,)},
+    **{"examples": 32, "exposure": 20, "directions": 2},
+    **{"radii": (0.01, 0.05), "worst_radii": (0.001,)},
     **{"ascent": 2, "shifts": 4, "curvature": 16, "lanczos": 4, "eigenvalues": 1},
     **{"hutchinson": 3, "images": 10, "worst": 2},
 }

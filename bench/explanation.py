@@ -15,7 +15,9 @@ from typing import Any
 
 from bench.errors import InputError
 
-SCHEMA = 1
+SCHEMA = 2
+# Rows of schema 1 have no terms.
+READABLE = (1, SCHEMA)
 FILE = "probes.json"
 
 
@@ -30,6 +32,9 @@ class Row:
         n: images, directions or steps behind it.
         scheme: of the quantized network that was looked at, "" for full precision.
         where: coordinates, for example {"radius": 0.05, "direction": "global"}.
+        terms: the influence of each image (or random vector) on the value, (N,), where checkpoints
+            are compared by this number: image i is the same for all of them. To six digits.
+        repeats: the value in each random direction, the same directions for all checkpoints.
     """
 
     name: str
@@ -40,6 +45,8 @@ class Row:
     unit: str = ""
     scheme: str = ""
     where: Mapping[str, float | str] = field(default_factory=dict)
+    terms: tuple[float, ...] = ()
+    repeats: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ class Explanation:
 
 def part_to_json(part: Part) -> str:
     """A part as JSON text; numbers that are not finite become words."""
-    return json.dumps(_plain(asdict(part)), indent=1)
+    return json.dumps(_plain(asdict(part)))
 
 
 def part_from_json(text: str) -> Part:
@@ -109,7 +116,7 @@ def part_from_json(text: str) -> Part:
 
 def to_json(explanation: Explanation) -> str:
     """The whole file."""
-    return json.dumps(_plain(asdict(explanation)), indent=1)
+    return json.dumps(_plain(asdict(explanation)))
 
 
 def from_json(text: str) -> Explanation:
@@ -120,7 +127,7 @@ def from_json(text: str) -> Explanation:
     """
     try:
         data = json.loads(text)
-        if data["schema"] != SCHEMA:
+        if data["schema"] not in READABLE:
             raise InputError(
                 f"{FILE} has schema {data['schema']}, this bench reads {SCHEMA}: probe again"
             )
@@ -137,7 +144,9 @@ def _part(data: dict[str, Any]) -> Part:
 
 def _numbers(row: dict[str, Any]) -> dict[str, Any]:
     words = {name: row[name] for name in ("value", "low", "high")}
-    return row | {name: None if x is None else float(x) for name, x in words.items()}
+    numbers = {name: None if x is None else float(x) for name, x in words.items()}
+    lists = {name: tuple(map(float, row.get(name, ()))) for name in ("terms", "repeats")}
+    return row | numbers | lists
 
 
 def _plain(value: Any) -> Any:

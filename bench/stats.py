@@ -102,39 +102,52 @@ def from_interval(value: float, low: float | None, high: float | None, n: int) -
     return Estimate(value, (high - low) / 2 / reach, n - 1)
 
 
+def total(value: float, sources: Sequence[Estimate]) -> Estimate:
+    """A number whose independent sources of error add up; degrees of freedom by Satterthwaite
+    (1946).
+
+    Args:
+        value: the number.
+        sources: at least one; their values do not matter.
+    """
+    squares = [source.error**2 for source in sources]
+    whole = sum(squares)
+    if whole == 0:
+        return Estimate(value, 0.0, min(source.degrees for source in sources))
+    weights = sum(e**2 / source.degrees for e, source in zip(squares, sources, strict=True))
+    return Estimate(value, math.sqrt(whole), whole**2 / weights)
+
+
 def independent(a: Estimate, b: Estimate) -> Estimate:
     """a - b of numbers from independent images (Welch)."""
-    squares = a.error**2, b.error**2
-    total = sum(squares)
-    if total == 0:
-        return Estimate(a.value - b.value, 0.0, min(a.degrees, b.degrees))
-    weights = squares[0] ** 2 / a.degrees + squares[1] ** 2 / b.degrees
-    return Estimate(a.value - b.value, math.sqrt(total), total**2 / weights)
+    return total(a.value - b.value, (a, b))
+
+
+def repeated(values: Sequence[float]) -> Estimate | None:
+    """The mean of a number that was measured k times, by how it varied; None below two."""
+    k = len(values)
+    if k < 2 or not np.isfinite(values).all():
+        return None
+    return Estimate(float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(k), k - 1)
 
 
 def pooled(values: Sequence[float], terms: Sequence[np.ndarray]) -> Estimate | None:
-    """The mean of one number over repeated trainings, as a statement about the method.
+    """The mean of one number over repetitions that share their images.
 
-    The trainings vary by s^2 among each other; all are sampled from the same noise, so the error
-    of the images does not fall with their number: it is that of the means of their terms over the
-    trainings. Both are added, which counts the noise within a training twice and so errs on the
-    wide side; degrees of freedom by Satterthwaite (1946).
+    The repetitions (trainings of a method, directions in weight space) vary among each other; all
+    see the same images and noise, so the error of the images does not fall with their number: it
+    is that of the means of their terms over the repetitions. Both are added, which counts the
+    noise within a repetition twice and so errs on the wide side.
 
     Args:
-        values: one for each training.
+        values: one for each repetition.
         terms: the influences of each, (N,), paired by image index.
 
     Returns:
-        The estimate; None below two trainings or with undefined terms.
+        The estimate; None below two repetitions or with undefined terms.
     """
-    k = len(values)
-    images = estimate(0.0, np.mean(terms, axis=0)) if k else None
-    if k < 2 or images is None:
+    between = repeated(values)
+    images = estimate(0.0, np.mean(terms, axis=0)) if between else None
+    if between is None or images is None:
         return None
-    between = float(np.var(values, ddof=1)) / k
-    within = images.error**2
-    total = between + within
-    if total == 0:
-        return Estimate(float(np.mean(values)), 0.0, k - 1)
-    weights = between**2 / (k - 1) + within**2 / images.degrees
-    return Estimate(float(np.mean(values)), math.sqrt(total), total**2 / weights)
+    return total(between.value, (between, images))

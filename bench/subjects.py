@@ -20,6 +20,8 @@ from bench.spec import Cell, Checkpoint, Draw, Scheme
 from bench.stages import Stages, extractor
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.probes.subject import Examples, Setting, Subject, Watch
 
 EXTRACTOR = "efficientnet"
@@ -79,6 +81,7 @@ def subject(stages: Stages, card: Checkpoint, plan: Plan) -> Subject:
     return Subject(
         full=full,
         examples=examples(card, full, plan.setting),
+        real=real_images(card, plan.setting.exposure, plan.setting.seed).to(full.device),
         setting=plan.setting,
         schemes=plan.schemes,
         losses=_losses(full),
@@ -98,21 +101,29 @@ def examples(card: Checkpoint, full: Denoiser, setting: Setting) -> Examples:
     Raises:
         InputError: too few images.
     """
+    from bench.probes.subject import draw_examples
+
+    chosen = real_images(card, setting.examples, setting.seed)
+    if len(chosen) < setting.examples:
+        raise InputError(
+            f"data set {card.dataset} has {len(chosen)} test images, probes take "
+            f"{setting.examples}: use --preset smoke, or probe a larger set"
+        )
+    found: Examples = draw_examples(chosen, len(full.alpha_bar), setting)
+    return found.to(full.device)
+
+
+def real_images(card: Checkpoint, count: int, seed: int) -> Tensor:
+    """A sample of a data set's test images in [-1, 1], (N, C, H, W), N at most `count`."""
     import torch
 
     from bench.networks import seeded, to_model_range
-    from bench.probes.subject import draw_examples
 
     images = tables.lookup("datasets", card.dataset)("test")
-    if len(images) < setting.examples:
-        raise InputError(
-            f"data set {card.dataset} has {len(images)} test images: lower --examples"
-        )
     # Chosen here, so that a large data set is not converted as a whole.
-    order = torch.randperm(len(images), generator=seeded("probes", "images", setting.seed))
-    chosen = to_model_range(images[order[: setting.examples]])
-    found: Examples = draw_examples(chosen, len(full.alpha_bar), setting)
-    return found.to(full.device)
+    order = torch.randperm(len(images), generator=seeded("probes", "images", seed))
+    found: Tensor = to_model_range(images[order[:count]])
+    return found
 
 
 def _losses(full: Denoiser) -> Callable[..., Any]:
@@ -139,26 +150,27 @@ def _losses(full: Denoiser) -> Callable[..., Any]:
     return losses
 
 
-def sampling(full: Denoiser, draw: Draw) -> Callable[[Denoiser, Watch | None], np.ndarray]:
+def sampling(full: Denoiser, draw: Draw) -> Callable[..., np.ndarray]:
     """`Subject.sample`; the images of full precision are kept."""
     from bench.sampling import image_generators
 
     sampler = tables.lookup("samplers", draw.sampler)
     twins: list[np.ndarray] = []
 
-    def sample(denoiser: Denoiser, watch: Watch | None) -> np.ndarray:
+    def sample(denoiser: Denoiser, watch: Watch | None, count: int = draw.images) -> np.ndarray:
         import torch
 
-        if denoiser is full and watch is None and twins:
+        plain = denoiser is full and watch is None and count == draw.images
+        if plain and twins:
             return twins[0]
-        starts = range(0, draw.images, draw.batch)
+        starts = range(0, count, draw.batch)
         batches = [range(start, start + draw.batch) for start in starts]
         images = [
             sampler(denoiser, image_generators("images", draw.seed, batch), draw, watch)
             for batch in batches
         ]
-        found = torch.cat(images)[: draw.images].numpy()
-        if denoiser is full and watch is None:
+        found = torch.cat(images)[:count].numpy()
+        if plain:
             twins.append(found)
         return found
 

@@ -74,6 +74,45 @@ def test_sam_against_the_others():
     assert close[0].verdict == "undecided"
 
 
+def test_trainings_on_the_same_seeds_speak_of_the_method():
+    def trained(method, seed, value):
+        row = Row("lpf_rise", value, value - 0.001, value + 0.001, 50)
+        name = f"c{seed}-{method}"
+        return Part(name, "f", method, seed, "", "flatness", 1, "lpf", "ok", rows=(row,))
+
+    # The third training of SAM has no partner and says nothing.
+    parts = [
+        *(trained("sam", seed, value) for seed, value in enumerate((0.1, 0.3, 9.0))),
+        *(trained("baseline", seed, value) for seed, value in enumerate((0.4, 0.5))),
+    ]
+    found = Explanation("id", "2026", "", "bench probe", {}, tuple(parts))
+    (line,) = differences(found)
+    assert (line.against, line.trainings) == ("baseline", 2)
+    assert line.value == pytest.approx(-0.25)
+    # t of one degree of freedom: two trainings that differ by 0.1 tell nothing apart.
+    assert (line.low, line.high) == pytest.approx((-0.25 - 12.7 * 0.05, -0.25 + 12.7 * 0.05), 0.01)
+    assert line.verdict == "undecided"
+    assert "mean over the trainings" in "\n".join(lines(found, None, {}))
+
+
+def test_exposure_bias_is_compared_without_its_sign_and_by_distance():
+    def exposed(method, gap, distance):
+        rows = (
+            Row("exposure_gap", gap, gap - 1, gap + 1, 5, terms=(-2.0, -1.0, 0.0, 1.0, 2.0)),
+            Row("exposure_distance", distance, 0, 1, 5, terms=(0.0, 1.0, 0.0, -1.0, 0.0)),
+            Row("exposure_gap", 99.0, 98.0, 100.0, 5, scheme="w8a8"),
+        )
+        return Part(f"c-{method}", "f", method, 0, "", "exposure", 2, "x", "ok", rows=rows)
+
+    parts = (exposed("baseline", -9.0, 0.5), exposed("sam", -3.0, 0.75))
+    gap, distance = differences(Explanation("id", "2026", "", "", {}, parts))
+    # The influences are equal, so that all noise cancels, with the sign turned too.
+    assert (gap.number, gap.value, gap.low, gap.high) == ("gap", -6.0, -6.0, -6.0)
+    assert gap.verdict == "supported"
+    assert (distance.number, distance.value) == ("energy distance", 0.25)
+    assert distance.verdict == "contradicted"
+
+
 def test_overall_verdict_needs_a_majority_and_no_contradiction():
     assert overall(["supported", "supported", "undecided"]) == "supported"
     assert overall(["supported", "supported", "contradicted"]) == "undecided"

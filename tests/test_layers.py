@@ -29,7 +29,16 @@ LAYERS = [
         "rounds",
         *("subjects", "probing"),
     },
-    {"baseline", "thresholds", "findings", "comparison", "history", "contrasts", "claims"},
+    {
+        "baseline",
+        "thresholds",
+        "findings",
+        "comparison",
+        "history",
+        "contrasts",
+        "pairing",
+        "claims",
+    },
     {"report"},
     {
         "planning",

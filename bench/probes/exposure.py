@@ -6,8 +6,9 @@ suite examines: the mean of ||eps(x_t, t)||^2 over images,
 
     gap_t = mean over sampled x_t - mean over x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps,
 
-at the timesteps of the sampler. The summary is its mean over those timesteps, each image being
-one observation. A quantized network is sampled and evaluated as quantized.
+at the timesteps of the sampler. The summary is its mean over those timesteps, each sampled image
+beside one real image being one observation. A quantized network is sampled and evaluated as
+quantized.
 
 The distributions of x_t themselves are compared by the energy distance (Szekely and Rizzo 2013),
 2 E|X - Y| - E|X - X'| - E|Y - Y'| >= 0, with |.| the Euclidean norm over sqrt(dimension); it is
@@ -22,10 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import stats
 from bench.explanation import Row
 from bench.networks import diffuse, seeded
-from bench.probes.subject import Setting, Subject, row
+from bench.probes.subject import Setting, Subject, compared, row
 from bench.protocols import Denoiser
 
 
@@ -33,7 +33,7 @@ class Exposure:
     """Rows `sampling_norm`, `data_norm`, `gap`, `energy_distance` for each timestep, and
     `exposure_gap`, `exposure_distance`; for quantized networks also `psnr` to full precision."""
 
-    version = 1
+    version = 2
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
         """Full precision, then each scheme."""
@@ -46,7 +46,8 @@ class Exposure:
             return gaps(subject, subject.full, scheme)[0]
         (wanted,) = (found for found in subject.schemes if str(found) == scheme)
         rows, images = gaps(subject, subject.executed(wanted), scheme)
-        values = subject.likeness(images, subject.sample(subject.full, None))
+        twins = subject.sample(subject.full, None)
+        values = subject.likeness(images[: len(twins)], twins)
         terms = values - values.mean()
         return [*rows, row("psnr", values.mean(), terms, unit="dB", scheme=scheme)]
 
@@ -58,38 +59,36 @@ def gaps(subject: Subject, denoiser: Denoiser, scheme: str) -> tuple[list[Row], 
     def watch(x_t: Tensor, t: Tensor) -> None:
         seen.setdefault(int(t[0]), []).append(x_t.clone())
 
-    images = subject.sample(denoiser, watch)
+    images = subject.sample(denoiser, watch, len(subject.real))
     rows, differences, distances = [], [], []
     for t, inputs in seen.items():
         sampled = torch.cat(inputs)[: len(images)]
-        data = noised(subject, t, len(sampled))
+        data = noised(subject, t)
         norms = squared_norms(subject, denoiser, sampled, t)
         usual = squared_norms(subject, denoiser, data, t)
-        differences.append((norms, usual))
+        differences.append(norms - usual)
         distance, terms = energy_distance(*(x.flatten(1).cpu().numpy() for x in (sampled, data)))
         distances.append((distance, terms))
         place: dict[str, float | str] = {"t": int(t)}
         rows += [
             row("sampling_norm", norms.mean(), norms - norms.mean(), scheme=scheme, where=place),
             row("data_norm", usual.mean(), usual - usual.mean(), scheme=scheme, where=place),
-            _gap("gap", norms, usual, scheme, place),
+            row("gap", *_mean(differences[-1]), scheme=scheme, where=place),
             row("energy_distance", distance, terms, scheme=scheme, where=place),
         ]
-    along, beside = (np.mean(side, axis=0) for side in zip(*differences, strict=True))
+    rows.append(compared("exposure_gap", *_mean(np.mean(differences, axis=0)), scheme=scheme))
     mean = float(np.mean([value for value, _ in distances]))
     terms = np.mean([terms for _, terms in distances], axis=0)
-    rows.append(_gap("exposure_gap", along, beside, scheme, {}))
-    rows.append(row("exposure_distance", mean, terms, scheme=scheme))
+    rows.append(compared("exposure_distance", mean, terms, scheme=scheme))
     return rows, images
 
 
-def noised(subject: Subject, t: int, count: int) -> Tensor:
-    """Data at a timestep, with noise that is the same for all checkpoints, (count, C, H, W)."""
-    chosen = torch.arange(count) % len(subject.examples)
-    x_0 = subject.examples.x_0[chosen]
+def noised(subject: Subject, t: int) -> Tensor:
+    """Data at a timestep, with noise that is the same for all checkpoints, (N, C, H, W)."""
+    x_0 = subject.real
     generator = seeded("probes", "exposure", t, subject.setting.seed)
     noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
-    return diffuse(x_0, noise, subject.full.alpha_bar[t].expand(count))
+    return diffuse(x_0, noise, subject.full.alpha_bar[t].expand(len(x_0)))
 
 
 @torch.inference_mode()
@@ -141,13 +140,7 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return cdist(a.astype(np.float64), b.astype(np.float64))
 
 
-def _gap(
-    name: str, norms: np.ndarray, usual: np.ndarray, scheme: str, where: Mapping[str, float | str]
-) -> Row:
-    """The difference of two means with Welch's interval; the images do not pair up."""
-    value = float(norms.mean() - usual.mean())
-    pair = [stats.estimate(float(side.mean()), side - side.mean()) for side in (norms, usual)]
-    low, high = (None, None)
-    if pair[0] and pair[1]:
-        low, high = stats.independent(pair[0], pair[1]).interval()
-    return Row(name, value, low, high, len(norms), scheme=scheme, where=where)
+def _mean(values: np.ndarray) -> tuple[float, np.ndarray]:
+    """A mean and the influence of each value on it."""
+    mean = float(values.mean())
+    return mean, values - mean

@@ -20,17 +20,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from bench import stats
 from bench.explanation import Row
 from bench.probes import weights as space
 from bench.probes.perturbation import rise
-from bench.probes.subject import Setting, Subject, row
+from bench.probes.subject import Setting, Subject, compared, row
 
 
 class Flatness:
     """Rows `lpf`, `lpf_rise`, `lpf_relative` and `epsilon_sharpness`."""
 
-    version = 1
+    version = 2
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
         """The two numbers."""
@@ -53,16 +52,15 @@ def _lpf(subject: Subject, base: np.ndarray) -> list[Row]:
         pairs.append((rise(subject, base, shift) + rise(subject, base, opposite)) / 2)
     where = {"sigma": setting.sigma, "M": 2 * len(pairs)}
     means = [float(values.mean()) for values in pairs]
-    found = stats.pooled(means, [values - values.mean() for values in pairs])
-    low, high = found.interval() if found else (None, None)
     value, loss = float(np.mean(means)), float(base.mean())
     mean = np.mean(pairs, axis=0)
     # The influence on a ratio of means, to first order.
     terms = (mean - value / loss * base) / loss
+    relative = [rise / loss for rise in means]
     return [
         row("lpf", value + loss, mean + base - value - loss, where=where),
-        Row("lpf_rise", value, low, high, len(base), where=where),
-        row("lpf_relative", value / loss, terms, where=where),
+        compared("lpf_rise", value, mean - value, means, where=where),
+        compared("lpf_relative", value / loss, terms, relative, where=where),
     ]
 
 
@@ -88,4 +86,4 @@ def _sharpness(subject: Subject, base: np.ndarray) -> Row:
     value, loss = float(best.mean()), float(base.mean())
     terms = 100 * ((best - value) - value / (1 + loss) * (base - loss)) / (1 + loss)
     where = {"epsilon": eps, "steps": steps}
-    return row("epsilon_sharpness", 100 * value / (1 + loss), terms, unit="%", where=where)
+    return compared("epsilon_sharpness", 100 * value / (1 + loss), terms, unit="%", where=where)

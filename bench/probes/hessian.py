@@ -28,11 +28,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench import stats
 from bench.explanation import Row
 from bench.networks import seeded
 from bench.probes import weights as space
-from bench.probes.subject import Examples, Setting, Subject
+from bench.probes.subject import Examples, Setting, Subject, compared
 
 Product = Callable[[Tensor], Tensor]
 # A Krylov space is exhausted where a new direction is shorter than this share of the last.
@@ -45,7 +44,7 @@ class Hessian:
     """Rows `hessian_eigenvalue` (where: its rank), `hessian_density` (a share of the directions;
     where: their eigenvalue) and `hessian_trace`."""
 
-    version = 2
+    version = 3
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
         """The two."""
@@ -62,8 +61,7 @@ class Hessian:
         if part == "trace":
             values = trace_samples(product, size, setting.hutchinson, setting.seed)
             mean = float(values.mean())
-            low, high = stats.interval(mean, values - mean)
-            return [Row("hessian_trace", mean, low, high, len(values), where=where)]
+            return [compared("hessian_trace", mean, values - mean, where=where)]
         found = lanczos(product, size, setting.lanczos, setting.seed)
         ends = list(zip(found.values.tolist(), found.bounds.tolist(), strict=True))
         count = len(ends)

@@ -18,10 +18,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench import stats
 from bench.explanation import Row
 from bench.probes import weights as space
-from bench.probes.subject import Setting, Subject, row
+from bench.probes.subject import Setting, Subject, compared, row
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0)
 
@@ -29,7 +28,7 @@ MULTIPLES = (0.25, 0.5, 1.0, 2.0)
 class Perturbation:
     """Rows `loss` (radius 0) and `loss_rise`, with direction, relative and absolute radius."""
 
-    version = 1
+    version = 2
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
         """The base, the kinds of directions, the schemes."""
@@ -72,12 +71,11 @@ def _random(subject: Subject, base: np.ndarray, kind: str, radius: float) -> Row
         rise(subject, base, direction(weights, kind, radius * size, kind, k, subject.setting.seed))
         for k in range(subject.setting.directions)
     ]
-    means = [float(values.mean()) for values in rises]
-    found = stats.pooled(means, [values - values.mean() for values in rises])
-    low, high = found.interval() if found else (None, None)
     where: dict[str, float | str] = {"direction": kind, "radius": radius}
     where["length"] = radius * size
-    return Row("loss_rise", float(np.mean(means)), low, high, len(base), where=where)
+    mean = np.mean(rises, axis=0)
+    repeats = [float(values.mean()) for values in rises]
+    return compared("loss_rise", mean.mean(), mean - mean.mean(), repeats, where=where)
 
 
 def _worst(subject: Subject, base: np.ndarray, radius: float) -> list[Row]:
@@ -93,7 +91,7 @@ def _worst(subject: Subject, base: np.ndarray, radius: float) -> list[Row]:
         first = best if k == 0 else first
     place = {"radius": radius, "length": length}
     return [
-        row(
+        compared(
             *("loss_rise", values.mean(), values - values.mean()),
             where=place | {"direction": kind},
         )

@@ -48,6 +48,7 @@ class Setting:
         eigenvalues: largest ones that are reported.
         hutchinson: random vectors of the trace.
         images: sampled images of a part.
+        exposure: images whose sampling is set against real ones, for the exposure bias.
         bands: equal bands of timesteps.
         worst: layers on the skip list; twice as many are verified by sampled images.
         seed: of all of this.
@@ -67,6 +68,7 @@ class Setting:
     eigenvalues: int = 3
     hutchinson: int = 8
     images: int = 50
+    exposure: int = 400
     bands: int = 4
     worst: int = 4
     seed: int = 0
@@ -121,14 +123,16 @@ class Subject:
     Attributes:
         full: the network in full precision.
         examples: of the denoising loss.
+        real: images in [-1, 1] for the exposure bias, float32 (N, C, H, W).
         setting: sizes.
         schemes: those that are explained.
         losses: (network, examples) -> denoising loss of each, (N,); differentiable.
         constants: of a scheme, layer by layer in order of execution.
         executed: the network as the backend executes a scheme; it takes `batch` images only.
-        sample: (denoiser, watch or None) -> uint8 images (N, C, H, W) in full precision or
-            quantized, all from the same noise. The watch sees each network input; what it writes
-            into the first one is what sampling starts from.
+        sample: (denoiser, watch or None, count or None) -> uint8 images (N, C, H, W) in full
+            precision or quantized, image i from the same noise, `setting.images` without a count.
+            The watch sees each network input; what it writes into the first one is what sampling
+            starts from.
         quality: of sampled images, lower is better, with the influence of each image (N,).
         likeness: PSNR of each image to its twin in dB, (N,).
         steps: network evaluations of a sampled batch.
@@ -137,12 +141,13 @@ class Subject:
 
     full: Denoiser
     examples: Examples
+    real: Tensor
     setting: Setting
     schemes: Sequence[Scheme]
     losses: Callable[[Network, Examples], Tensor]
     constants: Callable[[Scheme], Sequence[Constants]]
     executed: Callable[[Scheme], Denoiser]
-    sample: Callable[[Denoiser, Watch | None], np.ndarray]
+    sample: Callable[..., np.ndarray]
     quality: Callable[[np.ndarray], tuple[float, np.ndarray]]
     likeness: Callable[[np.ndarray, np.ndarray], np.ndarray]
     steps: int
@@ -153,3 +158,23 @@ def row(name: str, value: float, terms: np.ndarray, **rest: Any) -> Row:
     """A row of a mean over images with the 95% interval that the terms (N,) give it."""
     low, high = stats.interval(value, terms)
     return Row(name, float(value), low, high, len(terms), **rest)
+
+
+def compared(
+    name: str, value: float, terms: np.ndarray, repeats: Sequence[float] = (), **rest: Any
+) -> Row:
+    """A row that keeps what a paired comparison of two checkpoints needs.
+
+    Args:
+        value: a mean over images, or over random directions and images.
+        terms: the influence of each image, (N,), a mean over the directions.
+        repeats: the value in each direction; the interval covers how much they differ too.
+    """
+    found = stats.pooled(repeats, [terms]) if repeats else stats.estimate(value, terms)
+    low, high = found.interval() if found else (None, None)
+    kept = {"terms": tuple(map(_digits, terms)), "repeats": tuple(map(float, repeats))}
+    return Row(name, float(value), low, high, len(terms), **kept, **rest)
+
+
+def _digits(x: float) -> float:
+    return float(f"{x:.6g}")

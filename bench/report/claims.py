@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.claims import LEAST, Correlation, Difference, correlations, differences, lost
+from bench.claims import (
+    FLATTER,
+    LEAST,
+    LESS_BIAS,
+    Correlation,
+    Difference,
+    correlations,
+    differences,
+    lost,
+)
 from bench.explanation import Explanation
 from bench.influences import Influences
 from bench.record import Run
@@ -35,8 +44,8 @@ def lines(found: Explanation, run: Run | None, terms: Influences) -> list[str]:
     legend = (
         f"Claims of {PAPER}. A claim is supported where more than half of the comparisons behind "
         f"it are and none contradicts it, contradicted likewise, undecided otherwise. Rank "
-        f"correlations over fewer than {LEAST} checkpoints are undecided. With one training of "
-        f"each method all this speaks of these weights, not of the methods."
+        f"correlations over fewer than {LEAST} checkpoints are undecided. "
+        + _trainings(apart, losing)
     )
     header = ["No.", "Claim", "Comparisons", "Verdict"]
     return [*table(header, body, left=4), "", legend]
@@ -53,11 +62,11 @@ def claims(
     return [
         (
             "SAM reaches flatter minima than plain training, EMA and SWA",
-            [line for line in apart if line.number != "gap"],
+            [line for line in apart if line.claim == FLATTER],
         ),
         (
             "SAM has less exposure bias than plain training, EMA and SWA",
-            [line for line in apart if line.number == "gap"],
+            [line for line in apart if line.claim == LESS_BIAS],
         ),
         ("Flatter minima lose less under quantization", losses),
         ("Flatter minima tolerate a shifted prior better", shift),
@@ -65,6 +74,17 @@ def claims(
         ("SAM loses less under quantization than plain training, EMA and SWA", losing),
         ("8 bits cost plain training more than SAM", eight),
     ]
+
+
+def _trainings(apart: Sequence[Difference], losing: Sequence[Difference]) -> str:
+    """Of what the comparisons of SAM speak."""
+    if {line.trainings for line in (*apart, *losing)} - {1}:
+        return (
+            "Where SAM and another method were trained several times on the same seeds, their "
+            "difference is the mean over the trainings, and its interval holds how they vary; "
+            "with one training each it speaks of these weights, not of the methods."
+        )
+    return "With one training of each method all this speaks of these weights, not of the methods."
 
 
 def overall(verdicts: Sequence[str]) -> str:
@@ -110,13 +130,14 @@ def difference_table(members: Sequence[Difference]) -> list[str]:
     body = [
         [
             *map(escape, (line.family, line.claim, line.number, line.against)),
+            str(line.trainings),
             f"{line.value:+.3g} [{line.low:+.3g}, {line.high:+.3g}]",
             line.verdict,
         ]
         for line in members
     ]
-    header = ["Family", "Claim", "Number", "Against", "SAM less the other, 95%", "Verdict"]
-    return table(header, body, left=4) if body else []
+    header = ["Family", "Claim", "Number", "Against", "Trainings", "SAM less the other, 95%"]
+    return table([*header, "Verdict"], body, left=4) if body else []
 
 
 def _ends(value: float, low: float, high: float) -> str:

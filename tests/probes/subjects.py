@@ -21,7 +21,8 @@ def subject(model, losses, drawn, setting=None, **changes):
     )
     rest = dict.fromkeys(("constants", "executed", "sample", "quality", "likeness"))
     fields = {"schemes": (), **rest, "steps": 4, "batch": 4} | changes
-    return Subject(full, drawn, setting or Setting(chunk=5), losses=losses, **fields)
+    setting = setting or Setting(chunk=5)
+    return Subject(full, drawn, drawn.x_0, setting, losses=losses, **fields)
 
 
 class Quadratic(nn.Module):
