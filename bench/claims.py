@@ -44,6 +44,7 @@ FLATNESS: Mapping[str, tuple[str, dict[str, float | str]]] = {
     "trace": ("hessian_trace", {}),
 }
 OTHERS = ("baseline", "ema", "swa")
+AVERAGED = (("sam+ema", "ema"), ("sam+swa", "swa"))
 FLATTER, LESS_BIAS = "sam is flatter", "sam has less exposure bias"
 BIAS: Mapping[str, str] = {"gap": "exposure_gap", "energy distance": "exposure_distance"}
 SIMULATED = "simulated"
@@ -237,7 +238,9 @@ def _told(
 
 
 def lost(run: Run, terms: Influences) -> list[Difference]:
-    """SAM's loss under each scheme less that of the other methods, paired by image (p by Holm)."""
+    """Losses under each scheme of SAM less those of the other methods, and of averages with SAM
+    less those without, paired by image; p by Holm over all."""
+    pairs = (*(("sam", other) for other in OTHERS), *AVERAGED)
     groups: dict[tuple[str, str, str], dict[tuple[str, int], Record]] = {}
     for record in counted(run):
         cell = record.cell
@@ -247,15 +250,16 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
     found = []
     for (family, scheme, backend), trained in groups.items():
         for metric in METRICS:
-            for other in OTHERS:
+            for method, other in pairs:
                 rows = [
                     (_loss(a, metric, terms), _loss(b, metric, terms))
-                    for a, b in shared(trained, "sam", other)
+                    for a, b in shared(trained, method, other)
                 ]
                 known = [(a, b) for a, b in rows if a and b]
                 if estimate := between(known):
                     number = f"{metric}, {scheme} {backend}"
-                    where = family, "sam loses less", number, "sam", other, len(known)
+                    claim = f"{method} loses less"
+                    where = family, claim, number, method, other, len(known)
                     found.append((where, estimate))
     adjusted = decisions.holm([decisions.two_sided(estimate) for _, estimate in found])
     return [

@@ -8,6 +8,7 @@ import numpy as np
 
 from bench import influences
 from bench.comparison import Side
+from bench.influences import key
 from bench.record import Coverage, Host, Measurement, Record, Run
 from bench.spec import Cell, Checkpoint, Draw, Scheme
 from bench.stats import interval
@@ -92,3 +93,21 @@ def altered(of, **changes):
             record = replace(record, cell=cell, coverage=coverage, real=real)
         records.append(record)
     return replace(of, run=replace(of.run, records=tuple(records)))
+
+
+def family(**losses):
+    """One run of several methods; `sam_1` is the training by seed 1 of sam."""
+    records, terms = [], {}
+    for name, loss in losses.items():
+        method, _, seed = name.partition("_")
+        one = side(psnr=loss)
+        for record in one.run.records:
+            card = replace(record.cell.checkpoint, name=name, method=method, seed=int(seed or 0))
+            cell = replace(record.cell, checkpoint=card)
+            records.append(replace(record, cell=cell))
+            terms |= {
+                key(cell, m.name): one.influences[key(record.cell, m.name)]
+                for m in record.measurements
+                if key(record.cell, m.name) in one.influences
+            }
+    return replace(side().run, records=tuple(records)), terms

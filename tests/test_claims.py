@@ -3,9 +3,10 @@ import math
 
 import numpy as np
 import pytest
+from gates import family
 from scipy.stats import spearmanr
 
-from bench.claims import correlations, counted, differences, spearman, verdict
+from bench.claims import correlations, counted, differences, lost, spearman, verdict
 from bench.explanation import Explanation, Part, Row
 from bench.record import Host, Record, Run
 from bench.report.claims import claims, lines, overall
@@ -113,6 +114,20 @@ def test_exposure_bias_is_compared_without_its_sign_and_by_distance():
     assert distance.verdict == "contradicted"
 
 
+def test_averages_with_sam_are_held_against_those_without():
+    losses = {"baseline": 0.0, "ema": -3.0, "swa": 1.0, "sam": 0.0, "sam+ema": 2.0}
+    run, terms = family(**losses, **{"ema_1": -3.0, "sam+ema_1": 3.0})
+    found = {(d.method, d.against): d for d in lost(run, terms) if d.number.startswith("psnr")}
+    assert ("sam+swa", "swa") not in found
+    line = found["sam+ema", "ema"]
+    # PSNR, higher is better: 5 and 6 dB less lost, by two trainings.
+    assert (line.value, line.trainings) == (pytest.approx(-5.5), 2)
+    assert found["sam", "ema"].trainings == 1
+    told = dict(claims([], [], lost(run, terms)))
+    averaged = next(members for claim, members in told.items() if "Averaged" in claim)
+    assert {(d.method, d.against) for d in averaged} == {("sam+ema", "ema")}
+
+
 def test_overall_verdict_needs_a_majority_and_no_contradiction():
     assert overall(["supported", "supported", "undecided"]) == "supported"
     assert overall(["supported", "supported", "contradicted"]) == "undecided"
@@ -127,7 +142,7 @@ def test_page_states_every_claim_with_a_verdict():
     first, *_ = claims(correlations(found, None), differences(found), [])
     assert len(first[1]) == 3
     rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
-    assert len(rows) == 9
+    assert len(rows) == 10
     assert rows[1].rstrip(" |").endswith("supported")
     assert "not examined" in rows[-1]
 

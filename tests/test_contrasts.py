@@ -6,30 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gates import side
+from gates import family
 
 from bench.contrasts import contrasts, unmatched
 from bench.influences import key
 from bench.report.methods import lines
 from bench.stats import estimate, pooled
-
-
-def family(**losses):
-    """One run of several methods; `sam_1` is the training by seed 1 of sam."""
-    records, terms = [], {}
-    for name, loss in losses.items():
-        method, _, seed = name.partition("_")
-        one = side(psnr=loss)
-        for record in one.run.records:
-            card = replace(record.cell.checkpoint, name=name, method=method, seed=int(seed or 0))
-            cell = replace(record.cell, checkpoint=card)
-            records.append(replace(record, cell=cell))
-            terms |= {
-                key(cell, m.name): one.influences[key(record.cell, m.name)]
-                for m in record.measurements
-                if key(record.cell, m.name) in one.influences
-            }
-    return replace(side().run, records=tuple(records)), terms
 
 
 def psnr(found):
