@@ -17,7 +17,18 @@ from bench import store
 from bench.names import frechet_title, kernel_title
 from bench.record import Measurement, Run
 from bench.report import grid
-from bench.report.rows import Group, Row, groups, interval, labels, rows, scheme_order, schemes
+from bench.report.labels import legend
+from bench.report.rows import (
+    Group,
+    Row,
+    groups,
+    interval,
+    labels,
+    rows,
+    scheme_order,
+    schemes,
+    trained,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +50,8 @@ LINES = ("-", "--", ":", "-.")
 DPI = 150
 COLOURS = 128
 LEGEND_CHARACTERS = 100
+# Height of a line of a legend, in inches.
+LEGEND_LINE = 0.21
 SPREAD = 40.0
 
 
@@ -102,15 +115,17 @@ def _change(found: Sequence[Row]) -> tuple[str, str]:
 
 
 def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, list[Row]]]) -> None:
-    """A mark for each checkpoint and, where there are several, a line for each kind."""
+    """A mark for each checkpoint, one for all trainings of a method, and where there are several
+    kinds of lines one of each."""
     from matplotlib.lines import Line2D
 
-    names = labels(found)
     members = {rows[0].checkpoint: rows[0] for _, rows in series}
+    entries = legend(trained(members.values()))
+    methods = {entries[checkpoint]: row.method for checkpoint, row in members.items()}
     handles = []
-    for checkpoint, row in members.items():
-        colour, mark = style(row.method)
-        handles.append(Line2D([], [], color=colour, marker=mark, label=names[checkpoint]))
+    for label, method in methods.items():
+        colour, mark = style(method)
+        handles.append(Line2D([], [], color=colour, marker=mark, label=label))
     lines = _lines(series)
     families = len({family for family, _ in lines}) > 1
     for (family, kernel), line in lines.items() if len(lines) > 1 else ():
@@ -119,6 +134,9 @@ def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, li
     longest = max(len(str(handle.get_label())) for handle in handles)
     columns = min(len(handles), max(1, LEGEND_CHARACTERS // (longest + 8)))
     figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+    # The panels keep their height whatever the legend takes.
+    extra = math.ceil(len(handles) / columns) - 1
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)
 
 
 def loss_by_method(found: Sequence[Row]) -> Figure | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.explanation import Explanation, Row
-from bench.report.figures import DPI, plain_axes, save, style
+from bench.report.figures import DPI, LEGEND_LINE, plain_axes, save, style
+from bench.report.labels import legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +59,11 @@ def checkpoints(found: Explanation) -> list[tuple[str, str]]:
     return list(dict.fromkeys((part.checkpoint, part.method) for part in found.parts))
 
 
+def entries(found: Explanation) -> dict[str, str]:
+    """The entry of the legend for each checkpoint; trainings of one method share theirs."""
+    return legend({part.checkpoint: (part.method, part.seed) for part in found.parts})
+
+
 def curves(found: Explanation) -> Figure | None:
     """A panel for each kind of direction, a line for each checkpoint."""
     from matplotlib.figure import Figure
@@ -83,18 +89,17 @@ def curves(found: Explanation) -> Figure | None:
         _panel(axes, found, kind, schemes)
     for axes in panels.flat[len(kinds) :]:
         axes.set_visible(False)
-    lines = panels.flat[0].get_lines()
-    handles = list(
-        {line.get_label(): line for line in lines if line.get_label()[0] != "_"}.items()
-    )
-    figure.legend(
-        [line for _, line in handles],
-        [name for name, _ in handles],
-        loc="outside upper center",
-        ncols=3,
-        frameon=False,
-    )
+    _legend(figure, panels.flat[0])
     return figure
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """The lines of a panel, one for each label."""
+    handles = {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    place = {"loc": "outside upper center", "ncols": 3, "frameon": False}
+    figure.legend(list(handles.values()), list(handles), **place)
+    extra = math.ceil(len(handles) / 3) - 1
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)
 
 
 def _panel(axes: Axes, found: Explanation, kind: str, schemes: Sequence[str]) -> None:
@@ -106,7 +111,8 @@ def _panel(axes: Axes, found: Explanation, kind: str, schemes: Sequence[str]) ->
         rows = found.rows(name, "loss_rise", direction=kind)
         for scheme in dict.fromkeys(row.scheme for row in rows):
             dash = DASHES[schemes.index(scheme) % len(DASHES)] if scheme else "-"
-            _curve(axes, [r for r in rows if r.scheme == scheme], method, name, dash)
+            members = [r for r in rows if r.scheme == scheme]
+            _curve(axes, members, method, entries(found)[name], dash)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -150,14 +156,16 @@ def spectrum(found: Explanation) -> Figure | None:
         colour, mark = style(method)
         x = [float(row.where["eigenvalue"]) for row in rows]
         y = list(itertools.accumulate(row.value for row in rows))
-        axes.step(x, y, where="post", color=colour, marker=mark, ms=4, lw=0.9, label=name)
+        axes.step(
+            x, y, where="post", color=colour, marker=mark, ms=4, lw=0.9, label=entries(found)[name]
+        )
     axes.set_xscale("symlog", linthresh=1e-3)
     axes.set_yscale("log")
     axes.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
     axes.set_xlabel("Eigenvalue of the Hessian (linear within 0.001 of 0)", fontsize=10)
     axes.set_ylabel("Share of directions with at least this eigenvalue", fontsize=10)
     plain_axes(axes, "both")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    _legend(figure, axes)
     return figure
 
 
@@ -179,7 +187,8 @@ def exposure(found: Explanation) -> Figure | None:
             colour, mark = style(method)
             t = [float(row.where["t"]) for row in rows]
             values = [row.value for row in rows]
-            axes.plot(t, values, "-", color=colour, marker=mark, ms=4, label=name)
+            label = entries(found)[name]
+            axes.plot(t, values, "-", color=colour, marker=mark, ms=4, label=label)
             if number == "gap" and all(row.low is not None for row in rows):
                 low, high = [r.low for r in rows], [r.high for r in rows]
                 axes.fill_between(t, low, high, color=colour, alpha=0.12, linewidth=0)
@@ -187,8 +196,7 @@ def exposure(found: Explanation) -> Figure | None:
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("Timestep t (sampling goes to the left)", fontsize=10)
         plain_axes(axes, "both")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    _legend(figure, left)
     return figure
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from bench import names as distances
 from bench.record import Measurement, Record, Run
+from bench.report.labels import short
 from bench.spec import Cell, Scheme, of_any_size
 
 METHODS = ("baseline", "ema", "swa", "sam", "sam+ema", "sam+swa", "ip", "ip+ema", "ip+swa")
@@ -128,10 +129,13 @@ def scheme_order(scheme: Scheme) -> tuple[bool, int, int, str]:
 
 
 def labels(found: Iterable[Row]) -> dict[str, str]:
-    """A short label for each checkpoint: its method where that is unique, else its name."""
-    methods = {row.checkpoint: row.method for row in found}
-    unique = len(set(methods.values())) == len(methods)
-    return {name: method if unique else name for name, method in methods.items()}
+    """A short label for each checkpoint (`bench.report.labels`)."""
+    return short(trained(found))
+
+
+def trained(found: Iterable[Row]) -> dict[str, tuple[str, int]]:
+    """Method and training seed by checkpoint, in order."""
+    return {row.checkpoint: (row.method, row.cell.checkpoint.seed) for row in found}
 
 
 def interval(measurement: Measurement | None) -> tuple[float, float] | None:

@@ -1,0 +1,33 @@
+"""Short names of checkpoints for figures and headlines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+# Method and training seed by name of the checkpoint.
+Trained = Mapping[str, tuple[str, int]]
+
+
+def short(trained: Trained) -> dict[str, str]:
+    """A label for each checkpoint: its method, with its seed where a method was trained several
+    times; its own name where two share both."""
+    methods = Counter(method for method, _ in trained.values())
+    if len(set(trained.values())) < len(trained):
+        return {name: name for name in trained}
+    return {
+        name: method if methods[method] == 1 else f"{method} (seed {seed})"
+        for name, (method, seed) in trained.items()
+    }
+
+
+def legend(trained: Trained) -> dict[str, str]:
+    """The same for a legend, whose entry all trainings of a method share: colours say no more."""
+    methods = Counter(method for method, _ in trained.values())
+    found = short(trained)
+    if all(name == label for name, label in found.items()):
+        return found
+    return {
+        name: method if methods[method] == 1 else f"{method} ({methods[method]} trainings)"
+        for name, (method, _) in trained.items()
+    }
