@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bench import gate, thresholds
 from bench.comparison import Comparison, Side
 from bench.comparison import compare as decide
+from bench.influences import Influences
 from bench.record import Run
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ REPORTS = Path("reports")
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run as it was read; `run` has everything."""
+    """A run as it was read; `run` has everything, `influences` what each image adds to a number
+    (`bench.influences`), by which numbers of one draw are paired."""
 
     run: Run
+    influences: Influences
 
     def frame(self) -> pandas.DataFrame:
         """One row for each measurement; columns as in `bench.report.frames`."""
@@ -62,7 +65,8 @@ def load(name: str | Path | None = None, out: Path = REPORTS) -> LoadedRun:
     Raises:
         InputError: there is none, or it cannot be read.
     """
-    return LoadedRun(_side(name, out).run)
+    side = _side(name, out)
+    return LoadedRun(side.run, side.influences)
 
 
 def compare(

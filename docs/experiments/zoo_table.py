@@ -2,15 +2,18 @@
 
     python docs/experiments/zoo_table.py RUN [RUN ...] [--backend simulated]
 
-A table for each number of sampling steps, and the scatter between training seeds where a method
-has several. RUN is an id under `reports/` or a folder. Every number comes from a run's `run.json`.
+A table for each number of sampling steps, the scatter between training seeds where a method has
+several, and of each run how the methods differ over their trainings (`bench.claims.lost`). RUN is
+an id under `reports/` or a folder. Every number comes from a run's own files.
 """
 
 import argparse
+import dataclasses
 
 import pandas
 
 import bench
+from bench.claims import lost
 
 ORDER = ("baseline", "ema", "swa", "ip", "ip+ema", "ip+swa", "sam", "sam+ema", "sam+swa")
 SCHEMES = ("w8a8", "w4a8")
@@ -52,19 +55,41 @@ def number(rows: pandas.DataFrame, scheme: str, metric: str) -> pandas.Series:
 
 
 def seed_table(frame: pandas.DataFrame) -> list[str]:
-    """Mean and standard deviation over training seeds, of methods that have several."""
+    """Each training, mean and standard deviation, of methods that were trained several times."""
     wanted = frame[(frame.stem == FD) | (frame.stem == f"delta_{FD}")]
-    lines = [
-        "| method | number | scheme | seeds | mean | standard deviation |",
-        "|---|---|---|---|---|---|",
-    ]
+    # The full precision of a scheme is in the rows before.
+    wanted = wanted[(wanted.stem != FD) | (wanted.scheme == "fp32")]
+    lines = ["| method | number | by seed | mean | standard deviation |", "|---|---|---|---|---|"]
     for (method, metric, scheme), rows in wanted.groupby(["method", "stem", "scheme"], sort=False):
         if rows.training_seed.nunique() > 1:
-            what = "FD" if metric == FD else "change of FD"
-            values = rows.value
-            spread = f"{values.mean():.2f} | {values.std(ddof=1):.2f}"
-            lines.append(f"| {method} | {what} | {scheme} | {len(values)} | {spread} |")
+            signed = "" if metric == FD else "+"
+            what = "FD, full precision" if metric == FD else f"change of FD, {scheme.upper()}"
+            values = rows.sort_values("training_seed").value
+            each = ", ".join(f"{value:{signed}.2f}" for value in values)
+            spread = f"{values.mean():{signed}.2f} | {values.std(ddof=1):.2f}"
+            lines.append(f"| {method} | {what} | {each} | {spread} |")
     return lines if len(lines) > 2 else []
+
+
+def method_table(run: str, backend: str) -> list[str]:
+    """Losses of the methods with SAM less those of the methods without, over their trainings."""
+    found = bench.load(run)
+    cells = [r for r in found.run.records if r.cell.backend in (backend, "float")]
+    chosen = dataclasses.replace(found.run, records=tuple(cells))
+    lines = [
+        "| number | scheme | methods | trainings | difference, 95% | loses |",
+        "|---|---|---|---|---|---|",
+    ]
+    for line in lost(chosen, found.influences):
+        metric, scheme = line.number.split()[0].rstrip(","), line.number.split()[1]
+        what = {"delta_kd": "change of KD", "psnr": "-PSNR, dB"}[metric]
+        ends = f"{line.value:+.3g} [{line.low:+.3g}, {line.high:+.3g}]"
+        told = "undecided" if line.verdict == "undecided" else "less" if line.high < 0 else "more"
+        pair = f"{line.method} less {line.against}"
+        lines.append(
+            f"| {what} | {scheme.upper()} | {pair} | {line.trainings} | {ends} | {told} |"
+        )
+    return lines
 
 
 def main() -> None:
@@ -84,6 +109,8 @@ def main() -> None:
         print("\n".join(quality_table(rows)))
         if spread := seed_table(rows):
             print("\n" + "\n".join(spread))
+    for run in given.runs:
+        print(f"\nMethods of {run}:\n\n" + "\n".join(method_table(run, given.backend)))
 
 
 def checkpoints(run: str) -> list:
