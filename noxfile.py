@@ -25,7 +25,7 @@ def types(session: nox.Session) -> None:
     session.install("mypy>=1.13", "types-PyYAML", "numpy")
     modules = ("spec", "record", "tables", "errors", "store", "host", "registry", "stats")
     modules += ("decisions", "thresholds", "influences", "baseline", "migrations", "findings")
-    modules += ("explanation", "claims", "pairing")
+    modules += ("explanation", "claims", "pairing", "ranks")
     session.run("mypy", "--follow-imports=silent", *(f"bench/{name}.py" for name in modules))
 
 

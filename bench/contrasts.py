@@ -8,7 +8,8 @@ That error covers the draw of the images for *these* weights. Where both methods
 several times, on the same seeds, d is the mean over the trainings and `stats.pooled` adds how much
 the trainings differ: only then does it speak of the methods. Holm over all contrasts of a run.
 
-Cells of different N do not compare; `unmatched` names the methods that this leaves out.
+Cells of different N do not compare; `unmatched` names the methods that this leaves out, `ignored`
+the checkpoints that another one of the same method and seed stands for.
 """
 
 from __future__ import annotations
@@ -94,6 +95,19 @@ def unmatched(run: Run) -> list[Unmatched]:
     return found
 
 
+def ignored(run: Run) -> list[str]:
+    """Checkpoints of a method and seed that an earlier one of their family has already."""
+    first: dict[tuple[str, str, int], str] = {}
+    for record in run.records:
+        card = record.cell.checkpoint
+        if record.status == "ok" and not record.cell.scheme.is_float:
+            first.setdefault((card.family, card.method, card.seed), card.name)
+    names = dict.fromkeys(
+        record.cell.checkpoint.name for record in run.records if record.status == "ok"
+    )
+    return [name for name in names if first and name not in first.values()]
+
+
 def _groups(run: Run) -> list[tuple[str, list[Record]]]:
     """(first method, records) of each family, scheme and backend, of one draw but for N."""
     groups: dict[tuple[object, ...], list[Record]] = {}
@@ -122,11 +136,10 @@ def _pairs(
 ) -> Iterator[tuple[Contrast, str]]:
     """(contrast, the metric's direction) of each method against the first."""
     methods = list(dict.fromkeys(r.cell.checkpoint.method for r in members))
-    trainings = {
-        (r.cell.checkpoint.method, r.cell.checkpoint.seed): (r, m)
-        for r in members
-        if (m := _measurement(r, metric)) and key(r.cell, m.name) in influences
-    }
+    trainings: dict[tuple[str, int], tuple[Record, Measurement]] = {}
+    for r in members:
+        if (m := measurement(r, metric)) and key(r.cell, m.name) in influences:
+            trainings.setdefault((r.cell.checkpoint.method, r.cell.checkpoint.seed), (r, m))
     for method in methods:
         both = shared(trainings, method, first)
         if method == first or not both:
@@ -163,7 +176,8 @@ def shared(trained: Mapping[tuple[str, int], T], method: str, other: str) -> lis
     ]
 
 
-def _measurement(record: Record, metric: str) -> Measurement | None:
+def measurement(record: Record, metric: str) -> Measurement | None:
+    """What one of METRICS is in a record, whatever its extractor."""
     names = [metric]
     if metric == METRICS[0]:
         names = [f"delta_{kernel(extractor)}" for extractor in record.cell.extractors]

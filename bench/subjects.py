@@ -6,6 +6,7 @@ card -> denoiser, examples, constants of schemes, sampling, quality -> Subject
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bench.probes.subject import Examples, Setting, Subject, Watch
 
 EXTRACTOR = "efficientnet"
+EXPOSED_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def subject(stages: Stages, card: Checkpoint, plan: Plan) -> Subject:
     return Subject(
         full=full,
         examples=examples(card, full, plan.setting),
-        real=real_images(card, plan.setting.exposure, plan.setting.seed).to(full.device),
+        real=real_images(card, exposed(full, plan), plan.setting.seed).to(full.device),
         setting=plan.setting,
         schemes=plan.schemes,
         losses=_losses(full),
@@ -111,6 +113,12 @@ def examples(card: Checkpoint, full: Denoiser, setting: Setting) -> Examples:
         )
     found: Examples = draw_examples(chosen, len(full.alpha_bar), setting)
     return found.to(full.device)
+
+
+def exposed(full: Denoiser, plan: Plan) -> int:
+    """Images of the exposure bias: as set, fewer where x_t of all steps would take over 1 GiB."""
+    size = 4 * math.prod(full.shape) * plan.draw.steps
+    return min(plan.setting.exposure, max(plan.setting.images, EXPOSED_BYTES // size))
 
 
 def real_images(card: Checkpoint, count: int, seed: int) -> Tensor:

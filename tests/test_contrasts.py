@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gates import family
 
-from bench.contrasts import contrasts, unmatched
+from bench.contrasts import contrasts, ignored, unmatched
 from bench.influences import key
 from bench.report.methods import lines
 from bench.stats import estimate, pooled
@@ -85,6 +85,28 @@ def of_size(run, terms, **images):
             cut |= {key(cell, m.name): np.zeros(n) for m in record.measurements}
         records.append(record)
     return replace(run, records=tuple(records)), cut
+
+
+def test_of_one_method_and_seed_the_first_stands_and_the_other_is_named():
+    run, terms = family(baseline=0.0, sam=2.0, ema=1.0)
+    cards = {"ema": "sam-large-rho"}
+    records = []
+    for record in run.records:
+        card = record.cell.checkpoint
+        if card.name in cards:
+            card = replace(card, name=cards[card.name], method="sam", sha256="b" * 64)
+        moved = replace(record, cell=replace(record.cell, checkpoint=card))
+        terms |= {
+            key(moved.cell, m.name): terms[key(record.cell, m.name)]
+            for m in record.measurements
+            if key(record.cell, m.name) in terms
+        }
+        records.append(moved)
+    both = replace(run, records=tuple(records))
+    assert psnr(contrasts(both, terms))["sam"].estimate.value == pytest.approx(2.0)
+    assert ignored(both) == ["sam-large-rho"]
+    assert "sam-large-rho" in lines(contrasts(both, terms), (), ignored(both))[-1]
+    assert ignored(run) == []
 
 
 def test_methods_of_another_n_are_named_instead_of_compared():

@@ -38,6 +38,7 @@ LAYERS = [
         "contrasts",
         "pairing",
         "claims",
+        "ranks",
     },
     {"report"},
     {

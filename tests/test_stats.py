@@ -10,6 +10,7 @@ from bench.stats import (
     interval,
     pooled,
     share_interval,
+    total,
 )
 
 
@@ -63,7 +64,10 @@ def test_pooled_trainings_keep_the_noise_that_they_share():
     images = estimate(0.0, terms).error
     assert found.value == 2.0
     assert found.error == pytest.approx(np.sqrt(1 / 3 + images**2))
-    assert 2 < found.degrees < 3
+    # Half widths in quadrature: t of 2 and of 399 degrees of freedom.
+    low, high = found.interval()
+    half = np.hypot(4.302653 * np.sqrt(1 / 3), 1.965927 * images)
+    assert (high - low) / 2 == pytest.approx(half, rel=1e-6)
     assert pooled([1.0], [terms]) is None
 
 
@@ -78,6 +82,34 @@ def test_pooled_intervals_cover():
         low, high = pooled(values, list(images - values[:, None])).interval()
         covered.append(low < 3 < high)
     assert 0.93 < np.mean(covered) <= 1.0
+
+
+def test_p_of_a_total_is_the_level_whose_interval_ends_there():
+    found = total(1.0, [Estimate(0.0, 0.2, 499), Estimate(0.0, 0.3, 1)])
+    for level in (0.5, 0.9, 0.95, 0.999):
+        low, high = found.interval(level)
+        assert found.chance_above(low) == pytest.approx((1 - level) / 2)
+        assert found.chance_above(high) == pytest.approx((1 + level) / 2)
+    assert found.chance_above(0.0) + found.flipped().chance_above(0.0) == pytest.approx(1.0)
+    # So far out that no level reaches.
+    assert (
+        total(1e3, [Estimate(0.0, 0.1, 499), Estimate(0.0, 0.1, 400)]).chance_above(0.0) == 1e-30
+    )
+    assert found.without_rounding(1e12).interval() == (0.0, 0.0)
+    assert total(3.0, [Estimate(0.0, 0.2, 9)]) == Estimate(3.0, 0.2, 9)
+
+
+def test_false_alarms_of_two_trainings_keep_their_level():
+    # Where trainings vary as much as the images, and two of them may agree by chance.
+    random = np.random.default_rng(4)
+    chances = []
+    for _ in range(3000):
+        images, (a, b) = random.standard_normal(), random.standard_normal(2) * 2
+        sources = [Estimate(0.0, 1.0, 499), Estimate(0.0, abs(a - b) / 2, 1)]
+        found = total(images + (a + b) / 2, sources)
+        chances.append(2 * min(found.chance_above(0.0), found.flipped().chance_above(0.0)))
+    assert np.mean(np.array(chances) < 0.05) < 0.06
+    assert np.mean(np.array(chances) < 0.005) < 0.008
 
 
 def test_rounding_of_what_was_subtracted_is_no_difference():

@@ -123,7 +123,8 @@ def energy_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
 
     Returns:
         (distance, influences (n,)). Where the distributions are equal the first-order influences
-        vanish, and an interval made from them is too narrow.
+        vanish: the error made from them is too large and the estimate skewed, so that an interval
+        wholly below 0 means nothing.
     """
     n, scale = len(x), np.sqrt(x.shape[1])
     across, within, beside = (_distances(a, b) / scale for a, b in ((x, y), (x, x), (y, y)))

@@ -28,10 +28,11 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bench import stats
 from bench.explanation import Row
 from bench.networks import seeded
 from bench.probes import weights as space
-from bench.probes.subject import Examples, Setting, Subject, compared
+from bench.probes.subject import Examples, Setting, Subject
 
 Product = Callable[[Tensor], Tensor]
 # A Krylov space is exhausted where a new direction is shorter than this share of the last.
@@ -44,7 +45,7 @@ class Hessian:
     """Rows `hessian_eigenvalue` (where: its rank), `hessian_density` (a share of the directions;
     where: their eigenvalue) and `hessian_trace`."""
 
-    version = 3
+    version = 2
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
         """The two."""
@@ -61,7 +62,8 @@ class Hessian:
         if part == "trace":
             values = trace_samples(product, size, setting.hutchinson, setting.seed)
             mean = float(values.mean())
-            return [compared("hessian_trace", mean, values - mean, where=where)]
+            low, high = stats.interval(mean, values - mean)
+            return [Row("hessian_trace", mean, low, high, len(values), where=where)]
         found = lanczos(product, size, setting.lanczos, setting.seed)
         ends = list(zip(found.values.tolist(), found.bounds.tolist(), strict=True))
         count = len(ends)

@@ -5,18 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.claims import (
-    FLATTER,
-    LEAST,
-    LESS_BIAS,
-    Correlation,
-    Difference,
-    correlations,
-    differences,
-    lost,
-)
+from bench.claims import FLATTER, LESS_BIAS, Difference, differences, lost
 from bench.explanation import Explanation
 from bench.influences import Influences
+from bench.ranks import LEAST, Correlation, correlations
 from bench.record import Run
 from bench.report.numbers import escape, table
 
@@ -29,7 +21,7 @@ def lines(found: Explanation, run: Run | None, terms: Influences) -> list[str]:
     ranks, apart = correlations(found, run), differences(found)
     losing = lost(run, terms) if run else []
     body = [
-        [str(number), claim, evidence(members), overall([m.verdict for m in members])]
+        [str(number), claim, evidence(members), overall([m.verdict for m in deciding(members)])]
         for number, (claim, members) in enumerate(claims(ranks, apart, losing), 1)
     ]
     body.append(
@@ -44,8 +36,7 @@ def lines(found: Explanation, run: Run | None, terms: Influences) -> list[str]:
     legend = (
         f"Claims of {PAPER}. A claim is supported where more than half of the comparisons behind "
         f"it are and none contradicts it, contradicted likewise, undecided otherwise. Rank "
-        f"correlations over fewer than {LEAST} checkpoints are undecided. "
-        + _trainings(apart, losing)
+        f"correlations over fewer than {LEAST} methods are undecided. " + _trainings(apart, losing)
     )
     header = ["No.", "Claim", "Comparisons", "Verdict"]
     return [*table(header, body, left=4), "", legend]
@@ -85,9 +76,10 @@ def _trainings(apart: Sequence[Difference], losing: Sequence[Difference]) -> str
     """Of what the comparisons of SAM speak."""
     if {line.trainings for line in (*apart, *losing)} - {1}:
         return (
-            "Where SAM and another method were trained several times on the same seeds, their "
-            "difference is the mean over the trainings, and its interval holds how they vary; "
-            "with one training each it speaks of these weights, not of the methods."
+            "Where two methods were trained several times on the same seeds, their difference is "
+            "the mean over the trainings, and its interval holds how they vary. With one training "
+            "each it speaks of these weights, not of the methods, and decides nothing where "
+            "another comparison of the claim has several."
         )
     return "With one training of each method all this speaks of these weights, not of the methods."
 
@@ -105,12 +97,28 @@ def overall(verdicts: Sequence[str]) -> str:
 def evidence(members: Sequence[Correlation | Difference]) -> str:
     """How many comparisons say what."""
     if not members:
-        return "none: the numbers or the run are missing"
+        return "none: no common seed and N, or the numbers or the run are missing"
+    counted = deciding(members)
     counts = {
-        word: sum(member.verdict == word for member in members)
+        word: sum(member.verdict == word for member in counted)
         for word in ("supported", "contradicted", "undecided")
     }
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    words = [f"{count} {word}" for word, count in counts.items() if count]
+    if len(counted) < len(members):
+        words.append(f"{len(members) - len(counted)} of one training not counted")
+    return ", ".join(words)
+
+
+def deciding(
+    members: Sequence[Correlation | Difference],
+) -> Sequence[Correlation | Difference]:
+    """The comparisons that decide a claim: those of several trainings where there are some.
+
+    The interval of one training lacks how trainings vary and is nearly always decided: counted
+    alike, training again would take support away.
+    """
+    several = [m for m in members if isinstance(m, Difference) and m.trainings > 1]
+    return several or members
 
 
 def correlation_table(found: Explanation, run: Run | None) -> list[str]:
@@ -125,8 +133,11 @@ def correlation_table(found: Explanation, run: Run | None) -> list[str]:
     ]
     if not body:
         return []
-    legend = "Positive where the sharper checkpoint loses more, which is the claim."
-    header = ["Family", "Flatness", "Loss", "Checkpoints", "Spearman's rho, 95%", "Claim"]
+    legend = (
+        "Positive where the sharper method loses more, which is the claim. Several trainings of a "
+        "method count once, by their means."
+    )
+    header = ["Family", "Flatness", "Loss", "Methods", "Spearman's rho, 95%", "Claim"]
     return [*table(header, body, left=3), "", legend]
 
 
@@ -142,7 +153,12 @@ def difference_table(members: Sequence[Difference]) -> list[str]:
         for line in members
     ]
     header = ["Family", "Claim", "Number", "Against", "Trainings", "Difference, 95%"]
-    return table([*header, "Verdict"], body, left=4) if body else []
+    legend = (
+        "Paired by image, noise and direction. Verdicts on losses hold after Holm over all lines "
+        "of losses, so that an interval may exclude 0 and be undecided; the others stand alone. "
+        "The size of the gap: |A| - |B|, between the ends that A - B and A + B allow."
+    )
+    return [*table([*header, "Verdict"], body, left=4), "", legend] if body else []
 
 
 def _ends(value: float, low: float, high: float) -> str:

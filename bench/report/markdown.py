@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import influences, store
 from bench import names as distances
-from bench.contrasts import contrasts, unmatched
+from bench.contrasts import contrasts, ignored, unmatched
 from bench.record import Measurement, Run
 from bench.report import methods, probes
 from bench.report.coverage import agreement, coverage
@@ -56,7 +56,10 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
     parts = [
         ("", summary(found)),
         ("What quantization costs", headline(found)),
-        ("Methods against each other", methods.lines(contrasts(run, terms), unmatched(run))),
+        (
+            "Methods against each other",
+            methods.lines(contrasts(run, terms), unmatched(run), ignored(run)),
+        ),
         ("The paper's claims", probes.summary(folder)),
         ("Results", _results(found)),
         ("Further measurements", _further(found)),

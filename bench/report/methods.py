@@ -11,9 +11,11 @@ HEADER = ("Family", "Scheme", "Kernel", "Method", "Against", "Number", "Training
 COLUMNS = (*HEADER, "Difference, 95% interval", "p", "Loses less")
 
 
-def lines(found: Sequence[Contrast], apart: Sequence[Unmatched] = ()) -> list[str]:
-    """A line for each contrast, and what different N left out; nothing where there is neither."""
-    said = _left_out(apart)
+def lines(
+    found: Sequence[Contrast], apart: Sequence[Unmatched] = (), ignored: Sequence[str] = ()
+) -> list[str]:
+    """A line for each contrast, and what was left out; nothing where there is neither."""
+    said = [*_left_out(apart), *_ignored(ignored)]
     if not found:
         return said
     body = []
@@ -44,6 +46,14 @@ def _left_out(apart: Sequence[Unmatched]) -> list[str]:
         for pair in apart
     ]
     return [f"**Left out, as cells of different N do not compare:** {escape('; '.join(texts))}."]
+
+
+def _ignored(names: Sequence[str]) -> list[str]:
+    """One sentence that names the checkpoints for which another one stands."""
+    if not names:
+        return []
+    reason = "an earlier checkpoint has the same method and training seed"
+    return [f"**Left out, as {reason}:** {escape(', '.join(names))}."]
 
 
 def _counts(sizes: Sequence[int]) -> str:
