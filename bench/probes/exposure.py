@@ -43,27 +43,30 @@ class Exposure:
         """One network."""
         scheme = "" if part == "full precision" else part.removesuffix(":quantized")
         if not scheme:
-            return gaps(subject, subject.full, scheme)[0]
+            return gaps(subject, subject.full, scheme, len(subject.real))[0]
         (wanted,) = (found for found in subject.schemes if str(found) == scheme)
-        rows, images = gaps(subject, subject.executed(wanted), scheme)
-        twins = subject.sample(subject.full, None)
-        values = subject.likeness(images[: len(twins)], twins)
+        # Methods are compared in full precision: quantized networks, for a look, take fewer.
+        count = min(subject.setting.images, len(subject.real))
+        rows, images = gaps(subject, subject.executed(wanted), scheme, count)
+        values = subject.likeness(images, subject.sample(subject.full, None)[:count])
         terms = values - values.mean()
         return [*rows, row("psnr", values.mean(), terms, unit="dB", scheme=scheme)]
 
 
-def gaps(subject: Subject, denoiser: Denoiser, scheme: str) -> tuple[list[Row], np.ndarray]:
-    """All rows of a network, and the images that it sampled."""
+def gaps(
+    subject: Subject, denoiser: Denoiser, scheme: str, count: int
+) -> tuple[list[Row], np.ndarray]:
+    """All rows of a network, and the `count` images that it sampled, against as many real ones."""
     seen: dict[int, list[Tensor]] = {}
 
     def watch(x_t: Tensor, t: Tensor) -> None:
         seen.setdefault(int(t[0]), []).append(x_t.clone())
 
-    images = subject.sample(denoiser, watch, len(subject.real))
+    images = subject.sample(denoiser, watch, count)
     rows, differences, distances = [], [], []
     for t, inputs in seen.items():
         sampled = torch.cat(inputs)[: len(images)]
-        data = noised(subject, t)
+        data = noised(subject, t)[:count]
         norms = squared_norms(subject, denoiser, sampled, t)
         usual = squared_norms(subject, denoiser, data, t)
         differences.append(norms - usual)

@@ -48,7 +48,8 @@ class Setting:
         eigenvalues: largest ones that are reported.
         hutchinson: random vectors of the trace.
         images: sampled images of a part.
-        exposure: images whose sampling is set against real ones, for the exposure bias.
+        exposure: images whose sampling is set against real ones, for the exposure bias in full
+            precision; `images` where quantized.
         bands: equal bands of timesteps.
         worst: layers on the skip list; twice as many are verified by sampled images.
         seed: of all of this.

@@ -115,7 +115,8 @@ def _sampling(found: Explanation) -> list[str]:
         return []
     legend = (
         "Exposure gap: mean over the timesteps of sampling of the squared norm of the predicted "
-        "noise, less that on noised real images. Energy distance: of the distributions of x_t. "
+        "noise, less that on noised real images; quantized networks take fewer images, so that "
+        "their intervals are wider. Energy distance: of the distributions of x_t. "
         "Prior shift: mean rise of the kernel distance (1e-3) over the shifted starts. PSNR: to "
         "the same noise in full precision."
     )

@@ -21,7 +21,7 @@ def subject(model, losses, drawn, setting=None, **changes):
     )
     rest = dict.fromkeys(("constants", "executed", "sample", "quality", "likeness"))
     fields = {"schemes": (), **rest, "steps": 4, "batch": 4} | changes
-    setting = setting or Setting(chunk=5)
+    setting = setting or Setting(chunk=5, images=6)
     return Subject(full, drawn, drawn.x_0, setting, losses=losses, **fields)
 
 

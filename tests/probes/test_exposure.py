@@ -6,7 +6,7 @@ import torch
 from subjects import small
 
 from bench.networks import seeded
-from bench.probes.exposure import Exposure, energy_distance, noise_of
+from bench.probes.exposure import Exposure, energy_distance, gaps, noise_of
 from bench.protocols import Denoiser
 from bench.spec import Draw, Scheme
 from bench.subjects import likeness, sampling
@@ -34,21 +34,23 @@ def sampled(**changes):
 
 def test_identity_has_the_gaps_of_full_precision():
     found = sampled()
-    exact = Exposure()(found, "full precision", {})
     quantized = Exposure()(found, "w8a8:quantized", {})
     assert quantized[-1].name == "psnr"
     assert quantized[-1].value == 100.0
+    assert {r.n for r in quantized} == {6}
+    exact = gaps(found, found.full, "", 6)[0]
     assert [(r.name, r.value, r.low, r.where) for r in exact] == [
         (r.name, r.value, r.low, r.where) for r in quantized[:-1]
     ]
     assert {r.where["t"] for r in exact if r.name == "gap"} == {999, 749, 499, 249}
-    gaps = [r.value for r in exact if r.name == "gap"]
+    found_gaps = [r.value for r in exact if r.name == "gap"]
     (total,) = (r for r in exact if r.name == "exposure_gap")
-    assert total.value == pytest.approx(np.mean(gaps))
+    assert total.value == pytest.approx(np.mean(found_gaps))
     assert total.low < total.value < total.high
-    # As many as there are real images, of which PSNR takes the sampled ones of a part.
+    # Full precision takes all real images.
+    whole = Exposure()(found, "full precision", {})
+    (total,) = (r for r in whole if r.name == "exposure_gap")
     assert total.n == len(total.terms) == 16
-    assert quantized[-1].n == 6
     assert np.mean(total.terms) == pytest.approx(0.0, abs=1e-5)
 
 
