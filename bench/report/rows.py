@@ -91,7 +91,7 @@ class Group:
 
 
 def rows(run: Run) -> list[Row]:
-    """All cells of a run, by family, method, checkpoint, full precision first, then bits."""
+    """All cells of a run, by family, method, training seed, full precision first, then bits."""
     references = {
         _twin_key(record): _row(record, None)
         for record in run.records
@@ -217,6 +217,7 @@ def _order(row: Row) -> tuple[object, ...]:
     return (
         row.family,
         _method_order(row.method),
+        row.cell.checkpoint.seed,
         row.checkpoint,
         scheme_order(row.scheme),
         row.backend,
