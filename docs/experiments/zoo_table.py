@@ -3,16 +3,18 @@
     python docs/experiments/zoo_table.py RUN [RUN ...] [--backend simulated]
 
 A table for each number of sampling steps, the scatter between training seeds where a method has
-several, and of each run how the methods differ over their trainings (`bench.claims.lost`). RUN is
-an id under `reports/` or a folder. Every number comes from a run's own files.
+several, and how the methods differ over their trainings (`bench.claims.lost`). RUN is an id under
+`reports/` or a folder; several of one draw add up. Every number comes from a run's own files.
 """
 
 import argparse
 import dataclasses
+from collections import Counter
 
 import pandas
 
 import bench
+from bench.api import LoadedRun
 from bench.claims import lost
 
 ORDER = ("baseline", "ema", "swa", "ip", "ip+ema", "ip+swa", "sam", "sam+ema", "sam+swa")
@@ -71,16 +73,29 @@ def seed_table(frame: pandas.DataFrame) -> list[str]:
     return lines if len(lines) > 2 else []
 
 
-def method_table(run: str, backend: str) -> list[str]:
-    """Losses of the methods with SAM less those of the methods without, over their trainings."""
-    found = bench.load(run)
-    cells = [r for r in found.run.records if r.cell.backend in (backend, "float")]
-    chosen = dataclasses.replace(found.run, records=tuple(cells))
+def method_table(runs: list[LoadedRun], backend: str, steps: int) -> list[str]:
+    """Losses of the methods with SAM less those of the methods without, over their trainings.
+
+    Runs of one draw are one run: image i is from the same noise in all. Methods of a single
+    training are left out, and do not count in Holm's adjustment.
+    """
+    records = {
+        str((record.cell.checkpoint.sha256, record.cell.scheme)): record
+        for run in runs
+        for record in run.run.records
+        if record.cell.backend == backend and record.cell.draw.steps == steps
+    }
+    cards = [record.cell.checkpoint for record in records.values()]
+    trained = {(card.method, card.seed) for card in cards}
+    several = Counter(method for method, _ in trained)
+    kept = [r for r in records.values() if several[r.cell.checkpoint.method] > 1]
+    chosen = dataclasses.replace(runs[0].run, records=tuple(kept))
+    influences = {key: terms for run in runs for key, terms in run.influences.items()}
     lines = [
         "| number | scheme | methods | trainings | difference, 95% | loses |",
         "|---|---|---|---|---|---|",
     ]
-    for line in lost(chosen, found.influences):
+    for line in lost(chosen, influences):
         metric, scheme = line.number.split()[0].rstrip(","), line.number.split()[1]
         what = {"delta_kd": "change of KD", "psnr": "-PSNR, dB"}[metric]
         ends = f"{line.value:+.3g} [{line.low:+.3g}, {line.high:+.3g}]"
@@ -89,7 +104,7 @@ def method_table(run: str, backend: str) -> list[str]:
         lines.append(
             f"| {what} | {scheme.upper()} | {pair} | {line.trainings} | {ends} | {told} |"
         )
-    return lines
+    return lines if len(lines) > 2 else []
 
 
 def main() -> None:
@@ -97,24 +112,19 @@ def main() -> None:
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--backend", default="simulated")
     given = parser.parse_args()
-    frames = [bench.load(run).frame() for run in given.runs]
-    frame = pandas.concat(frames, ignore_index=True)
+    runs = [bench.load(run) for run in given.runs]
+    frame = pandas.concat([run.frame() for run in runs], ignore_index=True)
     frame["stem"] = frame.metric.map(stem)
-    seeds = {c.sha256: c.seed for r in given.runs for c in checkpoints(r)}
-    frame["training_seed"] = frame.sha256.map(seeds)
+    cards = [record.cell.checkpoint for run in runs for record in run.run.records]
+    frame["training_seed"] = frame.sha256.map({card.sha256: card.seed for card in cards})
     frame = frame[frame.backend.isin([given.backend, "float"])]
     frame = frame.drop_duplicates(["sha256", "scheme", "steps", "images", "metric"])
     for (steps, images), rows in frame.groupby(["steps", "images"]):
         print(f"\n{steps} steps, N = {images}:\n")
         print("\n".join(quality_table(rows)))
-        if spread := seed_table(rows):
-            print("\n" + "\n".join(spread))
-    for run in given.runs:
-        print(f"\nMethods of {run}:\n\n" + "\n".join(method_table(run, given.backend)))
-
-
-def checkpoints(run: str) -> list:
-    return [record.cell.checkpoint for record in bench.load(run).run.records]
+        for lines in (seed_table(rows), method_table(runs, given.backend, steps)):
+            if lines:
+                print("\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":
