@@ -87,6 +87,15 @@ def of_size(run, terms, **images):
     return replace(run, records=tuple(records)), cut
 
 
+def test_one_training_beside_several_is_said_to_speak_of_its_weights():
+    run, terms = family(baseline=0.0, baseline_1=0.1, sam=9.0, sam_1=9.1, ema=-9.0)
+    table = lines(contrasts(run, terms))
+    assert any("| ema " in line and "baseline, of these weights" in line for line in table)
+    assert not any("| sam " in line and "of these weights" in line for line in table)
+    run, terms = family(baseline=0.0, ema=-9.0)
+    assert not any("of these weights |" in line for line in lines(contrasts(run, terms)))
+
+
 def test_of_one_method_and_seed_the_first_stands_and_the_other_is_named():
     run, terms = family(baseline=0.0, sam=2.0, ema=1.0)
     cards = {"ema": "sam-large-rho"}

@@ -19,6 +19,7 @@ def lines(
     if not found:
         return said
     body = []
+    several = any(contrast.trainings > 1 for contrast in found)
     for contrast in found:
         low, high = contrast.estimate.interval()
         ends = (contrast.estimate.value, low, high)
@@ -27,6 +28,8 @@ def lines(
         names = (contrast.family, contrast.scheme, contrast.backend, contrast.method)
         names = (*names, contrast.against, contrast.metric, str(contrast.trainings))
         verdict = escape(contrast.better) or f"not told apart {NONE}"
+        if contrast.better and several and contrast.trainings == 1:
+            verdict += ", of these weights"
         body.append([*map(escape, names), f"{value} [{lower}, {upper}]", p, verdict])
     legend = (
         "Difference of differences: what quantization changes for the method less what it changes "
