@@ -98,14 +98,14 @@ def unmatched(run: Run) -> list[Unmatched]:
 def ignored(run: Run) -> list[str]:
     """Checkpoints of a method and seed that an earlier one of their family has already."""
     first: dict[tuple[str, str, int], str] = {}
+    others: dict[str, None] = {}
     for record in run.records:
         card = record.cell.checkpoint
-        if record.status == "ok" and not record.cell.scheme.is_float:
-            first.setdefault((card.family, card.method, card.seed), card.name)
-    names = dict.fromkeys(
-        record.cell.checkpoint.name for record in run.records if record.status == "ok"
-    )
-    return [name for name in names if first and name not in first.values()]
+        if record.status != "ok" or record.cell.scheme.is_float:
+            continue
+        if first.setdefault((card.family, card.method, card.seed), card.name) != card.name:
+            others[card.name] = None
+    return list(others)
 
 
 def _groups(run: Run) -> list[tuple[str, list[Record]]]:

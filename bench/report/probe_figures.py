@@ -107,12 +107,13 @@ def _panel(axes: Axes, found: Explanation, kind: str, schemes: Sequence[str]) ->
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullLocator
 
+    labels = entries(found)
     for name, method in checkpoints(found):
         rows = found.rows(name, "loss_rise", direction=kind)
         for scheme in dict.fromkeys(row.scheme for row in rows):
             dash = DASHES[schemes.index(scheme) % len(DASHES)] if scheme else "-"
             members = [r for r in rows if r.scheme == scheme]
-            _curve(axes, members, method, entries(found)[name], dash)
+            _curve(axes, members, method, labels[name], dash)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -149,16 +150,14 @@ def spectrum(found: Explanation) -> Figure | None:
     if not names:
         return None
     figure = Figure(figsize=(7.2, 4.6), dpi=DPI, layout="constrained")
-    axes = figure.subplots()
+    axes, labels = figure.subplots(), entries(found)
     for name, method in names:
         # The largest eigenvalue comes first.
         rows = found.rows(name, "hessian_density")
         colour, mark = style(method)
         x = [float(row.where["eigenvalue"]) for row in rows]
         y = list(itertools.accumulate(row.value for row in rows))
-        axes.step(
-            x, y, where="post", color=colour, marker=mark, ms=4, lw=0.9, label=entries(found)[name]
-        )
+        axes.step(x, y, where="post", color=colour, marker=mark, ms=4, lw=0.9, label=labels[name])
     axes.set_xscale("symlog", linthresh=1e-3)
     axes.set_yscale("log")
     axes.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
@@ -178,6 +177,7 @@ def exposure(found: Explanation) -> Figure | None:
         return None
     figure = Figure(figsize=(10.0, 4.2), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
+    labels = entries(found)
     for axes, number, title in (
         (left, "gap", "Squared norm of predicted noise:\nsampling minus noised data"),
         (right, "energy_distance", "Energy distance of x_t:\nsampled against noised data"),
@@ -187,8 +187,7 @@ def exposure(found: Explanation) -> Figure | None:
             colour, mark = style(method)
             t = [float(row.where["t"]) for row in rows]
             values = [row.value for row in rows]
-            label = entries(found)[name]
-            axes.plot(t, values, "-", color=colour, marker=mark, ms=4, label=label)
+            axes.plot(t, values, "-", color=colour, marker=mark, ms=4, label=labels[name])
             if number == "gap" and all(row.low is not None for row in rows):
                 low, high = [r.low for r in rows], [r.high for r in rows]
                 axes.fill_between(t, low, high, color=colour, alpha=0.12, linewidth=0)
