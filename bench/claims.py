@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench import decisions
-from bench.contrasts import METRICS, measurement, shared
+from bench.contrasts import METRICS, measured, measurement, shared
 from bench.explanation import Explanation, Row
-from bench.influences import Influences, key
-from bench.pairing import Between, between, sizes
+from bench.influences import Influences
+from bench.pairing import Between, between, sizes, turned
 from bench.record import Record, Run
 
 # Each flatness number that is correlated: its name and the coordinates that single it out.
@@ -183,9 +183,5 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
 
 def _loss(record: Record, metric: str, terms: Influences) -> Row | None:
     """A loss of a record, higher is worse, with the influences of its images; None without."""
-    measured = measurement(record, metric)
-    if measured is None or key(record.cell, measured.name) not in terms:
-        return None
-    sign = 1 if measured.better == "lower" else -1
-    kept = tuple(sign * terms[key(record.cell, measured.name)])
-    return Row(metric, sign * measured.value, n=len(kept), terms=kept)
+    row, found = measured(record, metric, terms), measurement(record, metric)
+    return turned(row) if row and found and found.better == "higher" else row

@@ -14,13 +14,16 @@ the checkpoints that another one of the same method and seed stands for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from bench import decisions, stats
+from bench.explanation import Row
 from bench.influences import Influences, key
 from bench.names import kernel
+from bench.pairing import between
 from bench.record import Measurement, Record, Run
 from bench.spec import of_any_size
 
@@ -136,30 +139,34 @@ def _pairs(
 ) -> Iterator[tuple[Contrast, str]]:
     """(contrast, the metric's direction) of each method against the first."""
     methods = list(dict.fromkeys(r.cell.checkpoint.method for r in members))
-    trainings: dict[tuple[str, int], tuple[Record, Measurement]] = {}
-    for r in members:
-        if (m := measurement(r, metric)) and key(r.cell, m.name) in influences:
-            trainings.setdefault((r.cell.checkpoint.method, r.cell.checkpoint.seed), (r, m))
+    trainings: dict[tuple[str, int], tuple[Record, Row]] = {}
+    for record in members:
+        if row := measured(record, metric, influences):
+            card = record.cell.checkpoint
+            trainings.setdefault((card.method, card.seed), (record, row))
     for method in methods:
         both = shared(trainings, method, first)
-        if method == first or not both:
-            continue
-        values = [a[1].value - b[1].value for a, b in both]
-        terms = [
-            influences[key(a[0].cell, a[1].name)] - influences[key(b[0].cell, b[1].name)]
-            for a, b in both
-        ]
-        if len(both) > 1:
-            estimate = stats.pooled(values, terms)
-        else:
-            estimate = stats.estimate(values[0], terms[0])
-        if estimate:
-            sizes = (abs(m.value) for pair in both for _, m in pair)
-            estimate = estimate.without_rounding(max(sizes))
-            cell, name = both[0][0][0].cell, both[0][0][1].name.split("@")[0]
+        line = between([(a, b) for (_, a), (_, b) in both]) if method != first else None
+        # Undefined where a training diverged.
+        if line and math.isfinite(line.estimate.error):
+            scale = max(abs(row.value) for pair in both for _, row in pair)
+            record, row = both[0][0]
+            found = measurement(record, metric)
+            assert found is not None
+            cell = record.cell
             place = cell.checkpoint.family, str(cell.scheme), cell.backend
-            contrast = Contrast(*place, name, method, first, len(both), estimate)
-            yield contrast, both[0][0][1].better
+            estimate = line.estimate.without_rounding(scale)
+            contrast = Contrast(*place, row.name, method, first, line.trainings, estimate)
+            yield contrast, found.better
+
+
+def measured(record: Record, metric: str, influences: Influences) -> Row | None:
+    """One of METRICS of a record, with the influences of its images; None without."""
+    found = measurement(record, metric)
+    if found is None or key(record.cell, found.name) not in influences:
+        return None
+    terms = tuple(influences[key(record.cell, found.name)])
+    return Row(found.name.split("@")[0], found.value, n=len(terms), terms=terms)
 
 
 def shared(trained: Mapping[tuple[str, int], T], method: str, other: str) -> list[tuple[T, T]]:

@@ -60,8 +60,8 @@ def sizes(pairs: Sequence[tuple[Row | None, Row | None]]) -> tuple[Between, floa
     between the values at the corners of their intervals. Sizes of estimates near 0 would be biased
     upwards, and their signs are not known.
     """
-    turned = [(a, b and _turned(b)) for a, b in pairs]
-    difference, total = between(pairs), between(turned)
+    opposite = [(a, b and turned(b)) for a, b in pairs]
+    difference, total = between(pairs), between(opposite)
     if difference is None or total is None:
         return None
     ends = [
@@ -76,7 +76,7 @@ def _smaller(a: float, b: float) -> float:
     return float(np.sign(a) * np.sign(b) * min(abs(a), abs(b)))
 
 
-def _turned(row: Row) -> Row:
+def turned(row: Row) -> Row:
     """The row of the number with the other sign."""
     low, high = (None if end is None else -end for end in (row.high, row.low))
     terms, repeats = (tuple(-x for x in values) for values in (row.terms, row.repeats))
