@@ -77,6 +77,8 @@ def accept(reports: Path, name: str, reason: str) -> Pin:
         raise InputError(f"nothing was measured in {folder.name}: accept another run")
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     pin = Pin(folder.resolve().name, " ".join(reason.split()), now)
-    lines = [json.dumps(asdict(each), ensure_ascii=False) for each in (*pins(reports), pin)]
-    store.save_text(reports / NAME, "\n".join(lines) + "\n")
+    # Two that accept at once would else each write what they read before, and one line is lost.
+    with store.locked(reports):
+        lines = [json.dumps(asdict(each), ensure_ascii=False) for each in (*pins(reports), pin)]
+        store.save_text(reports / NAME, "\n".join(lines) + "\n")
     return pin

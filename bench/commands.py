@@ -85,7 +85,8 @@ def run(
     from bench.progress import Bar
 
     store.check_writable(out)
-    store.check_writable(store.cache_root())
+    store.check_cache()
+    store.sweep(store.cache_root())
     if not rule:
         _remark(cells)
     start = time.monotonic()
@@ -124,22 +125,16 @@ def _remark(cells: Sequence[Cell]) -> None:
 
 def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
     """Write a run under a temporary name and rename it, so that it appears whole."""
-    import tempfile
-
     from bench import report as rendering
 
     commit, dirty = git_state(Path.cwd())
     now = datetime.now(timezone.utc)
     stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}"
-    identity, count = stem, 1
-    while (out / identity).exists():
-        count += 1
-        identity = f"{stem}-{count}"
     command = "bench " + " ".join(sys.argv[1:])
-    run = Run(identity, now.isoformat(timespec="seconds"), commit, dirty, command, tuple(records))
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as temporary:
-        folder = Path(temporary) / identity
+
+    def write(folder: Path, identity: str) -> None:
+        created = now.isoformat(timespec="seconds")
+        run = Run(identity, created, commit, dirty, command, tuple(records))
         store.save_text(folder / "run.json", to_json(run))
         terms: dict[str, Any] = {}
         for record in records:
@@ -151,9 +146,10 @@ def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
                 )
         influences.save(folder / influences.NAME, terms)
         rendering.render(run, folder)
-        folder.rename(out / identity)
+
+    folder = store.publish(out, stem, write)
     rendering.write_index(out)
-    return out / identity
+    return folder
 
 
 def report(out: Path, name: str | None, form: str) -> None:
@@ -165,6 +161,7 @@ def report(out: Path, name: str | None, form: str) -> None:
     folder = store.find_run(out, name)
     run = store.read_run(folder)
     store.check_writable(folder)
+    store.sweep(folder)
     rendering.render(run, folder)
     rendering.write_index(folder.resolve().parent)
     print(rendering.FORMATS[form](run, folder), end="")

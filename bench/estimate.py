@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from bench import real, store, tables
+from bench import artifacts, disk, keys, real, tables
 from bench.features import reference
 from bench.shards import BLOCK
 from bench.spec import Cell, Checkpoint, content_key
@@ -50,18 +50,21 @@ def compiling_pays(card: Checkpoint, evaluations: int) -> bool:
 
 def _outputs(card: Checkpoint) -> int:
     """Of the network's layers for one image; kept, so that a finished run needs no torch."""
-    key = content_key(source=card.source, sha256=card.sha256, config=card.config)
-    place = store.cache_root() / "outputs" / key
-    if place.is_file():
-        return int(place.read_text(encoding="utf-8"))
+    source = keys.code("bench.networks", [("sources", card.source)])
+    key = content_key(source=source, sha256=card.sha256, config=card.config)
+    place = disk.cache_root() / "outputs" / key
+    if (text := artifacts.load_text(place, key)) is not None:
+        return int(text)
     from bench import networks
 
     try:
         denoiser = tables.lookup("sources", card.source)(card)
         count = networks.layer_outputs(denoiser.model, denoiser.shape)
+    except disk.MachineError:
+        raise
     except Exception:  # of any kind, from untrusted files; the run loads it again and reports it
         return 0
-    store.save_text(place, str(count))
+    artifacts.save_text(place, key, str(count))
     return count
 
 

@@ -75,7 +75,8 @@ def probe(
     chosen = [registry.verify(card) for card in registry.select(found, checkpoints.split(","))]
     folder = None if run is None else store.find_run(out, run)
     store.check_writable(folder or out)
-    store.check_writable(store.cache_root())
+    store.check_cache()
+    store.sweep(store.cache_root())
     plan = replace(_plan(preset, seed, names, wanted, backend), device=place)
     parts = _probe(plan, chosen)
     if not any(part.status == "ok" for part in parts):
@@ -172,9 +173,9 @@ def _write(out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part]) ->
 
     commit, _ = git_state(Path.cwd())
     now = datetime.now(timezone.utc)
-    identity = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}-probes"
+    stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}-probes"
     found = Explanation(
-        identity,
+        stem,
         now.isoformat(timespec="seconds"),
         commit,
         "bench " + " ".join(sys.argv[1:]),
@@ -183,9 +184,15 @@ def _write(out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part]) ->
         tuple(parts),
         run="" if folder is None else store.read_run(folder).id,
     )
-    target = folder or out / identity
-    store.save_text(target / explanation.FILE, explanation.to_json(found))
+
+    def write(target: Path, identity: str) -> None:
+        named = replace(found, id=identity)
+        store.save_text(target / explanation.FILE, explanation.to_json(named))
+        if folder is None:
+            probes.render(named, target)
+
     if folder is None:
-        return probes.render(found, target)
+        return store.publish(out, stem, write) / probes.PAGE
+    write(folder, stem)
     rendering.render(store.read_run(folder), folder)
     return folder / probes.PAGE

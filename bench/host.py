@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -58,22 +56,6 @@ def fingerprint(device: str = devices.CPU) -> Host:
         isa, more = devices.accelerator(device)
         versions |= more
     return Host(platform.node(), device, isa, threads(), versions)
-
-
-def code_hash(names: Iterable[str]) -> str:
-    """SHA-256 of the sources of bench's modules and packages, relative to the package folder.
-
-    A cached result is only as good as the code that made it: a change of one of these files makes
-    new keys.
-    """
-    root = Path(__file__).parent
-    digest = hashlib.sha256()
-    for name in names:
-        path = root / name
-        files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-        for file in files:
-            digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def git_state(folder: Path) -> tuple[str, bool]:

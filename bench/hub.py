@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import store
+from bench import disk
 from bench.errors import InputError
 
 PREFIX = "hf:"
@@ -112,5 +112,5 @@ def digest(path: Path) -> str:
         with file.open("rb") as stream:
             if stream.read(40).startswith(b"version https://git-lfs"):
                 raise InputError(f"{file} is a Git LFS pointer; run `git lfs pull`")
-        total.update(f"{file.relative_to(path).as_posix()} {store.sha256(file)}\n".encode())
+        total.update(f"{file.relative_to(path).as_posix()} {disk.sha256(file)}\n".encode())
     return total.hexdigest()

@@ -8,6 +8,7 @@ by its intervals, as if its images were independent of the other run's.
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import store
+from bench import disk
 from bench.errors import InputError
 from bench.spec import Cell
 
@@ -31,9 +32,22 @@ def key(cell: Cell, measurement: str) -> str:
 
 def save(path: Path, terms: Influences) -> None:
     """Write terms (N,) by name, whole or not at all."""
-    with store.atomic(path) as temporary, temporary.open("wb") as stream:
-        arrays: dict[str, Any] = {name: np.float32(values) for name, values in terms.items()}
-        np.savez_compressed(stream, **arrays)
+    with disk.atomic(path) as temporary:
+        temporary.write_bytes(pack(terms))
+
+
+def pack(terms: Influences) -> bytes:
+    """Terms (N,) by name as the bytes of such a file."""
+    stream = io.BytesIO()
+    arrays: dict[str, Any] = {name: np.float32(values) for name, values in terms.items()}
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+def unpack(content: bytes) -> dict[str, np.ndarray]:
+    """The terms of `pack`, float64 (N,) each."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        return {name: file[name].astype(np.float64) for name in file.files}
 
 
 def load(path: Path) -> dict[str, np.ndarray]:

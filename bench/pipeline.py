@@ -16,22 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import influences, names, real, stats, store, tables
+from bench import artifacts, disk, influences, keys, real, tables
 from bench.errors import InputError
 from bench.features import pretrained, reference
-from bench.host import code_hash
-from bench.protocols import Evidence
-from bench.record import Host, Measurement, Record, record_from_json, to_json
-from bench.shards import Shards
+from bench.record import Host, Record, record_from_json, to_json
+from bench.scoring import Scoring, extractor
 from bench.spec import Cell
-from bench.stages import FEATURE_CODE, Progress, Stages, extractor
+from bench.stages import Progress, Stages
 
-RECORD_CODE = (
-    *FEATURE_CODE,
-    *("metrics", "stats.py", "shards.py", "names.py", "real.py", "data", "pipeline.py"),
-    *("stages.py", "record.py", "spec.py"),
-)
-Measured = dict[str, tuple[Measurement, np.ndarray]]
+# How often a cell is tried where files that it uses vanish from the cache meanwhile.
+TRIES = 3
 
 
 class Pipeline:
@@ -48,19 +42,18 @@ class Pipeline:
     ) -> None:
         self.host, self.cache, self.progress = host, cache, progress
         self.stages = Stages(host, cache, progress)
-        self.record_versions = {**host.arithmetic, **host.versions, "code": code_hash(RECORD_CODE)}
+        self.scoring = Scoring(self.stages)
         # Of a folder it hashes all images, and every look into the cache asks for it.
         self._digest = functools.cache(reference.digest)
 
     def cached(self, cell: Cell) -> Record | None:
         """The finished record of a cell, or None."""
-        try:
-            record = record_from_json(self._record_path(cell).read_text(encoding="utf-8"))
-            # Written first, so that it is missing only where it was deleted.
-            if not self._record_path(cell).with_suffix(".npz").is_file():
-                return None
-        except (OSError, ValueError, TypeError, KeyError):
+        path = self._record_path(cell)
+        text = artifacts.load_text(path, path.name)
+        # Written first, so that they are missing only where they were deleted or damaged.
+        if text is None or self._terms(path) is None:
             return None
+        record = record_from_json(text)
         # The name of a checkpoint is not part of its content: the caller's stands.
         return replace(record, cell=cell)
 
@@ -104,39 +97,63 @@ class Pipeline:
         if reason := self.refusal(cell):
             return Record(cell, self.host, "refused", None, (), {}, error=reason)
         self.stages.seconds = {}
-        try:
-            found = self._measure(cell)
-            coverage, calibration = self.stages.coverage(cell)
-        except InputError:
-            raise
-        except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            return Record(
-                cell, self.host, "failed", None, (), self.stages.seconds, error=reason[:500]
-            )
-        measurements = tuple(value for value, _ in found.values())
-        real = self._real(cell)
-        record = Record(
-            *(
-                cell,
-                self._host(cell),
-                "ok",
-                coverage,
-                measurements,
-                dict(self.stages.seconds),
-                calibration,
-            ),
-            real=real,
+        for _ in range(TRIES):
+            try:
+                return self._compute(cell)
+            except artifacts.Lost:
+                # It was told, or somebody cleans the cache: what is missing is made again.
+                continue
+            except InputError:
+                raise
+            except Exception as error:
+                if stop := disk.stops(error):
+                    raise stop from error
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+                return Record(
+                    cell, self.host, "failed", None, (), self.stages.seconds, error=reason
+                )
+        raise disk.MachineError(
+            f"files vanish from {self.cache} while they are used: name another folder by "
+            f"BENCH_CACHE, and repeat the command"
         )
-        terms = {name: t for name, (_, t) in found.items() if np.isfinite(t).all()}
-        influences.save(self._record_path(cell).with_suffix(".npz"), terms)
-        store.save_text(self._record_path(cell), to_json(record))
+
+    def _compute(self, cell: Cell) -> Record:
+        """Compute a cell and keep its record."""
+        measured = self.scoring.measure(cell)
+        coverage, calibration = self.stages.coverage(cell)
+        record = Record(
+            cell,
+            self._host(cell),
+            "ok",
+            coverage,
+            tuple(value for value, _ in measured.values()),
+            dict(self.stages.seconds),
+            calibration,
+            real=self._real(cell),
+        )
+        terms = {name: t for name, (_, t) in measured.items() if np.isfinite(t).all()}
+        path = self._record_path(cell)
+        content = influences.pack(terms)
+        artifacts.write(path.with_suffix(".npz"), f"{path.stem}.npz", content)
+        artifacts.save_text(path, path.name, to_json(record))
         return record
 
     def influences(self, cell: Cell) -> dict[str, np.ndarray]:
-        """The influences (N,) of a finished cell's images, named as in a run's file."""
-        terms = influences.load(self._record_path(cell).with_suffix(".npz"))
+        """The influences (N,) of a finished cell's images, named as in a run's file.
+
+        Raises:
+            InputError: they were damaged since the cell was finished.
+        """
+        terms = self._terms(self._record_path(cell))
+        if terms is None:
+            raise InputError(f"the cache lost what {cell} was made of: repeat the command")
         return {influences.key(cell, name): values for name, values in terms.items()}
+
+    @staticmethod
+    def _terms(path: Path) -> dict[str, np.ndarray] | None:
+        """The influences beside a record, None where they are missing."""
+        content = artifacts.read(path.with_suffix(".npz"), f"{path.stem}.npz")
+        return None if content is None else influences.unpack(content)
 
     def _real(self, cell: Cell) -> dict[str, str]:
         """SHA-256 of the real images' features that the metrics need, by extractor."""
@@ -147,56 +164,11 @@ class Pipeline:
         }
 
     def _host(self, cell: Cell) -> Host:
-        """This machine, with the networks that a user chose as extractors."""
+        """This machine, with what identifies the extensions that made the numbers."""
+        said = keys.identities(keys.record_entries(cell))
         chosen = pretrained.recorded(cell.extractors)
-        return replace(self.host, versions={**self.host.versions, **chosen})
+        return replace(self.host, versions={**self.host.versions, **said, **chosen})
 
     def _record_path(self, cell: Cell) -> Path:
-        found = {f"real {name}": digest for name, digest in self._real(cell).items()}
-        for name in cell.extractors:
-            found |= pretrained.versions(name)
-        return self.cache / "records" / f"{cell.key(self.record_versions | found)}.json"
-
-    def _simulated(self, cell: Cell) -> Shards | None:
-        """The images of the same scheme in simulation, where a metric of the cell needs them."""
-        found = (tables.lookup("metrics", name) for name in cell.metrics)
-        if not any(getattr(metric, "simulated", False) for metric in found):
-            return None
-        return self.stages.images(replace(cell, backend="simulated"))
-
-    def _measure(self, cell: Cell) -> Measured:
-        """Measurements by name, each with the influences of the images."""
-        images, twins = self.stages.images(cell), self.stages.images(cell.reference)
-        simulated = self._simulated(cell)
-        found: Measured = {}
-        for position, name in enumerate(cell.extractors):
-            taken = real.of(cell, name)
-            features = self.stages.features(cell, name)
-            twin_features = self.stages.features(cell.reference, name)
-            evidence = Evidence(images, twins, features, twin_features, *taken, simulated)
-            twin = Evidence(twins, twins, twin_features, twin_features, *taken)
-            for metric_name in cell.metrics:
-                metric = tables.lookup("metrics", metric_name)()
-                if metric.paired and cell.scheme.is_float:
-                    continue
-                # What looks at images alone is measured once, beside the first extractor.
-                if names.kind(name) not in metric.kinds if metric.kinds else position:
-                    continue
-                self.progress(f"{cell}: {metric_name}", 0)
-                value, terms = self.stages.timed("metrics", metric.measure, evidence)
-                found[value.name] = value, terms
-                if not metric.paired and not cell.scheme.is_float:
-                    before, twin_terms = self.stages.timed("metrics", metric.measure, twin)
-                    delta = _change(value, before, terms - twin_terms)
-                    found[delta.name] = delta, terms - twin_terms
-        return found
-
-
-def _change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Measurement:
-    """Quantized minus full precision on the same noise, `terms` being what each pair adds."""
-    value, ends = test.value - reference.value, (None, None)
-    if found := stats.estimate(value, terms):
-        found = found.without_rounding(max(abs(test.value), abs(reference.value)))
-        value, ends = found.value, found.interval()
-    low, high = ends
-    return replace(test, name=f"delta_{test.name}", value=value, low=low, high=high, paired=True)
+        key = keys.of_record(cell, self.host, self._real(cell))
+        return self.cache / "records" / f"{key}.json"

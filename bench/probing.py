@@ -17,24 +17,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import store, tables
+from bench import artifacts, disk, keys, tables
 from bench.errors import InputError
 from bench.explanation import Part, Row, part_from_json, part_to_json
-from bench.host import code_hash
 from bench.record import Host
-from bench.spec import Checkpoint, content_key
-from bench.stages import FEATURE_CODE, Stages
-from bench.subjects import Plan, subject
+from bench.spec import Checkpoint
+from bench.stages import Stages
+from bench.subjects import Plan, real_content, subject
 
 if TYPE_CHECKING:
     from bench.probes.subject import Subject
-
-# What all probes rest on; a probe's own module comes to it.
-CODE = (
-    *FEATURE_CODE,
-    *("probes/subject.py", "probes/weights.py", "probes/perturbation.py", "subjects.py"),
-    *("metrics", "training", "data", "stats.py", "protocols.py"),
-)
 
 
 class Prober:
@@ -49,10 +41,8 @@ class Prober:
     def __init__(self, host: Host, cache: Path, plan: Plan) -> None:
         self.host, self.cache, self.plan = host, cache, plan
         self.stages = Stages(host, cache, lambda stage, done: None)
-        self.versions = {
-            **host.versions,
-            **host.arithmetic,
-        }
+        # Of a folder it hashes all images, and every part asks for it.
+        self._real = functools.cache(real_content)
         self._subject = functools.lru_cache(maxsize=1)(self._make)
         self._cards: dict[str, Checkpoint] = {}
 
@@ -73,25 +63,24 @@ class Prober:
                 yield found
 
     def _path(self, card: Checkpoint, probe: str, part: str) -> Path:
-        key = content_key(
-            checkpoint=card.content(),
-            dataset=card.dataset,
-            probe=probe,
-            part=part,
-            setting=asdict(self.plan.setting),
+        wanted = {
+            "part": part,
+            "setting": asdict(self.plan.setting),
             # A probe may look at all of them, as sensitivity does to choose one.
-            schemes=[asdict(scheme) for scheme in self.plan.schemes],
-            backend=self.plan.backend,
-            draw=asdict(self.plan.draw),
-            versions=self.versions | {"code": _code(probe)},
-        )
+            "schemes": [asdict(scheme) for scheme in self.plan.schemes],
+            "backend": self.plan.backend,
+            "draw": asdict(self.plan.draw),
+            "real": self._real(card.dataset),
+        }
+        key = keys.of_probe(card, probe, wanted, self.host)
         return self.cache / "probes" / f"{key}.json"
 
     def _cached(self, card: Checkpoint, probe: str, part: str) -> Part | None:
-        try:
-            found = part_from_json(self._path(card, probe, part).read_text(encoding="utf-8"))
-        except (OSError, ValueError, TypeError, KeyError):
+        path = self._path(card, probe, part)
+        text = artifacts.load_text(path, path.name)
+        if text is None:
             return None
+        found = part_from_json(text)
         # The name of a checkpoint is not part of its content: the card's stands.
         return replace(found, **_names(card))
 
@@ -106,12 +95,15 @@ class Prober:
         try:
             rows = made(self._subject(card.name), part, earlier)
         except Exception as error:
+            if stop := disk.stops(error):
+                raise stop from error
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             reason = " ".join(f"{kind}{error}".split())[:500]
             return Part(**_names(card), **what, status="failed", error=reason)
         seconds = time.monotonic() - start
         found = Part(**_names(card), **what, status="ok", rows=tuple(rows), seconds=seconds)
-        store.save_text(self._path(card, probe, part), part_to_json(found))
+        path = self._path(card, probe, part)
+        artifacts.save_text(path, path.name, part_to_json(found))
         return found
 
     def _refusal(self, part: str) -> str | None:
@@ -124,15 +116,6 @@ class Prober:
 
     def _make(self, name: str) -> Subject:
         return subject(self.stages, self._cards[name], self.plan)
-
-
-@functools.cache
-def _code(probe: str) -> str:
-    """Of what a probe of this package rests on; another package's has its `version`."""
-    made = tables.lookup("probes", probe)
-    package, _, rest = made.__module__.partition(".")
-    own = (rest.replace(".", "/") + ".py",) if package == "bench" else ()
-    return f"{made.version} {code_hash((*CODE, *own))}"
 
 
 def _names(card: Checkpoint) -> dict[str, Any]:

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.explanation import Row
-from bench.record import Coverage, Host, Measurement, Record
-from bench.spec import Cell, Checkpoint, Draw, Scheme
-
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
 
+    from bench.explanation import Row
+    from bench.record import Coverage, Host, Measurement, Record
     from bench.shards import Shards
+    from bench.spec import Cell, Checkpoint, Draw, Scheme
 
 
 class Decoder(Protocol):

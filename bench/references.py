@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import names, store, tables
+from bench import disk, names, tables
 from bench.errors import InputError
 from bench.features import reference, statistics
 from bench.metrics import frechet
@@ -35,7 +35,7 @@ def take(source: Path, dataset: str, extractor: str, split: str) -> None:
     """
     _check(dataset, extractor)
     found = statistics.read(source, extractor)
-    target = store.cache_root() / "reference" / reference.file_name(dataset, extractor, split)
+    target = reference.folder() / reference.file_name(dataset, extractor, split)
     for path in (reference.ZOO / target.name, target):
         if path.exists():
             raise InputError(f"{path} holds the features themselves: statistics are not needed")
@@ -87,15 +87,15 @@ def fetch(what: str) -> None:
     from bench.features import inception
 
     for name, url in inception.URLS.items():
-        target = store.cache_root() / "weights" / name
-        if not target.is_file() or store.sha256(target) != inception.SHA256[name]:
+        target = disk.cache_root() / "weights" / name
+        if not target.is_file() or disk.sha256(target) != inception.SHA256[name]:
             print(f"fetching {url}", file=sys.stderr)
             _download(url, target, inception.SHA256[name])
         print(target)
 
 
 def _download(url: str, target: Path, digest: str) -> None:
-    with store.atomic(target) as temporary:
+    with disk.atomic(target) as temporary:
         try:
             with urllib.request.urlopen(url, timeout=30) as source, temporary.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
@@ -105,7 +105,7 @@ def _download(url: str, target: Path, digest: str) -> None:
                 f"cannot fetch {url} ({error}): fetch it where there is a network and put it at "
                 f"{target}"
             ) from None
-        found = store.sha256(temporary)
+        found = disk.sha256(temporary)
         if found != digest:
             raise InputError(
                 f"{url} gave a file of SHA-256 {found[:12]}..., not {digest[:12]}...: not kept"

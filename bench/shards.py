@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,23 @@ class Shards:
     """Files of arrays (n_k, ...) as one array (N, ...) along the first axis, cut off at N.
 
     Args:
-        paths: files of `numpy.save`, in order.
+        paths: files, in order.
         length: N.
+        load: reads a file, whenever rows of it are asked for.
 
     Attributes:
         shape: of the whole.
         dtype: of the values.
     """
 
-    def __init__(self, paths: Sequence[Path], length: int) -> None:
-        headers = [np.load(path, mmap_mode="r") for path in paths[:1]]
-        self.paths = list(paths)
-        self.size = len(headers[0])
-        self.shape = (length, *headers[0].shape[1:])
-        self.dtype = headers[0].dtype
+    def __init__(
+        self, paths: Sequence[Path], length: int, load: Callable[[Path], np.ndarray] = np.load
+    ) -> None:
+        first = load(paths[0])
+        self.paths, self.load = list(paths), load
+        self.size = len(first)
+        self.shape = (length, *first.shape[1:])
+        self.dtype = first.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -41,7 +44,7 @@ class Shards:
         if stop <= start:
             return np.empty((0, *self.shape[1:]), self.dtype)
         first, last = start // self.size, (stop - 1) // self.size
-        found = np.concatenate([np.load(path) for path in self.paths[first : last + 1]])
+        found = np.concatenate([self.load(path) for path in self.paths[first : last + 1]])
         return found[start - first * self.size : stop - first * self.size]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -1,14 +1,15 @@
-"""What each stage yields for one cell, computed once and kept.
+"""From a checkpoint to the images of a cell, computed once and kept.
 
-    checkpoint -> denoiser -> (calibrate, quantize) -> images -> features
+    checkpoint -> denoiser -> (calibrate, quantize) -> images
 
-Images and features are cached under content keys, shard by shard (one batch each), so that a
-killed run goes on where it stopped. Torch is imported only when something must be computed.
+Images are cached under content keys, shard by shard (one batch each), so that a killed run goes on
+where it stopped. Torch is imported only when something must be computed.
 """
 
 from __future__ import annotations
 
 import functools
+import io
 import json
 import statistics
 import time
@@ -19,22 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import devices, store, tables
-from bench.features import pretrained
-from bench.host import code_hash
-from bench.protocols import Denoiser, Features
+from bench import artifacts, devices, keys, tables
+from bench.protocols import Denoiser
 from bench.record import Coverage, Host, coverage_from_json, to_json
 from bench.shards import Shards
-from bench.spec import Cell, Checkpoint, content_key
+from bench.spec import Cell, Checkpoint
 from bench.timing import alternate
 
 if TYPE_CHECKING:
     from bench.sampling import Trajectories
 
-IMAGE_CODE = ("networks.py", "devices.py", "hub.py", "sources", "sampling.py", "quant")
-FEATURE_CODE = (*IMAGE_CODE, "features")
-# Numbers of the libraries that only features and metrics use do not change images.
-IMAGE_LIBRARIES = ("torch", "torchao", "diffusers", "cuda", "cudnn")
+CALIBRATION, COVERAGE = "calibration.txt", "coverage.json"
 
 Progress = Callable[[str, int], None]
 
@@ -54,9 +50,6 @@ class Stages:
     def __init__(self, host: Host, cache: Path, progress: Progress) -> None:
         self.host, self.cache, self.progress = host, cache, progress
         self.seconds: dict[str, float] = {}
-        libraries = {name: host.versions.get(name, "") for name in IMAGE_LIBRARIES}
-        self.image_versions = {**host.arithmetic, **libraries, "code": code_hash(IMAGE_CODE)}
-        self.feature_versions = {**self.image_versions, "code": code_hash(FEATURE_CODE)}
         self._loaded = functools.lru_cache(maxsize=1)(self._load)
 
     def denoiser(self, cell: Cell) -> Denoiser:
@@ -66,11 +59,13 @@ class Stages:
     def missing(self, cell: Cell) -> int:
         """Batches of images that are not in the cache."""
         folder = self.folder(cell)
-        return sum(not (folder / f"{k:05d}.npy").exists() for k in range(_shards(cell)))
+        return sum(not (folder / f"{k:05d}.npy").exists() for k in range(shards(cell)))
 
     def sample_strip(self, cell: Cell, count: int = 16) -> np.ndarray:
         """The first images of a cell side by side, uint8 (H, count * W, C)."""
-        images = self.images(cell)[:count]
+        # Of the first files alone: the others need not be there.
+        count = min(count, cell.draw.images)
+        images = self.images(replace(cell, draw=replace(cell.draw, images=count)))[:count]
         return np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1)
 
     def forward_seconds(self, cell: Cell) -> float:
@@ -87,17 +82,7 @@ class Stages:
 
     def folder(self, cell: Cell) -> Path:
         """Where the images of a cell are kept; it does not depend on their number."""
-        return self.cache / "images" / self._image_key(cell)
-
-    def _image_key(self, cell: Cell) -> str:
-        draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
-        return content_key(
-            checkpoint=cell.checkpoint.content(),
-            scheme=asdict(cell.scheme),
-            backend=cell.backend,
-            draw=draw,
-            versions=self.image_versions,
-        )
+        return self.cache / "images" / keys.of_images(cell, self.host)
 
     def _load(self, checkpoint_json: str) -> Denoiser:
         checkpoint = Checkpoint(**json.loads(checkpoint_json))
@@ -119,7 +104,7 @@ class Stages:
         sampler = tables.lookup("samplers", cell.draw.sampler)
         full, count = self.denoiser(cell), cell.scheme.calibration
         trajectories = Trajectories(full, cell.draw, sampler, count)
-        trajectories.place = self.cache / "quantized" / self._image_key(replace(cell, backend=""))
+        trajectories.place = self.cache / "quantized" / keys.of_calibration(cell, self.host)
         return trajectories
 
     def executed(self, cell: Cell) -> tuple[Denoiser, Coverage, str]:
@@ -129,34 +114,33 @@ class Stages:
         trajectories = self.calibration(cell)
         backend = tables.lookup("backends", cell.backend)()
         denoiser, coverage = self.timed("quantize", backend, full, cell.scheme, trajectories)
-        folder = self.folder(cell)
-        store.save_text(folder / "calibration.txt", trajectories.digest)
-        store.save_text(folder / "coverage.json", to_json(coverage))
+        for name, text in ((CALIBRATION, trajectories.digest), (COVERAGE, to_json(coverage))):
+            path = self.folder(cell) / name
+            artifacts.save_text(path, _key(path), text)
         return denoiser, coverage, trajectories.digest
 
     def coverage(self, cell: Cell) -> tuple[Coverage, str]:
         """The coverage of a cell and the SHA-256 of its calibration, "" for none."""
-        folder = self.folder(cell)
-        try:
-            calibration = (folder / "calibration.txt").read_text(encoding="utf-8")
-            text = (folder / "coverage.json").read_text(encoding="utf-8")
-            return coverage_from_json(text), calibration
-        except (OSError, ValueError):
+        paths = [self.folder(cell) / name for name in (CALIBRATION, COVERAGE)]
+        calibration, text = (artifacts.load_text(path, _key(path)) for path in paths)
+        if calibration is None or text is None:
             _, coverage, calibration = self.executed(cell)
             return coverage, calibration
+        return coverage_from_json(text), calibration
 
     def images(self, cell: Cell) -> Shards:
         """All images of a cell, uint8 (N, C, H, W), index order, on disk."""
         folder, denoiser = self.folder(cell), None
-        paths = [folder / f"{k:05d}.npy" for k in range(_shards(cell))]
+        paths = [folder / f"{k:05d}.npy" for k in range(shards(cell))]
+        shape = (cell.draw.batch, None, None, None)
         for k, path in enumerate(paths):
-            if store.load_array(path) is None:
+            if artifacts.load_array(path, _key(path), shape, np.uint8) is None:
                 denoiser = denoiser or self.executed(cell)[0]
                 self.progress(f"{cell}: sampling", 0)
                 shard = self.timed("sample", self._sample, cell, denoiser, k)
-                store.save_array(path, shard)
+                artifacts.save_array(path, _key(path), shard)
                 self.progress(f"{cell}: sampling", 1)
-        return Shards(paths, cell.draw.images)
+        return Shards(paths, cell.draw.images, loader(folder.name))
 
     def _sample(self, cell: Cell, denoiser: Denoiser, shard: int) -> np.ndarray:
         from bench.sampling import image_generators
@@ -164,38 +148,36 @@ class Stages:
         indices = range(shard * cell.draw.batch, (shard + 1) * cell.draw.batch)
         generators = image_generators("images", cell.draw.seed, indices)
         sampler = tables.lookup("samplers", cell.draw.sampler)
-        return sampler(denoiser, generators, cell.draw).numpy()
-
-    def features(self, cell: Cell, extractor_name: str) -> Features:
-        """The features of a cell's images."""
-        # Weights that a user chose are no part of the code or of a library's version.
-        versions = self.feature_versions | pretrained.versions(extractor_name)
-        key = content_key(images=self.folder(cell).name, versions=versions)
-        folder = self.cache / "features" / key / extractor_name
-        images, paths = self.images(cell), []
-        for k in range(_shards(cell)):
-            batch = images[k * cell.draw.batch : (k + 1) * cell.draw.batch]
-            path = folder / f"{k:05d}-{len(batch)}.npy"
-            if store.load_array(path) is None:
-                self.progress(f"{cell}: features", 0)
-                shard = self.timed("features", self._extract, extractor_name, batch)
-                store.save_array(path, shard)
-            paths.append(path)
-        version = tables.lookup("extractors", extractor_name).version
-        values = Shards(paths, len(images))
-        return Features(extractor_name, version, values, np.arange(len(values)))
-
-    def _extract(self, extractor_name: str, images: np.ndarray) -> np.ndarray:
-        import torch
-
-        return extractor(extractor_name)(torch.from_numpy(images)).numpy()
+        found: np.ndarray = sampler(denoiser, generators, cell.draw).numpy()
+        if found.dtype != np.uint8 or found.ndim != 4 or len(found) != cell.draw.batch:
+            raise RuntimeError(
+                f"sampler {cell.draw.sampler} gave {found.dtype} {list(found.shape)}, not uint8 "
+                f"(B, C, H, W) with B of {cell.draw.batch}"
+            )
+        return found
 
 
-def _shards(cell: Cell) -> int:
+def _key(path: Path) -> str:
+    """What binds a file of a cell's folder to its digest: the key of the folder, and its name."""
+    return f"{path.parent.name} {path.name}"
+
+
+def shards(cell: Cell) -> int:
+    """How many files the images of a cell fill, a batch each."""
     return -(-cell.draw.images // cell.draw.batch)
 
 
-@functools.cache
-def extractor(name: str) -> Any:
-    """The extractor of a name, with its weights."""
-    return tables.lookup("extractors", name)()
+def loader(key: str) -> Callable[[Path], np.ndarray]:
+    """What reads the files kept under a key: their arrays, each held against its digest.
+
+    It raises `artifacts.Lost` for a file that is gone or damaged by now.
+    """
+
+    def load(path: Path) -> np.ndarray:
+        content = artifacts.read(path, f"{key} {path.name}")
+        if content is None:
+            raise artifacts.Lost(path)
+        found: np.ndarray = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        return found
+
+    return load

@@ -1,109 +1,41 @@
-"""The disk: atomic writes, the cache folder, content hashes, run folders.
+"""Runs on disk: their folders, what is in them, and how a new one appears.
 
-Everything that is written appears whole or not at all: a file is written beside its target and
-renamed over it, so a killed process leaves nothing that a later one would trust.
+The disk itself is `bench.disk`, whose functions are at hand here too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import errno
 import os
 import re
-import tempfile
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from bench import disk
+from bench.disk import atomic as atomic
+from bench.disk import cache_root as cache_root
+from bench.disk import check_cache as check_cache
+from bench.disk import check_writable as check_writable
+from bench.disk import save_text as save_text
+from bench.disk import sha256 as sha256
+from bench.disk import sweep as sweep
 from bench.errors import InputError
 from bench.record import Run, run_from_json
 from bench.spec import Cell
 
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it over `path` when the block ends well.
-
-    Raises:
-        InputError: the disk does not take it.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"cannot write {path}: {reason}; make room, or set --out or BENCH_CACHE to another "
-            f"folder"
-        ) from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def cache_root() -> Path:
-    """The cache folder: `BENCH_CACHE`, else `bench` in the user's cache folder."""
-    if given := os.environ.get("BENCH_CACHE"):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench"
+LOCK = ".bench.lock"
+# Seconds that one process waits for another, which needs far less than one.
+PATIENCE = 60
 
 
 def sample_name(cell: Cell) -> str:
     """File name of a cell's strip of sample images in a run's folder."""
     name = f"{cell.checkpoint.name}--{cell.scheme}--{cell.backend}"
     return re.sub(r"[^A-Za-z0-9._+-]", "_", name) + ".png"
-
-
-def load_array(path: Path) -> np.ndarray | None:
-    """A cached array, or None where there is none or it cannot be read."""
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-
-
-def save_array(path: Path, array: np.ndarray) -> None:
-    """Write an array whole or not at all."""
-    with atomic(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)
-
-
-def save_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def check_writable(folder: Path) -> None:
-    """Make sure that a folder takes files or can be made; nothing is left behind.
-
-    Raises:
-        InputError: it does not.
-    """
-    try:
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}; choose --out DIR") from None
 
 
 def read_run(folder: Path) -> Run:
@@ -150,3 +82,65 @@ def save_strip(path: Path, strip: np.ndarray) -> None:
     image = Image.fromarray(strip[..., 0] if strip.shape[-1] == 1 else strip)
     with atomic(path) as temporary:
         image.save(temporary, format="PNG")
+
+
+def publish(out: Path, stem: str, write: Callable[[Path, str], None]) -> Path:
+    """Make a folder of `out` that appears whole, under a name that no other one has taken.
+
+    Args:
+        out: the folder of runs.
+        stem: of the name; the first free one of stem, stem-2, stem-3 ... is taken.
+        write: fills a folder (its first argument) that will have a name (its second). It is
+            called again where another process took that name meanwhile.
+
+    Raises:
+        InputError: the disk does not take it.
+    """
+    temporary = out / disk.unfinished_name()
+    # One below, so that no search for runs takes it for one.
+    folder = temporary / "run"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        disk.sweep(out, deep=False)
+        folder.mkdir(parents=True)
+        count = 1
+        while True:
+            name = stem if count == 1 else f"{stem}-{count}"
+            count += 1
+            if os.path.lexists(out / name):
+                continue
+            write(folder, name)
+            try:
+                os.rename(folder, out / name)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                continue
+            disk.synchronize(out)
+            return out / name
+    except OSError as error:
+        raise disk.cannot_write(out / stem, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time into the block, of all that name this folder.
+
+    Raises:
+        InputError: the folder does not take a file, or another process stays in its block.
+    """
+    from filelock import FileLock, Timeout
+
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(path, timeout=PATIENCE):
+            yield
+    except Timeout:
+        raise InputError(
+            f"another process holds {path} since {PATIENCE} s: wait for it, or end it"
+        ) from None
+    except OSError as error:
+        raise disk.cannot_write(path, error) from None

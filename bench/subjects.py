@@ -5,6 +5,7 @@ card -> denoiser, examples, constants of schemes, sampling, quality -> Subject
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -13,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import devices, tables
+from bench import devices, keys, tables
 from bench.errors import InputError
 from bench.features import reference
 from bench.protocols import Denoiser, Evidence, Features
+from bench.scoring import extractor
 from bench.spec import Cell, Checkpoint, Draw, Scheme
-from bench.stages import Stages, extractor
+from bench.stages import Stages
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.probes.subject import Examples, Setting, Subject, Watch
 
-EXTRACTOR = "efficientnet"
+EXTRACTOR, METRIC = keys.QUALITY
 EXPOSED_BYTES = 2**30
 
 
@@ -134,6 +136,16 @@ def real_images(card: Checkpoint, count: int, seed: int) -> Tensor:
     return found
 
 
+def real_content(dataset: str) -> str:
+    """What identifies the real images that probes take, beyond the name of their data set, and
+    their features; what is not there is left out, and the probe will say so."""
+    found = []
+    with contextlib.suppress(InputError):
+        found.append(reference.file_name(dataset, EXTRACTOR))
+        found.append(reference.digest(dataset, EXTRACTOR))
+    return " ".join(found)
+
+
 def _losses(full: Denoiser) -> Callable[..., Any]:
     """The loss that the checkpoint was trained by, without weights and perturbed inputs."""
     import torch
@@ -192,7 +204,7 @@ def _quality(dataset: str, images: np.ndarray) -> tuple[float, np.ndarray]:
     extract, real = extractor(EXTRACTOR), reference.load(dataset, EXTRACTOR)
     values = extract(torch.from_numpy(images)).double().numpy()
     features = Features(EXTRACTOR, extract.version, values, np.arange(len(images)))
-    metric = tables.lookup("metrics", "kernel")()
+    metric = tables.lookup("metrics", METRIC)()
     found, terms = metric.measure(Evidence(images, images, features, features, real))
     return found.value, terms
 

@@ -1,14 +1,16 @@
 """Every extension by name: "module:attribute", imported on first use.
 
 Adding one costs a module, a line here and a test file. Other packages add theirs by entry points
-in the group `bench.<table>`, for example `bench.samplers`. What follows the first ":" of a name is
-an argument: `folder:/x/y` stands for what `folder` does, called with `argument="/x/y"`.
+in the group `bench.<table>`, for example `bench.samplers`; none may have a name that is taken.
+What follows the first ":" of a name is an argument: `folder:/x/y` stands for what `folder` does,
+called with `argument="/x/y"`.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Mapping
 from functools import cache, partial
 from importlib import import_module, metadata
 from typing import Any
@@ -84,6 +86,19 @@ TABLES = {
     "probes": PROBES,
     "engines": ENGINES,
 }
+# What decides numbers besides the code: functions of a name, in modules that need no torch.
+IDENTITIES = {
+    "extractors efficientnet": "bench.features.identities:embedded",
+    "extractors inception": "bench.features.identities:inception",
+    "extractors inception-legacy-pytorch": "bench.features.identities:inception",
+    "extractors inception-legacy-tensorflow": "bench.features.identities:inception",
+    "extractors inception-spatial": "bench.features.identities:inception",
+    "extractors inception-classes": "bench.features.identities:inception",
+    "extractors dinov2": "bench.features.pretrained:versions",
+    "extractors clip": "bench.features.pretrained:versions",
+    "backends bnb-int8": "bench.quant.identities:bitsandbytes",
+    "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
+}
 
 
 def names(table: str) -> list[str]:
@@ -125,13 +140,84 @@ def require(table: str, name: str) -> None:
 
 def _import(table: str, name: str) -> Any:
     require(table, name)
-    if name in _points(table):
-        return _points(table)[name].load()
-    module, attribute = TABLES[table][name].split(":")
-    return getattr(import_module(module), attribute)
+    if name in TABLES[table]:
+        imported, attribute = TABLES[table][name].split(":")
+        return getattr(import_module(imported), attribute)
+    point = _points(table)[name]
+    try:
+        return point.load()
+    # A module of someone else may raise anything while it is imported.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"{table[:-1]} {name!r} of {package(point)} cannot be imported from {point.value} "
+            f"({reason}): mend or uninstall that package"
+        ) from None
+
+
+def module(table: str, name: str) -> str:
+    """The module of a name, which is not imported.
+
+    Raises:
+        InputError: unknown name.
+    """
+    require(table, name)
+    name = plain(name)
+    if name in TABLES[table]:
+        return TABLES[table][name].partition(":")[0]
+    return _points(table)[name].module
+
+
+def identity(table: str, name: str) -> dict[str, str]:
+    """What decides the numbers of an extension besides its code: {} where there is no more.
+
+    Of another package: the package, the `version` of what it offers, and what its own function
+    `identity()` says, a mapping of texts, as the hash of its weights. Of bench: what IDENTITIES
+    names. Only the first kind is imported.
+
+    Raises:
+        InputError: unknown name, or a package that cannot be imported or says no mapping.
+    """
+    require(table, name)
+    name = plain(name)
+    if point := _points(table).get(name):
+        made = _import(table, name)
+        stated = made.identity() if hasattr(made, "identity") else {}
+        if not isinstance(stated, Mapping):
+            raise InputError(
+                f"{table[:-1]} {name!r} of {package(point)}: identity() gives no mapping"
+            )
+        version = {"version": str(made.version)} if hasattr(made, "version") else {}
+        said = {str(key): str(value) for key, value in stated.items()}
+        return {"package": package(point), **version, **said}
+    if line := IDENTITIES.get(f"{table} {name}"):
+        imported, attribute = line.split(":")
+        return dict(getattr(import_module(imported), attribute)(name))
+    return {}
+
+
+def package(point: metadata.EntryPoint) -> str:
+    """The distribution of an entry point, with its version."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
 
 
 @cache
 def _points(table: str) -> dict[str, metadata.EntryPoint]:
-    """The entry points of other packages; reading all installed ones takes a while."""
-    return {point.name: point for point in metadata.entry_points(group=f"bench.{table}")}
+    """The entry points of other packages; reading all installed ones takes a while.
+
+    Raises:
+        InputError: one has a name of bench's own, or two have the same.
+    """
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in metadata.entry_points(group=f"bench.{table}"):
+        other = "bench itself" if point.name in TABLES[table] else ""
+        if point.name in found and found[point.name] != point:
+            other = package(found[point.name])
+        if other:
+            raise InputError(
+                f"{package(point)} offers a {table[:-1]} {point.name!r}, a name that {other} has "
+                f"taken: uninstall {point.dist.name if point.dist else 'it'}, or rename its entry "
+                f"point"
+            )
+        found[point.name] = point
+    return found

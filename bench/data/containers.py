@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from bench import store
+from bench import disk
 from bench.data.images import Collection, watched
 from bench.errors import InputError
 
@@ -85,7 +85,7 @@ def _folder_lines(folder: Path, names: Sequence[str]) -> Iterator[str]:
     for name in watched(names, len(names), "hash images"):
         path = folder / name
         try:
-            yield f"{name}\0{path.stat().st_size}\0{store.sha256(path)}"
+            yield f"{name}\0{path.stat().st_size}\0{disk.sha256(path)}"
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from bench.data import places
+from bench.disk import cache_root
 from bench.errors import InputError
-from bench.store import cache_root
 
 FILES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")

@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from bench import store
+from bench import artifacts, disk
 from bench.errors import InputError
 from bench.host import threads
 
@@ -78,15 +78,11 @@ def load(collection: Collection, size: int | None = None, channels: int | None =
     """
     version = f"{VERSION} pillow {PIL.__version__}"
     key = f"{collection.content} {collection.count} {size} {channels} {FILTER.name} {version}"
-    path = store.cache_root() / "data" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
-    found = _map(path)
-    if found is None:
+    path = disk.cache_root() / "data" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
+    if not artifacts.intact(path, path.name):
         shape = (channels, size, size) if channels and size else survey(collection, size, channels)
         _write(collection, path, shape, size)
-        found = _map(path)
-    if found is None:
-        raise InputError(f"{path}: cannot be read back; set BENCH_CACHE to another folder")
-    return found
+    return _mapped(path)
 
 
 def survey(collection: Collection, size: int | None, channels: int | None) -> tuple[int, int, int]:
@@ -190,14 +186,14 @@ def _write(
     header = {"descr": "|u1", "fortran_order": False, "shape": (collection.count, *shape)}
     stream = iter(watched(collection.read(), collection.count, "decode images"))
     with (
-        store.atomic(path) as temporary,
-        temporary.open("wb") as output,
+        artifacts.writing(path, path.name) as output,
         ThreadPoolExecutor(workers) as pool,
     ):
         np.lib.format.write_array_header_1_0(output, header)
         # In chunks, because `map` on the whole stream would read all of it first.
         while chunk := list(islice(stream, 4 * workers)):
-            output.writelines(pool.map(convert, chunk))
+            for pixels in pool.map(convert, chunk):
+                output.write(pixels)
             count += len(chunk)
         if count != collection.count:
             raise InputError(
@@ -205,12 +201,12 @@ def _write(
             )
 
 
-def _map(path: Path) -> Tensor | None:
-    """Map a cached array read-only; None where there is none or it is not whole."""
+def _mapped(path: Path) -> Tensor:
+    """Map a cached array read-only."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
+    except OSError as error:
+        raise disk.cannot_read(path, error) from None
     with warnings.catch_warnings():
         # torch has no read-only tensors and warns; nothing writes to a data set.
         warnings.filterwarnings("ignore", "The given NumPy array is not writ")

@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.disk import cache_root
 from bench.errors import InputError
-from bench.store import cache_root
 
 SPLITS = ("train", "test")
 

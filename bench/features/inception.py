@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench import store
+from bench import disk
 from bench.errors import InputError
 from bench.quiet import quiet_import
 
@@ -51,14 +51,14 @@ def find(name: str) -> Path:
         InputError: it is not there, or has other content than published.
     """
     given = os.environ.get(VARIABLE)
-    place = Path(given) if given else store.cache_root() / "weights"
+    place = Path(given) if given else disk.cache_root() / "weights"
     path = place / name if place.is_dir() or not given else place
     if not path.is_file():
         raise InputError(
             f"no weights of Inception at {path}: run `bench fetch inception` where there is a "
             f"network, or put {name} there, or name its folder by --inception or {VARIABLE}"
         )
-    found = store.sha256(path)
+    found = disk.sha256(path)
     if found != SHA256[name]:
         raise InputError(
             f"{path} has SHA-256 {found[:12]}..., the published {name} has "

@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench import hub, store
+from bench import disk, hub
 from bench.errors import InputError
 
 DESCRIPTION = "config.json"
@@ -163,7 +163,7 @@ def digest(extractor: str) -> str:
 def _digest(stamps: tuple[tuple[str, int], ...], arithmetic: int) -> str:
     total = hashlib.sha256(str(arithmetic).encode())
     for path, _ in stamps:
-        total.update(store.sha256(Path(path)).encode())
+        total.update(disk.sha256(Path(path)).encode())
     return total.hexdigest()
 
 

@@ -9,8 +9,11 @@ value a real image's, in the data set's order. It is shipped in bench/zoo or mad
 Where there are none, statistics that someone else made of them may stand in their place, an npz of
 the same name (`bench.features.statistics`), for metrics that need no more.
 
-The file of a data set with an argument, whose content its name does not tell (`folder:PATH`), is
-named by the hash of its images.
+The file of a data set whose content its name does not tell (`folder:PATH`, or one of another
+package) is named by the hash of its images.
+
+A file in the cache is an artifact (`bench.artifacts`): damaged, it is set aside and made again.
+The shipped ones are held against bench/zoo/SHA256SUMS.
 
 The rounding to float16 is at most 2^-11 of a value; docs/metrics.md has its effect on the scores.
 """
@@ -19,19 +22,24 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load as tensors_of
+from safetensors.numpy import save
 
-from bench import names, store, tables
+from bench import artifacts, disk, names, tables
 from bench.errors import InputError
+from bench.features import identities
 from bench.protocols import Features
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
+SUMS = "SHA256SUMS"
 BATCH = 100
 # Of the images of data sets whose name decides it.
 SHAPES = {
@@ -45,7 +53,7 @@ SHAPES = {
 def file_name(dataset: str, extractor: str, split: str = "test") -> str:
     """The name of the file of a data set and extractor."""
     plain, end = tables.plain(dataset), "" if split == "test" else f"-{split}"
-    if plain != dataset:
+    if plain != dataset or plain not in tables.DATASETS:
         images = tables.lookup("datasets", dataset)(split).numpy()
         plain += f"-{hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]}"
     return f"{plain}-{extractor}{end}.safetensors"
@@ -57,22 +65,64 @@ def needs(metrics: Sequence[str], extractor: str) -> set[str]:
     return {m.needs for m in found if m.needs and names.kind(extractor) in m.kinds}
 
 
+def made_by(extractor: str) -> str:
+    """Which weights or package the extractor has here; "" where its version says it all."""
+    said = tables.identity("extractors", extractor)
+    if extractor in tables.EXTRACTORS:
+        return said.get("weights", "")
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def folder() -> Path:
+    """Where the reference files of the cache are."""
+    return disk.cache_root() / "reference"
+
+
 def find(dataset: str, extractor: str, split: str = "test") -> Path:
     """The reference file: the shipped one, else that in the cache, else statistics there.
 
+    One of the cache that is damaged is made again. The shipped one is of the weights that bench
+    was made with, and passed over where there are others.
+
     Raises:
-        InputError: there is none.
+        InputError: there is none, it is of other weights, or the shipped one is damaged.
     """
     name = file_name(dataset, extractor, split)
-    cached = store.cache_root() / "reference" / name
-    for path in (ZOO / name, cached, cached.with_suffix(".npz")):
-        if path.exists():
-            return path
+    shipped, cached = ZOO / name, folder() / name
+    if shipped.exists() and _metadata(shipped, _stamp(shipped))["made_by"] == made_by(extractor):
+        return shipped
+    if os.path.lexists(cached) and not _is_whole(cached, _stamp(cached)):
+        build(dataset, extractor, split=split)
+    if cached.exists():
+        if _metadata(cached, _stamp(cached))["made_by"] != made_by(extractor):
+            raise InputError(
+                f"{cached}: made by other weights of {extractor} than are here: make it anew with "
+                f"`bench reference {dataset} {extractor}`"
+            )
+        return cached
+    statistics = cached.with_suffix(".npz")
+    if statistics.exists() and _is_whole(statistics, _stamp(statistics)):
+        return statistics
     words = f"{dataset} {extractor}" + ("" if split == "test" else f" --split {split}")
     raise InputError(
         f"no reference features of {dataset} ({split}) by {extractor}: make them with `bench "
         f"reference {words}`, or take statistics with `--from FILE.npz`"
     )
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Of a file that is there: what changes when it does."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@cache
+def _is_whole(path: Path, stamp: tuple[int, ...]) -> bool:
+    """Whether a file of the cache matches its digest; one that does not is set aside."""
+    return artifacts.intact(path, path.name)
 
 
 def load(dataset: str, extractor: str, split: str = "test") -> Features:
@@ -92,7 +142,13 @@ def digest(dataset: str, extractor: str, split: str = "test") -> str:
         InputError: there are none.
     """
     path = find(dataset, extractor, split)
-    return store.sha256(path) if path.suffix == ".npz" else _digest(path)
+    stamp = _stamp(path)
+    return _sha256(path, stamp) if path.suffix == ".npz" else _metadata(path, stamp)["sha256"]
+
+
+@cache
+def _sha256(path: Path, stamp: tuple[int, ...]) -> str:
+    return disk.sha256(path)
 
 
 def shape(dataset: str, extractor: str, split: str = "test") -> tuple[int, ...] | None:
@@ -103,26 +159,54 @@ def shape(dataset: str, extractor: str, split: str = "test") -> tuple[int, ...] 
         path = find(dataset, extractor, split)
     except InputError:
         return None
-    stated = "" if path.suffix == ".npz" else _metadata(path).get("shape", "")
+    stated = "" if path.suffix == ".npz" else _metadata(path, _stamp(path)).get("shape", "")
     return tuple(map(int, stated.split("x"))) if stated else None
 
 
 def count(dataset: str, extractor: str, split: str = "test") -> int:
     """The number of real images."""
-    return int(_metadata(find(dataset, extractor, split)).get("count", 0))
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    try:
-        with safe_open(path, "numpy") as stream:
-            return stream.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not a whole reference file ({error}): make it anew") from None
+    path = find(dataset, extractor, split)
+    return int(_metadata(path, _stamp(path)).get("count", 0))
 
 
 @cache
-def _digest(path: Path) -> str:
-    return _metadata(path).get("sha256", "")
+def _metadata(path: Path, stamp: tuple[int, ...]) -> dict[str, str]:
+    """What a file says of itself; a shipped one is held against the list of their hashes."""
+    try:
+        if path.parent == ZOO:
+            _check_shipped(path)
+        with path.open("rb") as stream:
+            return _header(stream.read(8), stream.read(1 << 20))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a whole reference file ({error}): make it anew") from None
+
+
+def _header(length: bytes, content: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file, out of its first bytes."""
+    found = json.loads(content[: int.from_bytes(length, "little")])["__metadata__"]
+    known = identities.PUBLISHED if found["extractor"] == "efficientnet" else ""
+    return {"made_by": known, **found}
+
+
+def _check_shipped(path: Path) -> None:
+    sums = path.parent / SUMS
+    if not sums.is_file():
+        return
+    lines = (line.split() for line in sums.read_text(encoding="utf-8").splitlines())
+    known = {name: digest for digest, name in lines}
+    if path.name in known and known[path.name] != disk.sha256(path):
+        raise InputError(
+            f"{path}: damaged, its SHA-256 is not that of the release: install bench again"
+        )
+
+
+def _content(path: Path) -> bytes:
+    if path.parent != folder():
+        return path.read_bytes()
+    content = artifacts.read(path, path.name)
+    if content is None:
+        raise artifacts.Lost(path)
+    return content
 
 
 @cache
@@ -132,18 +216,23 @@ def read(path: Path, version: int) -> Features:
     Raises:
         InputError: not a whole reference file, or made by another `version` of the extractor.
     """
+    return unkept(path, version)
+
+
+def unkept(path: Path, version: int) -> Features:
+    """The same, read anew and not kept in memory."""
     try:
-        with safe_open(path, "numpy") as stream:
-            metadata, stored = stream.metadata() or {}, stream.get_tensor("features")
-        extractor, made_by = metadata["extractor"], int(metadata["version"])
+        content = _content(path)
+        metadata, stored = _header(content[:8], content[8:]), tensors_of(content)["features"]
+        extractor, found = metadata["extractor"], int(metadata["version"])
         intact = metadata["sha256"] == hashlib.sha256(stored.tobytes()).hexdigest()
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path}: not a whole reference file ({error}): make it anew") from None
     if not intact:
         raise InputError(f"{path}: the features do not match their sha256: make the file anew")
-    if made_by != version:
+    if found != version:
         raise InputError(
-            f"{path}: made by version {made_by} of {extractor}, this bench has version {version}: "
+            f"{path}: made by version {found} of {extractor}, this bench has version {version}: "
             f"make it anew with `bench reference DATASET {extractor}`"
         )
     values = stored.astype(np.float64)
@@ -151,12 +240,12 @@ def read(path: Path, version: int) -> Features:
     return Features(extractor, version, values, np.arange(len(values)))
 
 
-def build(dataset: str, extractor: str, folder: Path | None = None, split: str = "test") -> Path:
+def build(dataset: str, extractor: str, out: Path | None = None, split: str = "test") -> Path:
     """Make the reference file of all images of a split and return its path.
 
     Args:
         dataset, extractor: names in `tables.DATASETS` and `tables.EXTRACTORS`.
-        folder: where the file goes; the cache by default.
+        out: folder of the file; the cache by default.
         split: the split of the data set, as a rule one that nothing was trained on.
     """
     import torch
@@ -171,14 +260,19 @@ def build(dataset: str, extractor: str, folder: Path | None = None, split: str =
         "count": str(len(stored)),
         "extractor": extractor,
         "version": str(extract.version),
+        "made_by": made_by(extractor),
         "sha256": hashlib.sha256(stored.tobytes()).hexdigest(),
         "shape": "x".join(map(str, images.shape[1:])),
         "images_sha256": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
         "torch": torch.__version__,
     }
-    path = (folder or store.cache_root() / "reference") / file_name(dataset, extractor, split)
-    with store.atomic(path) as temporary:
-        save_file({"features": stored}, temporary, metadata)
+    content = save({"features": stored}, metadata)
+    path = (out or folder()) / file_name(dataset, extractor, split)
+    if out is None:
+        artifacts.write(path, path.name, content)
+    else:
+        with disk.atomic(path) as temporary:
+            temporary.write_bytes(content)
     return path
 
 

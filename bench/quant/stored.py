@@ -8,17 +8,17 @@ against the simulation. Both are rebuilt into the very graph that calibration ma
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from bench import store
+from bench import artifacts
 from bench.protocols import Calibration, Denoiser
 from bench.quant.graph import (
     DEQUANTIZE,
@@ -58,11 +58,16 @@ def quantized(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Gra
     tensors = _tensors(graph)
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
     if place is not None:
-        with store.atomic(place / INPUTS_FILE) as path:
-            save_file(_named(inputs_of(graph)), path)
-        with store.atomic(place / WEIGHTS_FILE) as path:
-            save_file(tensors, path, {"calibration": calibrate.digest})
+        inputs = save(_named(inputs_of(graph)), {"calibration": calibrate.digest})
+        artifacts.write(place / INPUTS_FILE, _key(place, INPUTS_FILE), inputs)
+        weights = save(tensors, {"calibration": calibrate.digest})
+        artifacts.write(place / WEIGHTS_FILE, _key(place, WEIGHTS_FILE), weights)
     return graph
+
+
+def _key(place: Path, name: str) -> str:
+    """What binds a file to its digest: the key of its folder, and its name."""
+    return f"{place.name} {name}"
 
 
 def stored_bytes(graph: GraphModule) -> int:
@@ -95,14 +100,12 @@ def _tensors(graph: GraphModule) -> dict[str, Tensor]:
 def _load(
     denoiser: Denoiser, scheme: Scheme, calibrate: Calibration, place: Path
 ) -> GraphModule | None:
-    """The graph that was kept, or None where there is none or it cannot be read."""
-    try:
-        with safe_open(place / WEIGHTS_FILE, "pt") as file:
-            digest = file.metadata()["calibration"]
-        tensors = load_file(place / WEIGHTS_FILE)
-        inputs = load_file(place / INPUTS_FILE)
-    except (OSError, SafetensorError, KeyError, TypeError):
+    """The graph that was kept, or None where there is none."""
+    weights = artifacts.read(place / WEIGHTS_FILE, _key(place, WEIGHTS_FILE))
+    kept_inputs = artifacts.read(place / INPUTS_FILE, _key(place, INPUTS_FILE))
+    if weights is None or kept_inputs is None:
         return None
+    tensors, inputs, digest = load(weights), load(kept_inputs), _calibration(weights)
     graph = exported(denoiser, calibrate.shape)
     device = _device(graph)
     layers = plan(graph, scheme)
@@ -116,6 +119,13 @@ def _load(
     ]
     calibrate.digest = digest
     return graph
+
+
+def _calibration(weights: bytes) -> str:
+    """The digest of the calibration, out of the header of a file of weights."""
+    length = int.from_bytes(weights[:8], "little")
+    digest: str = json.loads(weights[8 : 8 + length])["__metadata__"]["calibration"]
+    return digest
 
 
 def _write(graph: GraphModule, layers: Sequence[Layer], tensors: dict[str, Tensor]) -> None:

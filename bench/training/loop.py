@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.disk import atomic
 from bench.errors import InputError
 from bench.networks import build_network, check_network, seeded, to_model_range
-from bench.store import atomic
 from bench.training.averaging import Averages
 from bench.training.objective import Batch, Objective
 from bench.training.recipe import Recipe
