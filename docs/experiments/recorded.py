@@ -49,7 +49,7 @@ def record(name: str, images: int, cache: Path) -> tuple[list[Recorded], Feature
     twins, found = pipeline.stages.images(cells[0]), []
     for cell in cells:
         pixels = pipeline.stages.images(cell)
-        features = np.asarray(pipeline.stages.features(cell, "efficientnet").values, np.float64)
+        features = np.asarray(pipeline.scoring.features(cell, "efficientnet").values, np.float64)
         likeness = (paired.per_image(f, pixels, twins) for f in (paired.psnr, paired.ssim))
         found.append(Recorded(cell, features, *likeness))
     return found, replace(real, values=np.asarray(real.values, np.float64))
