@@ -14,13 +14,5 @@ def test_threads_follow_the_environment(monkeypatch):
     assert host.threads() == 3
 
 
-def test_code_hash_changes_with_the_code(monkeypatch, tmp_path):
-    (tmp_path / "a.py").write_text("x = 1")
-    monkeypatch.setattr(host, "__file__", str(tmp_path / "host.py"))
-    before = host.code_hash(["a.py"])
-    (tmp_path / "a.py").write_text("x = 2")
-    assert host.code_hash(["a.py"]) != before
-
-
 def test_git_state_outside_a_checkout(tmp_path):
     assert host.git_state(tmp_path) == ("", False)

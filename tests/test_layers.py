@@ -12,6 +12,7 @@ LAYERS = [
         *("names", "shards"),
     },
     {
+        *("disk", "artifacts", "closure", "keys"),
         "registry",
         "hub",
         "store",
@@ -25,7 +26,7 @@ LAYERS = [
     },
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {
-        *("real", "timing", "stages", "speed", "pipeline", "engines", "estimate"),
+        *("real", "timing", "stages", "scoring", "speed", "pipeline", "engines", "estimate"),
         "rounds",
         *("subjects", "probing"),
     },

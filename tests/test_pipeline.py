@@ -15,8 +15,9 @@ from tiny import write_card, write_cards
 from bench import registry, tables
 from bench.errors import InputError
 from bench.host import fingerprint
-from bench.pipeline import Pipeline, _change
+from bench.pipeline import Pipeline
 from bench.record import Measurement
+from bench.scoring import change
 from bench.spec import Cell, Draw, Scheme, expand
 
 DRAW = Draw(steps=2, images=8, batch=3)
@@ -124,7 +125,7 @@ def test_keys_know_weights_versions_and_code_but_no_names(cells, cache, monkeypa
     folder = pipeline.stages.folder(cell)
     assert pipeline.stages.folder(changed(name="other", uri="elsewhere")) == folder
     assert pipeline.stages.folder(changed(sha256="0" * 64)) != folder
-    monkeypatch.setattr("bench.stages.code_hash", lambda names: "changed")
+    monkeypatch.setattr("bench.keys.code_hash", lambda names: "changed")
     assert make(cache).stages.folder(cell) != folder
     monkeypatch.undo()
     host = dataclasses.replace(fingerprint(), versions={**fingerprint().versions, "torch": "0"})
@@ -238,12 +239,12 @@ def unbroken(tmp_path_factory):
 def test_a_change_that_is_rounding_is_none():
     before = Measurement("kd@3", 130.0, 129.0, 131.0, 3, "1e-3", "lower", 1)
     after = dataclasses.replace(before, value=130.0 + 1e-8)
-    found = _change(after, before, np.array([1e-9, 0.0, -1e-9]))
+    found = change(after, before, np.array([1e-9, 0.0, -1e-9]))
     assert (found.name, found.value, found.low, found.high) == ("delta_kd@3", 0.0, 0.0, 0.0)
-    found = _change(dataclasses.replace(before, value=131.0), before, np.array([1.0, 0.0, -1.0]))
+    found = change(dataclasses.replace(before, value=131.0), before, np.array([1.0, 0.0, -1.0]))
     # Deviation 1, t of two degrees of freedom 4.302653.
     assert (found.value, found.high) == (1.0, pytest.approx(1 + 4.302653 / 3**0.5))
-    assert _change(after, before, np.zeros(2)).low is None
+    assert change(after, before, np.zeros(2)).low is None
 
 
 @pytest.mark.parametrize(

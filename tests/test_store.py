@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 from test_record import RUN
 
@@ -21,15 +20,6 @@ def test_sha256_is_pinned(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert store.sha256(tmp_path / "a") == expected
-
-
-def test_arrays_round_trip_and_damage_reads_as_missing(tmp_path):
-    path = tmp_path / "x" / "a.npy"
-    assert store.load_array(path) is None
-    store.save_array(path, np.arange(6).reshape(2, 3))
-    assert store.load_array(path).tolist() == [[0, 1, 2], [3, 4, 5]]
-    path.write_bytes(path.read_bytes()[:-5])
-    assert store.load_array(path) is None
 
 
 def test_find_run(tmp_path):

@@ -9,7 +9,8 @@ import torch
 
 from bench import tables
 from bench.errors import InputError
-from bench.features import reference
+from bench.features import reference, statistics
+from bench.protocols import Statistics
 
 
 class Mean:
@@ -30,6 +31,7 @@ def small(monkeypatch, tmp_path):
     """A data set and an extractor of that size, and an empty zoo."""
     found = {"datasets": lambda split: IMAGES, "extractors": Mean}
     monkeypatch.setattr(tables, "lookup", lambda table, name: found[table])
+    monkeypatch.setattr(tables, "identity", lambda table, name: {"weights": "some"})
     monkeypatch.setattr(reference, "ZOO", tmp_path / "zoo")
     return tmp_path
 
@@ -87,6 +89,68 @@ def test_damage_is_named(small, damage, word):
     damage(reference.build("few", "mean", small / "zoo"))
     with pytest.raises(InputError, match=word):
         reference.load("few", "mean")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, older])
+def test_damage_in_the_cache_is_made_again(small, damage, capsys):
+    path = reference.build("few", "mean")
+    expected, digest = reference.load("few", "mean").values, reference.digest("few", "mean")
+    reference.read.cache_clear()
+    damage(path)
+    np.testing.assert_array_equal(reference.load("few", "mean").values, expected)
+    told = capsys.readouterr().err
+    assert f"{path} is damaged" in told and told.count("\n") == 1
+    assert reference.digest("few", "mean") == digest
+    assert capsys.readouterr().err == ""
+
+
+def test_features_of_other_weights_are_refused(small, monkeypatch):
+    reference.build("few", "mean")
+    monkeypatch.setattr(tables, "identity", lambda table, name: {"weights": "others"})
+    with pytest.raises(
+        InputError, match=r"made by other weights of mean .*`bench reference few mean`"
+    ):
+        reference.load("few", "mean")
+
+
+def test_the_shipped_file_is_of_the_weights_that_bench_was_made_with(monkeypatch):
+    """With others it is passed over, and the user's own features are wanted."""
+    monkeypatch.setattr(tables, "identity", lambda table, name: {"weights": "others"})
+    with pytest.raises(InputError, match="no reference features of fashion-mnist"):
+        reference.find("fashion-mnist", "efficientnet")
+
+
+def test_damage_of_the_shipped_file_is_named(monkeypatch, tmp_path):
+    for name in ("fashion-mnist-efficientnet.safetensors", reference.SUMS):
+        (tmp_path / name).write_bytes((reference.ZOO / name).read_bytes())
+    monkeypatch.setattr(reference, "ZOO", tmp_path)
+    assert reference.find("fashion-mnist", "efficientnet").parent == tmp_path
+    path = tmp_path / "fashion-mnist-efficientnet.safetensors"
+    # The shape that it states, of which its own hash says nothing.
+    path.write_bytes(path.read_bytes().replace(b'"count":"10000"', b'"count":"10001"'))
+    with pytest.raises(InputError, match="its SHA-256 is not that of the release: install bench"):
+        reference.find("fashion-mnist", "efficientnet")
+
+
+def test_all_shipped_features_are_in_the_list_of_hashes():
+    listed = {
+        line.split()[1] for line in (reference.ZOO / reference.SUMS).read_text().splitlines()
+    }
+    shipped = {path.name for path in reference.ZOO.glob("*-efficientnet*.safetensors")}
+    assert listed == shipped
+
+
+def test_statistics_of_the_cache_carry_a_digest_too(small, capsys):
+    found = {"mean": Statistics(np.zeros(2), np.eye(2), 5)}
+    name = reference.file_name("few", "mean")
+    path = (reference.folder() / name).with_suffix(".npz")
+    statistics.write(path, found, "few")
+    assert reference.find("few", "mean") == path
+    assert statistics.read(path, "mean").sigma.tolist() == [[1, 0], [0, 1]]
+    flip(path)
+    with pytest.raises(InputError, match=r"take statistics with `--from FILE\.npz`"):
+        reference.find("few", "mean")
+    assert "is damaged" in capsys.readouterr().err
 
 
 def test_the_shipped_file(monkeypatch):

@@ -1,8 +1,9 @@
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from toys import Replay
 
+from bench import artifacts
 from bench.quant.graph import inputs_of, layers_of
 from bench.quant.integer import Reference, lower
 from bench.quant.simulate import simulate
@@ -20,6 +21,11 @@ class Kept(Replay):
         super().__call__(model)
         self.runs += 1
         self.digest = "calibrated"
+
+
+def weights(place):
+    """The tensors of a folder's file, whose end holds its digest."""
+    return load(artifacts.read(place / WEIGHTS_FILE, f"{place.name} {WEIGHTS_FILE}"))
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def test_kernels_of_a_second_look(toy, calibrate):
 
 def test_four_bits_take_half_a_byte(toy, calibrate):
     graph = quantized(toy, Scheme.parse("w4a8"), calibrate)
-    sizes = {name: t.nbytes for name, t in load_file(calibrate.place / WEIGHTS_FILE).items()}
+    sizes = {name: t.nbytes for name, t in weights(calibrate.place).items()}
     assert sizes["mix.codes"] == 48 // 2 and sizes["time.codes"] == 12 // 2
     assert sizes["first.codes"] == 36  # an edge, at 8 bits
     assert "float.first.weight" not in sizes and sizes["float.first.bias"] == 16
@@ -69,7 +75,7 @@ def test_every_parameter_is_in_the_file(tiny, batches, tmp_path):
     kept = Kept(batches)
     kept.place = tmp_path
     quantized(tiny, Scheme.parse("w8a8+minmax"), kept)
-    names = set(load_file(tmp_path / WEIGHTS_FILE))
+    names = set(weights(tmp_path))
     for name, _ in tiny.model.named_parameters():
         assert f"float.{name}" in names or f"{name.removesuffix('.weight')}.codes" in names, name
 
@@ -87,6 +93,38 @@ def test_a_file_that_is_gone_or_broken_is_made_anew(toy, calibrate, file, conten
     assert calibrate.runs == 2
     quantized(toy, scheme, calibrate)
     assert calibrate.runs == 2
+
+
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, INPUTS_FILE])
+def test_one_bit_of_what_is_kept_cannot_change(toy, calibrate, file, capsys):
+    """Weights and inputs of calibration that a bit was changed in are files of tensors still."""
+    scheme = Scheme.parse("w8a8")
+    first = quantized(toy, scheme, calibrate)
+    path = calibrate.place / file
+    content = bytearray(path.read_bytes())
+    content[-200] ^= 4
+    path.write_bytes(content)
+    second = quantized(toy, scheme, calibrate)
+    assert calibrate.runs == 2
+    assert f"{file} is damaged (its content does not match" in capsys.readouterr().err
+    x, t = calibrate[0]
+    with torch.no_grad():
+        assert torch.equal(second(x, t), first(x, t))
+
+
+def test_a_full_disk_is_no_failure_of_the_network(toy, calibrate, monkeypatch):
+    """The library of these files wraps what the system says into an error of its own."""
+    import os
+
+    from bench import disk
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(disk.MachineError, match="No space left on device; make room"):
+        quantized(toy, Scheme.parse("w8a8"), calibrate)
+    assert not list(calibrate.place.iterdir())
 
 
 def test_nothing_is_kept_without_a_place(toy, toy_batches):
