@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent / "bench"
 LAYERS = [
     {
         *("errors", "spec", "record", "migrations", "explanation", "protocols", "tables"),
-        *("names", "shards"),
+        *("names", "shards", "printable", "border", "sound"),
     },
     {
         "registry",
