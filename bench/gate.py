@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import baseline, influences, store, thresholds
+from bench import baseline, border, influences, store, thresholds
 from bench.comparison import Side, compare
 from bench.errors import InputError
 from bench.findings import KINDS
@@ -27,7 +27,7 @@ def side(out: Path, name: str | None) -> Side:
     if name == "baseline":
         path = baseline.pinned(out) / "run.json"
         label = f"baseline {path.parent.name}"
-    elif name is not None and Path(name).is_file():
+    elif name is not None and border.is_file(Path(name)):
         path, label = Path(name), name
     else:
         path = store.find_run(out, name) / "run.json"

@@ -14,10 +14,23 @@ from typing import TYPE_CHECKING
 from bench.printable import short
 
 if TYPE_CHECKING:
+    from bench.explanation import Explanation, Part, Row
     from bench.record import Coverage, Measurement, Record, Run
 
 STATUSES = ("ok", "refused", "failed")
 DIRECTIONS = ("lower", "higher")
+# Where a probe's number was measured: which coordinates are numbers, and which it must have.
+NUMBERS = ("radius", "eigenvalue", "t", "band", "rank", "multiple", "from", "to")
+COORDINATES = {
+    "loss_rise": ("direction", "radius"),
+    "hessian_density": ("eigenvalue",),
+    "gap": ("t",),
+    "energy_distance": ("t",),
+    "layer_sqnr": ("layer", "band"),
+    "layer_psnr": ("layer",),
+    "band_psnr": ("from", "to"),
+    "skip_macs": ("scheme",),
+}
 
 
 def run(found: Run) -> None:
@@ -111,3 +124,47 @@ def coverage(found: Coverage) -> None:
         raise ValueError("coverage: more is quantized than there is")
     if found.agreement and not 0 <= found.agreement.codes <= 1:
         raise ValueError(f"coverage: {found.agreement.codes} as a share of codes")
+
+
+def explanation(found: Explanation) -> None:
+    """Hold what the probes found against itself.
+
+    Raises:
+        ValueError: as for `part`.
+    """
+    for number, each in enumerate(found.parts):
+        try:
+            part(each)
+        except ValueError as error:
+            raise ValueError(f"parts.{number}: {error}") from None
+
+
+def part(found: Part) -> None:
+    """Hold a part of a probe against itself.
+
+    Raises:
+        ValueError: an unknown status, or a row that lacks what it must say.
+    """
+    if found.status not in STATUSES:
+        raise ValueError(f"status {short(repr(found.status))}: {', '.join(STATUSES)} are known")
+    if not 0 <= found.seconds < math.inf:
+        raise ValueError(f"it took {found.seconds} seconds")
+    for each in found.rows:
+        _row(each)
+
+
+def _row(found: Row) -> None:
+    label = short(found.name) or "a row without a name"
+    for coordinate in COORDINATES.get(found.name, ()):
+        if coordinate not in found.where:
+            raise ValueError(f"{label}: where lacks {coordinate}")
+    for coordinate in NUMBERS:
+        value = found.where.get(coordinate, 0)
+        if isinstance(value, str) or not math.isfinite(value):
+            raise ValueError(f"{label}: {coordinate} must be a number, not {short(repr(value))}")
+    if not float(found.where.get("band", 0)).is_integer():
+        raise ValueError(f"{label}: band {found.where['band']}")
+    if found.n < 0:
+        raise ValueError(f"{label}: N = {found.n}")
+    if found.low is not None and found.high is not None and found.low > found.high:
+        raise ValueError(f"{label}: the interval ends before it begins")

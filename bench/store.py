@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import border
 from bench.errors import InputError
+from bench.printable import short
 from bench.record import Run, run_from_json
 from bench.spec import Cell
 
@@ -113,12 +115,11 @@ def read_run(folder: Path) -> Run:
         InputError: there is none, or it cannot be read.
     """
     path = folder / "run.json" if folder.is_dir() else folder
+    text = border.text(path, "a run.json of bench")
     try:
-        return run_from_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"no run at {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a run.json of bench (no UTF-8)") from None
+        return run_from_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def run_folders(reports: Path) -> list[Path]:
@@ -138,9 +139,11 @@ def find_run(reports: Path, name: str | None) -> Path:
             raise InputError(f"no runs in {reports}: run `bench run` first, or name --out DIR")
         return folders[-1]
     for folder in (Path(name), reports / name):
-        if (folder / "run.json").exists():
+        if border.exists(folder / "run.json"):
             return folder
-    raise InputError(f"no run {name!r}: neither a folder with run.json nor an id in {reports}")
+    raise InputError(
+        f"no run {short(name)!r}: neither a folder with run.json nor an id in {reports}"
+    )
 
 
 def save_strip(path: Path, strip: np.ndarray) -> None:

@@ -211,7 +211,9 @@ def heat_map(found: Explanation, checkpoint: str) -> Figure | None:
     bands = sorted({int(row.where["band"]) for row in rows})
     values = np.full((len(layers), len(bands)), np.nan)
     for row in rows:
-        values[layers.index(str(row.where["layer"])), int(row.where["band"])] = row.value
+        values[layers.index(str(row.where["layer"])), bands.index(int(row.where["band"]))] = (
+            row.value
+        )
     height = 0.17 * len(layers) + 1.4
     figure = Figure(figsize=(7.2, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()

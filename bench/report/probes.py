@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import explanation, influences, store
+from bench import border, explanation, influences, store
 from bench.claims import FLATNESS, differences, flatness, lost
 from bench.explanation import Explanation, Row
 from bench.record import Run
@@ -36,7 +36,7 @@ def render(found: Explanation, folder: Path) -> Path:
 def beside(folder: Path) -> Explanation | None:
     """What the probes found beside a run; None where nothing was probed."""
     path = folder / explanation.FILE
-    return explanation.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return explanation.read(path) if border.exists(path) else None
 
 
 def summary(folder: Path) -> list[str]:
