@@ -10,7 +10,9 @@ through here; numbers do not.
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
+from typing import TextIO
 
 # Control characters, invisible formatting (the overrides of bidirectional text among it),
 # surrogates, unassigned and private code points, and the separators of lines and paragraphs.
@@ -18,7 +20,10 @@ UNSAFE = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
 FORMULAS = ("=", "+", "-", "@")
 # A sign and a number alone compute nothing.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?%?")
-_MARKS = re.compile(r"([\\|*`<>\[\]])")
+# What Markdown obeys anywhere; an underscore within a word, as in fd_efficientnet, it does not.
+_MARKS = re.compile(
+    r"[\\|*`<>\[\]$]|~(?=~)|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|^#|^[-+](?= )|^\d+(?=[.)] )"
+)
 
 
 def plain(text: str) -> str:
@@ -42,13 +47,34 @@ def short(text: str, most: int = 80) -> str:
 
 def markdown(text: str) -> str:
     """`plain` text with the marks of Markdown and HTML escaped."""
-    return _MARKS.sub(r"\\\1", plain(text))
+    return _MARKS.sub(_escaped, plain(text))
+
+
+def code(text: str) -> str:
+    """`plain` text between backticks, for a cell of a table."""
+    return f"`{plain(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
+
+
+def on_figure(text: str) -> str:
+    """`short` text for a figure, where matplotlib sets what stands between dollars as a formula
+    and leaves labels that begin with an underscore out of legends."""
+    text = short(text, 60).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def cell(text: str) -> str:
     """`plain` text for a column of a CSV file, behind an apostrophe where it would be computed."""
     text = plain(text)
     return f"'{text}" if text.startswith(FORMULAS) and not _NUMBER.fullmatch(text) else text
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"{match[0]}\\" if match[0].isdigit() else f"\\{match[0]}"
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Print lines that hold text of unknown content, to stdout by default."""
+    print(lines(text), file=file or sys.stdout)
 
 
 def _written(character: str) -> str:

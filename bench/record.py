@@ -1,8 +1,8 @@
 """What came out: measurements, coverage, host, records and runs, with JSON both ways.
 
 `run.json` is a `Run`; docs/run.schema.json is its JSON schema, written anew by
-`python -m bench.record > docs/run.schema.json`. Its schema number rises with each change that older
-readers cannot follow.
+`python -m bench.record > docs/run.schema.json`. Its schema number rises with each change that
+older readers cannot follow.
 """
 
 from __future__ import annotations

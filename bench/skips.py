@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import border, explanation
 from bench.errors import InputError
+from bench.printable import say
 from bench.spec import Cell, Scheme
 
 FROM_PROBE = "from-probe"
@@ -59,7 +60,7 @@ def beside(cells: Sequence[Cell], word: str | None, out: Path) -> list[Cell]:
             f"{out}: run `bench probe --probes sensitivity` with these schemes first"
         )
     for text in dict.fromkeys(without):
-        print(f"{text}: no skip list was found, runs without one", file=sys.stderr)
+        say(f"{text}: no skip list was found, runs without one", file=sys.stderr)
     return found
 
 

@@ -7,10 +7,10 @@ intervals, or four of the typical value where there are no intervals.
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Iterable, Sequence
 
+from bench import printable
 from bench.record import Measurement
 from bench.report.rows import interval
 
@@ -71,7 +71,7 @@ def size(count: int) -> str:
 
 def escape(text: str) -> str:
     """Text of unknown content on one line, with the marks of Markdown and HTML escaped."""
-    return re.sub(r"([\\|*`<>\[\]])", r"\\\1", " ".join(text.split()))
+    return printable.markdown(text)
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]], left: int) -> list[str]:
