@@ -14,7 +14,7 @@ from bench.comparison import Side, compare
 from bench.errors import InputError
 from bench.findings import KINDS
 from bench.history import histories
-from bench.printable import say, short
+from bench.printable import quoted, say
 
 UNDECIDED = "inconclusive"
 
@@ -59,9 +59,9 @@ def decide(
 
     for kind in allow:
         if kind not in KINDS:
-            raise InputError(f"--allow {short(kind)!r}: choose {', '.join(KINDS)}")
+            raise InputError(f"--allow {quoted(kind)}: choose {', '.join(KINDS)}")
     if form not in FORMATS:
-        raise InputError(f"unknown format {short(form)!r}: choose {', '.join(FORMATS)}")
+        raise InputError(f"unknown format {quoted(form)}: choose {', '.join(FORMATS)}")
     words = [word for word in fail_on if word != UNDECIDED]
     compared = compare(*sides, thresholds.load(limits, words))
     code = compared.code(allow, UNDECIDED in fail_on)
@@ -98,7 +98,7 @@ def trend(out: Path, last: int, metric: str, limits: Path | None) -> int:
         if fnmatch.fnmatchcase(series.metric, metric)
     ]
     if not found:
-        raise InputError(f"no number matches --metric {short(metric)!r} in {runs[-1].id}")
+        raise InputError(f"no number matches --metric {quoted(metric)} in {runs[-1].id}")
     store.check_writable(out)
     print(table_of(runs[-last:], found), end="")
     for path in draw(found, out / FOLDER):

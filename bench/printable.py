@@ -45,6 +45,11 @@ def short(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def quoted(text: str) -> str:
+    """`short` text between quotes, as messages show what somebody wrote."""
+    return f"'{short(text)}'"
+
+
 def markdown(text: str) -> str:
     """`plain` text with the marks of Markdown and HTML escaped."""
     return _MARKS.sub(_escaped, plain(text))

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bench.printable import short
+from bench.printable import quoted, short
 
 if TYPE_CHECKING:
     from bench.explanation import Explanation, Part, Row
@@ -96,7 +96,7 @@ def measurement(found: Measurement) -> None:
     """
     label = short(found.name) or "a measurement without a name"
     if found.better not in DIRECTIONS:
-        raise ValueError(f"{label}: better must be lower or higher, not {short(found.better)!r}")
+        raise ValueError(f"{label}: better must be lower or higher, not {quoted(found.better)}")
     if found.n < 0 or found.version < 0:
         raise ValueError(f"{label}: N = {found.n}, version {found.version}")
     if found.low is not None and found.high is not None and found.low > found.high:

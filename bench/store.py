@@ -18,7 +18,7 @@ import numpy as np
 
 from bench import border
 from bench.errors import InputError
-from bench.printable import short
+from bench.printable import quoted
 from bench.record import Run, run_from_json
 from bench.spec import Cell
 
@@ -142,7 +142,7 @@ def find_run(reports: Path, name: str | None) -> Path:
         if border.exists(folder / "run.json"):
             return folder
     raise InputError(
-        f"no run {short(name)!r}: neither a folder with run.json nor an id in {reports}"
+        f"no run {quoted(name)}: neither a folder with run.json nor an id in {reports}"
     )
 
 
