@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent / "bench"
 LAYERS = [
     {
         *("errors", "spec", "record", "migrations", "explanation", "protocols", "tables"),
-        *("names", "shards", "printable", "border", "sound", "scheme_words"),
+        *("names", "shards", "printable", "border", "sound", "scheme_words", "npz"),
     },
     {
         "registry",

@@ -29,6 +29,7 @@ from safetensors.numpy import save_file
 
 from bench import names, store, tables
 from bench.errors import InputError
+from bench.printable import quoted, short
 from bench.protocols import Features
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
@@ -104,20 +105,38 @@ def shape(dataset: str, extractor: str, split: str = "test") -> tuple[int, ...] 
     except InputError:
         return None
     stated = "" if path.suffix == ".npz" else _metadata(path).get("shape", "")
-    return tuple(map(int, stated.split("x"))) if stated else None
+    sizes = tuple(_whole(path, "shape", size) for size in stated.split("x")) if stated else None
+    if sizes and (len(sizes) != 3 or min(sizes) < 1):
+        raise InputError(f"{path}: states the shape {quoted(stated)} of images: make it anew")
+    return sizes
 
 
 def count(dataset: str, extractor: str, split: str = "test") -> int:
     """The number of real images."""
-    return int(_metadata(find(dataset, extractor, split)).get("count", 0))
+    path = find(dataset, extractor, split)
+    return _whole(path, "count", _metadata(path).get("count", "0"))
+
+
+def _whole(path: Path, field: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise InputError(f"{path}: states {field} {quoted(text)}, no number: make it anew")
+    return int(text)
+
+
+def _check_regular(path: Path) -> None:
+    """Reading a pipe would wait for ever."""
+    if not path.is_file():
+        raise InputError(f"{path}: not a file of reference features: remove it")
 
 
 def _metadata(path: Path) -> dict[str, str]:
+    _check_regular(path)
     try:
         with safe_open(path, "numpy") as stream:
             return stream.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not a whole reference file ({error}): make it anew") from None
+        reason = short(str(error), 120)
+        raise InputError(f"{path}: not a whole reference file ({reason}): make it anew") from None
 
 
 @cache
@@ -132,13 +151,18 @@ def read(path: Path, version: int) -> Features:
     Raises:
         InputError: not a whole reference file, or made by another `version` of the extractor.
     """
+    _check_regular(path)
     try:
         with safe_open(path, "numpy") as stream:
             metadata, stored = stream.metadata() or {}, stream.get_tensor("features")
-        extractor, made_by = metadata["extractor"], int(metadata["version"])
+        extractor, made_by = metadata["extractor"], _whole(path, "version", metadata["version"])
         intact = metadata["sha256"] == hashlib.sha256(stored.tobytes()).hexdigest()
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not a whole reference file ({error}): make it anew") from None
+        if stored.ndim != 2 or stored.dtype.kind != "f" or not np.isfinite(stored).all():
+            raise ValueError(f"features of type {stored.dtype} and shape {stored.shape}")
+    # numpy has no bfloat16 or float8: a TypeError or AttributeError.
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        reason = short(str(error), 120)
+        raise InputError(f"{path}: not a whole reference file ({reason}): make it anew") from None
     if not intact:
         raise InputError(f"{path}: the features do not match their sha256: make the file anew")
     if made_by != version:
