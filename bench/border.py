@@ -54,13 +54,21 @@ def text(path: Path, what: str) -> str:
     # A null byte in a name is a ValueError.
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{short(str(path), 300)}: cannot be read ({reason})") from None
+        raise InputError(f"{short(str(path), 300)}: cannot be read as {what} ({reason})") from None
 
 
 def exists(path: Path) -> bool:
     """Whether there is such a file or folder; a name that no disk can hold does not exist."""
     try:
         return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; a name that no disk can hold does not exist."""
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 
