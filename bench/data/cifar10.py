@@ -118,6 +118,8 @@ def _read_tar(path: Path, folder: str, names: Sequence[str]) -> dict[str, bytes]
                     return contents
     # The readers of archives raise nearly every exception on damaged bytes.
     except Exception as error:
-        raise InputError(f"{path}: not a whole tar.gz archive ({short(str(error), 200)})") from None
+        raise InputError(
+            f"{path}: not a whole tar.gz archive ({short(str(error), 200)})"
+        ) from None
     absent = next(name for name in names if name not in contents)
     raise InputError(f"{path}: holds no {folder}/{absent}")

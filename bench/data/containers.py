@@ -98,12 +98,12 @@ def _files(folder: Path) -> list[str]:
                 for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
                     inner = Path(entry.path)
                     if entry.is_symlink():
-                        links.insert(0, inner)
+                        links.append(inner)
                     elif entry.is_dir():
                         folders.append(inner)
-                    else:
-                        seen.add(os.path.realpath(inner))
-                        found[os.path.realpath(inner)] = inner.relative_to(folder).as_posix()
+                    elif (there := os.path.realpath(inner)) not in seen:
+                        seen.add(there)
+                        found[there] = inner.relative_to(folder).as_posix()
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     if double:

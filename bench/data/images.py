@@ -83,8 +83,11 @@ def load(collection: Collection, size: int | None = None, channels: int | None =
     path = store.cache_root() / "data" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
     found = _map(path)
     if found is None:
-        shape = (channels, size, size) if channels and size else survey(collection, size, channels)
-        _write(collection, path, shape, size)
+        with warnings.catch_warnings():
+            # What is too large is refused in a line of its own.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            known = (channels, size, size) if channels and size else None
+            _write(collection, path, known or survey(collection, size, channels), size)
         found = _map(path)
     if found is None:
         raise InputError(f"{path}: cannot be read back; set BENCH_CACHE to another folder")
