@@ -114,7 +114,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         InputError: there is none, or it cannot be read.
     """
-    path = folder / "run.json" if folder.is_dir() else folder
+    path = folder / "run.json" if border.is_folder(folder) else folder
     text = border.text(path, "a run.json of bench")
     try:
         return run_from_json(text)
