@@ -76,8 +76,8 @@ def values(data, random, known=None):
                 holder[key] = nested(random.choice((10, 70, 900)))
             else:
                 holder[key] = random.choice(VALUES)
-        # An earlier change took away what this path led to.
-        except (KeyError, IndexError, TypeError):
+        # An earlier change took away what this path led to, or nested it beyond copying.
+        except (KeyError, IndexError, TypeError, RecursionError):
             pass
     return data
 
