@@ -22,7 +22,8 @@ FORMULAS = ("=", "+", "-", "@")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?%?")
 # What Markdown obeys anywhere; an underscore within a word, as in fd_efficientnet, it does not.
 _MARKS = re.compile(
-    r"[\\|*`<>\[\]$]|~(?=~)|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|^#|^[-+](?= )|^\d+(?=[.)] )"
+    r"[\\|*`<>\[\]$]|~(?=~)|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|^#|^[-+](?= |$)|^-(?=[- ]*$)"
+    r"|^\d+(?=[.)](?: |$))"
 )
 
 

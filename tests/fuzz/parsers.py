@@ -354,7 +354,10 @@ def commands(folder):
     import canned_run
 
     from bench import cli
+    from bench.training import run as training
 
+    # Importing torch for the first time is no reading of an input.
+    assert training
     run = canned_run.run()
     place = folder / "reports" / run.id
     place.mkdir(parents=True)
@@ -373,14 +376,14 @@ def commands(folder):
         ("run", "--suite", "{}"), ("run", "--metrics", "{}", "--checkpoints", "none"),
         ("run", "--preset", "{}"), ("run", "--device", "{}"), ("run", "--backend", "{}"),
         ("run", "--precision", "{}", "--checkpoints", "none"), ("{}",),
-        ("probe", "--probes", "{}"), ("train", "--recipe", "{}"), ("import", "{}"), ("speed", "--checkpoint", "{}"),
+        ("probe", "--probes", "x{}"), ("train", "--recipe", "{}"), ("import", "{}"), ("speed", "--checkpoint", "{}"),
         ("reference", "{}", "efficientnet"), ("reference", "cifar10", "{}"), ("fetch", "{}"),
     )  # fmt: skip
 
     def read(random):
         line = random.choice(lines)
         word = mutations.text(random.choice(("psnr", "a", "1", run.id, "w4a8")), random)
-        sys.argv = ["bench", *(word if part == "{}" else part for part in line)]
+        sys.argv = ["bench", *(part.replace("{}", word) for part in line)]
         # What the system itself would not take as a word.
         if any("\0" in part for part in sys.argv):
             raise InputError
