@@ -58,7 +58,8 @@ def measured(
 
 def percent(share: float | None) -> str:
     """A share of 0..1 as percent, rounded down so that only the whole reads 100.0%."""
-    if share is None or not math.isfinite(share):
+    # A damaged share may be NaN or overflow.
+    if share is None or not abs(share) < 1e9:
         return NONE
     # The small addend keeps 0.29 * 1000 = 290.00000000000006 and 0.57 * 1000 = 569.99... whole.
     return f"{math.floor(share * 1000 + 1e-6) / 10:.1f}%"
