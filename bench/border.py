@@ -121,12 +121,12 @@ def schema(kind: type) -> dict[str, Any]:
 
 
 @functools.cache
-def _adapter(kind: type[T]) -> TypeAdapter[list[T]]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     """pydantic takes a tenth of a second to import, so it is only where something is read."""
     from pydantic import ConfigDict, TypeAdapter
 
     # Dataclasses take the settings of what holds them: here a list.
-    return TypeAdapter(list[kind], config=ConfigDict(strict=True, extra="forbid"))  # type: ignore[valid-type]
+    return TypeAdapter(list[kind], config=ConfigDict(strict=True, extra="forbid"))
 
 
 def _line(error: Any) -> str:

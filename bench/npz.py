@@ -88,5 +88,4 @@ def array(data: bytes, name: str) -> np.ndarray:
         raise ValueError(f"{short(name)} is of type {short(str(kind))}, not of numbers or text")
     if not whole or math.prod(shape) * kind.itemsize != len(data) - stream.tell():
         raise ValueError(f"{short(name)} has bytes for another shape than {short(str(shape))}")
-    order = "F" if fortran else "C"
-    return np.ndarray(shape, kind, data, stream.tell(), order=order)
+    return np.ndarray(shape, kind, data, stream.tell(), order="F" if fortran else "C")

@@ -108,7 +108,7 @@ def _entry(label: str, entry: Any) -> Threshold:
         elif not isinstance(value, bool if name == "gate" else str):
             kind = "true or false" if name == "gate" else "text"
             raise InputError(f"{label}, field {name}: must be {kind}, not {short(repr(value))}")
-        elif name != "gate" and len(value) > GLOB:
+        elif isinstance(value, str) and len(value) > GLOB:
             raise InputError(f"{label}, field {name}: a glob of more than {GLOB} characters")
     found = Threshold(**entry)
     if found.absolute is None and found.relative is None:

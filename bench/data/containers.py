@@ -80,7 +80,8 @@ def _files(folder: Path) -> list[str]:
     itself: a link to what is already taken, such as one to a folder above it, adds nothing.
     """
     found: dict[str, str] = {}
-    folders, links, double = [folder], [], 0
+    folders, double = [folder], 0
+    links: list[Path] = []
     seen: set[str] = set()
     while folders or links:
         path = folders.pop() if folders else links.pop()

@@ -61,9 +61,8 @@ def read(path: Path, extractor: str) -> Statistics:
         raise InputError(f"{path}: count must be a number of images, not {quoted(count)}")
     _check(path, extractor, stored[mean], stored[covariance])
     _check_marks(path, extractor, marks)
-    return Statistics(
-        *(stored[name].astype(np.float64) for name in (mean, covariance)), int(count)
-    )
+    mu, sigma = (stored[name].astype(np.float64) for name in (mean, covariance))
+    return Statistics(mu, sigma, int(count))
 
 
 def _mark(path: Path, name: str, stored: np.ndarray) -> str:
