@@ -104,7 +104,8 @@ def build(kind: type[T], data: Any) -> T:
     from pydantic import ValidationError
 
     try:
-        return _adapter(kind).validate_json(json.dumps([data]))[0]
+        adapter: TypeAdapter[Any] = _adapter(kind)  # type: ignore[arg-type]
+        return adapter.validate_json(json.dumps([data]))[0]
     except ValidationError as error:
         raise ValueError(_line(error)) from None
     # Of the dataclasses' own checks.
