@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from bench import store
+from bench import border, sound, store
 from bench.errors import InputError
 
 NAME = "baseline.jsonl"
@@ -34,14 +34,19 @@ def pins(reports: Path) -> list[Pin]:
         InputError: a line cannot be read.
     """
     path = reports / NAME
-    if not path.exists():
+    if not border.exists(path):
         return []
     found = []
-    for k, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Not `splitlines`: a reason may hold other ends of lines.
+    lines = border.text(path, "a list of accepted baselines").removesuffix("\n").split("\n")
+    for k, line in enumerate(lines, 1):
         try:
-            found.append(Pin(**json.loads(line)))
-        except (ValueError, TypeError):
-            raise InputError(f"{path}, line {k}: not an accepted baseline; restore it") from None
+            found.append(border.build(Pin, border.parse(line)))
+            sound.name("run", found[-1].run)
+        except ValueError as error:
+            raise InputError(
+                f"{path}, line {k}: not an accepted baseline ({error}); restore it"
+            ) from None
     return found
 
 

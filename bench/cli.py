@@ -22,6 +22,7 @@ from bench import (
     judging,
     measuring,
     planning,
+    printable,
     rounds,
     skips,
     suite,
@@ -249,7 +250,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> int:
-    print("bench: " + " ".join(message.split()), file=sys.stderr)
+    print(f"bench: {printable.plain(message)}", file=sys.stderr)
     return 2
 
 

@@ -26,6 +26,7 @@ from bench import (
 )
 from bench.errors import InputError
 from bench.host import fingerprint, git_state
+from bench.printable import say
 from bench.record import Record, Run, to_json
 from bench.spec import Cell
 
@@ -60,7 +61,7 @@ def dry_run(
         else:
             state = f"{total - missing} of {total} batches cached"
             state = f"{state}, N up to {cell.draw.images}" if rule else state
-        print(f"{cell.checkpoint.name:32} {cell.scheme!s:12} {cell.backend:10} {state}")
+        say(f"{cell.checkpoint.name:32} {cell.scheme!s:12} {cell.backend:10} {state}")
     seconds = cost * pipeline.stages.forward_seconds(cells[0]) if cost else 0.0
     for line in estimate.lines(cells, pipeline, seconds):
         print(line)
@@ -109,7 +110,7 @@ def run(
         print(f"{cached} of {len(cells)} cells came from the cache", file=sys.stderr)
     for record in records:
         if record.status != "ok":
-            print(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
+            say(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
     print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
     print(folder / "report.md")
     if not any(record.status == "ok" for record in records):
@@ -187,13 +188,13 @@ def list_all(cards: Path | None, out: Path) -> None:
     found = registry.load_cards(registry.card_file(cards))
     print("checkpoints")
     for card in found:
-        print(f"  {card.name:32} {card.method:10} {card.dataset:16} {card.family}")
+        say(f"  {card.name:32} {card.method:10} {card.dataset:16} {card.family}")
     for table in tables.TABLES:
         print(f"{table}\n  {'  '.join(tables.names(table))}")
     print(f"recipes\n  {'  '.join(RECIPES)}")
     print("runs")
     for folder in store.run_folders(out):
-        print(f"  {folder.name}")
+        say(f"  {folder.name}")
 
 
 def check(cards: Path | None, globs: Sequence[str]) -> None:
@@ -203,5 +204,5 @@ def check(cards: Path | None, globs: Sequence[str]) -> None:
         verified = registry.verify(card)
         tables.lookup("sources", card.source)(verified)
         state = "ok" if card.sha256 else "ok, but the card has no sha256; add it"
-        print(f"{card.name:32} {verified.sha256} {state}")
+        say(f"{card.name:32} {verified.sha256} {state}")
     print(f"{path}: valid (bench {__version__})", file=sys.stderr)

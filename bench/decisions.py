@@ -73,7 +73,8 @@ def needed(worsening: Estimate, threshold: float, n: int, tests: int = 1) -> int
     else:
         level, room = 1 - 2 * ALPHA, threshold - w
     low, high = worsening.interval(level)
-    if room <= 0:
+    # Also of an interval without ends.
+    if room <= 0 or not (ratio := (high - low) / 2 / room) <= MOST_IMAGES:
         return None
-    count = math.ceil(n * ((high - low) / 2 / room) ** 2)
+    count = math.ceil(n * ratio**2)
     return max(count, n + 1) if count <= MOST_IMAGES else None

@@ -16,6 +16,7 @@ from bench.errors import InputError
 from bench.explanation import Explanation, Part
 from bench.flags import Cards, Device, Out, Seed
 from bench.host import fingerprint, git_state
+from bench.printable import plain
 from bench.spec import Cell, Checkpoint, Draw, Scheme
 
 if TYPE_CHECKING:
@@ -159,10 +160,10 @@ def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
         for card in chosen:
             for part in prober.run(card):
                 parts.append(part)
-                bar.update(task, advance=1, description=f"{card.name} {part.probe}")
+                bar.update(task, advance=1, description=plain(f"{card.name} {part.probe}"))
                 line = f"{part.checkpoint} {part.probe}, {part.part}: {part.status}"
                 reason = f" ({part.error})" if part.error else ""
-                console.print(line + reason, markup=False, highlight=False, soft_wrap=True)
+                console.print(plain(line + reason), markup=False, highlight=False, soft_wrap=True)
     return parts
 
 

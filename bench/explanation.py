@@ -10,15 +10,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from bench import border, sound
 from bench.errors import InputError
+from bench.printable import short
 
 SCHEMA = 2
 # Rows of schema 1 have no terms.
 READABLE = (1, SCHEMA)
 FILE = "probes.json"
+# JSON has no words for numbers that are not finite.
+WORDS = ("nan", "inf", "-inf")
 
 
 @dataclass(frozen=True)
@@ -110,8 +115,10 @@ def part_to_json(part: Part) -> str:
 
 
 def part_from_json(text: str) -> Part:
-    """The part of `part_to_json`; ValueError, TypeError or KeyError where it is none."""
-    return _part(json.loads(text))
+    """The part of `part_to_json`; ValueError where it is none."""
+    found = border.build(Part, _numbers(border.parse(text)))
+    sound.part(found)
+    return found
 
 
 def to_json(explanation: Explanation) -> str:
@@ -126,27 +133,53 @@ def from_json(text: str) -> Explanation:
         InputError: it is none, or one of another schema.
     """
     try:
-        data = json.loads(text)
+        data = border.parse(text)
         if data["schema"] not in READABLE:
-            raise InputError(
-                f"{FILE} has schema {data['schema']}, this bench reads {SCHEMA}: probe again"
-            )
-        found = Explanation(**data)
-        return replace(found, parts=tuple(map(_part, data["parts"])))
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"not a {FILE} of bench ({error}): run `bench probe` again") from None
+            schema = short(repr(data["schema"]))
+            raise InputError(f"{FILE} has schema {schema}, this bench reads {SCHEMA}: probe again")
+        parts = [_numbers(part) for part in data["parts"]]
+        found = border.build(Explanation, data | {"parts": parts})
+        sound.explanation(found)
+        return found
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = short(str(error), 240)
+        raise InputError(f"not a {FILE} of bench ({reason}): run `bench probe` again") from None
 
 
-def _part(data: dict[str, Any]) -> Part:
-    part = Part(**data)
-    return replace(part, rows=tuple(Row(**_numbers(row)) for row in data["rows"]))
+def read(path: Path) -> Explanation:
+    """The `probes.json` at a path.
+
+    Raises:
+        InputError: no such file, or as for `from_json`; the message names it.
+    """
+    text = border.text(path, f"a {FILE} of bench")
+    try:
+        return from_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
-def _numbers(row: dict[str, Any]) -> dict[str, Any]:
-    words = {name: row[name] for name in ("value", "low", "high")}
-    numbers = {name: None if x is None else float(x) for name, x in words.items()}
-    lists = {name: tuple(map(float, row.get(name, ()))) for name in ("terms", "repeats")}
+def _numbers(part: Any) -> Any:
+    """A part with the words of `_plain` as the numbers that they stand for."""
+    if not isinstance(part, dict) or not isinstance(part.get("rows"), list):
+        return part
+    return part | {"rows": [_row(row) for row in part["rows"]]}
+
+
+def _row(row: Any) -> Any:
+    if not isinstance(row, dict):
+        return row
+    numbers = {name: _number(row[name]) for name in ("value", "low", "high") if name in row}
+    lists = {
+        name: [_number(x) for x in row[name]]
+        for name in ("terms", "repeats")
+        if isinstance(row.get(name), list)
+    }
     return row | numbers | lists
+
+
+def _number(value: Any) -> Any:
+    return float(value) if value in WORDS else value
 
 
 def _plain(value: Any) -> Any:

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import baseline, influences, store, thresholds
+from bench import baseline, border, influences, store, thresholds
 from bench.comparison import Side, compare
 from bench.errors import InputError
 from bench.findings import KINDS
 from bench.history import histories
+from bench.printable import quoted, say
 
 UNDECIDED = "inconclusive"
 
@@ -27,7 +28,7 @@ def side(out: Path, name: str | None) -> Side:
     if name == "baseline":
         path = baseline.pinned(out) / "run.json"
         label = f"baseline {path.parent.name}"
-    elif name is not None and Path(name).is_file():
+    elif name is not None and border.is_file(Path(name)):
         path, label = Path(name), name
     else:
         path = store.find_run(out, name) / "run.json"
@@ -58,9 +59,9 @@ def decide(
 
     for kind in allow:
         if kind not in KINDS:
-            raise InputError(f"--allow {kind!r}: choose {', '.join(KINDS)}")
+            raise InputError(f"--allow {quoted(kind)}: choose {', '.join(KINDS)}")
     if form not in FORMATS:
-        raise InputError(f"unknown format {form!r}: choose {', '.join(FORMATS)}")
+        raise InputError(f"unknown format {quoted(form)}: choose {', '.join(FORMATS)}")
     words = [word for word in fail_on if word != UNDECIDED]
     compared = compare(*sides, thresholds.load(limits, words))
     code = compared.code(allow, UNDECIDED in fail_on)
@@ -71,13 +72,13 @@ def decide(
 def accept(out: Path, name: str, reason: str) -> None:
     """Move the pinned baseline."""
     pin = baseline.accept(out, name, reason)
-    print(f"baseline is now {pin.run}: {pin.reason}")
+    say(f"baseline is now {pin.run}: {pin.reason}")
 
 
 def show(out: Path) -> None:
     """Print all accepted baselines, the one that holds last."""
     for pin in baseline.pins(out):
-        print(f"{pin.accepted}  {pin.run}  {pin.reason}")
+        say(f"{pin.accepted}  {pin.run}  {pin.reason}")
     baseline.pinned(out)
 
 
@@ -97,7 +98,7 @@ def trend(out: Path, last: int, metric: str, limits: Path | None) -> int:
         if fnmatch.fnmatchcase(series.metric, metric)
     ]
     if not found:
-        raise InputError(f"no number matches --metric {metric!r} in {runs[-1].id}")
+        raise InputError(f"no number matches --metric {quoted(metric)} in {runs[-1].id}")
     store.check_writable(out)
     print(table_of(runs[-last:], found), end="")
     for path in draw(found, out / FOLDER):

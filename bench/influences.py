@@ -9,15 +9,15 @@ by its intervals, as if its images were independent of the other run's.
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench import disk
+from bench import border, disk, npz
 from bench.errors import InputError
+from bench.printable import short
 from bench.spec import Cell
 
 NAME = "influences.npz"
@@ -45,9 +45,12 @@ def pack(terms: Influences) -> bytes:
 
 
 def unpack(content: bytes) -> dict[str, np.ndarray]:
-    """The terms of `pack`, float64 (N,) each."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return {name: file[name].astype(np.float64) for name in file.files}
+    """The terms of `pack`, float64 (N,) each.
+
+    Raises:
+        ValueError: they are not what `pack` writes.
+    """
+    return _terms(npz.read(io.BytesIO(content)))
 
 
 def load(path: Path) -> dict[str, np.ndarray]:
@@ -56,10 +59,18 @@ def load(path: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: the file is damaged.
     """
-    if not path.exists():
+    if not border.exists(path):
         return {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name].astype(np.float64) for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: damaged ({error}): run again, or delete the file") from None
+        return _terms(npz.read(path))
+    except (OSError, ValueError) as error:
+        reason = short(str(error))
+        raise InputError(f"{path}: damaged ({reason}): run again, or delete the file") from None
+
+
+def _terms(arrays: Influences) -> dict[str, np.ndarray]:
+    """The terms (N,) in float64; ValueError where they are none."""
+    for name, values in arrays.items():
+        if values.dtype.kind != "f" or values.ndim != 1:
+            raise ValueError(f"{short(name)} is of type {values.dtype} and shape {values.shape}")
+    return {name: values.astype(np.float64) for name, values in arrays.items()}

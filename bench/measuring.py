@@ -14,6 +14,7 @@ from bench import devices, planning, registry
 from bench.errors import InputError
 from bench.flags import Bits, Cards, Device, Words
 from bench.host import fingerprint
+from bench.printable import say
 from bench.record import Host
 from bench.report.numbers import escape, size, table
 from bench.spec import Checkpoint, Draw
@@ -69,7 +70,7 @@ def speed(
 
     timings = []
     for draw in draws:
-        print(f"{card.name}, batch {draw.batch}: {len(kinds) + 2} executions", file=sys.stderr)
+        say(f"{card.name}, batch {draw.batch}: {len(kinds) + 2} executions", file=sys.stderr)
         timings += measure(card, kinds, draw, rounds, place)
     host = fingerprint(place)
     print(_json(host, timings) if format == "json" else _markdown(host, card.name, timings))
@@ -111,7 +112,8 @@ def _markdown(host: Host, name: str, timings: list[Timing]) -> str:
     header = ["Execution", "Batch", "Forward pass, ms", "Against float32", "Images/s"]
     header += ["Weights in memory", "Working memory"]
     legend = (
-        f"{escape(name)} on {host.name}: {host.device}, {host.isa}, {host.threads} threads. "
+        f"{escape(name)} on {escape(host.name)}: {host.device}, {escape(host.isa)}, "
+        f"{host.threads} threads. "
         f"Forward pass: median and quartiles. Images/s: of sampling, the whole loop. Times hold "
         f"for this machine and this run."
     )

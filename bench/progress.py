@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bench.printable import plain
 from bench.record import Record
 from bench.spec import Cell
 
@@ -46,11 +47,11 @@ class Bar:
 
     def advance(self, stage: str, batches: int) -> None:
         """Show what is going on; count batches that were sampled."""
-        self._progress.update(self._task, description=stage, advance=batches * self._unit)
+        self._progress.update(self._task, description=plain(stage), advance=batches * self._unit)
 
     def tell(self, line: str) -> None:
         """Print a line above the bar."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
     def watch(self, work: Callable[[Cell], Record]) -> Callable[[Cell], Record]:
         """The same work, telling each finished cell; plain lines where there is no terminal."""
@@ -61,7 +62,7 @@ class Bar:
             record = work(cell)
             self._done += 1
             self._console.print(
-                f"[{self._done}/{self._count}] {cell}: {record.status}", markup=False
+                f"[{self._done}/{self._count}] {plain(str(cell))}: {record.status}", markup=False
             )
             return record
 

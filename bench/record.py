@@ -1,21 +1,22 @@
 """What came out: measurements, coverage, host, records and runs, with JSON both ways.
 
-`run.json` is a `Run`. Its schema number rises with each change that older readers cannot follow.
+`run.json` is a `Run`; docs/run.schema.json is its JSON schema, written anew by
+`python -m bench.record > docs/run.schema.json`. Its schema number rises with each change that
+older readers cannot follow.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bench import border, sound
 from bench.errors import InputError
 from bench.migrations import migrate
+from bench.printable import short
 from bench.spec import Cell
 
 SCHEMA = 3
@@ -215,41 +216,40 @@ def run_from_json(text: str) -> Run:
     """Read a run, also one of an older schema.
 
     Raises:
-        InputError: no JSON, no run, or a newer schema.
+        InputError: no JSON, no run, one that cannot have happened, or a newer schema.
     """
     try:
-        data = json.loads(text)
+        data = border.parse(text)
         schema = data["schema"]
+        if type(schema) is not int:
+            raise ValueError(f"schema {short(repr(schema))}")
         if schema > SCHEMA:
             raise InputError(f"run has schema {schema}, this bench reads up to {SCHEMA}: upgrade")
-        return _build(Run, migrate(data, SCHEMA))
+        run = border.build(Run, migrate(data, SCHEMA))
+        sound.run(run)
+        return run
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"not a run.json of bench ({error})") from None
+        raise InputError(f"not a run.json of bench ({short(str(error), 240)})") from None
 
 
 def record_from_json(text: str) -> Record:
-    """Read one record, as cached."""
-    return _build(Record, json.loads(text))
+    """Read one record, as cached; ValueError where it is none."""
+    found = border.build(Record, border.parse(text))
+    sound.record(found)
+    return found
 
 
 def coverage_from_json(text: str) -> Coverage:
-    """Read a coverage, as cached."""
-    return _build(Coverage, json.loads(text))
+    """Read a coverage, as cached; ValueError where it is none."""
+    found = border.build(Coverage, border.parse(text))
+    sound.coverage(found)
+    return found
 
 
-def _build(kind: Any, data: Any) -> Any:
-    """Rebuild nested dataclasses and tuples from JSON values by their type hints."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        fields = {name: _build(hints[name], value) for name, value in data.items()}
-        return typing.cast(Any, kind)(**fields)
-    if origin is tuple:
-        item = arguments[0]
-        if arguments[-1] is not Ellipsis:
-            return tuple(_build(k, v) for k, v in zip(arguments, data, strict=True))
-        return tuple(_build(item, value) for value in data)
-    if origin in (types.UnionType, typing.Union):
-        rest = [a for a in arguments if a is not type(None)]
-        return None if data is None else _build(rest[0], data)
-    return data
+def schema() -> str:
+    """The JSON schema of run.json, kept in docs/run.schema.json."""
+    return json.dumps(border.schema(Run), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema(), end="")

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench import explanation
+from bench import border, explanation
 from bench.errors import InputError
+from bench.printable import say
 from bench.spec import Cell, Scheme
 
 FROM_PROBE = "from-probe"
@@ -59,7 +60,7 @@ def beside(cells: Sequence[Cell], word: str | None, out: Path) -> list[Cell]:
             f"{out}: run `bench probe --probes sensitivity` with these schemes first"
         )
     for text in dict.fromkeys(without):
-        print(f"{text}: no skip list was found, runs without one", file=sys.stderr)
+        say(f"{text}: no skip list was found, runs without one", file=sys.stderr)
     return found
 
 
@@ -75,9 +76,7 @@ def suggested(out: Path, name: str = "") -> Lists:
     """
     folders = [Path(name), out / name] if name else out.glob("*")
     paths = [folder / explanation.FILE for folder in folders]
-    read = [
-        explanation.from_json(path.read_text(encoding="utf-8")) for path in paths if path.is_file()
-    ]
+    read = [explanation.read(path) for path in paths if border.exists(path)]
     if name and not read:
         raise InputError(f"no {explanation.FILE} in a folder {name!r}, here or under {out}")
     found: dict[tuple[str, str], Scheme] = {}

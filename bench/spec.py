@@ -14,14 +14,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from bench import scheme_words
 from bench.errors import InputError
+from bench.printable import quoted
 
 FLOAT_BITS = (16, 32)
-# Of diffusers' and guided-diffusion's names for them.
-TIME_LAYERS = "*time_emb*"
 # Characters of a scheme that figures and tables have room for.
 LABEL = 40
-_SCHEME = re.compile(r"w(\d+)a(\d+)")
+_SCHEME = re.compile(r"w([0-9]{1,2})a([0-9]{1,2})")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,10 @@ class Scheme:
             if bits not in FLOAT_BITS and not 2 <= bits <= 8:
                 raise InputError(f"{what} bits must be 2..8, or 16 or 32 for float, not {bits}")
         if self.observer not in ("histogram", "minmax"):
-            raise InputError(f"observer must be histogram or minmax, not {self.observer!r}")
+            raise InputError(f"observer must be histogram or minmax, not {quoted(self.observer)}")
+        if self.edge_bits not in (0, 8, 32):
+            raise InputError(f"edge bits must be 0, 8, or 32 for float, not {self.edge_bits}")
+        scheme_words.check_globs(self.skip)
 
     @property
     def is_float(self) -> bool:
@@ -103,31 +106,25 @@ class Scheme:
         layers of the time embedding.
 
         Raises:
-            InputError: unknown words or bits out of range.
+            InputError: unknown words, bits out of range, or an option that does nothing here.
         """
-        head, *words = text.strip().lower().split("+")
-        if head == "fp32" and not words:
+        shown = quoted(text)
+        if len(text) > (most := scheme_words.LONGEST):
+            raise InputError(f"a scheme of {len(text)} characters, {shown}: at most {most}")
+        head, *words = text.strip().split("+")
+        if head.lower() == "fp32" and not words:
             return cls()
-        match = _SCHEME.fullmatch(head)
+        match = _SCHEME.fullmatch(head.lower())
         if not match:
-            raise InputError(f"unknown scheme {text!r}: write for example w8a8, w4a8 or w4a8+all")
-        weight_bits, act_bits = int(match[1]), int(match[2])
-        scheme = cls(weight_bits, act_bits)
-        for word in words:
-            if word == "all":
-                scheme = replace(scheme, edge_bits=0)
-            elif word in ("skip-io", "skip-io-time"):
-                time = (TIME_LAYERS,) * word.endswith("time")
-                scheme = replace(scheme, edge_bits=32, skip=(*scheme.skip, *time))
-            elif word == "minmax":
-                scheme = replace(scheme, observer="minmax")
-            elif word.startswith("skip="):
-                scheme = replace(scheme, skip=(*scheme.skip, word[5:]))
-            else:
-                raise InputError(
-                    f"unknown option {word!r} in scheme {text!r}: all, skip-io, skip-io-time, "
-                    f"minmax, skip=GLOB"
-                )
+            raise InputError(f"unknown scheme {shown}: write for example w8a8, w4a8 or w4a8+all")
+        scheme = cls(int(match[1]), int(match[2]))
+        if scheme.is_float:
+            raise InputError(f"scheme {shown} quantizes nothing: full precision is fp32")
+        try:
+            for word in words:
+                scheme = replace(scheme, **scheme_words.option(scheme, word))
+        except ValueError as error:
+            raise InputError(f"option {error} in scheme {shown}") from None
         return scheme
 
     def __str__(self) -> str:

@@ -22,6 +22,8 @@ from scipy.special import stdtr, stdtrit
 LEVEL = 0.95
 # As a share of the numbers that are subtracted, what may differ by the order of a sum alone.
 ROUNDING = 1e-9
+# An error whose fourth power overflows says nothing.
+HUGE = 1e75
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ def total(value: float, sources: Sequence[Estimate]) -> Estimate:
 
 def independent(a: Estimate, b: Estimate) -> Estimate:
     """a - b of numbers from independent images (Welch)."""
+    if not max(a.error, b.error) < HUGE:
+        return Estimate(a.value - b.value, math.inf, min(a.degrees, b.degrees))
     squares = a.error**2, b.error**2
     whole = sum(squares)
     if whole == 0:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import disk
+from bench import border, disk
 from bench.disk import atomic as atomic
 from bench.disk import cache_root as cache_root
 from bench.disk import check_cache as check_cache
@@ -24,6 +24,7 @@ from bench.disk import save_text as save_text
 from bench.disk import sha256 as sha256
 from bench.disk import sweep as sweep
 from bench.errors import InputError
+from bench.printable import quoted
 from bench.record import Run, run_from_json
 from bench.spec import Cell
 
@@ -44,13 +45,12 @@ def read_run(folder: Path) -> Run:
     Raises:
         InputError: there is none, or it cannot be read.
     """
-    path = folder / "run.json" if folder.is_dir() else folder
+    path = folder / "run.json" if border.is_folder(folder) else folder
+    text = border.text(path, "a run.json of bench")
     try:
-        return run_from_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"no run at {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a run.json of bench (no UTF-8)") from None
+        return run_from_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def run_folders(reports: Path) -> list[Path]:
@@ -70,9 +70,11 @@ def find_run(reports: Path, name: str | None) -> Path:
             raise InputError(f"no runs in {reports}: run `bench run` first, or name --out DIR")
         return folders[-1]
     for folder in (Path(name), reports / name):
-        if (folder / "run.json").exists():
+        if border.exists(folder / "run.json"):
             return folder
-    raise InputError(f"no run {name!r}: neither a folder with run.json nor an id in {reports}")
+    raise InputError(
+        f"no run {quoted(name)}: neither a folder with run.json nor an id in {reports}"
+    )
 
 
 def save_strip(path: Path, strip: np.ndarray) -> None:

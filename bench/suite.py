@@ -14,14 +14,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from bench import planning, registry, tables
+from bench import border, planning, registry, tables, yaml_files
 from bench.errors import InputError
+from bench.printable import quoted, short
 from bench.spec import Cell, Draw
 
 FOLDER = Path(__file__).parent / "suites"
 LISTS = ("extractors", "metrics", "steps")
+# Of the reported figures: where they are from. And what is compared of a word.
+SOURCE, GLANCE = "source", 100
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,11 @@ def find(name: str) -> Suite:
     """
     known = sorted(path.stem for path in FOLDER.glob("*.yaml"))
     path = FOLDER / f"{name}.yaml" if name in known else Path(name)
-    if not path.is_file():
-        near = difflib.get_close_matches(name, known)
+    if not border.exists(path):
+        near = difflib.get_close_matches(name[:GLANCE], known)
         offer = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}, or a file"
-        raise InputError(f"unknown suite {name!r}: {offer}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not a readable YAML file ({error})") from None
-    return _checked(path, data)
+        raise InputError(f"unknown suite {quoted(name)}: {offer}")
+    return _checked(path, yaml_files.read(path))
 
 
 def _checked(path: Path, data: Any) -> Suite:
@@ -81,11 +78,28 @@ def _checked(path: Path, data: Any) -> Suite:
         kind = {"images": int, "reported": dict}.get(name, list if name in LISTS else str)
         if not isinstance(data.get(name, {}), kind) or (kind is list and not data[name]):
             raise InputError(f"{path}, field {name}: must be a {kind.__name__}, with content")
-    for table in ("extractors", "metrics"):
-        for name in data[table]:
-            tables.require(table, str(name))
-    tables.require("datasets", data["dataset"])
-    return Suite(**{k: tuple(v) if k in LISTS else v for k, v in data.items()})
+    try:
+        found = border.build(Suite, data)
+        for table in ("extractors", "metrics"):
+            for name in data[table]:
+                tables.require(table, name)
+        tables.require("datasets", found.dataset)
+        tables.require("samplers", found.sampler)
+        for steps in found.steps:
+            Draw(found.sampler, steps, found.images, spacing=found.spacing)
+        _check_reported(found.reported)
+    except (ValueError, InputError) as error:
+        raise InputError(f"{path}: {error}") from None
+    return found
+
+
+def _check_reported(reported: Mapping[str, Any]) -> None:
+    for method, figures in reported.items():
+        if method == SOURCE and isinstance(figures, str):
+            continue
+        numbers = figures.values() if isinstance(figures, dict) else (None,)
+        if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers):
+            raise ValueError(f"reported, {short(method)}: must be figures by name")
 
 
 def plan(
@@ -128,7 +142,8 @@ def plan(
 
 def _reported(cell: Cell, suite: Suite) -> Cell:
     """The cell with the figures that its method has in the paper."""
-    figures = suite.reported.get(cell.checkpoint.method, {})
+    method = cell.checkpoint.method
+    figures = suite.reported.get(method, {}) if method != SOURCE else {}
     reported = {**cell.checkpoint.reported, **{f"FID, {k}": v for k, v in figures.items()}}
     card = dataclasses.replace(cell.checkpoint, reported=reported)
     return dataclasses.replace(cell, checkpoint=card)

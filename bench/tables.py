@@ -16,6 +16,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 from bench.errors import InputError
+from bench.printable import quoted
 
 SOURCES = {
     "safetensors": "bench.sources.local:load",
@@ -133,9 +134,9 @@ def require(table: str, name: str) -> None:
     """
     name = plain(name)
     if name not in names(table):
-        near = difflib.get_close_matches(name, names(table))
+        near = difflib.get_close_matches(name[:100], names(table))
         offer = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names(table))}"
-        raise InputError(f"unknown {table[:-1]} {name!r}: {offer}")
+        raise InputError(f"unknown {table[:-1]} {quoted(name)}: {offer}")
 
 
 def _import(table: str, name: str) -> Any:

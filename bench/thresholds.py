@@ -16,7 +16,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from bench import border
 from bench.errors import InputError
+from bench.printable import quoted, short
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,6 +26,8 @@ else:
     import tomli as tomllib
 
 SHIPPED = Path(__file__).parent / "thresholds.toml"
+# Of a threshold; what is larger overflows in products. And of a glob.
+MOST, GLOB = 1e100, 200
 _WORD = re.compile(r"(?P<metric>[\w*?+-]+)(?::(?P<size>[0-9.eE+-]+)(?P<percent>%?))?")
 
 
@@ -81,9 +85,11 @@ def read(path: Path) -> list[Threshold]:
         InputError: no TOML, or an entry with an unknown or mistyped field or no threshold.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable TOML file ({error})") from None
+        data = tomllib.loads(border.text(path, "a TOML file of thresholds"))
+    # Nested some hundred levels deep it is a RecursionError.
+    except (ValueError, RecursionError) as error:
+        reason = short(str(error), 200)
+        raise InputError(f"{path}: not a readable TOML file ({reason})") from None
     entries = data.get("threshold")
     if set(data) != {"threshold"} or not isinstance(entries, list):
         raise InputError(f"{path}: must hold [[threshold]] entries and nothing else")
@@ -97,11 +103,13 @@ def _entry(label: str, entry: Any) -> Threshold:
     for name, value in entry.items():
         if name in ("absolute", "relative"):
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 <= value < math.inf:
+            if not number or not 0 <= value <= MOST:
                 raise InputError(f"{label}, field {name}: must be a number of at least 0")
         elif not isinstance(value, bool if name == "gate" else str):
             kind = "true or false" if name == "gate" else "text"
-            raise InputError(f"{label}, field {name}: must be {kind}, not {value!r}")
+            raise InputError(f"{label}, field {name}: must be {kind}, not {short(repr(value))}")
+        elif isinstance(value, str) and len(value) > GLOB:
+            raise InputError(f"{label}, field {name}: a glob of more than {GLOB} characters")
     found = Threshold(**entry)
     if found.absolute is None and found.relative is None:
         raise InputError(f"{label}: needs a field absolute or relative")
@@ -115,8 +123,8 @@ def _from_word(known: Sequence[Threshold], word: str) -> list[Threshold]:
         size = float(match["size"]) if match and match["size"] else None
     except ValueError:
         match = None
-    if not match or (size is not None and not 0 <= size < math.inf):
-        raise InputError(f"--fail-on takes METRIC, METRIC:0.5 or METRIC:5%, not {word!r}")
+    if not match or len(match["metric"]) > GLOB or (size is not None and not 0 <= size <= MOST):
+        raise InputError(f"--fail-on takes METRIC, METRIC:0.5 or METRIC:5%, not {quoted(word)}")
     globs = (match["metric"], f"{match['metric']}_*")
     if size is None:
         alike = [t for t in known if t.metric in globs]

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent / "bench"
 LAYERS = [
     {
         *("errors", "spec", "record", "migrations", "explanation", "protocols", "tables"),
-        *("names", "shards"),
+        *("names", "shards", "printable", "border", "sound", "scheme_words", "npz"),
     },
     {
         *("disk", "artifacts", "closure", "keys"),
@@ -23,6 +23,7 @@ LAYERS = [
         "stats",
         "decisions",
         "influences",
+        "yaml_files",
     },
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {

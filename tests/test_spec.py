@@ -20,12 +20,56 @@ bits = st.sampled_from([2, 3, 4, 5, 6, 7, 8, 16, 32])
     bits,
     st.sampled_from([0, 8, 32]),
     st.sampled_from(["histogram", "minmax"]),
-    st.lists(st.from_regex(r"[a-z_.*]{1,8}", fullmatch=True), max_size=2),
+    st.lists(st.from_regex(r"[A-Za-z_.*]{1,8}", fullmatch=True), max_size=2, unique=True),
 )
 def test_scheme_round_trip(weight, act, edge, observer, skip):
+    """Each scheme is read back from its name, but for options that do nothing for its bits."""
     scheme = Scheme(weight, act, edge, observer, skip=tuple(skip))
-    if not scheme.is_float:
+    idle = {"all": edge == 0 and min(weight, act) >= 8, "minmax": observer == "minmax" and act > 8}
+    if scheme.is_float:
+        assert str(scheme) == "fp32"
+    elif any(idle.values()):
+        with pytest.raises(InputError, match="does nothing"):
+            Scheme.parse(str(scheme))
+    else:
         assert Scheme.parse(str(scheme)) == scheme
+
+
+@given(st.text(st.sampled_from("w48a+=allskipminmax-iote* \x00٤\x1b"), max_size=40))
+def test_what_is_parsed_is_parsed_again_from_its_name(text):
+    try:
+        scheme = Scheme.parse(f"w4a8+{text}")
+    except InputError:
+        return
+    assert Scheme.parse(str(scheme)) == scheme
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("w32a32+all", "quantizes nothing"),
+        ("w16a16", "quantizes nothing"),
+        ("w8a8+all", "all does nothing"),
+        ("w4a32+minmax", "minmax does nothing"),
+        ("w4a8+minmax+minmax", "minmax is there twice"),
+        ("w4a8+all+skip-io", "skip-io repeats or contradicts"),
+        ("w4a8+skip-io+skip-io-time", "skip-io-time repeats or contradicts"),
+        ("w4a8+skip=a+skip=a", "skip=a is there twice"),
+        ("w4a8+skip=", "no glob"),
+        ("w4a8+skip=a b", "no glob"),
+        ("w4a8+skip=\x1b[2J", r"skip=\\x1b\[2J is no glob"),
+        ("w4a8\x00", r"w4a8\\x00"),
+        ("w٤a٨", "unknown scheme"),
+        ("w" + "4" * 5000 + "a8", "unknown scheme"),
+        ("w4a8+skip=" + "[a" * 500, "no glob"),
+        ("w4a8" + "".join(f"+skip={k}" for k in range(300)), "at most 200"),
+        ("w8a8" + "+skip=x" * 5000, "at most 10000"),
+    ],
+)
+def test_a_scheme_that_means_nothing_is_refused_by_name(text, reason):
+    with pytest.raises(InputError, match=reason) as caught:
+        Scheme.parse(text)
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize("text", ["w4", "4", "w4a8+", "w4a8+most", "int8", "w1a8", "w9a8", "w4a0"])

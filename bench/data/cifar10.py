@@ -10,7 +10,6 @@ each in rows. A pickle is read without executing it (`bench.data.pickles`).
 from __future__ import annotations
 
 import tarfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from bench.data import pickles, places
 from bench.errors import InputError
+from bench.printable import short
 
 NAME = "cifar10"
 PER_BATCH = 10_000
@@ -89,11 +89,15 @@ def parse_pickle(data: bytes, label: str) -> np.ndarray:
 def _read_folder(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
     contents = {}
     for name in names:
+        path = folder / name
         try:
-            with (folder / name).open("rb") as stream:
+            # A pipe would hang.
+            if path.exists() and not path.is_file():
+                raise InputError(f"{path} is no regular file")
+            with path.open("rb") as stream:
                 contents[name] = stream.read(LIMIT)
         except OSError as error:
-            raise InputError(f"{folder / name}: cannot be read ({error.strerror})") from None
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     return contents
 
 
@@ -101,6 +105,8 @@ def _read_tar(path: Path, folder: str, names: Sequence[str]) -> dict[str, bytes]
     """Contents of members `folder`/name, in one pass over the compressed stream."""
     wanted = {PurePosixPath(folder, name): name for name in names}
     contents: dict[str, bytes] = {}
+    if not path.is_file():
+        raise InputError(f"{path} is no regular file")
     try:
         with tarfile.open(path, "r|gz") as archive:
             for member in archive:
@@ -110,7 +116,10 @@ def _read_tar(path: Path, folder: str, names: Sequence[str]) -> dict[str, bytes]
                     contents[name] = stream.read(LIMIT)
                 if len(contents) == len(names):
                     return contents
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: not a whole tar.gz archive ({error})") from None
+    # The readers of archives raise nearly every exception on damaged bytes.
+    except Exception as error:
+        raise InputError(
+            f"{path}: not a whole tar.gz archive ({short(str(error), 200)})"
+        ) from None
     absent = next(name for name in names if name not in contents)
     raise InputError(f"{path}: holds no {folder}/{absent}")

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+import sys
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
-from bench import disk
+from bench import border, disk
 from bench.data.images import Collection, watched
 from bench.errors import InputError
+from bench.printable import say, short
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 # No encoded image is larger; a damaged or hostile archive may say that one is.
 LIMIT = 1 << 28
-_DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile)
 
 
 def image_names(path: Path) -> list[str]:
@@ -31,7 +32,7 @@ def image_names(path: Path) -> list[str]:
     Raises:
         InputError: neither of them, unreadable, or an archive with a name twice.
     """
-    if path.is_dir():
+    if border.is_folder(path):
         return sorted(filter(_is_image, _files(path)))
     with _archive(path) as archive:
         names = sorted(filter(_is_image, archive.namelist()))
@@ -50,7 +51,7 @@ def collection(path: Path, names: Sequence[str]) -> Collection:
     Raises:
         InputError: neither of them, or unreadable.
     """
-    if path.is_dir():
+    if border.is_folder(path):
         content = _digest(_folder_lines(path, names))
         return Collection(path, len(names), content, lambda: _read_folder(path, names))
     with _archive(path) as archive:
@@ -72,18 +73,48 @@ def _digest(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _files(folder: Path) -> Iterator[str]:
-    def stop(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror})")
+def _files(folder: Path) -> list[str]:
+    """Names of the files of a folder, each file and each sub-folder once.
 
-    for parent, _, files in os.walk(folder, onerror=stop, followlinks=True):
-        for file in files:
-            yield (Path(parent) / file).relative_to(folder).as_posix()
+    Links are followed, as data sets are often linked together, but after everything that is there
+    itself: a link to what is already taken, such as one to a folder above it, adds nothing.
+    """
+    found: dict[str, str] = {}
+    folders, double = [folder], 0
+    links: list[Path] = []
+    seen: set[str] = set()
+    while folders or links:
+        path = folders.pop() if folders else links.pop()
+        place = os.path.realpath(path)
+        if place in seen:
+            double += 1
+            continue
+        seen.add(place)
+        try:
+            if not path.is_dir():
+                found[place] = path.relative_to(folder).as_posix()
+                continue
+            with os.scandir(path) as entries:
+                # The last is taken next.
+                for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+                    inner = Path(entry.path)
+                    if entry.is_symlink():
+                        links.append(inner)
+                    elif entry.is_dir():
+                        folders.append(inner)
+                    elif (there := os.path.realpath(inner)) not in seen:
+                        seen.add(there)
+                        found[there] = inner.relative_to(folder).as_posix()
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    if double:
+        say(f"{folder}: {double} links lead to what is there already: passed over", sys.stderr)
+    return list(found.values())
 
 
 def _folder_lines(folder: Path, names: Sequence[str]) -> Iterator[str]:
     for name in watched(names, len(names), "hash images"):
-        path = folder / name
+        path = _regular(folder / name)
         try:
             yield f"{name}\0{path.stat().st_size}\0{disk.sha256(path)}"
         except OSError as error:
@@ -92,19 +123,38 @@ def _folder_lines(folder: Path, names: Sequence[str]) -> Iterator[str]:
 
 def _read_folder(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for name in names:
+        path = _regular(folder / name)
         try:
-            yield name, (folder / name).read_bytes()
+            yield name, path.read_bytes()
         except OSError as error:
-            raise InputError(f"{folder / name}: cannot be read ({error.strerror})") from None
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _regular(path: Path) -> Path:
+    """The path of an image; a pipe would hang, a device never end.
+
+    Raises:
+        InputError: it is no regular file, or larger than any image.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path} is a pipe, socket or device, no image: remove it")
+    if found.st_size > LIMIT:
+        raise InputError(f"{path} has {found.st_size} bytes, no image has")
+    return path
 
 
 def _archive(path: Path) -> zipfile.ZipFile:
-    if not path.is_file():
-        raise InputError(f"{path}: no folder or zip archive there")
+    if not border.is_file(path):
+        raise InputError(f"{short(str(path))}: no folder or zip archive there")
     try:
         return zipfile.ZipFile(path)
-    except _DAMAGED as error:
-        raise InputError(f"{path}: not a whole zip archive ({error})") from None
+    # The readers of archives raise nearly every exception on damaged bytes.
+    except Exception as error:
+        raise InputError(f"{path}: not a whole zip archive ({short(str(error), 200)})") from None
 
 
 def _read_archive(path: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -115,6 +165,8 @@ def _read_archive(path: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes
                 raise InputError(f"{path}: {name} has {info.file_size} bytes, no image has")
             try:
                 data = archive.read(info)
-            except _DAMAGED as error:
-                raise InputError(f"{path}: {name} cannot be read ({error})") from None
+            except Exception as error:
+                raise InputError(
+                    f"{path}: {short(name)} cannot be read ({short(str(error), 200)})"
+                ) from None
             yield name, data

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.data import containers, images, places
 from bench.errors import InputError
+from bench.printable import short
 
 
 def load(split: str, argument: str = "") -> Tensor:
@@ -51,11 +52,14 @@ def parse(argument: str) -> tuple[Path, int | None]:
         InputError: no path, or a size of 0.
     """
     path, separator, size = argument.rpartition("@")
-    if not (separator and size.isascii() and size.isdigit()):
+    if not (separator and size.isascii() and size.isdigit() and len(size) < 6):
         path, size = argument, ""
     if not path or (size and int(size) < 1):
-        raise InputError(f"folder:{argument}: write folder:PATH or folder:PATH@SIZE")
-    return Path(path).expanduser(), int(size) if size else None
+        raise InputError(f"folder:{short(argument)}: write folder:PATH or folder:PATH@SIZE")
+    try:
+        return Path(path).expanduser(), int(size) if size else None
+    except RuntimeError:
+        raise InputError(f"folder:{short(argument)}: there is no such user's home") from None
 
 
 def split_names(names: Sequence[str], split: str) -> list[str]:

@@ -34,12 +34,14 @@ from torch import Tensor
 from bench import artifacts, disk
 from bench.errors import InputError
 from bench.host import threads
+from bench.printable import short
 
 # Raise when an edit changes a pixel: the cached arrays of other versions are then not used.
 VERSION = 1
 FILTER = Image.Resampling.BICUBIC
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 # What Pillow converts to eight-bit RGB without loss of range; 16-bit grey (I;16) would be clipped.
+PIXELS = 1 << 26
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
 
 Item = TypeVar("Item")
@@ -80,8 +82,11 @@ def load(collection: Collection, size: int | None = None, channels: int | None =
     key = f"{collection.content} {collection.count} {size} {channels} {FILTER.name} {version}"
     path = disk.cache_root() / "data" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
     if not artifacts.intact(path, path.name):
-        shape = (channels, size, size) if channels and size else survey(collection, size, channels)
-        _write(collection, path, shape, size)
+        with warnings.catch_warnings():
+            # What is too large is refused in a line of its own.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            known = (channels, size, size) if channels and size else None
+            _write(collection, path, known or survey(collection, size, channels), size)
     return _mapped(path)
 
 
@@ -94,7 +99,7 @@ def survey(collection: Collection, size: int | None, channels: int | None) -> tu
     grey, first, common = True, "", (0, 0)
     for name, data in watched(collection.read(), collection.count, "look at images"):
         with named(collection.place, name):
-            head = Image.open(io.BytesIO(data), formats=FORMATS)
+            head = opened(data)
         grey = grey and head.mode == "L"
         if not first:
             first, common = name, head.size
@@ -122,8 +127,30 @@ def named(place: Path, name: str) -> Iterator[None]:
         yield
     # Pillow's decoders raise nearly every exception on damaged bytes.
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{place}: {name} is not a readable image ({reason})") from None
+        reason = short(str(error), 200) or type(error).__name__
+        raise InputError(f"{place}: {short(name)} is not a readable image ({reason})") from None
+
+
+def opened(data: bytes) -> Image.Image:
+    """An image whose head is read.
+
+    Raises:
+        ValueError: one without pixels, with more than an image of a data set has, with more than
+            eight bits a channel, or one that moves. Pillow raises these and others for bytes that
+            are no image.
+    """
+    image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    if not 0 < width * height <= PIXELS:
+        raise ValueError(f"it has {width}x{height} pixels")
+    # Pillow reads 16-bit PNG in colour as eight bits without a word.
+    deep = image.format == "PNG" and data[24] > 8
+    if image.mode not in MODES or deep:
+        raise ValueError(f"mode {image.mode}{' of 16 bits' * deep} is not 8 bits a channel")
+    # Not JPEG: phones put a second, smaller picture behind the first.
+    if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
+        raise ValueError("it is animated: keep one of its pictures")
+    return image
 
 
 def decode(data: bytes, channels: int) -> Image.Image:
@@ -132,12 +159,9 @@ def decode(data: bytes, channels: int) -> Image.Image:
     The EXIF orientation and colour profiles are ignored, as training code does.
 
     Raises:
-        ValueError: more than eight bits a channel, or pixels that are not opaque. Pillow raises
-            these and others for bytes that are no image.
+        ValueError: as for `opened`, or pixels that are not opaque.
     """
-    image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
-    if image.mode not in MODES:
-        raise ValueError(f"mode {image.mode} is not 8 bits a channel")
+    image = opened(data)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):

@@ -36,6 +36,7 @@ from safetensors.numpy import save
 from bench import artifacts, disk, names, tables
 from bench.errors import InputError
 from bench.features import identities
+from bench.printable import quoted, short
 from bench.protocols import Features
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
@@ -160,25 +161,42 @@ def shape(dataset: str, extractor: str, split: str = "test") -> tuple[int, ...] 
     except InputError:
         return None
     stated = "" if path.suffix == ".npz" else _metadata(path, _stamp(path)).get("shape", "")
-    return tuple(map(int, stated.split("x"))) if stated else None
+    sizes = tuple(_whole(path, "shape", size) for size in stated.split("x")) if stated else None
+    if sizes and (len(sizes) != 3 or min(sizes) < 1):
+        raise InputError(f"{path}: states the shape {quoted(stated)} of images: make it anew")
+    return sizes
 
 
 def count(dataset: str, extractor: str, split: str = "test") -> int:
     """The number of real images."""
     path = find(dataset, extractor, split)
-    return int(_metadata(path, _stamp(path)).get("count", 0))
+    return _whole(path, "count", _metadata(path, _stamp(path)).get("count", "0"))
+
+
+def _whole(path: Path, field: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise InputError(f"{path}: states {field} {quoted(text)}, no number: make it anew")
+    return int(text)
+
+
+def _check_regular(path: Path) -> None:
+    """Reading a pipe would wait for ever."""
+    if not path.is_file():
+        raise InputError(f"{path}: not a file of reference features: remove it")
 
 
 @cache
 def _metadata(path: Path, stamp: tuple[int, ...]) -> dict[str, str]:
     """What a file says of itself; a shipped one is held against the list of their hashes."""
+    _check_regular(path)
     try:
         if path.parent == ZOO:
             _check_shipped(path)
         with path.open("rb") as stream:
             return _header(stream.read(8), stream.read(1 << 20))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a whole reference file ({error}): make it anew") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = short(str(error), 120)
+        raise InputError(f"{path}: not a whole reference file ({reason}): make it anew") from None
 
 
 def _header(length: bytes, content: bytes) -> dict[str, str]:
@@ -221,18 +239,23 @@ def read(path: Path, version: int) -> Features:
 
 def unkept(path: Path, version: int) -> Features:
     """The same, read anew and not kept in memory."""
+    _check_regular(path)
     try:
         content = _content(path)
         metadata, stored = _header(content[:8], content[8:]), tensors_of(content)["features"]
-        extractor, found = metadata["extractor"], int(metadata["version"])
+        extractor, made_by = metadata["extractor"], _whole(path, "version", metadata["version"])
         intact = metadata["sha256"] == hashlib.sha256(stored.tobytes()).hexdigest()
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: not a whole reference file ({error}): make it anew") from None
+        if stored.ndim != 2 or stored.dtype.kind != "f" or not np.isfinite(stored).all():
+            raise ValueError(f"features of type {stored.dtype} and shape {stored.shape}")
+    # numpy has no bfloat16 or float8: a TypeError or AttributeError.
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+        reason = short(str(error), 120)
+        raise InputError(f"{path}: not a whole reference file ({reason}): make it anew") from None
     if not intact:
         raise InputError(f"{path}: the features do not match their sha256: make the file anew")
-    if found != version:
+    if made_by != version:
         raise InputError(
-            f"{path}: made by version {found} of {extractor}, this bench has version {version}: "
+            f"{path}: made by version {made_by} of {extractor}, this bench has version {version}: "
             f"make it anew with `bench reference DATASET {extractor}`"
         )
     values = stored.astype(np.float64)

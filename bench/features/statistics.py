@@ -11,14 +11,16 @@ it is held against the extractor by its dimensions and by what its name says of 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench import artifacts, disk, tables
+from bench import artifacts, disk, npz, tables
 from bench.errors import InputError
+from bench.printable import quoted, short
 from bench.protocols import Statistics
 
 # What clean-fid writes into the names of its files, and the extractor that it means.
@@ -28,6 +30,10 @@ MODES = {
     "_clean_": "inception",
 }
 SPATIAL = "inception-spatial"
+MARKS = ("extractor", "version", "count")
+_COUNT = re.compile("[0-9]{1,12}")
+# Of single precision in sums over some thousand dimensions, as a share of the largest value.
+ROUNDING = 1e-5
 
 
 def read(path: Path, extractor: str) -> Statistics:
@@ -41,24 +47,31 @@ def read(path: Path, extractor: str) -> Statistics:
         InputError: no whole npz, no statistics, or statistics of another extractor.
     """
     suffix = "_s" if extractor == SPATIAL else ""
+    mean, covariance = f"mu{suffix}", f"sigma{suffix}"
     try:
-        with np.load(_source(path), allow_pickle=False) as stored:
-            if f"mu{suffix}" not in stored or f"sigma{suffix}" not in stored:
-                held = ", ".join(stored.files)
-                raise InputError(f"{path} holds no mu{suffix} and sigma{suffix} but {held}")
-            mu = np.asarray(stored[f"mu{suffix}"], np.float64)
-            sigma = np.asarray(stored[f"sigma{suffix}"], np.float64)
-            known = [name for name in ("extractor", "version", "count") if name in stored]
-            marks = {name: str(stored[name]) for name in known}
-    # numpy raises nearly every exception on damaged archives.
-    except InputError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
+        source = _source(path)
+        stored = npz.read(source, (mean, covariance, *MARKS))
+        if not {mean, covariance} <= set(stored):
+            held = short(", ".join(npz.names(source)))
+            raise InputError(f"{path} holds no {mean} and {covariance} but {held}")
+    except (OSError, ValueError) as error:
+        reason = short(str(error), 120)
         raise InputError(f"{path} is no whole npz of statistics ({reason})") from None
-    _check(path, extractor, mu, sigma)
+    marks = {name: _mark(path, name, stored[name]) for name in MARKS if name in stored}
+    count = marks.get("count", "0")
+    if not _COUNT.fullmatch(count):
+        raise InputError(f"{path}: count must be a number of images, not {quoted(count)}")
+    _check(path, extractor, stored[mean], stored[covariance])
     _check_marks(path, extractor, marks)
-    return Statistics(mu, sigma, int(marks.get("count", 0)))
+    mu, sigma = (stored[name].astype(np.float64) for name in (mean, covariance))
+    return Statistics(mu, sigma, int(count))
+
+
+def _mark(path: Path, name: str, stored: np.ndarray) -> str:
+    """What a file says of itself under a name: one text or number."""
+    if stored.shape != () or stored.dtype.kind not in "iuU":
+        raise InputError(f"{path}: {name} must be one text or whole number, not {stored.dtype}")
+    return str(stored)
 
 
 def _source(path: Path) -> Path | io.BytesIO:
@@ -78,8 +91,32 @@ def _check(path: Path, extractor: str, mu: np.ndarray, sigma: np.ndarray) -> Non
             f"{path} has mu {mu.shape} and sigma {sigma.shape}: statistics of another extractor "
             f"than {extractor}, whose features have {dim} dimensions"
         )
+    if mu.dtype.kind != "f" or sigma.dtype.kind != "f":
+        raise InputError(
+            f"{path} has mu of type {mu.dtype} and sigma of type {sigma.dtype}: statistics are "
+            f"real numbers, float32 or float64"
+        )
     if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
         raise InputError(f"{path} holds NaN or infinite values")
+    _check_covariance(path, sigma.astype(np.float64))
+
+
+def _check_covariance(path: Path, sigma: np.ndarray) -> None:
+    """Refuse a matrix that is no covariance beyond rounding: a distance to it means nothing."""
+    limit = ROUNDING * float(np.abs(sigma).max())
+    apart = float(np.abs(sigma - sigma.T).max())
+    if apart > limit:
+        raise InputError(f"{path}: sigma is no covariance: not symmetric, by up to {apart:.3g}")
+    try:
+        # Much faster than the eigenvalues, which only decide where it fails.
+        np.linalg.cholesky(sigma + (limit or 1.0) * np.eye(len(sigma)))
+    except np.linalg.LinAlgError:
+        values = np.linalg.eigvalsh(sigma)
+        if values[0] < -ROUNDING * max(values[-1], 0.0):
+            raise InputError(
+                f"{path}: sigma is no covariance: it has a variance of {values[0]:.3g} in some "
+                f"direction"
+            ) from None
 
 
 def _check_marks(path: Path, extractor: str, marks: Mapping[str, str]) -> None:
@@ -88,10 +125,11 @@ def _check_marks(path: Path, extractor: str, marks: Mapping[str, str]) -> None:
     version = str(tables.lookup("extractors", extractor).version)
     if extractor not in made_by.split("+") or (not marks and named != extractor):
         other = made_by if marks else named
-        raise InputError(f"{path} holds statistics of {other}, not of {extractor}")
+        raise InputError(f"{path} holds statistics of {short(other)}, not of {extractor}")
     if marks.get("version", version) != version:
         raise InputError(
-            f"{path} is of version {marks['version']} of {extractor}, this bench has {version}"
+            f"{path} is of version {short(marks['version'])} of {extractor}, this bench has "
+            f"{version}"
         )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+from bench.printable import plain
 from bench.record import Measurement, Run
 from bench.report.rows import Row, interval, rows
 
@@ -27,16 +28,16 @@ def junit_cases(suite: str, cases: Iterable[Case]) -> str:
     counts = {kind: sum(case[2] == kind for case in found) for kind in ("failure", "skipped")}
     root = ElementTree.Element(
         "testsuite",
-        name=suite,
+        name=plain(suite),
         tests=str(len(found)),
         failures=str(counts["failure"]),
         skipped=str(counts["skipped"]),
         errors="0",
     )
     for group, name, outcome, text in found:
-        case = ElementTree.SubElement(root, "testcase", classname=_plain(group), name=_plain(name))
+        case = ElementTree.SubElement(root, "testcase", classname=plain(group), name=plain(name))
         if outcome:
-            ElementTree.SubElement(case, outcome, message=_plain(text))
+            ElementTree.SubElement(case, outcome, message=plain(text))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -68,7 +69,7 @@ def bencher(run: Run, folder: Path) -> str:
         entry = {"value": measurement.value}
         if ends := interval(measurement):
             entry |= {"lower_value": ends[0], "upper_value": ends[1]}
-        found.setdefault(_cell(row), {})[measurement.name] = entry
+        found.setdefault(_cell(row), {})[plain(measurement.name)] = entry
     return json.dumps(found, indent=1) + "\n"
 
 
@@ -78,10 +79,10 @@ def _entries(run: Run, better: str) -> str:
         if measurement.better != better:
             continue
         entry = {
-            "name": f"{_cell(row)} {measurement.name}",
-            "unit": measurement.unit or "1",
+            "name": f"{_cell(row)} {plain(measurement.name)}",
+            "unit": plain(measurement.unit) or "1",
             "value": measurement.value,
-            "extra": f"kernel {row.kernel}, coverage {row.share:.1%}, commit {run.commit[:8]}",
+            "extra": plain(f"kernel {row.kernel}, {_share(row)}, commit {run.commit[:8]}"),
         }
         if ends := interval(measurement):
             entry["range"] = f"± {(ends[1] - ends[0]) / 2:.3g}"
@@ -97,10 +98,9 @@ def _numbers(run: Run) -> Iterator[tuple[Row, Measurement]]:
                 yield row, measurement
 
 
+def _share(row: Row) -> str:
+    return "coverage unknown" if row.share is None else f"coverage {row.share:.1%}"
+
+
 def _cell(row: Row) -> str:
-    return f"{row.checkpoint} {row.scheme} {row.backend}"
-
-
-def _plain(text: str) -> str:
-    """Text without the control characters that XML forbids."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    return plain(f"{row.checkpoint} {row.scheme} {row.backend}")

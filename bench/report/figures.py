@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench import store
 from bench.names import frechet_title, kernel_title
+from bench.printable import on_figure
 from bench.record import Measurement, Run
 from bench.report import grid
 from bench.report.labels import legend
@@ -53,6 +54,8 @@ LEGEND_CHARACTERS = 100
 # Height of a line of a legend, in inches.
 LEGEND_LINE = 0.21
 SPREAD = 40.0
+# Beyond it, sums of the ends of axes overflow.
+LARGEST = 1e100
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
@@ -60,11 +63,8 @@ def draw(run: Run, folder: Path) -> list[Path]:
     found = rows(run)
     target = folder / "figures"
     drawn = []
-    for name, figure in (
-        ("loss_by_bits.png", loss_by_bits(found)),
-        ("loss_by_method.png", loss_by_method(found)),
-    ):
-        if figure is not None:
+    for name, make in (("loss_by_bits.png", loss_by_bits), ("loss_by_method.png", loss_by_method)):
+        if (figure := make(found)) is not None:
             drawn.append(save(figure, target / name))
     if picture := grid.draw(found, folder / "samples"):
         with store.atomic(target / "grid.png") as temporary:
@@ -125,11 +125,11 @@ def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, li
     handles = []
     for label, method in methods.items():
         colour, mark = style(method)
-        handles.append(Line2D([], [], color=colour, marker=mark, label=label))
+        handles.append(Line2D([], [], color=colour, marker=mark, label=on_figure(label)))
     lines = _lines(series)
     families = len({family for family, _ in lines}) > 1
     for (family, kernel), line in lines.items() if len(lines) > 1 else ():
-        label = f"{family}, {kernel}" if families else kernel
+        label = on_figure(f"{family}, {kernel}" if families else kernel)
         handles.append(Line2D([], [], color="#666666", linestyle=line, label=label))
     longest = max(len(str(handle.get_label())) for handle in handles)
     columns = min(len(handles), max(1, LEGEND_CHARACTERS // (longest + 8)))
@@ -159,13 +159,13 @@ def loss_by_method(found: Sequence[Row]) -> Figure | None:
         _method_panel(left, ordered, "psnr")
         _method_panel(right, ordered, field)
         right.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
-        left.set_yticks(range(len(ordered)), [names[row.checkpoint] for row in ordered])
+        left.set_yticks(range(len(ordered)), [on_figure(names[row.checkpoint]) for row in ordered])
         left.set_ylim(len(ordered) - 0.4, -0.6)
-        left.set_title(_title(group, kernels, families), fontsize=11, loc="left", weight="bold")
+        title = on_figure(_title(group, kernels, families))
+        left.set_title(title, fontsize=11, loc="left", weight="bold")
     axes[-1][0].set_xlabel("PSNR to own full-precision images, dB (left is worse)", fontsize=10)
-    axes[-1][1].set_xlabel(
-        f"Change of {name} against full precision (right is worse)", fontsize=10
-    )
+    against = f"Change of {name} against full precision (right is worse)"
+    axes[-1][1].set_xlabel(against, fontsize=10)
     return figure
 
 
@@ -183,9 +183,7 @@ def _series(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     for row in measured:
         label = names[row.checkpoint] + (f", {row.kernel}" if kernels else "")
         series.setdefault(label, []).append(row)
-    return [
-        (label, sorted(s, key=lambda r: scheme_order(r.scheme))) for label, s in series.items()
-    ]
+    return [(k, sorted(s, key=lambda r: scheme_order(r.scheme))) for k, s in series.items()]
 
 
 def _lines(series: Sequence[tuple[str, list[Row]]]) -> dict[tuple[str, str], str]:
@@ -225,7 +223,7 @@ def _bits_panel(
         for x, measurement, _ in points:
             if ends := interval(measurement):
                 axes.plot([x, x], ends, color=colour, linewidth=1.2)
-    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_xticks(range(len(ticks)), list(map(on_figure, ticks)))
     axes.set_xlim(-0.5, len(ticks) - 0.5)
     axes.set_xlabel("Scheme (weight and activation bits)", fontsize=10)
     plain_axes(axes, "y")
@@ -276,7 +274,9 @@ def _compress(axes: Axes, changes: Sequence[Measurement | None]) -> None:
 
 
 def _finite(measurement: Measurement | None) -> Measurement | None:
-    return measurement if measurement and math.isfinite(measurement.value) else None
+    """The measurement where it can be drawn."""
+    numbers = (measurement.value, *(interval(measurement) or ())) if measurement else ()
+    return measurement if all(abs(number) < LARGEST for number in numbers) else None
 
 
 def style(method: str) -> tuple[str, str]:

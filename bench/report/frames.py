@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench import printable
 from bench.record import Measurement, Run
 from bench.report.rows import Row, rows
 
@@ -44,7 +45,18 @@ def frame(run: Run) -> pandas.DataFrame:
 
 def csv(run: Run, folder: Path) -> str:
     """The frame as comma-separated values with a header line."""
-    return frame(run).to_csv(index=False, lineterminator="\n")
+    return safe_csv(frame(run))
+
+
+def safe_csv(table: pandas.DataFrame) -> str:
+    """A frame as comma-separated values; no text in it is computed by a spreadsheet."""
+    columns = {name: table[name].map(_safe) for name in table.columns}
+    names = [printable.cell(str(name)) for name in table.columns]
+    return table.assign(**columns).to_csv(index=False, lineterminator="\n", header=names)
+
+
+def _safe(value: Any) -> Any:
+    return printable.cell(value) if isinstance(value, str) else value
 
 
 def as_json(run: Run, folder: Path) -> str:

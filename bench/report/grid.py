@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import store
+from bench.printable import on_figure
 from bench.report.rows import Row, labels
 
 if TYPE_CHECKING:
@@ -133,9 +134,9 @@ def _texts(members: Sequence[Row]) -> tuple[list[str], list[str]]:
     checkpoints, schemes = [], []
     for k, row in enumerate(members):
         begins = not k or row.checkpoint != members[k - 1].checkpoint
-        checkpoints.append(names[row.checkpoint] if begins else "")
+        checkpoints.append(on_figure(names[row.checkpoint]) if begins else "")
         kernel = f" {row.kernel}" if kernels and not row.scheme.is_float else ""
-        schemes.append(f"{row.scheme.label}{kernel}")
+        schemes.append(on_figure(f"{row.scheme.label}{kernel}"))
     return checkpoints, schemes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from bench import store
 from bench.errors import InputError
@@ -32,7 +33,9 @@ def _line(folder: Path) -> list[str]:
     run = store.read_run(folder)
     found = rows(run)
     name = escape(folder.name)
-    linked = f"[{name}]({folder.name}/report.md)" if (folder / "report.md").is_file() else name
+    linked = (
+        f"[{name}]({quote(folder.name)}/report.md)" if (folder / "report.md").is_file() else name
+    )
     cells = f"{sum(row.ok for row in found)} of {len(found)}"
     loss = NONE
     if pair := worst(found):

@@ -7,10 +7,10 @@ intervals, or four of the typical value where there are no intervals.
 from __future__ import annotations
 
 import math
-import re
 import statistics
 from collections.abc import Iterable, Sequence
 
+from bench import printable
 from bench.record import Measurement
 from bench.report.rows import interval
 
@@ -58,7 +58,8 @@ def measured(
 
 def percent(share: float | None) -> str:
     """A share of 0..1 as percent, rounded down so that only the whole reads 100.0%."""
-    if share is None:
+    # A damaged share may be NaN or overflow.
+    if share is None or not abs(share) < 1e9:
         return NONE
     # The small addend keeps 0.29 * 1000 = 290.00000000000006 and 0.57 * 1000 = 569.99... whole.
     return f"{math.floor(share * 1000 + 1e-6) / 10:.1f}%"
@@ -71,7 +72,7 @@ def size(count: int) -> str:
 
 def escape(text: str) -> str:
     """Text of unknown content on one line, with the marks of Markdown and HTML escaped."""
-    return re.sub(r"([\\|*`<>\[\]])", r"\\\1", " ".join(text.split()))
+    return printable.markdown(text)
 
 
 def table(header: Sequence[str], lines: Iterable[Sequence[str]], left: int) -> list[str]:

@@ -17,9 +17,10 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from bench import store
+from bench.printable import plain
 from bench.record import Run
 from bench.report import grid
-from bench.report.markdown import FIGURES, sections, title
+from bench.report.markdown import FIGURES, sections
 from bench.report.rows import Row, labels, rows
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def page(run: Run, folder: Path) -> str:
     parts.pop("Figures", None)
     rest = [_section(reader, heading, lines) for heading, lines in parts.items()]
     body = [*answer, *middle, *_figures(folder), *_slider(found, folder / "samples"), *rest]
-    name = html.escape(title(run).replace("\\", ""))
+    name = html.escape(plain(f"Quantization robustness, run {run.id}"))
     frame = Template(FRAME.read_text(encoding="utf-8"))
     return frame.substitute(title=name, body="\n".join(part for part in body if part))
 
@@ -88,10 +89,10 @@ def _slider(found: Sequence[Row], samples: Path) -> list[str]:
         reference = row.reference
         if reference is None or not {id(row), id(reference)} <= set(squares):
             continue
-        keys = [f"{r.checkpoint} {r.scheme} {r.backend}" for r in (reference, row)]
+        keys = [plain(f"{r.checkpoint} {r.scheme} {r.backend}") for r in (reference, row)]
         for key, member in zip(keys, (reference, row), strict=True):
             pictures[key] = squares[id(member)]
-        label = html.escape(f"{names[row.checkpoint]}, {row.scheme}, {row.kernel}")
+        label = html.escape(plain(f"{names[row.checkpoint]}, {row.scheme}, {row.kernel}"))
         full, quantized = map(html.escape, keys)
         data = f'data-full="{full}" data-quantized="{quantized}"'
         options.append(f"<option {data}>{label}</option>")

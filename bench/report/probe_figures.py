@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.explanation import Explanation, Row
+from bench.printable import on_figure
 from bench.report.figures import DPI, LEGEND_LINE, plain_axes, save, style
 from bench.report.labels import legend
 
@@ -61,7 +62,8 @@ def checkpoints(found: Explanation) -> list[tuple[str, str]]:
 
 def entries(found: Explanation) -> dict[str, str]:
     """The entry of the legend for each checkpoint; trainings of one method share theirs."""
-    return legend({part.checkpoint: (part.method, part.seed) for part in found.parts})
+    names = legend({part.checkpoint: (part.method, part.seed) for part in found.parts})
+    return {name: on_figure(entry) for name, entry in names.items()}
 
 
 def curves(found: Explanation) -> Figure | None:
@@ -123,7 +125,7 @@ def _panel(axes: Axes, found: Explanation, kind: str, schemes: Sequence[str]) ->
     if kind == "quantization" and len(schemes) > 1:
         dashes = (DASHES[k % len(DASHES)] for k in range(len(schemes)))
         marks = [Line2D([], [], color="#555555", ls=dash) for dash in dashes]
-        axes.legend(marks, schemes, frameon=False, fontsize=9)
+        axes.legend(marks, list(map(on_figure, schemes)), frameon=False, fontsize=9)
     axes.set_title(TITLES[kind], fontsize=11)
     axes.set_xlabel("Radius / norm of the weights", fontsize=10)
     axes.set_ylabel("Rise of the loss", fontsize=10)
@@ -211,17 +213,20 @@ def heat_map(found: Explanation, checkpoint: str) -> Figure | None:
     bands = sorted({int(row.where["band"]) for row in rows})
     values = np.full((len(layers), len(bands)), np.nan)
     for row in rows:
-        values[layers.index(str(row.where["layer"])), int(row.where["band"])] = row.value
-    height = 0.17 * len(layers) + 1.4
+        values[layers.index(str(row.where["layer"])), bands.index(int(row.where["band"]))] = (
+            row.value
+        )
+    height = min(0.17 * len(layers) + 1.4, 200.0)
     figure = Figure(figsize=(7.2, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     shown = np.minimum(values, 60.0)
     image = axes.imshow(shown, aspect="auto", cmap="viridis_r", vmin=float(np.nanmin(shown)))
-    axes.set_yticks(range(len(layers)), [name.removeprefix("unet.") for name in layers])
+    axes.set_yticks(range(len(layers)), [on_figure(name.removeprefix("unet.")) for name in layers])
     axes.tick_params(labelsize=7)
     axes.set_xticks(bands, [f"{b + 1} of {len(bands)}" for b in bands], fontsize=9)
     axes.set_xlabel("Band of timesteps, from clean images to noise", fontsize=9)
-    axes.set_title(f"{checkpoint}, {rows[0].scheme}: each layer alone", fontsize=10)
+    title = on_figure(f"{checkpoint}, {rows[0].scheme}")
+    axes.set_title(f"{title}: each layer alone", fontsize=10)
     bar = figure.colorbar(image, ax=axes)
     bar.set_label("SQNR of the predicted noise, dB (60 and more alike)", fontsize=9)
     return figure

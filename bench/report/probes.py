@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import explanation, influences, store
+from bench import border, explanation, influences, store
 from bench.claims import FLATNESS, differences, flatness, lost
 from bench.explanation import Explanation, Row
+from bench.printable import code
 from bench.record import Run
 from bench.report import claims, probe_figures
 from bench.report.numbers import NONE, escape, percent, table
@@ -36,7 +37,7 @@ def render(found: Explanation, folder: Path) -> Path:
 def beside(folder: Path) -> Explanation | None:
     """What the probes found beside a run; None where nothing was probed."""
     path = folder / explanation.FILE
-    return explanation.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return explanation.read(path) if border.exists(path) else None
 
 
 def summary(folder: Path) -> list[str]:
@@ -110,7 +111,7 @@ def _sampling(found: Explanation) -> list[str]:
         rows = [row for number in names for row in found.rows(name, number)]
         for scheme in dict.fromkeys(row.scheme for row in rows):
             at = [_first([r for r in rows if (r.name, r.scheme) == (n, scheme)]) for n in names]
-            body.append([escape(name), escape(method), scheme or "fp32", *map(cell, at)])
+            body.append([escape(name), escape(method), escape(scheme) or "fp32", *map(cell, at)])
     if not body:
         return []
     legend = (
@@ -129,11 +130,12 @@ def _layers(found: Explanation) -> list[str]:
     for name, _ in probe_figures.checkpoints(found):
         for row in found.rows(name, "layer_psnr"):
             layer = str(row.where["layer"])
-            noise = min(found.rows(name, "layer_sqnr", layer=layer), key=lambda r: r.value)
+            alone = found.rows(name, "layer_sqnr", layer=layer)
+            noise = min(alone, key=lambda r: r.value, default=None)
             body.append(
                 [
                     *map(escape, (name, row.scheme, f"only {layer}")),
-                    f"{noise.value:.1f} (band {int(float(noise.where['band'])) + 1})",
+                    _band(noise),
                     cell(row),
                 ]
             )
@@ -144,13 +146,17 @@ def _layers(found: Explanation) -> list[str]:
     return table(header, body, left=3) if body else []
 
 
+def _band(row: Row | None) -> str:
+    return f"{row.value:.1f} (band {int(float(row.where['band'])) + 1})" if row else NONE
+
+
 def _skips(found: Explanation) -> list[str]:
     body = []
     for name, _ in probe_figures.checkpoints(found):
         for cost in found.rows(name, "skip_macs"):
             scheme = str(cost.where["scheme"])
             psnr = [_first(found.rows(name, "skip_psnr", scheme=s)) for s in (cost.scheme, scheme)]
-            body.append([escape(name), f"`{scheme}`", percent(cost.value), *map(cell, psnr)])
+            body.append([escape(name), code(scheme), percent(cost.value), *map(cell, psnr)])
     if not body:
         return []
     legend = (
@@ -179,9 +185,9 @@ def _bad(found: Explanation) -> list[str]:
 def _setting(found: Explanation) -> list[str]:
     body = [[escape(name), escape(str(value))] for name, value in found.setting.items()]
     versions = dict.fromkeys(f"{part.probe} v{part.version}" for part in found.parts)
-    body.append(["Probes", ", ".join(versions)])
+    body.append(["Probes", escape(", ".join(versions))])
     body.append(["Command", escape(found.command)])
-    body.append(["Created, commit", f"{found.created}, {found.commit or NONE}"])
+    body.append(["Created, commit", escape(f"{found.created}, {found.commit or NONE}")])
     return table(["Setting", "Value"], body, left=2)
 
 

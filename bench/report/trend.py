@@ -6,15 +6,16 @@ interval for each run, a cross at the bottom where the cell was refused or faile
 
 from __future__ import annotations
 
-import math
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.history import LEAST, Series
+from bench.printable import on_figure
 from bench.record import Run
-from bench.report.figures import plain_axes, save, style
+from bench.report.figures import LARGEST, plain_axes, save, style
 from bench.report.numbers import NONE, escape, measured, number, places, table
 from bench.report.rows import interval
 
@@ -46,9 +47,16 @@ def draw(found: Sequence[Series], folder: Path) -> list[Path]:
     for metric in dict.fromkeys(series.metric for series in found):
         members = [s for s in found if s.metric == metric and len(s.measured) > 1]
         if members:
-            name = re.sub(r"[^A-Za-z0-9._+-]", "_", metric) + ".png"
-            drawn.append(save(_figure(metric, members), folder / name))
+            drawn.append(save(_figure(metric, members), folder / _file(metric)))
     return drawn
+
+
+def _file(metric: str) -> str:
+    """The name of a metric's figure; another one for each metric, whatever it is called."""
+    name = re.sub(r"[^A-Za-z0-9._+-]", "_", metric)
+    if name == metric and len(name) <= 100:
+        return f"{name}.png"
+    return f"{name[:100]}-{hashlib.sha256(metric.encode()).hexdigest()[:8]}.png"
 
 
 def _line(series: Series) -> list[str]:
@@ -86,11 +94,11 @@ def _figure(metric: str, members: Sequence[Series]) -> Figure:
         inside = [s for s in members if (s.scheme, s.backend) == (scheme, backend)]
         for k, series in enumerate(inside):
             _lines(panel, series, runs, (k - (len(inside) - 1) / 2) * 0.06)
-        panel.set_title(f"{scheme}, {backend}", fontsize=11, loc="left", weight="bold")
+        panel.set_title(on_figure(f"{scheme}, {backend}"), fontsize=11, loc="left", weight="bold")
         worse = "higher" if inside[0].measured[-1].better == "lower" else "lower"
-        panel.set_ylabel(f"{metric}\n({worse} is worse)", fontsize=9)
+        panel.set_ylabel(f"{on_figure(metric)}\n({worse} is worse)", fontsize=9)
         plain_axes(panel, "y")
-    days = [f"{run[:8]}\n{run[-8:]}" for run in runs]
+    days = [f"{on_figure(run[:8])}\n{on_figure(run[-8:])}" for run in runs]
     axes[-1].set_xticks(range(len(runs)), days, fontsize=8)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
@@ -105,11 +113,11 @@ def _lines(axes: Axes, series: Series, runs: Sequence[str], shift: float) -> Non
         if point.measurement is None:
             transform = axes.get_xaxis_transform()
             axes.plot([x], [0.03], "x", color=colour, transform=transform, markersize=7)
-        elif math.isfinite(point.measurement.value):
+        elif abs(point.measurement.value) < LARGEST:
             xs.append(x)
             ys.append(point.measurement.value)
-            if ends := interval(point.measurement):
+            if (ends := interval(point.measurement)) and max(map(abs, ends)) < LARGEST:
                 axes.plot([x, x], ends, color=colour, linewidth=1.0)
-    axes.plot(xs, ys, "-", color=colour, linewidth=1.4, label=series.checkpoint).pop().set(
-        marker=mark, markersize=5
-    )
+    axes.plot(
+        xs, ys, "-", color=colour, linewidth=1.4, label=on_figure(series.checkpoint)
+    ).pop().set(marker=mark, markersize=5)

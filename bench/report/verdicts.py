@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.comparison import Comparison, Row
 from bench.report.exports import junit_cases
+from bench.report.frames import safe_csv
 from bench.report.numbers import NONE, escape, number, places, table
 
 MARKS = {
@@ -61,7 +62,7 @@ def csv(comparison: Comparison, allowed: Allowed, code: int) -> str:
     """The rows as comma-separated values."""
     import pandas
 
-    return pandas.DataFrame(records(comparison)).to_csv(index=False, lineterminator="\n")
+    return safe_csv(pandas.DataFrame(records(comparison)))
 
 
 def as_json(comparison: Comparison, allowed: Allowed, code: int) -> str:

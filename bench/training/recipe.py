@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-import yaml
-
+from bench import yaml_files
 from bench.errors import InputError
+from bench.printable import quoted, short
 
 CHOICES = {
     "method": ("baseline", "ip", "sam", "ip+sam"),
@@ -96,15 +96,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}"
-                )
+            if (value := getattr(self, name)) not in choices:
+                known = ", ".join(choices)
+                raise InputError(f"{name} must be one of {known}, not {quoted(value)}")
         for name in (*POSITIVE, *NOT_NEGATIVE):
             value = getattr(self, name)
             if not value <= MOST or value < 0 or (name in POSITIVE and value == 0):
                 least = "above 0" if name in POSITIVE else "at least 0"
                 raise InputError(f"{name} must be {least} and at most 2^62, not {value}")
+        if len(self.shape) != 3 or not all(1 <= size <= MOST for size in self.shape):
+            raise InputError(f"shape must be (C, H, W), not {short(repr(self.shape))}")
         if self.timesteps < 2:
             raise InputError(f"timesteps must be at least 2, not {self.timesteps}")
         if not self.ema_decays or not all(0 <= decay < 1 for decay in self.ema_decays):
@@ -174,17 +175,19 @@ class Recipe:
         return changed
 
     def _set(self, name: str, text: str) -> Recipe:
+        label = f"--set {short(name)}"
         try:
-            value = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
-            raise InputError(f"--set {name}: cannot read {text!r}") from None
+            value = yaml_files.parse(text, label)
+        except InputError as error:
+            reason = str(error).removeprefix(f"{label}: not a readable YAML file ")
+            raise InputError(f"{label}: cannot read {quoted(text)} {reason}") from None
         field, *path = name.split(".")
         known = {f.name for f in fields(self)} - {"name", "network"}
         if field == "network" and path:
             return replace(self, network=_replaced(self.network, path, value, name))
         if field not in known or path:
             raise InputError(
-                f"--set {name}: no such field; known are {', '.join(sorted(known))}, network.*"
+                f"{label}: no such field; known are {', '.join(sorted(known))}, network.*"
             )
         return replace(self, **{field: _typed(name, getattr(self, field), value)})
 
@@ -197,9 +200,10 @@ def _typed(name: str, present: Any, value: Any) -> Any:
     if isinstance(present, float) and isinstance(value, int | str) and not isinstance(value, bool):
         # YAML reads 1e-3 as text.
         with contextlib.suppress(ValueError):
-            value = float(value)
-    if type(value) is not type(present):
-        raise InputError(f"{name} must be like {present!r}, not {value!r}")
+            value = float(value) if str(value).isascii() else value
+    wrong = isinstance(value, float) and not math.isfinite(value)
+    if type(value) is not type(present) or wrong:
+        raise InputError(f"{name} must be like {present!r}, not {short(repr(value))}")
     return value
 
 
@@ -207,6 +211,6 @@ def _replaced(tree: Mapping[str, Any], path: list[str], value: Any, name: str) -
     head, *rest = path
     if rest:
         if not isinstance(tree.get(head), Mapping):
-            raise InputError(f"--set {name}: there is no mapping {head!r}")
+            raise InputError(f"--set {short(name)}: there is no mapping {quoted(head)}")
         value = _replaced(tree[head], rest, value, name)
     return {**tree, head: value}

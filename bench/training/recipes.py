@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.errors import InputError
+from bench.printable import quoted
 from bench.training.recipe import Recipe
 
 # 0.7 M parameters.
@@ -123,7 +124,7 @@ def find(name: str) -> Recipe:
         InputError: there is none; the message offers the nearest.
     """
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES)
+        near = difflib.get_close_matches(name[:100], RECIPES)
         offer = f"did you mean {near[0]}?" if near else f"known: {', '.join(RECIPES)}"
-        raise InputError(f"unknown recipe {name!r}: {offer}")
+        raise InputError(f"unknown recipe {quoted(name)}: {offer}")
     return RECIPES[name]

@@ -1,3 +1,5 @@
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,42 @@ def damaged():
     yield "16 bits", encode(np.zeros((4, 4), np.uint16))
     yield "transparent", encode(Image.new("RGBA", (4, 4)))
     yield "too small", encode(flat(1, (4, 3)))
+    yield "16 bits in colour", deep_colour()
+    frames = [Image.fromarray(flat(k)) for k in (1, 9)]
+    yield "moving PNG", encode(frames[0], save_all=True, append_images=frames[1:])
+    yield "moving WebP", encode(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    yield "a bomb", resized(good, 60_000, 60_000)
+    yield "a smaller bomb", resized(good, 10_000, 9_000)
+    yield "no pixels", resized(good, 0, 4)
+
+
+def resized(png, width, height):
+    """A PNG whose head says another size."""
+    head = b"IHDR" + struct.pack(">II", width, height) + png[24:29]
+    return png[:12] + head + struct.pack(">I", zlib.crc32(head)) + png[33:]
+
+
+def deep_colour():
+    """A PNG of 16 bits a channel, which Pillow itself cannot write."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(4 * (b"\0" + bytes(24))))
+    return b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b"")
+
+
+def test_turned_photographs_and_cmyk_are_taken_as_they_are_stored():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(np.zeros((4, 8, 3), np.uint8), "JPEG", exif=exif)
+    assert images.load(collection(turned, content="turned")).shape == (1, 3, 4, 8)
+    ink = encode(Image.new("CMYK", (8, 8), (0, 0, 0, 128)), "JPEG")
+    loaded = images.load(collection(ink, content="ink"))
+    assert abs(loaded.int() - 127).max() <= 3
 
 
 @pytest.mark.parametrize("data", [pytest.param(data, id=name) for name, data in damaged()])
