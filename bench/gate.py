@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import baseline, influences, store, thresholds
-from bench.comparison import Side, compare
+from bench import baseline, chronology, influences, store, thresholds
+from bench.comparison import Comparison, Side, compare
 from bench.errors import InputError
 from bench.findings import KINDS
 from bench.history import histories
@@ -34,6 +34,35 @@ def side(out: Path, name: str | None) -> Side:
         label = path.parent.name
     terms = influences.load(path.parent / influences.NAME) if path.name == "run.json" else {}
     return Side(label, store.read_run(path), terms)
+
+
+def tell_newest(out: Path, head: Side) -> None:
+    """Say on stderr which run was taken as the newest one, and what is doubtful about that."""
+    print(f"HEAD is the newest run, {head.name}, made {head.run.created}", file=sys.stderr)
+    for line in chronology.doubts(store.run_folders(out)):
+        print(line, file=sys.stderr)
+
+
+def compared(sides: tuple[Side, Side], limits: Path | None, fail_on: Sequence[str]) -> Comparison:
+    """The comparison of (BASE, HEAD).
+
+    Args:
+        limits: a file of thresholds.
+        fail_on: metrics that gate, and `inconclusive`.
+
+    Raises:
+        InputError: a bad file or word, or a word for a metric that neither run has.
+    """
+    words = [word for word in fail_on if word != UNDECIDED]
+    found = compare(*sides, thresholds.load(limits, words))
+    names = list(dict.fromkeys(row.metric for row in found.rows if row.metric))
+    for word in words:
+        if not any(thresholds.names(word, name) for name in names):
+            raise InputError(
+                f"--fail-on {word}: neither run has such a number to compare; they have "
+                f"{', '.join(names) or 'none'}"
+            )
+    return found
 
 
 def decide(
@@ -61,10 +90,9 @@ def decide(
             raise InputError(f"--allow {kind!r}: choose {', '.join(KINDS)}")
     if form not in FORMATS:
         raise InputError(f"unknown format {form!r}: choose {', '.join(FORMATS)}")
-    words = [word for word in fail_on if word != UNDECIDED]
-    compared = compare(*sides, thresholds.load(limits, words))
-    code = compared.code(allow, UNDECIDED in fail_on)
-    print(FORMATS[form](compared, allow, code), end="")
+    found = compared(sides, limits, fail_on)
+    code = found.code(allow, UNDECIDED in fail_on)
+    print(FORMATS[form](found, allow, code), end="")
     return code
 
 

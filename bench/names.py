@@ -41,6 +41,7 @@ KERNEL_TITLES = {
     "dinov2": "KD-DINOv2",
     "clip": "CMMD",
 }
+INCEPTION_SCORE = ("is", "inception-classes")
 # The dimensions of Inception features, below which their covariance is singular.
 LEAST = 2048
 PUBLISHED = 50_000
@@ -71,6 +72,28 @@ def kernel_title(extractors: Iterable[str]) -> str:
 def kind(extractor: str) -> str:
     """What an extractor gives: features, spatial or classes."""
     return KINDS.get(extractor, "features")
+
+
+def parts(stem: str, extractors: Iterable[str]) -> tuple[str, str]:
+    """(metric, extractor) of the name of a number without its N.
+
+    The metric keeps its `delta_`; the extractor is "" for numbers of images alone.
+
+    Args:
+        stem: for example "delta_fd_efficientnet", "fid", "psnr_simulated".
+        extractors: of the cell.
+    """
+    name, known = stem.removeprefix("delta_"), [*extractors]
+    for table in (FRECHET, KERNEL):
+        for extractor, usual in table.items():
+            if name == usual:
+                return stem, extractor
+    if name == INCEPTION_SCORE[0]:
+        return stem, INCEPTION_SCORE[1]
+    for extractor in sorted(known, key=len, reverse=True):
+        if name.endswith(f"_{extractor}"):
+            return stem.removesuffix(f"_{extractor}"), extractor
+    return stem, ""
 
 
 def remarks(extractor: str, images: int) -> list[str]:

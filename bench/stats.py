@@ -95,8 +95,14 @@ def share_interval(share: float, n: int) -> tuple[float | None, float | None]:
 
 
 def from_interval(value: float, low: float | None, high: float | None, n: int) -> Estimate | None:
-    """The estimate behind a 95% interval of N images, as `interval` made it."""
+    """The estimate behind a 95% interval of N images, as `interval` made it.
+
+    None where there is none: no ends, or undefined ones, or ends that do not hold the value, or
+    an interval without width, which no image moved and which thus knows no error.
+    """
     if low is None or high is None or n < 3 or not all(map(math.isfinite, (value, low, high))):
+        return None
+    if not low <= value <= high or low == high:
         return None
     reach = float(stdtrit(n - 1, (1 + LEVEL) / 2))
     return Estimate(value, (high - low) / 2 / reach, n - 1)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import chronology
 from bench.errors import InputError
 from bench.record import Run, run_from_json
 from bench.spec import Cell
@@ -122,8 +123,8 @@ def read_run(folder: Path) -> Run:
 
 
 def run_folders(reports: Path) -> list[Path]:
-    """Folders of all runs, oldest first (ids begin with the UTC time)."""
-    return sorted(path.parent for path in reports.glob("*/run.json"))
+    """Folders of all runs, oldest first, by the time that they state."""
+    return chronology.ordered(path.parent for path in reports.glob("*/run.json"))
 
 
 def find_run(reports: Path, name: str | None) -> Path:

@@ -22,6 +22,7 @@ LAYERS = [
         "stats",
         "decisions",
         "influences",
+        "chronology",
     },
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {
@@ -34,6 +35,9 @@ LAYERS = [
         "thresholds",
         "findings",
         "comparison",
+        "compared",
+        "matching",
+        "ranking",
         "history",
         "contrasts",
         "pairing",

@@ -9,15 +9,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.comparison import Comparison, Row
+from bench import names
+from bench.compared import FAILING, VERDICTS, Comparison, Row
 from bench.report.exports import junit_cases
 from bench.report.numbers import NONE, escape, number, places, table
 
-MARKS = {
-    "worse": "**worse**",
-    "newly failing": "**newly failing**",
-    "not comparable": "not comparable",
-}
+MARKS = {verdict: f"**{verdict}**" for verdict in FAILING}
+# In JUnit, where they do not fail: nothing was decided.
+SKIPPED = (*FAILING, "inconclusive", "still failing", "still refused")
 WORDS = {0: "no regression", 1: "regression", 3: "inconclusive"}
 HEADER = ("Verdict", "Cell", "Metric", "BASE", "HEAD", "Change, 95% interval", "Threshold")
 COLUMNS = (*HEADER, "p", "Gate", "Remark")
@@ -44,16 +43,18 @@ def markdown(comparison: Comparison, allowed: Allowed, code: int) -> str:
 def headline(comparison: Comparison, allowed: Allowed) -> str:
     """One sentence that counts what matters."""
     gated = [row for row in comparison.rows if row.gated]
-    counts = dict.fromkeys(("worse", "newly failing", "inconclusive", "better"), 0)
-    for row in gated:
-        if row.verdict in counts:
-            counts[row.verdict] += 1
+    counts = {word: sum(row.verdict == word for row in gated) for word in VERDICTS}
+    same = counts.pop("unchanged")
     said = [f"{count} {verdict}" for verdict, count in counts.items() if count]
-    same = sum(row.verdict == "unchanged" for row in gated)
     text = f"Of {len(gated)} gated rows {', '.join([*said, f'{same} unchanged'])}"
     blocking = len(comparison.blocking(allowed))
     if blocking:
         text += f"; {blocking} {'finding' if blocking == 1 else 'findings'} to look at"
+    excused = len(comparison.failures()) - len(comparison.failures(allowed))
+    if excused:
+        text += f"; {excused} that cannot be compared {'is' if excused == 1 else 'are'} allowed"
+    if comparison.void(allowed):
+        text += "; no number that gates was compared, which fails"
     return text + "."
 
 
@@ -86,7 +87,7 @@ def junit(comparison: Comparison, allowed: Allowed, code: int) -> str:
     failing = {id(row) for row in comparison.failures(allowed)}
     for row in comparison.rows:
         if row.gated:
-            outcome = "skipped" if row.verdict in ("inconclusive", "not comparable") else ""
+            outcome = "skipped" if row.verdict in SKIPPED else ""
             outcome = "failure" if id(row) in failing else outcome
             cases.append((row.cell, row.metric or "measured", outcome, _sentence(row)))
     for finding in comparison.blocking(allowed):
@@ -114,7 +115,9 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
                 "checkpoint": row.checkpoint,
                 "scheme": row.scheme,
                 "backend": row.backend,
-                "metric": row.metric,
+                "metric": names.parts(row.metric, [row.extractor])[0],
+                "extractor": row.extractor,
+                "n": row.head.n if row.head else (row.base.n if row.base else None),
                 "base": row.base.value if row.base else None,
                 "head": row.head.value if row.head else None,
                 "change": row.change.value if row.change else None,
@@ -189,6 +192,7 @@ def _rules(comparison: Comparison) -> str:
     return (
         f"Worse or better: the change is at least the threshold and significant at 5% after Holm "
         f"over the {comparison.tests} gated rows that were tested. Unchanged: the 90% interval "
-        f"lies within the threshold. Intervals cover the draw of the images, the real ones held "
-        f"fixed; {paired} of {changes} changes are paired image by image."
+        f"lies within the threshold. Gated rows that cannot be compared fail, unless `--allow` "
+        f"names what stands in the way. Intervals cover the draw of the images, the real ones "
+        f"held fixed; {paired} of {changes} changes are paired image by image."
     )
