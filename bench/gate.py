@@ -110,7 +110,8 @@ def show(out: Path) -> None:
 
 
 def trend(out: Path, last: int, metric: str, limits: Path | None) -> int:
-    """Print the course of each number, draw it, and return 1 where a gated one drifts."""
+    """Print the course of each number, draw it, and return 1 where a gated one drifts
+    or can no longer be judged."""
     from bench.report.trend import FOLDER, draw, table_of
 
     if last < 2:
@@ -128,6 +129,8 @@ def trend(out: Path, last: int, metric: str, limits: Path | None) -> int:
         raise InputError(f"no number matches --metric {metric!r} in {runs[-1].id}")
     store.check_writable(out)
     print(table_of(runs[-last:], found), end="")
+    for line in chronology.doubts(folders):
+        print(line, file=sys.stderr)
     for path in draw(found, out / FOLDER):
         print(path, file=sys.stderr)
-    return int(any(series.gated and series.verdict == "worse" for series in found))
+    return int(any(series.failing for series in found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timezone
 
 import pytest
@@ -17,7 +18,7 @@ def keep(out, name, text):
 
 
 def stated(time):
-    return '{\n "id": "x",\n "created": "%s",\n "records": []\n}\n' % time
+    return json.dumps({"id": "x", "created": time, "records": []}, indent=1)
 
 
 def test_the_stated_time_decides_and_the_name_breaks_ties(tmp_path):
@@ -50,7 +51,7 @@ def test_where_no_time_is_stated_the_name_counts(tmp_path, text):
 
 
 def test_a_time_far_down_is_found(tmp_path):
-    long = '{"command": "%s", "created": "2026-01-01T00:00:00+00:00"}' % ("x" * 9000)
+    long = json.dumps({"command": "x" * 9000, "created": "2026-01-01T00:00:00+00:00"})
     assert chronology.created(keep(tmp_path, "a", long)) is not None
 
 

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 from gates import altered, made, side
+from test_history import kernels
 
 from bench import api, baseline, influences, store
 from bench.errors import InputError
@@ -195,16 +196,17 @@ def test_what_cannot_be_compared_fails_in_every_format(bench, out):
     keep(out, broken, NEW)
     code, stdout, _ = bench("compare", "--out", out)
     assert code == 1
-    assert "Of 4 gated rows 4 not comparable, 0 unchanged" in stdout
+    assert "Of 3 gated rows 3 not comparable, 0 unchanged" in stdout
+    assert stdout.splitlines()[0].endswith(": not comparable")
     assert "no number that gates was compared, which fails" in stdout
     assert "unit of psnr dB → bel" in stdout
     code, stdout, _ = bench("compare", "--out", out, "--format", "junit")
     suite = ElementTree.fromstring(stdout)
-    assert (code, suite.get("failures"), suite.get("skipped")) == (1, "4", "0")
+    assert (code, suite.get("failures"), suite.get("skipped")) == (1, "3", "0")
     assert bench("compare", "--out", out, "--fail-on", "inconclusive")[0] == 1
     code, stdout, _ = bench("compare", "--out", out, "--allow", "unit")
     assert code == 0
-    assert "4 that cannot be compared are allowed" in stdout
+    assert "3 that cannot be compared are allowed" in stdout
 
 
 def test_other_selections_are_absent_and_new(bench, out):
@@ -247,3 +249,39 @@ def test_what_is_said_of_two_runs_as_such(bench, out):
     code, stdout, _ = bench("compare", NEW, OLD, "--out", out)
     assert code == 0
     assert "BASE (2026-01-09T00:00:00+00:00) is newer than HEAD" in stdout
+
+
+def test_history_of_integer_kernels(bench, tmp_path):
+    """Their changes had no threshold, so that any drift ended with "too few runs" and 0."""
+    for k in range(6):
+        many = side(delta=60.0 * k)
+        keep(tmp_path, replace(many, run=kernels(many.run)), f"2026010{k + 1}T000000Z-aaaaaaaa")
+    code, stdout, _ = bench("history", "--metric", "delta*", "--out", tmp_path)
+    assert code == 1
+    assert stdout.count("**drifts, worse**") == 2
+    assert "too few" not in stdout
+
+
+def test_few_runs_hide_no_gross_loss(bench, tmp_path):
+    keep(tmp_path, side(), OLD)
+    assert bench("history", "--out", tmp_path)[0] == 0
+    keep(tmp_path, side(psnr=-9.0), NEW)
+    code, stdout, _ = bench("history", "--out", tmp_path)
+    assert code == 1
+    assert "too few runs for a line: 2 of 4" in stdout
+    full, quantized = side().run.records
+    bad = replace(quantized, status="failed", measurements=(), coverage=None, error="broke")
+    broken = replace(side(), run=replace(side().run, records=(full, bad)))
+    keep(tmp_path, broken, "20260103T000000Z-cccccccc")
+    code, stdout, _ = bench("history", "--out", tmp_path)
+    assert code == 1
+    assert "**cannot be judged**" in stdout
+    assert "failed in the newest run" in stdout
+
+
+def test_history_names_cells_that_the_newest_run_has_not(bench, tmp_path):
+    keep(tmp_path, side(), OLD)
+    keep(tmp_path, replace(side(), run=replace(side().run, records=side().run.records[:1])), NEW)
+    code, stdout, _ = bench("history", "--out", tmp_path)
+    assert code == 0
+    assert "Not in the newest run, and so not shown: fashion-sam w8a8 simulated." in stdout

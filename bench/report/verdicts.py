@@ -17,7 +17,7 @@ from bench.report.numbers import NONE, escape, number, places, table
 MARKS = {verdict: f"**{verdict}**" for verdict in FAILING}
 # In JUnit, where they do not fail: nothing was decided.
 SKIPPED = (*FAILING, "inconclusive", "still failing", "still refused")
-WORDS = {0: "no regression", 1: "regression", 3: "inconclusive"}
+WORDS = {0: "no regression", 3: "inconclusive"}
 HEADER = ("Verdict", "Cell", "Metric", "BASE", "HEAD", "Change, 95% interval", "Threshold")
 COLUMNS = (*HEADER, "p", "Gate", "Remark")
 
@@ -26,7 +26,8 @@ Allowed = Sequence[str]
 
 def markdown(comparison: Comparison, allowed: Allowed, code: int) -> str:
     """The comparison as a Markdown page; `code` is the exit code that was decided."""
-    lines = [f"# {escape(comparison.base)} → {escape(comparison.head)}: {WORDS[code]}", ""]
+    answer = _answer(comparison, allowed, code)
+    lines = [f"# {escape(comparison.base)} → {escape(comparison.head)}: {answer}", ""]
     lines += [headline(comparison, allowed), ""]
     for finding, cells in comparison.findings.items():
         state = " (allowed)" if finding.kind in allowed else ""
@@ -38,6 +39,18 @@ def markdown(comparison: Comparison, allowed: Allowed, code: int) -> str:
     if comparison.notes:
         lines += [f"Also changed: {escape('; '.join(comparison.notes))}.", ""]
     return "\n".join([*lines, _rules(comparison)]) + "\n"
+
+
+def _answer(comparison: Comparison, allowed: Allowed, code: int) -> str:
+    """The exit code in a word or two; of 1 the gravest reason."""
+    if code in WORDS:
+        return WORDS[code]
+    verdicts = {row.verdict for row in comparison.failures(allowed)}
+    if verdicts - {"not comparable"}:
+        return "regression"
+    if verdicts or comparison.void(allowed):
+        return "not comparable"
+    return "changed in what must be looked at"
 
 
 def headline(comparison: Comparison, allowed: Allowed) -> str:
