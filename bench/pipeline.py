@@ -188,6 +188,9 @@ class Pipeline:
                 if not metric.paired and not cell.scheme.is_float:
                     before, twin_terms = self.stages.timed("metrics", metric.measure, twin)
                     delta = _change(value, before, terms - twin_terms)
+                    if ends := getattr(metric, "change_ends", None):
+                        low, high = ends(delta.value, terms - twin_terms)
+                        delta = replace(delta, low=low, high=high)
                     found[delta.name] = delta, terms - twin_terms
         return found
 
@@ -197,6 +200,7 @@ def _change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Mea
     value, ends = test.value - reference.value, (None, None)
     if found := stats.estimate(value, terms):
         found = found.without_rounding(max(abs(test.value), abs(reference.value)))
-        value, ends = found.value, found.interval()
+        # Where no pair changed, nothing is known of how many others would.
+        value, ends = found.value, found.interval() if found.error > 0 else (None, None)
     low, high = ends
     return replace(test, name=f"delta_{test.name}", value=value, low=low, high=high, paired=True)

@@ -10,7 +10,16 @@ from bench.report.headline import NAMES
 from bench.report.numbers import NONE, escape, measured, places, table
 from bench.report.rows import rows, schemes, worst
 
-HEADER = ("Run", "Created", "Commit", "Schemes", "Checkpoints", "N", "Cells", "Worst paired loss")
+HEADER = (
+    "Run",
+    "Created",
+    "Commit",
+    "Schemes",
+    "Checkpoints",
+    "N",
+    "Cells",
+    "Farthest from full precision",
+)
 # What a damaged file may raise while it is rebuilt and summarised.
 UNREADABLE = (InputError, ValueError, TypeError, AttributeError, KeyError)
 

@@ -14,7 +14,7 @@ from bench.claims import FLATNESS, differences, flatness, lost
 from bench.explanation import Explanation, Row
 from bench.record import Run
 from bench.report import claims, probe_figures
-from bench.report.numbers import NONE, escape, percent, table
+from bench.report.numbers import NONE, escape, percent, significant, table
 
 PAGE = "probes.md"
 FLATNESS_LEGEND = (
@@ -83,9 +83,9 @@ def cell(row: Row | None) -> str:
     """A number with its interval, in three significant digits."""
     if row is None:
         return NONE
-    text = f"{row.value:.3g}"
-    if row.low is not None and row.high is not None:
-        text += f" [{row.low:.3g}, {row.high:.3g}]"
+    text = significant(row.value)
+    if row.low is not None and row.high is not None and row.low < row.high:
+        text += f" [{significant(row.low)}, {significant(row.high)}]"
     return "undefined" if text.startswith("nan") else text
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bench.history import LEAST, Series
 from bench.record import Run
 from bench.report.figures import plain_axes, save, style
-from bench.report.numbers import NONE, escape, measured, number, places, table
+from bench.report.numbers import NONE, escape, estimated, measured, number, places, table
 from bench.report.rows import interval
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ def _line(series: Series) -> list[str]:
     decimals = places(numbers)
     drift = NONE
     if series.drift:
-        ends = (series.drift.value, *series.drift.interval())
-        value, low, high = (number(end, decimals, signed=True) for end in ends)
-        drift = f"{value} [{low}, {high}]"
+        drift = estimated(series.drift, decimals)
     verdict = {"worse": "**drifts, worse**", "better": "drifts, better"}
     without = "**cannot be judged**" if series.failing else "none yet"
     if not series.gated and series.threshold is None:

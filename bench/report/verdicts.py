@@ -12,7 +12,7 @@ from typing import Any
 from bench import names
 from bench.compared import FAILING, VERDICTS, Comparison, Row
 from bench.report.exports import junit_cases
-from bench.report.numbers import NONE, escape, number, places, table
+from bench.report.numbers import NONE, escape, estimated, number, places, table
 
 MARKS = {verdict: f"**{verdict}**" for verdict in FAILING}
 # In JUnit, where they do not fail: nothing was decided.
@@ -151,9 +151,7 @@ def _line(row: Row) -> list[str]:
     decimals = places([m for m in (row.base, row.head) if m])
     change, limit = NONE, NONE
     if row.change:
-        low, high = row.change.interval()
-        signed = [number(value, decimals, signed=True) for value in (row.change.value, low, high)]
-        change = f"{signed[0]} [{signed[1]}, {signed[2]}]"
+        change = estimated(row.change, decimals)
     if row.threshold is not None:
         limit = number(row.threshold, decimals)
     return [
