@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bench import store
 from bench.errors import InputError
-from bench.report.headline import NAMES
 from bench.report.numbers import NONE, escape, measured, places, table
+from bench.report.places import NAMES
 from bench.report.rows import rows, schemes, worst
 
 HEADER = (

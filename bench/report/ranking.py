@@ -20,6 +20,7 @@ from bench import stats
 from bench.influences import Influences, key
 from bench.record import Measurement
 from bench.report.rows import RANKING, Row, interval, scheme_order
+from bench.spec import Scheme
 
 HARM = ("kd_change", "fd_change")
 
@@ -53,17 +54,29 @@ class Group:
         metric: the field of `Row` that ranks, "" where none was measured.
         better: "lower" or "higher", of that metric.
         entries: from the least to the largest loss; undefined values last.
+        members: all rows, those of identical checkpoints too.
     """
 
     family: str
     metric: str
     better: str
     entries: tuple[Entry, ...]
+    members: tuple[Row, ...]
 
     @property
     def rows(self) -> list[Row]:
         """Of all entries."""
         return [row for entry in self.entries for row in entry.rows]
+
+    @property
+    def scheme(self) -> Scheme:
+        """Of the first row; lists of skipped layers of equal length share a group."""
+        return self.members[0].scheme
+
+    @property
+    def kernel(self) -> str:
+        """What executed."""
+        return self.members[0].kernel
 
     @property
     def harm(self) -> bool:
@@ -104,7 +117,7 @@ def _ranked(members: list[Row], influences: Influences) -> Group:
     ]
     sign = 1 if better == "lower" else -1
     entries.sort(key=lambda e: math.inf if e.value is None else sign * e.value)
-    return Group(members[0].family, metric, better, tuple(_places(entries, sign)))
+    return Group(members[0].family, metric, better, tuple(_places(entries, sign)), tuple(members))
 
 
 def _distinct(members: Sequence[Row]) -> tuple[list[Row], dict[str, list[str]]]:

@@ -8,7 +8,8 @@ import pytest
 from bench import report
 from bench.record import Rounds, run_from_json, to_json
 from bench.report.precision import draws, precision, span
-from bench.report.rows import groups, rows
+from bench.report.ranking import groups
+from bench.report.rows import rows
 
 
 def sampled(run, images, reached):
