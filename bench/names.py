@@ -11,7 +11,7 @@ the kinds that it takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 FRECHET = {
     "inception": "fid",
@@ -45,6 +45,8 @@ INCEPTION_SCORE = ("is", "inception-classes")
 # The dimensions of Inception features, below which their covariance is singular.
 LEAST = 2048
 PUBLISHED = 50_000
+# Below it a distance to real images says next to nothing, whatever is held against them.
+LEAST_REAL = 100
 
 
 def frechet(extractor: str) -> str:
@@ -112,3 +114,28 @@ def remarks(extractor: str, images: int) -> list[str]:
             f"published figures"
         ]
     return []
+
+
+def few_real(images: int, found: Mapping[str, int], dataset: str = "") -> list[str]:
+    """Why distances to few real images must not be trusted as far as their intervals say.
+
+    The error of a distance has a part that falls with the number of images and one that falls
+    alike with the number of real ones, which are held fixed and so are in no interval. With fewer
+    real images than generated ones the part that is left out is the larger one.
+
+    Args:
+        images: N.
+        found: numbers of real images by extractor.
+    """
+    lines, enough = [], max(images, LEAST_REAL)
+    for count in sorted({count for count in found.values() if 0 < count < enough}):
+        plural = "image" if count == 1 else "images"
+        text = (
+            f"{dataset + ': ' if dataset else ''}only {count} real {plural} for N = {images}: "
+            f"distances to them depend on which ones these are more than their intervals say, as "
+            f"these hold the real images fixed"
+        )
+        if count < LEAST_REAL:
+            text += f"; with fewer than {LEAST_REAL} they are hardly worth a look"
+        lines.append(text)
+    return lines

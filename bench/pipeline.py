@@ -51,6 +51,7 @@ class Pipeline:
         self.record_versions = {**host.arithmetic, **host.versions, "code": code_hash(RECORD_CODE)}
         # Of a folder it hashes all images, and every look into the cache asks for it.
         self._digest = functools.cache(reference.digest)
+        self._count = functools.cache(real.count)
 
     def cached(self, cell: Cell) -> Record | None:
         """The finished record of a cell, or None."""
@@ -115,7 +116,7 @@ class Pipeline:
                 cell, self.host, "failed", None, (), self.stages.seconds, error=reason[:500]
             )
         measurements = tuple(value for value, _ in found.values())
-        real = self._real(cell)
+        taken = self._real(cell)
         record = Record(
             *(
                 cell,
@@ -126,7 +127,8 @@ class Pipeline:
                 dict(self.stages.seconds),
                 calibration,
             ),
-            real=real,
+            real=taken,
+            real_images=real.counts(cell, self._count),
         )
         terms = {name: t for name, (_, t) in found.items() if np.isfinite(t).all()}
         influences.save(self._record_path(cell).with_suffix(".npz"), terms)

@@ -147,8 +147,7 @@ def difference_table(members: Sequence[Difference]) -> list[str]:
         [
             *map(escape, (line.family, line.claim, line.number, line.against)),
             str(line.trainings),
-            f"{significant(line.value, True)} "
-            f"[{significant(line.low, True)}, {significant(line.high, True)}]",
+            _difference(line),
             line.verdict,
         ]
         for line in members
@@ -160,6 +159,11 @@ def difference_table(members: Sequence[Difference]) -> list[str]:
         "The size of the gap: |A| - |B|, between the ends that A - B and A + B allow."
     )
     return [*table([*header, "Verdict"], body, left=4), "", legend] if body else []
+
+
+def _difference(line: Difference) -> str:
+    value, low, high = (significant(end, True) for end in (line.value, line.low, line.high))
+    return f"{value}, no scatter" if line.low == line.high else f"{value} [{low}, {high}]"
 
 
 def _ends(value: float, low: float, high: float) -> str:

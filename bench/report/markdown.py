@@ -17,7 +17,7 @@ from bench.report import methods, probes
 from bench.report.coverage import agreement, coverage
 from bench.report.headline import headline, summary
 from bench.report.numbers import NONE, escape, measured, percent, places, table, without_interval
-from bench.report.precision import draws, precision, span
+from bench.report.precision import draws, few_real, precision, span
 from bench.report.rows import Row, interval, rows
 
 FIGURES = {
@@ -102,8 +102,9 @@ def _results(found: Sequence[Row]) -> list[str]:
         "quantized images with the full-precision images of the same checkpoint and noise. "
         "Brackets: 95% interval; a number without brackets has no interval yet."
     )
-    told = precision(found)
-    return [*table(header, lines, left=4), "", legend, *(["", *told] if told else [])]
+    paragraphs = [part for part in (precision(found), few_real(found)) if part]
+    told = [line for part in paragraphs for line in ("", *part)]
+    return [*table(header, lines, left=4), "", legend, *told]
 
 
 def _columns(used: Collection[str]) -> tuple[tuple[str, str], ...]:
@@ -180,6 +181,9 @@ def _protocol(found: Sequence[Row]) -> list[str]:
     sealed = [row for row in found if row.record.calibration]
     hashes = {f"{row.checkpoint} {row.record.calibration[:12]}" for row in sealed}
     lines.append(["Calibration batches (SHA-256)", ", ".join(sorted(hashes)) or NONE])
+    known = {pair for row in found for pair in row.record.real_images.items() if pair[1]}
+    told = [f"{count:,} by {name}" for name, count in sorted(known)]
+    lines.append(["Real images", ", ".join(told) or "number not recorded"])
     extractors = {name for row in found for name in row.cell.extractors}
     lines.append(["Feature extractors", ", ".join(sorted(extractors)) or NONE])
     versions = {f"{m.name} v{m.version}" for row in found for m in row.record.measurements}

@@ -25,6 +25,14 @@ FLATNESS_LEGEND = (
 )
 
 
+# Layers that are shown at least, for each checkpoint.
+NOISIEST = 3
+LAYERS_LEGEND = (
+    "The noisiest layer first, by its worst band. Only the layers that are noisiest in the band "
+    "that costs the images most were sampled, each quantized alone; the skip list is made of them."
+)
+
+
 def render(found: Explanation, folder: Path) -> Path:
     """Write the figures and `probes.md` to a folder; return the page's path."""
     figures = probe_figures.draw(found, folder / "figures")
@@ -125,23 +133,31 @@ def _sampling(found: Explanation) -> list[str]:
 
 
 def _layers(found: Explanation) -> list[str]:
-    body = []
+    """The layers that were verified by images and the noisiest ones, the noisiest first."""
+    body, bare = [], False
     for name, _ in probe_figures.checkpoints(found):
-        for row in found.rows(name, "layer_psnr"):
-            layer = str(row.where["layer"])
-            noise = min(found.rows(name, "layer_sqnr", layer=layer), key=lambda r: r.value)
+        verified = {str(row.where["layer"]): row for row in found.rows(name, "layer_psnr")}
+        lowest: dict[str, Row] = {}
+        for row in sorted(found.rows(name, "layer_sqnr"), key=lambda row: row.value):
+            lowest.setdefault(str(row.where["layer"]), row)
+        # The candidates are those of one band: the noisiest of all may lie in another one.
+        noisiest = list(lowest)[: max(len(verified), NOISIEST)]
+        for layer in [layer for layer in lowest if layer in verified or layer in noisiest]:
+            noise, psnr = lowest[layer], verified.get(layer)
+            bare |= psnr is None
             body.append(
                 [
-                    *map(escape, (name, row.scheme, f"only {layer}")),
+                    *map(escape, (name, noise.scheme, f"only {layer}")),
                     f"{noise.value:.1f} (band {int(float(noise.where['band'])) + 1})",
-                    cell(row),
+                    cell(psnr) if psnr else "not sampled",
                 ]
             )
         for row in found.rows(name, "band_psnr"):
             ends = f"all layers, t from {row.where['from']} to below {row.where['to']}"
             body.append([escape(name), escape(row.scheme), ends, NONE, cell(row)])
     header = ["Checkpoint", "Scheme", "Quantized", "Lowest SQNR, dB", "PSNR, dB"]
-    return table(header, body, left=3) if body else []
+    lines = table(header, body, left=3) if body else []
+    return [*lines, "", LAYERS_LEGEND] if bare else lines
 
 
 def _skips(found: Explanation) -> list[str]:
