@@ -37,7 +37,6 @@ LAYERS = [
         "comparison",
         "compared",
         "matching",
-        "ranking",
         "history",
         "contrasts",
         "pairing",
