@@ -199,6 +199,7 @@ def _decided(rows: Sequence[Row]) -> tuple[list[Row], int]:
 
 
 def _told(row: Row, adjusted: float, tests: int) -> Row:
+    assert row.head and row.threshold is not None
     verdict, needed = decisions.decide(_worsening(row), row.threshold, adjusted), None
     if verdict == "inconclusive":
         needed = decisions.needed(_worsening(row), row.threshold, row.head.n, tests)
@@ -209,6 +210,7 @@ def _undecided(row: Row) -> Row:
     """The verdict of a row that no test can decide: equal numbers are unchanged, others fail."""
     if row.verdict:
         return row
+    assert row.base and row.head
     if math.isclose(row.head.value, row.base.value, rel_tol=stats.ROUNDING):
         return replace(row, verdict="unchanged")
     if not row.gated:
@@ -218,4 +220,5 @@ def _undecided(row: Row) -> Row:
 
 
 def _worsening(row: Row) -> stats.Estimate:
+    assert row.head and row.change
     return row.change if row.head.better == "lower" else row.change.flipped()

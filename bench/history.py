@@ -141,13 +141,13 @@ def _drifting(series: Series, others: Counter[str]) -> Series:
             broken=series.threshold is None and bool(drift.value),
         )
     few = f"too few runs for a line: {len(measured)} of {LEAST}{left}"
-    drift = _step(measured[0], measured[-1]) if len(measured) > 1 else None
+    step = _step(measured[0], measured[-1]) if len(measured) > 1 else None
     reason = "; ".join(filter(None, (series.reason, few)))
     moved = len(measured) > 1 and measured[0].value != measured[-1].value
-    broken = moved and (drift is None or series.threshold is None)
-    if moved and drift is None:
+    broken = moved and (step is None or series.threshold is None)
+    if moved and step is None:
         reason += "; no interval"
-    return replace(series, drift=drift, reason=reason, broken=broken)
+    return replace(series, drift=step, reason=reason, broken=broken)
 
 
 def _apart(record: Record, newest: Record, measured: Measurement | None, last: Measurement) -> str:
