@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import shlex
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -69,7 +68,7 @@ def find(dataset: str, extractor: str, split: str = "test") -> Path:
     for path in (ZOO / name, cached, cached.with_suffix(".npz")):
         if path.exists():
             return path
-    words = shlex.join([dataset, extractor, *(["--split", split] if split != "test" else [])])
+    words = f"{dataset} {extractor}" + ("" if split == "test" else f" --split {split}")
     raise InputError(
         f"no reference features of {dataset} ({split}) by {extractor}: make them with `bench "
         f"reference {words}`, or take statistics with `--from FILE.npz`"

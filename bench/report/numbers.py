@@ -11,12 +11,15 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
+from bench.findings import EXACT
 from bench.record import Measurement
 from bench.report.rows import interval, unmoved
 from bench.stats import Estimate
 
 NONE = "–"
 MOST_PLACES = 9
+# What likeness reads where images are equal, so that there is no interval.
+EQUAL = {"psnr": EXACT, "psnr_simulated": EXACT, "ssim": 1.0}
 # Images below which no number has an interval.
 LEAST = 3
 
@@ -67,6 +70,9 @@ def without_interval(measurement: Measurement) -> str:
     """What is said of a number whose images are all alike, "" for others."""
     if unmoved(measurement) and measurement.n >= LEAST:
         return f", no change seen in {measurement.n} images"
+    stem = measurement.name.split("@")[0]
+    if stem in EQUAL and EQUAL[stem] <= measurement.value < math.inf and not interval(measurement):
+        return f", equal in all {measurement.n} images"
     if measurement.low is not None and measurement.low == measurement.high:
         return f", all {measurement.n} images alike"
     return ""

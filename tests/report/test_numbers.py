@@ -75,7 +75,11 @@ def test_ends_never_read_alike():
     assert measured(measure("delta_recall", 0.001, 0.0004), 2) == "0.0010 [0.0006, 0.0014]"
     assert measured(measure("delta_recall", 0.0, 0.0), 2) == "0.00, no change seen in 500 images"
     assert measured(measure("delta_recall", 0.0, None), 2) == "0.00, no change seen in 500 images"
-    assert measured(measure("psnr", 100.0, 0.0), 1, unit="dB") == "100.0 dB, all 500 images alike"
+    assert (
+        measured(measure("psnr", 100.0, 0.0), 1, unit="dB") == "100.0 dB, equal in all 500 images"
+    )
+    assert measured(measure("ssim", 1.0, None), 2) == "1.00, equal in all 500 images"
+    assert measured(measure("ssim", 0.9, 0.0), 2) == "0.90, all 500 images alike"
     assert estimated(Estimate(0.001, 0.0002, 499), 2) == "+0.0010 [+0.0006, +0.0014]"
     assert estimated(Estimate(0.0, 0.0, 499), 2) == "0.00, no scatter"
 
