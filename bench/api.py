@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import gate, thresholds
+from bench import gate
 from bench.comparison import Comparison, Side
-from bench.comparison import compare as decide
 from bench.influences import Influences
 from bench.record import Run
 
@@ -81,8 +80,7 @@ def compare(
     Raises:
         InputError: no such run, or thresholds that cannot be read.
     """
-    found = thresholds.load(limits, fail_on)
-    return Verdicts(decide(_side(base, out), _side(head, out), found))
+    return Verdicts(gate.compared((_side(base, out), _side(head, out)), limits, fail_on))
 
 
 def _side(name: str | Path | None, out: Path) -> Side:

@@ -6,6 +6,8 @@ been checked; a run's folder appears at its end.
 
 from __future__ import annotations
 
+import functools
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ from bench import (
     estimate,
     influences,
     names,
+    real,
     registry,
     rounds,
     store,
@@ -120,6 +123,10 @@ def run(
 
 def _remark(cells: Sequence[Cell]) -> None:
     told = [r for c in cells for e in c.extractors for r in names.remarks(e, c.draw.images)]
+    asked = functools.cache(real.count)
+    for cell in cells:
+        found = real.counts(cell, asked)
+        told += names.few_real(cell.draw.images, found, cell.checkpoint.dataset)
     for remark in dict.fromkeys(told):
         print(remark, file=sys.stderr)
 
@@ -131,7 +138,7 @@ def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
     commit, dirty = git_state(Path.cwd())
     now = datetime.now(timezone.utc)
     stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}"
-    command = "bench " + " ".join(sys.argv[1:])
+    command = shlex.join(["bench", *sys.argv[1:]])
 
     def write(folder: Path, identity: str) -> None:
         created = now.isoformat(timespec="seconds")

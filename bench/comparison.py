@@ -8,107 +8,28 @@ which. The real images are held fixed, the same ones in both runs.
 
 Distances are compared in full precision, and quantized cells by their *changes* against it, so
 that a worse checkpoint and a worse quantizer are told apart. `decisions` holds the rules.
+
+A number that gates and cannot be compared fails the gate like a loss does (`matching` says what
+stands in the way), and so does a comparison in which no number that gates was compared at all.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
-import numpy as np
-
-from bench import decisions, stats
+from bench import decisions, matching, names, stats
+from bench.chronology import moment
+from bench.compared import NEWLY, STILL, VERDICTS, Comparison, Row, Side
 from bench.findings import INCOMPARABLE, Finding, findings, notes, same_noise
-from bench.influences import Influences, key
+from bench.influences import key
+from bench.matching import Obstacle, stem
 from bench.record import Measurement, Record, Run
 from bench.thresholds import Threshold, find
 
-# From what must be looked at to what need not be.
-VERDICTS = (
-    *("newly failing", "worse", "not comparable", "inconclusive", "better", "fixed", "new"),
-    "unchanged",
-)
-
-
-@dataclass(frozen=True)
-class Side:
-    """A run with the influences of its images; `name` is what the user calls it."""
-
-    name: str
-    run: Run
-    influences: Influences
-
-
-@dataclass(frozen=True)
-class Row:
-    """A decided row.
-
-    Attributes:
-        metric: name without N, "" for a row about the whole cell.
-        change: HEAD - BASE with its error; None where it cannot be had.
-        threshold: the least worsening that matters, in the metric's unit; None for none.
-        gated: whether the row counts for the exit code.
-        adjusted: p of no change after Holm, over the gated rows (or over those that do not gate).
-        needed: the N that would decide an inconclusive row, None where unknown.
-        reason: why there is no verdict, or what is special about it.
-    """
-
-    checkpoint: str
-    scheme: str
-    backend: str
-    verdict: str
-    metric: str = ""
-    base: Measurement | None = None
-    head: Measurement | None = None
-    change: stats.Estimate | None = None
-    paired: bool = False
-    threshold: float | None = None
-    gated: bool = True
-    adjusted: float | None = None
-    needed: int | None = None
-    reason: str = ""
-
-    @property
-    def cell(self) -> str:
-        """The matched cells' name."""
-        return f"{self.checkpoint} {self.scheme} {self.backend}"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All decided rows, and for each finding and note the cells that have it."""
-
-    base: str
-    head: str
-    rows: tuple[Row, ...]
-    findings: Mapping[Finding, tuple[str, ...]]
-    notes: tuple[str, ...]
-    tests: int
-
-    def failures(self, allowed: Sequence[str] = ()) -> list[Row]:
-        """The rows that make the gate fail."""
-        bad = ("worse", "newly failing")
-        missing = "missing" in allowed
-        return [
-            row
-            for row in self.rows
-            if row.gated and row.verdict in bad and not (missing and row.reason == MISSING)
-        ]
-
-    def blocking(self, allowed: Sequence[str] = ()) -> list[Finding]:
-        """The findings that make the gate fail; `allowed` are kinds that do not."""
-        return [finding for finding in self.findings if finding.kind not in allowed]
-
-    def code(self, allowed: Sequence[str] = (), undecided: bool = False) -> int:
-        """The exit code: 0 fine, 1 regression, 3 inconclusive where `undecided` asks for it."""
-        if self.failures(allowed) or self.blocking(allowed):
-            return 1
-        open_rows = any(row.gated and row.verdict == "inconclusive" for row in self.rows)
-        return 3 if undecided and open_rows else 0
-
-
-MISSING = "no such cell in HEAD"
+ABSENT = "no such cell in HEAD"
 
 
 def compare(base: Side, head: Side, thresholds: Sequence[Threshold]) -> Comparison:
@@ -123,84 +44,109 @@ def compare(base: Side, head: Side, thresholds: Sequence[Threshold]) -> Comparis
             for note in notes(before, after):
                 said[note] = None
             here = findings(before, after)
-            compared = _numbers(base, head, before, after, thresholds)
-            barred = [f for f in here if f.kind in INCOMPARABLE]
-            if barred:
-                compared = [_barred(row, barred) for row in compared]
-            here += [Finding("version", r.reason) for r in compared if _version_changed(r)]
+            compared = _numbers((base, before), (head, after), thresholds)
+            compared = [_barred(row, here) for row in compared]
+            here += [Finding("version", r.reason) for r in compared if r.kinds == ("version",)]
             for finding in here:
                 found.setdefault(finding, []).append(" ".join(name))
             rows += compared
         else:
             rows.append(_whole(name, before, after))
+    rows += [*_repeated(base.run, "BASE"), *_repeated(head.run, "HEAD")]
     rows, tests = _decided(rows)
     rows.sort(key=lambda row: (VERDICTS.index(row.verdict), not row.gated))
     cells = {finding: tuple(names) for finding, names in found.items()}
+    said |= dict.fromkeys(_order(base.run, head.run))
     return Comparison(base.name, head.name, tuple(rows), cells, tuple(said), tests)
 
 
+def _name(record: Record) -> tuple[str, str, str]:
+    return record.cell.checkpoint.name, str(record.cell.scheme), record.cell.backend
+
+
 def _cells(run: Run) -> dict[tuple[str, str, str], Record]:
-    return {(r.cell.checkpoint.name, str(r.cell.scheme), r.cell.backend): r for r in run.records}
+    return {_name(record): record for record in run.records}
+
+
+def _repeated(run: Run, side: str) -> list[Row]:
+    """A row for each cell that a run has more than once: which one holds cannot be told."""
+    counts = Counter(map(_name, run.records))
+    reason = f"{side} has this cell more than once"
+    return [
+        Row(*name, "not comparable", reason=reason, kinds=("protocol",))
+        for name, count in counts.items()
+        if count > 1
+    ]
+
+
+def _order(base: Run, head: Run) -> list[str]:
+    """What is said of two runs as such."""
+    if (base.id, base.created) == (head.id, head.created):
+        return ["nothing: BASE and HEAD are the same run"]
+    before, after = moment(base.created), moment(head.created)
+    if before and after and before > after:
+        return [f"the order in time: BASE ({base.created}) is newer than HEAD ({head.created})"]
+    return []
 
 
 def _whole(name: tuple[str, str, str], before: Record | None, after: Record | None) -> Row:
     """The row of a cell that was not measured in both runs."""
+    measured = before is not None and before.status == "ok"
     if after is None:
-        measured = before is not None and before.status == "ok"
-        return Row(*name, "newly failing" if measured else "unchanged", reason=MISSING)
+        was = "" if measured or before is None else f"; it was {before.status} in BASE"
+        return Row(*name, "absent", gated=measured, reason=ABSENT + was, kinds=("missing",))
     if after.status == "ok":
         verdict = "new" if before is None else "fixed"
         return Row(*name, verdict, reason="" if before is None else f"was {before.status}")
     reason = f"{after.status}: {after.error}"
-    if before is not None and before.status == "ok":
-        return Row(*name, "newly failing", reason=reason)
-    return Row(*name, "new" if before is None else "unchanged", reason=reason)
+    if before is None:
+        return Row(*name, "new", reason=reason)
+    words = NEWLY if measured else STILL
+    kinds = ("refused",) if measured and after.status == "refused" else ()
+    return Row(*name, words.get(after.status, "newly failing"), reason=reason, kinds=kinds)
 
 
 def _numbers(
-    base: Side, head: Side, before: Record, after: Record, thresholds: Sequence[Threshold]
+    base: tuple[Side, Record], head: tuple[Side, Record], thresholds: Sequence[Threshold]
 ) -> list[Row]:
     """A row for each number of a cell; "" is the verdict where it is to be decided."""
-    olds, news = ({_stem(m): m for m in r.measurements} for r in (before, after))
+    before, after = base[1], head[1]
+    olds, news = ({stem(m): m for m in r.measurements} for r in (before, after))
+    several = matching.repeated(before) | matching.repeated(after)
     noise, rows = same_noise(before, after), []
     for metric in dict.fromkeys([*olds, *news]):
         if f"delta_{metric}" in {*olds, *news}:
             continue
         old, new = olds.get(metric), news.get(metric)
-        full = _full_precision(metric, olds)
-        row = _limited(_row(before, metric, old, new), full, thresholds)
-        if row.verdict == "":
-            sides = (base, before, old), (head, after, new)
-            terms = tuple(s.influences.get(key(r.cell, m.name)) for s, r, m in sides)
-            change, paired, reason = _change(old, new, terms, noise)
-            sizes = (abs(size) for size in (old.value, new.value, full or 0.0))
-            change = change and change.without_rounding(max(sizes))
-            reason = "; ".join(filter(None, (row.reason, reason)))
-            row = replace(row, change=change, paired=paired, reason=reason)
+        full = matching.full_precision(metric, olds)
+        row = _row(before, metric, old, new)
+        if metric in several:
+            row = _impeded(row, Obstacle("protocol", f"{metric} was measured more than once"))
+        row = _limited(row, full, thresholds)
+        if row.verdict == "" and old and new:
+            sides = (*base, old), (*head, new)
+            terms = [s.influences.get(key(r.cell, m.name)) for s, r, m in sides]
+            row = _changed(row, matching.difference(old, new, terms, noise), full)
         rows.append(row)
     return rows
 
 
 def _row(record: Record, metric: str, old: Measurement | None, new: Measurement | None) -> Row:
-    cell = record.cell.checkpoint.name, str(record.cell.scheme), record.cell.backend
+    extractor = names.parts(metric, record.cell.extractors)[1]
+    place = (*_name(record), "", metric, extractor)
     if old is None:
-        return Row(*cell, "new", metric, old, new, reason="not measured in BASE")
-    reason = "not measured in HEAD" if new is None else ""
-    if not reason and math.isfinite(old.value) and not math.isfinite(new.value):
-        reason = "undefined in HEAD"
-    if reason:
-        return Row(*cell, "newly failing", metric, old, new, reason=reason)
-    reason = _incomparable(old, new)
-    return Row(*cell, "not comparable" if reason else "", metric, old, new, reason=reason)
+        return replace(Row(*place, old, new), verdict="new", reason="not measured in BASE")
+    row = Row(*place, old, new)
+    if new is None:
+        reason = "not measured in HEAD"
+        return replace(row, verdict="absent", reason=reason, kinds=("missing",))
+    found = matching.obstacle(old, new)
+    return _impeded(row, found) if found else row
 
 
-def _full_precision(metric: str, olds: Mapping[str, Measurement]) -> float | None:
-    """What a relative threshold is a share of: the full-precision value of a change, at the N of
-    its cell the cell's own number less the change, else the number itself; None where unknown."""
-    if metric.startswith("delta_"):
-        changed, change = olds.get(metric.removeprefix("delta_")), olds.get(metric)
-        return changed.value - change.value if changed and change else None
-    return olds[metric].value if metric in olds else None
+def _impeded(row: Row, obstacle: Obstacle) -> Row:
+    verdict = "newly failing" if obstacle.reason == "undefined in HEAD" else "not comparable"
+    return replace(row, verdict=verdict, reason=obstacle.reason, kinds=(obstacle.kind,))
 
 
 def _limited(row: Row, full: float | None, thresholds: Sequence[Threshold]) -> Row:
@@ -208,48 +154,35 @@ def _limited(row: Row, full: float | None, thresholds: Sequence[Threshold]) -> R
     entry = find(thresholds, row.metric, row.checkpoint, row.scheme)
     if entry is None or row.base is None:
         return replace(row, gated=False, reason=row.reason or "no threshold")
-    if entry.relative is not None and (full is None or not math.isfinite(full)):
+    if entry.relative is not None and full is None:
         distance = row.metric.removeprefix("delta_")
         reason = f"the threshold is a share of {distance}, which BASE lacks"
         return replace(row, gated=entry.gate, reason=row.reason or reason)
     return replace(row, threshold=entry.size(full or 0.0), gated=entry.gate)
 
 
-def _stem(measurement: Measurement) -> str:
-    return measurement.name.split("@")[0]
+def _changed(row: Row, change: matching.Change, full: float | None) -> Row:
+    """The row with its change."""
+    assert row.base and row.head
+    size = max(abs(size) for size in (row.base.value, row.head.value, full or 0.0))
+    estimate = change.estimate and change.estimate.without_rounding(size)
+    reason = "; ".join(filter(None, (row.reason, change.remark)))
+    return replace(row, change=estimate, paired=change.paired, reason=reason)
 
 
-def _incomparable(old: Measurement, new: Measurement) -> str:
-    """Why two measurements cannot be subtracted, "" where they can."""
-    if old.version != new.version:
-        return f"{_stem(old)} version {old.version} → {new.version}"
-    if (old.unit, old.better) != (new.unit, new.better):
-        return f"unit or direction of {_stem(old)} changed"
-    return "" if math.isfinite(old.value) else "undefined in BASE"
-
-
-def _version_changed(row: Row) -> bool:
-    return bool(row.base and row.head and row.base.version != row.head.version)
-
-
-def _barred(row: Row, barred: Sequence[Finding]) -> Row:
-    kinds = ", ".join(dict.fromkeys(finding.kind for finding in barred))
-    return replace(row, verdict="not comparable", change=None, reason=f"{kinds} changed")
-
-
-def _change(
-    old: Measurement, new: Measurement, terms: tuple[np.ndarray | None, ...], noise: bool
-) -> tuple[stats.Estimate | None, bool, str]:
-    """(HEAD - BASE, whether paired, what is to be said about it)."""
-    value = new.value - old.value
-    first, second = terms
-    if noise and first is not None and second is not None and len(first) == len(second) == old.n:
-        return stats.estimate(value, second - first), True, ""
-    estimates = [stats.from_interval(m.value, m.low, m.high, m.n) for m in (new, old)]
-    if None in estimates:
-        return None, False, "no interval"
-    reason = "unpaired: influences of both runs are needed" if noise else "other noise: unpaired"
-    return stats.independent(*estimates), False, reason
+def _barred(row: Row, found: Sequence[Finding]) -> Row:
+    """The row without its verdict where findings make its numbers mean different things."""
+    kinds = {f.kind for f in found if f.kind in INCOMPARABLE}
+    kinds |= {f.kind for f in found if f.kind == "extractor" and row.extractor}
+    if not kinds or row.verdict in ("absent", "new"):
+        return row
+    reason = f"{', '.join(sorted(kinds))} changed"
+    more = f"; {row.reason}" if row.verdict else ""
+    kinds |= {*row.kinds}
+    verdict = row.verdict or "not comparable"
+    return replace(
+        row, verdict=verdict, change=None, reason=reason + more, kinds=tuple(sorted(kinds))
+    )
 
 
 def _decided(rows: Sequence[Row]) -> tuple[list[Row], int]:
@@ -266,6 +199,7 @@ def _decided(rows: Sequence[Row]) -> tuple[list[Row], int]:
 
 
 def _told(row: Row, adjusted: float, tests: int) -> Row:
+    assert row.head and row.threshold is not None
     verdict, needed = decisions.decide(_worsening(row), row.threshold, adjusted), None
     if verdict == "inconclusive":
         needed = decisions.needed(_worsening(row), row.threshold, row.head.n, tests)
@@ -273,11 +207,18 @@ def _told(row: Row, adjusted: float, tests: int) -> Row:
 
 
 def _undecided(row: Row) -> Row:
+    """The verdict of a row that no test can decide: equal numbers are unchanged, others fail."""
     if row.verdict:
         return row
-    same = math.isclose(row.head.value, row.base.value, rel_tol=stats.ROUNDING)
-    return replace(row, verdict="unchanged" if same else "inconclusive")
+    assert row.base and row.head
+    if math.isclose(row.head.value, row.base.value, rel_tol=stats.ROUNDING):
+        return replace(row, verdict="unchanged")
+    if not row.gated:
+        return replace(row, verdict="inconclusive")
+    kind = "interval" if row.change is None else "threshold"
+    return replace(row, verdict="not comparable", kinds=(kind,))
 
 
 def _worsening(row: Row) -> stats.Estimate:
+    assert row.head and row.change
     return row.change if row.head.better == "lower" else row.change.flipped()

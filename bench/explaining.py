@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -179,7 +180,7 @@ def _write(out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part]) ->
         stem,
         now.isoformat(timespec="seconds"),
         commit,
-        "bench " + " ".join(sys.argv[1:]),
+        shlex.join(["bench", *sys.argv[1:]]),
         asdict(plan.setting)
         | {"draw": asdict(plan.draw), "backend": plan.backend, "device": plan.device},
         tuple(parts),

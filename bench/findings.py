@@ -2,7 +2,11 @@
 
 A changed kernel, coverage or protocol is a finding of its own: it may explain a number, hide one,
 or make two numbers no longer comparable. What may change without meaning anything for quality
-(host, versions, seed) is a note.
+(host, libraries, seed) is a note.
+
+A version that stands beside those of the libraries is that of something that makes the numbers:
+an extractor with its weights, a metric or sampler of another package. Another one of these, or
+none where BASE had one, is a finding.
 """
 
 from __future__ import annotations
@@ -16,7 +20,17 @@ PROTOCOL = ("sampler", "steps", "eta", "spacing", "dtype", "images")
 NOISE = (*PROTOCOL, "seed")
 # Numbers of such cells mean different things.
 INCOMPARABLE = ("kernel", "protocol", "dataset", "reference")
-KINDS = ("weights", "coverage", "inert", *INCOMPARABLE, "version", "missing")
+# Why a number that gates cannot be compared; see `bench.matching`.
+OBSTACLES = ("version", "unit", "undefined", "interval", "threshold", "missing", "refused")
+KINDS = ("weights", "coverage", "inert", *INCOMPARABLE, "extractor", *OBSTACLES)
+# Of the software under the numbers: what a comparison is made to try.
+LIBRARIES = (
+    *("python", "torch", "torchao", "diffusers", "torchvision", "transformers", "numpy", "scipy"),
+    *("pillow", "safetensors", "cuda", "cudnn"),
+)
+# PSNR of equal images.
+EXACT = 100.0
+MISSING = "missing"
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,7 @@ class Finding:
 def findings(base: Record, head: Record) -> list[Finding]:
     """The differences between two measured cells that somebody must look at."""
     found = [*_asked(base, head), *_executed(base.coverage, head.coverage), *_real(base, head)]
+    found += _makers(base, head)
     if _is_inert(head) and not _is_inert(base):
         found.append(Finding("inert", "every image equals its full-precision twin in HEAD"))
     return found
@@ -47,11 +62,11 @@ def notes(base: Record, head: Record) -> list[str]:
         was, now = getattr(base.host, name), getattr(head.host, name)
         if was != now:
             found.append(f"host {name} {was} → {now}")
-    versions = dict(base.host.versions), dict(head.host.versions)
-    for name in sorted({*versions[0], *versions[1]}):
-        was, now = (found_there.get(name, "missing") for found_there in versions)
-        if was != now:
+    for name, was, now in _versions(base, head):
+        if name in LIBRARIES or was == MISSING:
             found.append(f"{name} {was} → {now}")
+    if not base.real and head.real:
+        found.append("BASE does not say which real images it took")
     return found
 
 
@@ -79,6 +94,9 @@ def _asked(base: Record, head: Record) -> Iterator[Finding]:
 
 def _executed(base: Coverage | None, head: Coverage | None) -> Iterator[Finding]:
     if base is None or head is None:
+        if base is not head:
+            side = "BASE" if base is None else "HEAD"
+            yield Finding("coverage", f"{side} does not say what executed")
         return
     if base.kernel != head.kernel:
         yield Finding("kernel", f"{base.kernel} → {head.kernel}")
@@ -98,13 +116,41 @@ def _is_inert(record: Record) -> bool:
     """Whether a quantized cell's features are those of full precision, bit for bit.
 
     A quantizer that does nothing loses nothing: no number would tell, and all would look better.
+    Shares (recall ...) may stay though the images moved, so what sees images is asked too.
     """
     changes = [m for m in record.measurements if m.name.startswith("delta_")]
-    return bool(changes) and all(m.value == m.low == m.high == 0 for m in changes)
+    if not changes or any(m.value or m.low or m.high for m in changes):
+        return False
+    likeness, apart = (
+        record.measurement("psnr"),
+        [m for m in record.measurements if m.name.startswith("fd_twin_")],
+    )
+    moved = likeness is not None and likeness.value < EXACT
+    return not moved and not any(m.value > 0 for m in apart)
 
 
 def _real(base: Record, head: Record) -> Iterator[Finding]:
-    for name in sorted({*base.real} & {*head.real}):
-        if base.real[name] != head.real[name]:
-            hashes = f"{base.real[name][:12]} → {head.real[name][:12]}"
-            yield Finding("reference", f"other real images' features of {name}, SHA-256 {hashes}")
+    if base.cell.real != head.cell.real:
+        text = f"real images of the split {base.cell.real} → {head.cell.real}"
+        yield Finding("reference", text)
+    for name in sorted(base.real):
+        was, now = base.real[name][:12], head.real.get(name, "unknown")[:12]
+        if base.real[name] != head.real.get(name):
+            text = f"other real images' features of {name}, SHA-256 {was} → {now}"
+            yield Finding("reference", text)
+
+
+def _makers(base: Record, head: Record) -> Iterator[Finding]:
+    """Versions of what makes the numbers; BASE may be older than their being recorded."""
+    for name, was, now in _versions(base, head):
+        if name not in LIBRARIES and was != MISSING:
+            yield Finding("extractor", f"{name} {was} → {now}")
+
+
+def _versions(base: Record, head: Record) -> Iterator[tuple[str, str, str]]:
+    """(name, in BASE, in HEAD) of all that differ."""
+    versions = dict(base.host.versions), dict(head.host.versions)
+    for name in sorted({*versions[0], *versions[1]}):
+        was, now = (there.get(name, MISSING) for there in versions)
+        if was != now:
+            yield name, was, now

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import baseline, border, influences, store, thresholds
-from bench.comparison import Side, compare
+from bench import baseline, border, chronology, influences, store, thresholds
+from bench.comparison import Comparison, Side, compare
 from bench.errors import InputError
 from bench.findings import KINDS
 from bench.history import histories
@@ -35,6 +35,35 @@ def side(out: Path, name: str | None) -> Side:
         label = path.parent.name
     terms = influences.load(path.parent / influences.NAME) if path.name == "run.json" else {}
     return Side(label, store.read_run(path), terms)
+
+
+def tell_newest(out: Path, head: Side) -> None:
+    """Say on stderr which run was taken as the newest one, and what is doubtful about that."""
+    print(f"HEAD is the newest run, {head.name}, made {head.run.created}", file=sys.stderr)
+    for line in chronology.doubts(store.run_folders(out)):
+        print(line, file=sys.stderr)
+
+
+def compared(sides: tuple[Side, Side], limits: Path | None, fail_on: Sequence[str]) -> Comparison:
+    """The comparison of (BASE, HEAD).
+
+    Args:
+        limits: a file of thresholds.
+        fail_on: metrics that gate, and `inconclusive`.
+
+    Raises:
+        InputError: a bad file or word, or a word for a metric that neither run has.
+    """
+    words = [word for word in fail_on if word != UNDECIDED]
+    found = compare(*sides, thresholds.load(limits, words))
+    names = list(dict.fromkeys(row.metric for row in found.rows if row.metric))
+    for word in words:
+        if not any(thresholds.names(word, name) for name in names):
+            raise InputError(
+                f"--fail-on {word}: neither run has such a number to compare; they have "
+                f"{', '.join(names) or 'none'}"
+            )
+    return found
 
 
 def decide(
@@ -62,10 +91,9 @@ def decide(
             raise InputError(f"--allow {quoted(kind)}: choose {', '.join(KINDS)}")
     if form not in FORMATS:
         raise InputError(f"unknown format {quoted(form)}: choose {', '.join(FORMATS)}")
-    words = [word for word in fail_on if word != UNDECIDED]
-    compared = compare(*sides, thresholds.load(limits, words))
-    code = compared.code(allow, UNDECIDED in fail_on)
-    print(FORMATS[form](compared, allow, code), end="")
+    found = compared(sides, limits, fail_on)
+    code = found.code(allow, UNDECIDED in fail_on)
+    print(FORMATS[form](found, allow, code), end="")
     return code
 
 
@@ -83,7 +111,8 @@ def show(out: Path) -> None:
 
 
 def trend(out: Path, last: int, metric: str, limits: Path | None) -> int:
-    """Print the course of each number, draw it, and return 1 where a gated one drifts."""
+    """Print the course of each number, draw it, and return 1 where a gated one drifts
+    or can no longer be judged."""
     from bench.report.trend import FOLDER, draw, table_of
 
     if last < 2:
@@ -101,6 +130,8 @@ def trend(out: Path, last: int, metric: str, limits: Path | None) -> int:
         raise InputError(f"no number matches --metric {quoted(metric)} in {runs[-1].id}")
     store.check_writable(out)
     print(table_of(runs[-last:], found), end="")
+    for line in chronology.doubts(folders):
+        print(line, file=sys.stderr)
     for path in draw(found, out / FOLDER):
         print(path, file=sys.stderr)
-    return int(any(series.gated and series.verdict == "worse" for series in found))
+    return int(any(series.failing for series in found))

@@ -43,7 +43,10 @@ def compare(
     Example: bench compare baseline --fail-on psnr:0.5 --fail-on inconclusive
     """
     sides = gate.side(out, base), gate.side(out, head)
-    return gate.decide(sides, thresholds, fail_on or (), allow or (), format)
+    code = gate.decide(sides, thresholds, fail_on or (), allow or (), format)
+    if head is None:
+        gate.tell_newest(out, sides[1])
+    return code
 
 
 baseline = typer.Typer(help="The pinned run that others are compared with.", no_args_is_help=True)

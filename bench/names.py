@@ -11,7 +11,7 @@ the kinds that it takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 FRECHET = {
     "inception": "fid",
@@ -41,9 +41,12 @@ KERNEL_TITLES = {
     "dinov2": "KD-DINOv2",
     "clip": "CMMD",
 }
+INCEPTION_SCORE = ("is", "inception-classes")
 # The dimensions of Inception features, below which their covariance is singular.
 LEAST = 2048
 PUBLISHED = 50_000
+# Below it a distance to real images says next to nothing, whatever is held against them.
+LEAST_REAL = 100
 
 
 def frechet(extractor: str) -> str:
@@ -73,6 +76,28 @@ def kind(extractor: str) -> str:
     return KINDS.get(extractor, "features")
 
 
+def parts(stem: str, extractors: Iterable[str]) -> tuple[str, str]:
+    """(metric, extractor) of the name of a number without its N.
+
+    The metric keeps its `delta_`; the extractor is "" for numbers of images alone.
+
+    Args:
+        stem: for example "delta_fd_efficientnet", "fid", "psnr_simulated".
+        extractors: of the cell.
+    """
+    name, known = stem.removeprefix("delta_"), [*extractors]
+    for table in (FRECHET, KERNEL):
+        for extractor, usual in table.items():
+            if name == usual:
+                return stem, extractor
+    if name == INCEPTION_SCORE[0]:
+        return stem, INCEPTION_SCORE[1]
+    for extractor in sorted(known, key=len, reverse=True):
+        if name.endswith(f"_{extractor}"):
+            return stem.removesuffix(f"_{extractor}"), extractor
+    return stem, ""
+
+
 def remarks(extractor: str, images: int) -> list[str]:
     """Why numbers of Inception features at this N do not compare with published ones."""
     if not extractor.startswith("inception"):
@@ -89,3 +114,28 @@ def remarks(extractor: str, images: int) -> list[str]:
             f"published figures"
         ]
     return []
+
+
+def few_real(images: int, found: Mapping[str, int], dataset: str = "") -> list[str]:
+    """Why distances to few real images must not be trusted as far as their intervals say.
+
+    The error of a distance has a part that falls with the number of images and one that falls
+    alike with the number of real ones, which are held fixed and so are in no interval. With fewer
+    real images than generated ones the part that is left out is the larger one.
+
+    Args:
+        images: N.
+        found: numbers of real images by extractor.
+    """
+    lines, enough = [], max(images, LEAST_REAL)
+    for count in sorted({count for count in found.values() if 0 < count < enough}):
+        plural = "image" if count == 1 else "images"
+        text = (
+            f"{dataset + ': ' if dataset else ''}only {count} real {plural} for N = {images}: "
+            f"distances to them depend on which ones these are more than their intervals say, as "
+            f"these hold the real images fixed"
+        )
+        if count < LEAST_REAL:
+            text += f"; with fewer than {LEAST_REAL} they are hardly worth a look"
+        lines.append(text)
+    return lines

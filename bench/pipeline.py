@@ -45,6 +45,7 @@ class Pipeline:
         self.scoring = Scoring(self.stages)
         # Of a folder it hashes all images, and every look into the cache asks for it.
         self._digest = functools.cache(reference.digest)
+        self._count = functools.cache(real.count)
 
     def cached(self, cell: Cell) -> Record | None:
         """The finished record of a cell, or None."""
@@ -130,6 +131,7 @@ class Pipeline:
             dict(self.stages.seconds),
             calibration,
             real=self._real(cell),
+            real_images=real.counts(cell, self._count),
         )
         terms = {name: t for name, (_, t) in measured.items() if np.isfinite(t).all()}
         path = self._record_path(cell)

@@ -179,8 +179,9 @@ class Metric(Protocol):
 
     `paired` metrics compare images with their full-precision twins and are left out for the
     reference itself. The others are measured of both, and the pipeline makes the change against
-    the reference, with its interval, from the influences. A metric with a true `simulated` needs
-    the images of the simulation.
+    the reference, with its interval, from the influences; a metric with a `change_ends` gives the
+    interval of its change itself. A metric with a true `simulated` needs the images of the
+    simulation.
     """
 
     better: str

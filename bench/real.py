@@ -7,8 +7,9 @@ metric asks for features, they are read once, reduced, and dropped.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
-from bench import tables
+from bench import names, tables
 from bench.errors import InputError
 from bench.features import reference, statistics
 from bench.metrics import frechet
@@ -35,12 +36,41 @@ def _statistics(dataset: str, extractor: str, split: str) -> Statistics:
     return Statistics(*frechet.statistics(values), len(values))
 
 
+def counts(cell: Cell, ask: Callable[[str, str, str], int]) -> dict[str, int]:
+    """How many real images the metrics of a cell compare with, by extractor; 0 where a file of
+    statistics does not say. `ask` is `count`, or keeps its answers."""
+    return {
+        extractor: ask(cell.checkpoint.dataset, extractor, cell.real)
+        for extractor in cell.extractors
+        if reference.needs(cell.metrics, extractor)
+    }
+
+
+def count(dataset: str, extractor: str, split: str) -> int:
+    """How many real images a reference file is of, 0 where it does not say."""
+    path = reference.find(dataset, extractor, split)
+    if path.suffix == ".npz":
+        return statistics.count(path)
+    return reference.count(dataset, extractor, split)
+
+
 def check(cell: Cell) -> None:
     """Make sure that there is what the metrics of a cell take, without reading it.
 
     Raises:
-        InputError: no reference features, or statistics alone where a metric needs features.
+        InputError: no reference features, statistics alone where a metric needs features, or
+            fewer real images than a metric is defined for.
     """
+    for extractor, found in counts(cell, count).items():
+        for name in cell.metrics:
+            metric = tables.lookup("metrics", name)
+            takes = metric.needs and names.kind(extractor) in metric.kinds
+            if takes and 0 < found < metric.least:
+                raise InputError(
+                    f"{cell.checkpoint.dataset} has {found} real images of the split {cell.real}, "
+                    f"metric {name} needs at least {metric.least}: add images, or leave it out by "
+                    f"--metrics"
+                )
     for extractor in cell.extractors:
         needed = reference.needs(cell.metrics, extractor)
         if not needed:

@@ -175,6 +175,7 @@ class Record:
         error: reason of a refusal or failure, one line.
         real: SHA-256 of the real images' features by extractor; empty in runs of schema 1.
         rounds: of a quantized cell that was sampled to a wanted precision, else None.
+        real_images: how many real images those are, by extractor; empty in older runs.
     """
 
     cell: Cell
@@ -187,6 +188,7 @@ class Record:
     error: str = ""
     real: Mapping[str, str] = field(default_factory=dict)
     rounds: Rounds | None = None
+    real_images: Mapping[str, int] = field(default_factory=dict)
 
     def measurement(self, prefix: str) -> Measurement | None:
         """The first measurement whose name before "@" is `prefix`."""

@@ -200,6 +200,8 @@ def _reached(change: Measurement, rule: Rule) -> bool:
 
 def _text(change: Measurement) -> str:
     name = change.name.split("@")[0]
+    if change.low is None:
+        return f"N = {change.n}: {name} {change.value:+.3g}, no interval yet"
     return f"N = {change.n}: {name} {change.value:+.3g} ± {_half_width(change):.2g}"
 
 

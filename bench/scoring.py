@@ -92,17 +92,22 @@ class Scoring:
                 if not metric.paired and not cell.scheme.is_float:
                     before, twin_terms = self.stages.timed("metrics", metric.measure, twin)
                     delta = change(value, before, terms - twin_terms)
+                    if ends := getattr(metric, "change_ends", None):
+                        low, high = ends(delta.value, terms - twin_terms)
+                        delta = replace(delta, low=low, high=high)
                     found[delta.name] = delta, terms - twin_terms
         return found
 
 
 def change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Measurement:
     """Quantized minus full precision on the same noise, `terms` being what each pair adds."""
-    value, ends = test.value - reference.value, (None, None)
+    value, low, high = test.value - reference.value, None, None
     if found := stats.estimate(value, terms):
         found = found.without_rounding(max(abs(test.value), abs(reference.value)))
-        value, ends = found.value, found.interval()
-    low, high = ends
+        value = found.value
+        # Where no pair changed, nothing is known of how many others would.
+        if found.error > 0:
+            low, high = found.interval()
     return replace(test, name=f"delta_{test.name}", value=value, low=low, high=high, paired=True)
 
 

@@ -77,10 +77,11 @@ def interval(value: float, terms: np.ndarray) -> tuple[float | None, float | Non
         terms: the influence of each image on it, (N,), independent; NaN where undefined.
 
     Returns:
-        (low, high), both None for fewer than three images or undefined terms.
+        (low, high), both None for fewer than three images, undefined terms, or terms that are all
+        alike: where no image moved the number, nothing is known of its error.
     """
     found = estimate(value, terms)
-    return found.interval() if found else (None, None)
+    return found.interval() if found and found.error > 0 else (None, None)
 
 
 def share_interval(share: float, n: int) -> tuple[float | None, float | None]:
@@ -96,9 +97,35 @@ def share_interval(share: float, n: int) -> tuple[float | None, float | None]:
     return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
+def share_change(differences: np.ndarray) -> tuple[float, float] | tuple[None, None]:
+    """The ends of the 95% interval of the change of a share, image by image (Bonett and Price
+    2012): one more image is taken to have changed to either side, so that it keeps a width where
+    none did, as the rule of three does.
+
+    Args:
+        differences: of each image, -1, 0 or 1, (N,).
+
+    Returns:
+        (low, high), both None for fewer than three images or undefined differences.
+    """
+    n = len(differences)
+    if n < 3 or not np.isfinite(differences).all():
+        return None, None
+    gained, lost = (differences > 0.5).sum() + 1, (differences < -0.5).sum() + 1
+    centre, total = (gained - lost) / (n + 2), (gained + lost) / (n + 2)
+    reach = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * math.sqrt((total - centre**2) / (n + 2))
+    return max(-1.0, float(centre) - reach), min(1.0, float(centre) + reach)
+
+
 def from_interval(value: float, low: float | None, high: float | None, n: int) -> Estimate | None:
-    """The estimate behind a 95% interval of N images, as `interval` made it."""
+    """The estimate behind a 95% interval of N images, as `interval` made it.
+
+    None where there is none: no ends, or undefined ones, or ends that do not hold the value, or
+    an interval without width, which no image moved and which thus knows no error.
+    """
     if low is None or high is None or n < 3 or not all(map(math.isfinite, (value, low, high))):
+        return None
+    if not low <= value <= high or low == high:
         return None
     reach = float(stdtrit(n - 1, (1 + LEVEL) / 2))
     return Estimate(value, (high - low) / 2 / reach, n - 1)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import border, disk
+from bench import border, chronology, disk
 from bench.disk import atomic as atomic
 from bench.disk import cache_root as cache_root
 from bench.disk import check_cache as check_cache
@@ -54,8 +54,8 @@ def read_run(folder: Path) -> Run:
 
 
 def run_folders(reports: Path) -> list[Path]:
-    """Folders of all runs, oldest first (ids begin with the UTC time)."""
-    return sorted(path.parent for path in reports.glob("*/run.json"))
+    """Folders of all runs, oldest first, by the time that they state."""
+    return chronology.ordered(path.parent for path in reports.glob("*/run.json"))
 
 
 def find_run(reports: Path, name: str | None) -> Path:

@@ -78,6 +78,12 @@ def load(path: Path | None = None, words: Sequence[str] = ()) -> list[Threshold]
     return found
 
 
+def names(word: str, metric: str) -> bool:
+    """Whether a word of the command line is about a metric."""
+    stem = word.split(":")[0]
+    return any(fnmatch.fnmatchcase(metric, glob) for glob in (stem, f"{stem}_*"))
+
+
 def read(path: Path) -> list[Threshold]:
     """The entries of a TOML file.
 

@@ -26,6 +26,19 @@ def test_the_example_of_the_docs(monkeypatch):
     exec("\n".join(blocks), {})
 
 
+def test_the_columns_that_the_docs_name_are_there(monkeypatch):
+    """`psnr` picks one number of a cell, though `psnr_simulated` begins alike."""
+    monkeypatch.chdir(ROOT)
+    frame = bench.load("20261125T075548Z-80605eb6").frame()
+    cells = frame[(frame.metric == "psnr")].groupby(["checkpoint", "scheme", "backend"]).size()
+    assert set(cells) == {1}
+    assert "psnr_simulated" in set(frame.metric)
+    verdicts = bench.compare("baseline", "baseline").frame()
+    assert {"metric", "extractor", "n"} <= set(verdicts.columns)
+    assert set(verdicts[verdicts.metric == "delta_kd"].extractor) == {"efficientnet"}
+    assert set(verdicts[verdicts.metric == "psnr"].extractor) == {""}
+
+
 def test_frames_of_a_comparison(tmp_path):
     keep(tmp_path, side(), OLD)
     keep(tmp_path, side(psnr=-1.0), NEW)

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -59,8 +60,14 @@ def test_version(bench):
     assert bench("--version")[:2] == (0, f"bench {__version__}\n")
 
 
+def check_command(recorded, words, out):
+    """A shell takes the recorded command as it was."""
+    assert shlex.split(recorded) == words
+    assert f"--out '{out}'" in recorded
+
+
 def test_run_report_list_check(bench, cards, tmp_path):
-    out = tmp_path / "reports"
+    out = tmp_path / "my reports*"
     places = ["--cards", cards, "--out", out]
     code, stdout, _ = bench("run", *SIZES, *places, "--dry-run")
     assert code == 0
@@ -72,11 +79,11 @@ def test_run_report_list_check(bench, cards, tmp_path):
     assert code == 0
     assert "w8a8: 8-bit weights, 8-bit activations" in stderr
     assert "from the cache" not in stderr
-    report = Path(stdout.strip())
-    folder = report.parent
+    folder = Path(stdout.strip()).parent
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
     assert {"run.json", "report.md", "figures/grid.png", "figures/loss_by_method.png"} <= names
     first = json.loads((folder / "run.json").read_text())
+    check_command(first["command"], ["bench", "run", *SIZES, *map(str, places)], out)
 
     code, stdout, stderr = bench("run", *SIZES, *places)
     assert code == 0
@@ -92,7 +99,7 @@ def test_run_report_list_check(bench, cards, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 
-    text = report.read_text(encoding="utf-8")
+    text = (folder / "report.md").read_text(encoding="utf-8")
     code, stdout, _ = bench("report", folder.name, "--out", out)
     assert (code, stdout.splitlines()) == (0, text.splitlines())
     rows = list(csv.DictReader(io.StringIO(bench("report", folder, "--format", "csv")[1])))

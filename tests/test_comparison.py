@@ -121,8 +121,21 @@ def test_a_truncated_run_fails():
     short = side()
     short = replace(short, run=replace(short.run, records=short.run.records[:1]))
     found = compare(side(), short)
-    assert [row.reason for row in found.failures()] == [comparison.MISSING]
+    assert [row.reason for row in found.failures()] == [comparison.ABSENT]
     assert (found.code(), found.code(allowed=["missing"])) == (1, 0)
+
+
+def test_what_only_one_run_has_is_absent_or_new():
+    full = side().run.records[0]
+    other = replace(full.cell, checkpoint=replace(full.cell.checkpoint, name="other"))
+    more = replace(side().run, records=(*side().run.records, replace(full, cell=other)))
+    found = compare(replace(side(), run=more), side())
+    assert [(r.checkpoint, r.verdict, r.reason) for r in found.failures()] == [
+        ("other", "absent", comparison.ABSENT)
+    ]
+    found = compare(side(), replace(side(), run=more))
+    assert [r.verdict for r in found.rows if r.checkpoint == "other"] == ["new"]
+    assert found.code() == 0
 
 
 def test_failing_and_fixed_cells():
@@ -132,7 +145,7 @@ def test_failing_and_fixed_cells():
         broken = replace(side(), run=replace(side().run, records=(full, bad)))
         found = compare(side(), broken)
         assert [(r.verdict, r.reason) for r in found.failures()] == [
-            ("newly failing", f"{status}: no kernel")
+            ("newly failing" if status == "failed" else "newly refused", f"{status}: no kernel")
         ]
         assert found.code() == 1
         fixed = compare(broken, side())
@@ -146,7 +159,9 @@ def test_a_number_that_became_undefined_fails():
     head = made(side(), lambda m: nan if m.name.startswith("psnr") else m)
     row = row_of(compare(side(), head), "psnr")
     assert (row.verdict, row.reason) == ("newly failing", "undefined in HEAD")
-    assert compare(head, side()).code() == 0
+    row = row_of(compare(head, side()), "psnr")
+    assert (row.verdict, row.reason) == ("not comparable", "undefined in BASE")
+    assert compare(head, side()).code() == 1
 
 
 def test_a_metric_that_is_gone_fails_and_a_new_one_does_not():
@@ -167,7 +182,7 @@ def test_only_named_metrics_gate():
 def test_a_number_without_interval_is_never_called_worse():
     limits = [*LIMITS, Threshold("fd_twin_*", absolute=0.1)]
     row = row_of(compare(side(), side(twin=5.0), limits), "fd_twin_efficientnet")
-    assert (row.verdict, row.reason) == ("inconclusive", "no interval")
+    assert (row.verdict, row.reason) == ("not comparable", "no interval")
 
 
 def shifted(of, metric, by, factor=1.0):
@@ -209,9 +224,9 @@ def test_a_change_is_no_scale_for_itself():
     bare = without(side(), "kd_efficientnet")
     found = compare(bare, without(side(delta=10.0), "kd_efficientnet"))
     row = row_of(found, "delta_kd_efficientnet")
-    assert (row.verdict, row.threshold, row.gated) == ("inconclusive", None, True)
+    assert (row.verdict, row.threshold, row.gated) == ("not comparable", None, True)
     assert row.reason == "the threshold is a share of kd_efficientnet, which BASE lacks"
-    assert (found.code(), found.code(undecided=True)) == (0, 3)
+    assert (found.code(), found.code(["threshold"])) == (1, 0)
     absolute = [*LIMITS, Threshold("delta_kd_*", absolute=2.0)]
     row = row_of(compare(bare, side(delta=10.0), absolute), "delta_kd_efficientnet")
     assert (row.verdict, row.threshold) == ("worse", 2.0)

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 from gates import side
 
-from bench.findings import notes, same_noise
+from bench.findings import findings, notes, same_noise
+from bench.record import Measurement
 
 RECORD = side().run.records[1]
 
@@ -32,3 +33,40 @@ def test_another_device_is_a_note_and_the_noise_is_the_same():
 def test_noise(change, same):
     cell = replace(RECORD.cell, draw=replace(RECORD.cell.draw, **change))
     assert same_noise(RECORD, replace(RECORD, cell=cell)) == same
+
+
+MAKERS = (
+    *("extractors efficientnet weights", "extractors efficientnet package", "dinov2"),
+    *("metrics mine package", "samplers theirs version"),
+)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_makes_the_numbers_is_no_library(name):
+    """Another one is a finding; one that BASE did not record yet is a note."""
+    was, now = (
+        replace(RECORD, host=replace(RECORD.host, versions={"torch": "2", name: text}))
+        for text in ("1", "2")
+    )
+    assert [(f.kind, f.text) for f in findings(was, now)] == [("extractor", f"{name} 1 → 2")]
+    assert notes(was, now) == []
+    assert [f.text for f in findings(was, RECORD)] == [f"{name} 1 → missing"]
+    assert findings(RECORD, now) == []
+    assert notes(RECORD, now) == [f"{name} missing → 2"]
+
+
+def test_a_share_that_stays_says_not_that_nothing_is_quantized():
+    """Recall may change by 0 though every image moved; PSNR knows."""
+    recall = Measurement("delta_recall_x@500", 0.0, None, None, 500, "", "higher", 1, True)
+    psnr = RECORD.measurement("psnr")
+    moved = replace(RECORD, measurements=(recall, psnr))
+    assert findings(RECORD, moved) == []
+    inert = replace(RECORD, measurements=(recall, replace(psnr, value=100.0)))
+    assert [f.kind for f in findings(RECORD, inert)] == ["inert"]
+
+
+def test_a_side_that_does_not_say_what_executed():
+    silent = replace(RECORD, coverage=None)
+    assert [f.text for f in findings(RECORD, silent)] == ["HEAD does not say what executed"]
+    assert [f.text for f in findings(silent, RECORD)] == ["BASE does not say what executed"]
+    assert findings(silent, silent) == []

@@ -9,9 +9,11 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from gates import altered, side
+from gates import altered, made, side
+from test_history import kernels
 
-from bench import baseline, influences, store
+from bench import api, baseline, influences, store
+from bench.errors import InputError
 from bench.record import to_json
 
 OLD, NEW = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
@@ -44,7 +46,8 @@ def refused(result, *words):
 def test_the_last_run_against_the_baseline(bench, out):
     keep(out, side(psnr=-1.0), NEW)
     code, stdout, stderr = bench("compare", "--out", out)
-    assert (code, stderr) == (1, "")
+    told = f"HEAD is the newest run, {NEW}, made 2026-01-01T00:00:00+00:00\n"
+    assert (code, stderr) == (1, told)
     assert stdout.startswith(f"# baseline {OLD} → {NEW}: regression\n")
     assert "Of 3 gated rows 1 worse, 2 unchanged." in stdout
     line = next(line for line in stdout.splitlines() if line.startswith("| **worse**"))
@@ -174,3 +177,111 @@ def test_history(bench, tmp_path):
     assert "too few runs" in stdout
     refused(bench("history", "--last", "1", "--out", tmp_path), "--last")
     refused(bench("history", "--metric", "none", "--out", tmp_path), "none")
+
+
+def test_a_word_for_a_number_that_neither_run_has(bench, out):
+    keep(out, side(psnr=-5.0), NEW)
+    refused(
+        bench("compare", "--out", out, "--fail-on", "latency:1"),
+        "--fail-on latency:1",
+        "kd_efficientnet",
+    )
+    refused(bench("compare", "--out", out, "--fail-on", "cmmd"), "--fail-on cmmd", "psnr")
+    with pytest.raises(InputError, match="latency"):
+        api.compare(OLD, NEW, fail_on=["latency:1"], out=out)
+
+
+def test_what_cannot_be_compared_fails_in_every_format(bench, out):
+    broken = made(side(psnr=-5.0, delta=500.0), lambda m: replace(m, unit="bel"))
+    keep(out, broken, NEW)
+    code, stdout, _ = bench("compare", "--out", out)
+    assert code == 1
+    assert "Of 3 gated rows 3 not comparable, 0 unchanged" in stdout
+    assert stdout.splitlines()[0].endswith(": not comparable")
+    assert "no number that gates was compared, which fails" in stdout
+    assert "unit of psnr dB → bel" in stdout
+    code, stdout, _ = bench("compare", "--out", out, "--format", "junit")
+    suite = ElementTree.fromstring(stdout)
+    assert (code, suite.get("failures"), suite.get("skipped")) == (1, "3", "0")
+    assert bench("compare", "--out", out, "--fail-on", "inconclusive")[0] == 1
+    code, stdout, _ = bench("compare", "--out", out, "--allow", "unit")
+    assert code == 0
+    assert "3 that cannot be compared are allowed" in stdout
+
+
+def test_other_selections_are_absent_and_new(bench, out):
+    other = side()
+    renamed = [
+        replace(r, cell=replace(r.cell, checkpoint=replace(r.cell.checkpoint, name="other")))
+        for r in other.run.records
+    ]
+    keep(out, replace(other, run=replace(other.run, records=tuple(renamed))), NEW)
+    code, stdout, _ = bench("compare", "--out", out)
+    assert code == 1
+    assert "newly failing" not in stdout
+    assert "2 absent" in stdout
+    assert "no such cell in HEAD" in stdout
+
+
+def test_the_newest_run_is_the_one_that_says_so(bench, out):
+    """Not the one whose folder sorts last: names are changed, and clocks jump."""
+    keep(out, side(psnr=-1.0), NEW)
+    late = replace(side().run, created="2026-01-09T00:00:00+00:00")
+    keep(out, replace(side(), run=late), "20250101T000000Z-cccccccc")
+    code, stdout, stderr = bench("compare", "--out", out)
+    assert code == 0
+    assert "20250101T000000Z-cccccccc" in stdout.splitlines()[0]
+    assert stderr.splitlines() == [
+        "HEAD is the newest run, 20250101T000000Z-cccccccc, made 2026-01-09T00:00:00+00:00"
+    ]
+    future = replace(side().run, created="2999-01-09T00:00:00+00:00")
+    keep(out, replace(side(), run=future), "20240101T000000Z-dddddddd")
+    code, _, stderr = bench("compare", "--out", out)
+    assert code == 0
+    assert "20240101T000000Z-dddddddd says it was made at 2999-01-09 00:00 UTC" in stderr
+
+
+def test_what_is_said_of_two_runs_as_such(bench, out):
+    keep(out, side(), NEW)
+    assert "BASE and HEAD are the same run" in bench("compare", NEW, NEW, "--out", out)[1]
+    late = replace(side().run, created="2026-01-09T00:00:00+00:00")
+    keep(out, replace(side(), run=late), NEW)
+    code, stdout, _ = bench("compare", NEW, OLD, "--out", out)
+    assert code == 0
+    assert "BASE (2026-01-09T00:00:00+00:00) is newer than HEAD" in stdout
+
+
+def test_history_of_integer_kernels(bench, tmp_path):
+    """Their changes had no threshold, so that any drift ended with "too few runs" and 0."""
+    for k in range(6):
+        many = side(delta=60.0 * k)
+        keep(tmp_path, replace(many, run=kernels(many.run)), f"2026010{k + 1}T000000Z-aaaaaaaa")
+    code, stdout, _ = bench("history", "--metric", "delta*", "--out", tmp_path)
+    assert code == 1
+    assert stdout.count("**drifts, worse**") == 2
+    assert "too few" not in stdout
+
+
+def test_few_runs_hide_no_gross_loss(bench, tmp_path):
+    keep(tmp_path, side(), OLD)
+    assert bench("history", "--out", tmp_path)[0] == 0
+    keep(tmp_path, side(psnr=-9.0), NEW)
+    code, stdout, _ = bench("history", "--out", tmp_path)
+    assert code == 1
+    assert "too few runs for a line: 2 of 4" in stdout
+    full, quantized = side().run.records
+    bad = replace(quantized, status="failed", measurements=(), coverage=None, error="broke")
+    broken = replace(side(), run=replace(side().run, records=(full, bad)))
+    keep(tmp_path, broken, "20260103T000000Z-cccccccc")
+    code, stdout, _ = bench("history", "--out", tmp_path)
+    assert code == 1
+    assert "**cannot be judged**" in stdout
+    assert "failed in the newest run" in stdout
+
+
+def test_history_names_cells_that_the_newest_run_has_not(bench, tmp_path):
+    keep(tmp_path, side(), OLD)
+    keep(tmp_path, replace(side(), run=replace(side().run, records=side().run.records[:1])), NEW)
+    code, stdout, _ = bench("history", "--out", tmp_path)
+    assert code == 0
+    assert "Not in the newest run, and so not shown: fashion-sam w8a8 simulated." in stdout

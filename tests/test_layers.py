@@ -24,6 +24,7 @@ LAYERS = [
         "decisions",
         "influences",
         "yaml_files",
+        "chronology",
     },
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {
@@ -36,6 +37,8 @@ LAYERS = [
         "thresholds",
         "findings",
         "comparison",
+        "compared",
+        "matching",
         "history",
         "contrasts",
         "pairing",

@@ -79,7 +79,10 @@ def test_a_cell_is_computed_once(cells, cache):
 
 def test_paired_measurements_only_for_quantized_cells(cells, cache):
     pipeline = make(cache)
-    full, quantized = (values(pipeline.run(cell)) for cell in cells)
+    records = [pipeline.run(cell) for cell in cells]
+    # The test images of Fashion-MNIST.
+    assert {r.real_images["efficientnet"] for r in records} == {10_000}
+    full, quantized = map(values, records)
     names = {"fd_efficientnet@8", "kd_efficientnet@8"}
     paired = {"psnr@8", "ssim@8", "fd_twin_efficientnet@8"}
     assert set(full) == names
@@ -197,6 +200,14 @@ def test_records_follow_the_real_images(cells, cache, monkeypatch):
     path = pipeline._record_path(cells[0])
     monkeypatch.setattr("bench.features.reference.digest", lambda *names: "other")
     assert make(cache)._record_path(cells[0]) != path
+
+
+def test_a_change_that_no_pair_shows_has_no_interval():
+    one = Measurement("recall_x@9", 0.5, None, None, 9, "", "higher", 1)
+    moved = change(one, one, np.zeros(9))
+    assert (moved.value, moved.low, moved.high) == (0.0, None, None)
+    moved = change(one, one, np.linspace(-1, 1, 9))
+    assert moved.low < 0 < moved.high
 
 
 def test_what_does_not_fit_is_found_before_sampling(cells, cache):

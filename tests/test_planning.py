@@ -5,7 +5,7 @@ import functools
 
 import pytest
 
-from bench import planning
+from bench import commands, planning, real
 from bench.errors import InputError
 from bench.host import fingerprint
 from bench.planning import Kinds, Preset
@@ -92,3 +92,23 @@ def test_kernels_are_compiled_where_it_pays(cards, isa, monkeypatch):
     isa("avx2")
     assert backend(cards, 1500) == "int8-x86"
     assert backend(cards, 1500, compiled=True) == "int8-x86:compiled"
+
+
+def test_fewer_real_images_than_a_metric_is_defined_for_are_refused(cards, monkeypatch):
+    (cell, *_) = cells(cards)
+    monkeypatch.setattr("bench.features.reference.count", lambda *names: 1)
+    with pytest.raises(InputError, match="1 real images of the split test, metric frechet needs"):
+        real.check(cell)
+    monkeypatch.setattr("bench.features.reference.count", lambda *names: 5)
+    real.check(cell)
+    with pytest.raises(InputError, match="metric recall needs at least 6"):
+        real.check(dataclasses.replace(cell, metrics=(*cell.metrics, "recall")))
+
+
+def test_few_real_images_are_told_before_a_run(cards, monkeypatch, capsys):
+    (cell, *_) = cells(cards)
+    monkeypatch.setattr("bench.features.reference.count", lambda *names: 2)
+    capsys.readouterr()
+    commands._remark([cell, cell])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fashion-mnist: only 2 real images for N = {cell.draw.images}")

@@ -9,6 +9,7 @@ from bench.stats import (
     independent,
     interval,
     pooled,
+    share_change,
     share_interval,
     total,
 )
@@ -138,3 +139,40 @@ def test_a_share_of_all_images_is_not_certain():
     assert high == 1.0
     assert 1 - low == pytest.approx(1.964729**2 / (500 + 1.964729**2), rel=1e-6)
     assert share_interval(1.0, 2) == (None, None)
+
+
+def test_no_interval_where_no_image_moved_the_number():
+    assert interval(0.0, np.zeros(500)) == (None, None)
+    assert interval(1.0, np.full(500, 0.0)) == (None, None)
+    # Of what is subtracted exactly the error is 0 all the same: equal sets are equal.
+    assert estimate(0.0, np.zeros(500)).error == 0
+
+
+@pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, 0.5), (1.5, 2.0), (-np.inf, np.inf)])
+def test_ends_that_are_no_interval(ends):
+    assert from_interval(1.0, *ends, 50) is None
+
+
+def test_the_change_of_a_share_keeps_a_width_where_no_image_changed():
+    low, high = share_change(np.zeros(500))
+    # 1.965 * sqrt(2 / 502 / 502), about three images of 500: the rule of three.
+    assert high == -low == pytest.approx(1.9647 * np.sqrt(2) / 502, rel=1e-3)
+    assert 2.5 / 500 < high < 3.5 / 500
+    low, high = share_change(np.array([1.0] * 20 + [0.0] * 480))
+    assert 0 < low < 0.04 < high
+    assert share_change(np.zeros(2)) == (None, None)
+    assert share_change(np.full(9, np.nan)) == (None, None)
+    assert share_change(np.ones(5))[1] == 1.0
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0.001, 0.001), (0.004, 0.001), (0.05, 0.02)])
+def test_the_interval_of_a_change_of_a_share_covers(gained, lost):
+    """Also where fewer than ten images change sides, and Student's has too little width."""
+    random, n, trials = np.random.default_rng(0), 500, 2000
+    counts = random.multinomial(n, [gained, lost, 1 - gained - lost], trials)
+    hits = 0
+    for up, down, same in counts:
+        differences = np.repeat([1.0, -1.0, 0.0], [up, down, same])
+        low, high = share_change(differences)
+        hits += low <= gained - lost <= high
+    assert hits / trials > 0.94

@@ -133,6 +133,14 @@ def _check_marks(path: Path, extractor: str, marks: Mapping[str, str]) -> None:
         )
 
 
+def count(path: Path) -> int:
+    """Of how many images statistics are, without reading them; 0 where that is not said."""
+    try:
+        return int(str(npz.read(path, ("count",))["count"]))
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
 def write(path: Path, found: Mapping[str, Statistics], dataset: str) -> None:
     """Write statistics so that clean-fid and pytorch-fid read them, and ADM's evaluator too where
     there are spatial ones.

@@ -10,7 +10,8 @@ set. With n test features x_i and m real ones y_j:
 
 Precision and recall take K = 3 and the others K = 5, as in their papers. Precision and density are
 means over the test images, whose terms are their influences; the interval of precision itself is
-Wilson's, as a mean near 1 would undercover. The other two are means over the real images; the
+Wilson's, as a mean near 1 would undercover, and that of its change counts the images that changed
+sides (`stats.share_change`). The other two are means over the real images; the
 jackknife takes from image i the real ones that it alone accounts for. For recall it holds the
 balls of the other test images fixed. The real images are held fixed. docs/metrics.md has the
 trials of these intervals, and where that of a change of precision must not be trusted.
@@ -26,7 +27,7 @@ import numpy as np
 from bench.protocols import Evidence
 from bench.record import Measurement
 from bench.shards import Shards, blocks
-from bench.stats import interval, share_interval
+from bench.stats import interval, share_change, share_interval
 
 ROWS = 500
 # Of the real images the first ones are taken, as ADM's evaluator does.
@@ -112,6 +113,7 @@ class Precision(_Neighbours):
     """Share of the images that look real: `precision_<extractor>@N`."""
 
     name, k = "precision", 3
+    version = 2
 
     def share(self, x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and the influences (n,)."""
@@ -122,6 +124,10 @@ class Precision(_Neighbours):
     def ends(self, value: float, terms: np.ndarray) -> tuple[float | None, float | None]:
         """The ends of the 95% interval of a share."""
         return share_interval(value, len(terms))
+
+    def change_ends(self, value: float, terms: np.ndarray) -> tuple[float | None, float | None]:
+        """The ends of the 95% interval of a change of the share, from the paired terms."""
+        return share_change(terms + value)
 
 
 class Recall(_Neighbours):

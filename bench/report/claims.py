@@ -10,7 +10,7 @@ from bench.explanation import Explanation
 from bench.influences import Influences
 from bench.ranks import LEAST, Correlation, correlations
 from bench.record import Run
-from bench.report.numbers import escape, table
+from bench.report.numbers import escape, number, significant, table
 
 PAPER = "Lee, Seo, Yoo and Yoon (ICCV 2025, arXiv 2503.11078)"
 EXAMINED = "not examined"
@@ -147,7 +147,7 @@ def difference_table(members: Sequence[Difference]) -> list[str]:
         [
             *map(escape, (line.family, line.claim, line.number, line.against)),
             str(line.trainings),
-            f"{line.value:+.3g} [{line.low:+.3g}, {line.high:+.3g}]",
+            _difference(line),
             line.verdict,
         ]
         for line in members
@@ -161,8 +161,13 @@ def difference_table(members: Sequence[Difference]) -> list[str]:
     return [*table([*header, "Verdict"], body, left=4), "", legend] if body else []
 
 
+def _difference(line: Difference) -> str:
+    value, low, high = (significant(end, True) for end in (line.value, line.low, line.high))
+    return f"{value}, no scatter" if line.low == line.high else f"{value} [{low}, {high}]"
+
+
 def _ends(value: float, low: float, high: float) -> str:
     if math.isnan(value):
         return "undefined"
-    ends = "" if math.isnan(low) else f" [{low:+.2f}, {high:+.2f}]"
-    return f"{value:+.2f}{ends}"
+    told = [number(end, 2, signed=True) for end in (value, low, high)]
+    return told[0] if math.isnan(low) else f"{told[0]} [{told[1]}, {told[2]}]"

@@ -19,10 +19,9 @@ from bench.printable import on_figure
 from bench.record import Measurement, Run
 from bench.report import grid
 from bench.report.labels import legend
+from bench.report.ranking import Group, groups
 from bench.report.rows import (
-    Group,
     Row,
-    groups,
     interval,
     labels,
     rows,
@@ -146,7 +145,7 @@ def loss_by_method(found: Sequence[Row]) -> Figure | None:
     ranked = groups(found)
     if not ranked:
         return None
-    heights = [len(group.rows) + 1.6 for group in ranked]
+    heights = [len(group.members) + 1.6 for group in ranked]
     figure = Figure(figsize=(9.0, 0.3 * sum(heights) + 0.9), dpi=DPI, layout="constrained")
     axes = figure.subplots(
         len(ranked), 2, squeeze=False, gridspec_kw={"height_ratios": heights}, sharey="row"
@@ -155,7 +154,7 @@ def loss_by_method(found: Sequence[Row]) -> Figure | None:
     families = len({group.family for group in ranked}) > 1
     field, name = _change(found)
     for group, (left, right) in zip(ranked, axes, strict=True):
-        ordered = [row for row in found if row in group.rows]
+        ordered = [row for row in found if row in group.members]
         _method_panel(left, ordered, "psnr")
         _method_panel(right, ordered, field)
         right.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)

@@ -1,5 +1,9 @@
 """A run as plain data: a pandas frame of one row per measurement, and as CSV and JSON text.
 
+The name of a measurement, `delta_fd_efficientnet@500`, stands in `measurement`; what it is made of
+has columns of its own, so that nobody has to take names apart: `metric` (`delta_fd`), `extractor`
+(`efficientnet`, "" for numbers of images alone) and `n` (500).
+
 Cells that were refused or failed keep one row without a measurement, so that they are not lost.
 """
 
@@ -9,9 +13,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import printable
+from bench import names, printable
 from bench.record import Measurement, Run
-from bench.report.rows import Row, rows
+from bench.report.rows import Row, interval, rows
 
 if TYPE_CHECKING:
     import pandas
@@ -19,8 +23,8 @@ if TYPE_CHECKING:
 COLUMNS = (
     *("run", "created", "commit", "dirty", "checkpoint", "family", "method", "dataset", "sha256"),
     *("scheme", "backend", "kernel", "coverage", "status", "error", "sampler", "steps", "images"),
-    *("seed", "eta", "spacing", "batch", "host", "metric", "value", "low", "high", "n", "unit"),
-    *("better", "version", "paired"),
+    *("seed", "eta", "spacing", "batch", "host", "measurement", "metric", "extractor", "n"),
+    *("real_images", "value", "low", "high", "unit", "better", "version", "paired"),
 )
 
 
@@ -34,11 +38,11 @@ def frame(run: Run) -> pandas.DataFrame:
     lines = []
     for row in rows(run):
         for measurement in row.record.measurements or (None,):
-            lines.append({**_cell(run, row), **_measurement(measurement)})
+            lines.append({**_cell(run, row), **_measurement(row, measurement)})
     table = pandas.DataFrame(lines, columns=list(COLUMNS))
     for name in ("value", "low", "high", "coverage"):
         table[name] = table[name].astype("float64")
-    for name in ("n", "version"):
+    for name in ("n", "real_images", "version"):
         table[name] = table[name].astype("Int64")
     return table
 
@@ -94,15 +98,22 @@ def _cell(run: Run, row: Row) -> dict[str, Any]:
     }
 
 
-def _measurement(measurement: Measurement | None) -> dict[str, Any]:
+def _measurement(row: Row, measurement: Measurement | None) -> dict[str, Any]:
     if measurement is None:
-        return {"metric": "", "unit": "", "better": "", "paired": False}
+        empty = dict.fromkeys(("measurement", "metric", "extractor", "unit", "better"), "")
+        return {**empty, "paired": False}
+    metric, extractor = names.parts(measurement.name.split("@")[0], row.cell.extractors)
+    # One without width is no interval: no image moved the number.
+    low, high = interval(measurement) or (None, None)
     return {
-        "metric": measurement.name,
-        "value": measurement.value,
-        "low": measurement.low,
-        "high": measurement.high,
+        "measurement": measurement.name,
+        "metric": metric,
+        "extractor": extractor,
         "n": measurement.n,
+        "real_images": row.record.real_images.get(extractor),
+        "value": measurement.value,
+        "low": low,
+        "high": high,
         "unit": measurement.unit,
         "better": measurement.better,
         "version": measurement.version,

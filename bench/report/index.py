@@ -7,11 +7,20 @@ from urllib.parse import quote
 
 from bench import store
 from bench.errors import InputError
-from bench.report.headline import NAMES
 from bench.report.numbers import NONE, escape, measured, places, table
+from bench.report.places import NAMES
 from bench.report.rows import rows, schemes, worst
 
-HEADER = ("Run", "Created", "Commit", "Schemes", "Checkpoints", "N", "Cells", "Worst paired loss")
+HEADER = (
+    "Run",
+    "Created",
+    "Commit",
+    "Schemes",
+    "Checkpoints",
+    "N",
+    "Cells",
+    "Farthest from full precision",
+)
 # What a damaged file may raise while it is rebuilt and summarised.
 UNREADABLE = (InputError, ValueError, TypeError, AttributeError, KeyError)
 

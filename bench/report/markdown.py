@@ -16,9 +16,9 @@ from bench.record import Measurement, Run
 from bench.report import methods, probes
 from bench.report.coverage import agreement, coverage
 from bench.report.headline import headline, summary
-from bench.report.numbers import NONE, escape, measured, percent, places, table
-from bench.report.precision import draws, precision, span
-from bench.report.rows import Row, groups, interval, rows
+from bench.report.numbers import NONE, escape, measured, percent, places, table, without_interval
+from bench.report.precision import draws, few_real, precision, span
+from bench.report.rows import Row, interval, rows
 
 FIGURES = {
     "loss_by_bits.png": "Quality loss against bit widths",
@@ -55,7 +55,7 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
     terms = influences.load(folder / influences.NAME)
     parts = [
         ("", summary(found)),
-        ("What quantization costs", headline(found)),
+        ("What quantization costs", headline(found, terms)),
         (
             "Methods against each other",
             methods.lines(contrasts(run, terms), unmatched(run), ignored(run)),
@@ -102,8 +102,9 @@ def _results(found: Sequence[Row]) -> list[str]:
         "quantized images with the full-precision images of the same checkpoint and noise. "
         "Brackets: 95% interval; a number without brackets has no interval yet."
     )
-    told = precision(found)
-    return [*table(header, lines, left=4), "", legend, *(["", *told] if told else [])]
+    paragraphs = [part for part in (precision(found), few_real(found)) if part]
+    told = [line for part in paragraphs for line in ("", *part)]
+    return [*table(header, lines, left=4), "", legend, *told]
 
 
 def _columns(used: Collection[str]) -> tuple[tuple[str, str], ...]:
@@ -129,7 +130,8 @@ def _further(found: Sequence[Row]) -> list[str]:
         signed = measurement.name.startswith("delta_")
         text = measured(measurement, decimals, signed)
         line = [row.checkpoint, row.scheme.label, row.kernel, measurement.name]
-        line.append(text if interval(measurement) else f"{text}, no interval yet")
+        known = interval(measurement) or without_interval(measurement)
+        line.append(text if known else f"{text}, no interval yet")
         lines.append([*map(escape, line[:4]), line[4], escape(measurement.unit)])
     header = ["Checkpoint", "Scheme", "Kernel", "Measurement", "Value", "Unit"]
     return table(header, lines, left=4) if lines else []
@@ -179,6 +181,9 @@ def _protocol(found: Sequence[Row]) -> list[str]:
     sealed = [row for row in found if row.record.calibration]
     hashes = {f"{row.checkpoint} {row.record.calibration[:12]}" for row in sealed}
     lines.append(["Calibration batches (SHA-256)", ", ".join(sorted(hashes)) or NONE])
+    known = {pair for row in found for pair in row.record.real_images.items() if pair[1]}
+    told = [f"{count:,} by {name}" for name, count in sorted(known)]
+    lines.append(["Real images", ", ".join(told) or "number not recorded"])
     extractors = {name for row in found for name in row.cell.extractors}
     lines.append(["Feature extractors", ", ".join(sorted(extractors)) or NONE])
     versions = {f"{m.name} v{m.version}" for row in found for m in row.record.measurements}
@@ -245,7 +250,7 @@ def _notes(found: Sequence[Row]) -> list[str]:
     counts = ", ".join(str(count) for count in sorted({row.images for row in found})) or NONE
     used = {row.extractor for row in found}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
-    kernels = {group.kernel for group in groups(found)}
+    kernels = {row.kernel for row in found if row.ok}
     kept = len(_columns(used)) == len(COLUMNS)
     notes = [
         f"- {fd} ({_stems(used)}@N) is biased upwards at N = {counts} and {_named(found)}. Its "

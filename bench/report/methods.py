@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.contrasts import Contrast, Unmatched
-from bench.report.numbers import NONE, escape, number, table
+from bench.report.numbers import NONE, escape, estimated, table
 
 HEADER = ("Family", "Scheme", "Kernel", "Method", "Against", "Number", "Trainings")
 COLUMNS = (*HEADER, "Difference, 95% interval", "p", "Loses less")
@@ -21,16 +21,13 @@ def lines(
     body = []
     several = any(contrast.trainings > 1 for contrast in found)
     for contrast in found:
-        low, high = contrast.estimate.interval()
-        ends = (contrast.estimate.value, low, high)
-        value, lower, upper = (number(end, 2, signed=True) for end in ends)
         p = "below 0.001" if contrast.adjusted < 0.001 else f"{contrast.adjusted:.3f}"
         names = (contrast.family, contrast.scheme, contrast.backend, contrast.method)
         names = (*names, contrast.against, contrast.metric, str(contrast.trainings))
         verdict = escape(contrast.better) or f"not told apart {NONE}"
         if contrast.better and several and contrast.trainings == 1:
             verdict += ", of these weights"
-        body.append([*map(escape, names), f"{value} [{lower}, {upper}]", p, verdict])
+        body.append([*map(escape, names), estimated(contrast.estimate, 2), p, verdict])
     legend = (
         "Difference of differences: what quantization changes for the method less what it changes "
         "for the other, on the same noise, paired image by image; p after Holm over all lines. "

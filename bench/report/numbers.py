@@ -11,11 +11,17 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from bench import printable
+from bench.findings import EXACT
 from bench.record import Measurement
-from bench.report.rows import interval
+from bench.report.rows import interval, unmoved
+from bench.stats import Estimate
 
 NONE = "–"
 MOST_PLACES = 9
+# What likeness reads where images are equal, so that there is no interval.
+EQUAL = {"psnr": EXACT, "psnr_simulated": EXACT, "ssim": 1.0}
+# Images below which no number has an interval.
+LEAST = 3
 
 
 def places(measurements: Iterable[Measurement | None]) -> int:
@@ -50,10 +56,44 @@ def measured(
     """A value and its unit, with the 95% interval in brackets where there is one."""
     if measurement is None:
         return NONE
+    ends = interval(measurement)
+    while ends and decimals < MOST_PLACES and len({number(end, decimals) for end in ends}) < 2:
+        # Ends that read alike would look like certainty.
+        decimals += 1
     text = f"{number(measurement.value, decimals, signed)} {escape(unit)}".rstrip()
-    if ends := interval(measurement):
+    if ends:
         text += f" [{number(ends[0], decimals, signed)}, {number(ends[1], decimals, signed)}]"
-    return text
+    return text + without_interval(measurement)
+
+
+def without_interval(measurement: Measurement) -> str:
+    """What is said of a number whose images are all alike, "" for others."""
+    if unmoved(measurement) and measurement.n >= LEAST:
+        return f", no change seen in {measurement.n} images"
+    stem = measurement.name.split("@")[0]
+    if stem in EQUAL and EQUAL[stem] <= measurement.value < math.inf and not interval(measurement):
+        return f", equal in all {measurement.n} images"
+    if measurement.low is not None and measurement.low == measurement.high:
+        return f", all {measurement.n} images alike"
+    return ""
+
+
+def estimated(estimate: Estimate, decimals: int) -> str:
+    """A difference with its 95% interval; without one where nothing varied."""
+    low, high = estimate.interval()
+    values = [number(value, decimals, signed=True) for value in (estimate.value, low, high)]
+    if estimate.error == 0:
+        return f"{values[0]}, no scatter"
+    while decimals < MOST_PLACES and values[1] == values[2]:
+        decimals += 1
+        values = [number(value, decimals, signed=True) for value in (estimate.value, low, high)]
+    return f"{values[0]} [{values[1]}, {values[2]}]"
+
+
+def significant(value: float, signed: bool = False) -> str:
+    """A number in three significant digits, whose 0 has no sign."""
+    # Adding 0 takes the sign from -0.
+    return f"{value + 0.0:{'+' if signed and value else ''}.3g}"
 
 
 def percent(share: float | None) -> str:

@@ -1,9 +1,10 @@
-"""How many images each cell took, and whether its change is known as precisely as was wanted."""
+"""How many images each cell took, real ones too, and whether its change is known well enough."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench import names as distances
 from bench.report.numbers import escape, number, places
 from bench.report.rows import Row, interval
 from bench.spec import Draw, of_any_size
@@ -44,6 +45,20 @@ def precision(found: Sequence[Row]) -> list[str]:
             "row's own N. Cells are ranked against those of equal N only.",
         ]
     return lines
+
+
+def few_real(found: Sequence[Row]) -> list[str]:
+    """A warning where cells are held against few real images; nothing where they are enough."""
+    told = [
+        remark
+        for row in found
+        if row.ok
+        for remark in distances.few_real(
+            row.images, row.record.real_images, row.cell.checkpoint.dataset
+        )
+    ]
+    lines = [f"**Few real images:** {escape(remark)}." for remark in dict.fromkeys(told)]
+    return [part for line in lines for part in ("", line)][1:]
 
 
 def _short(row: Row) -> str:

@@ -15,7 +15,7 @@ from bench.explanation import Explanation, Row
 from bench.printable import code
 from bench.record import Run
 from bench.report import claims, probe_figures
-from bench.report.numbers import NONE, escape, percent, table
+from bench.report.numbers import NONE, escape, percent, significant, table
 
 PAGE = "probes.md"
 FLATNESS_LEGEND = (
@@ -23,6 +23,14 @@ FLATNESS_LEGEND = (
     "weights. Brackets: 95% interval, of the eigenvalue the bound of its computation. Lower is "
     "flatter. A relative radius compares networks whose weights differ in size, but no measure of "
     "flatness is free of the way a network is parametrized."
+)
+
+
+# Layers that are shown at least, for each checkpoint.
+NOISIEST = 3
+LAYERS_LEGEND = (
+    "The noisiest layer first, by its worst band. Only the layers that are noisiest in the band "
+    "that costs the images most were sampled, each quantized alone; the skip list is made of them."
 )
 
 
@@ -84,9 +92,9 @@ def cell(row: Row | None) -> str:
     """A number with its interval, in three significant digits."""
     if row is None:
         return NONE
-    text = f"{row.value:.3g}"
-    if row.low is not None and row.high is not None:
-        text += f" [{row.low:.3g}, {row.high:.3g}]"
+    text = significant(row.value)
+    if row.low is not None and row.high is not None and row.low < row.high:
+        text += f" [{significant(row.low)}, {significant(row.high)}]"
     return "undefined" if text.startswith("nan") else text
 
 
@@ -126,24 +134,31 @@ def _sampling(found: Explanation) -> list[str]:
 
 
 def _layers(found: Explanation) -> list[str]:
-    body = []
+    """The layers that were verified by images and the noisiest ones, the noisiest first."""
+    body, bare = [], False
     for name, _ in probe_figures.checkpoints(found):
-        for row in found.rows(name, "layer_psnr"):
-            layer = str(row.where["layer"])
-            alone = found.rows(name, "layer_sqnr", layer=layer)
-            noise = min(alone, key=lambda r: r.value, default=None)
+        verified = {str(row.where["layer"]): row for row in found.rows(name, "layer_psnr")}
+        lowest: dict[str, Row] = {}
+        for row in sorted(found.rows(name, "layer_sqnr"), key=lambda row: row.value):
+            lowest.setdefault(str(row.where["layer"]), row)
+        # The candidates are those of one band: the noisiest of all may lie in another one.
+        noisiest = list(lowest)[: max(len(verified), NOISIEST)]
+        for layer in [layer for layer in lowest if layer in verified or layer in noisiest]:
+            noise, psnr = lowest[layer], verified.get(layer)
+            bare |= psnr is None
             body.append(
                 [
-                    *map(escape, (name, row.scheme, f"only {layer}")),
+                    *map(escape, (name, noise.scheme, f"only {layer}")),
                     _band(noise),
-                    cell(row),
+                    cell(psnr) if psnr else "not sampled",
                 ]
             )
         for row in found.rows(name, "band_psnr"):
             ends = f"all layers, t from {row.where['from']} to below {row.where['to']}"
             body.append([escape(name), escape(row.scheme), ends, NONE, cell(row)])
     header = ["Checkpoint", "Scheme", "Quantized", "Lowest SQNR, dB", "PSNR, dB"]
-    return table(header, body, left=3) if body else []
+    lines = table(header, body, left=3) if body else []
+    return [*lines, "", LAYERS_LEGEND] if bare else lines
 
 
 def _band(row: Row | None) -> str:

@@ -1,15 +1,13 @@
 """A run as decided rows: one for each cell, in report order, linked to its full-precision row.
 
-All decisions of a report are here (order, ranking, which intervals overlap, whether a change may
-be called a loss or a gain); the modules that print or draw only choose words and marks. Nothing is
-formatted here.
+Decisions of a report are here (order, whether a change may be called a loss or a gain) and in
+`ranking`; the modules that print or draw only choose words and marks. Nothing is formatted here.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench import names as distances
@@ -18,7 +16,7 @@ from bench.report.labels import short
 from bench.spec import Cell, Scheme, of_any_size
 
 METHODS = ("baseline", "ema", "swa", "sam", "sam+ema", "sam+swa", "ip", "ip+ema", "ip+swa")
-# Paired metrics in the order of preference for ranking checkpoints by their loss.
+# How far images moved from full precision: paired metrics in the order of preference.
 RANKING = ("psnr", "fd_twin", "ssim")
 
 
@@ -70,26 +68,6 @@ class Row:
         return self.status == "ok"
 
 
-@dataclass(frozen=True)
-class Group:
-    """Measured rows that may be ranked against each other: one family, scheme, kernel and draw.
-
-    Attributes:
-        metric: the field of `Row` that ranks, "" where no paired metric was measured.
-        rows: from the least to the largest loss; undefined values last.
-        overlaps: neighbours in the ranking whose intervals overlap.
-        undecided: whether a ranked value lacks an interval.
-    """
-
-    family: str
-    scheme: Scheme
-    kernel: str
-    metric: str
-    rows: tuple[Row, ...]
-    overlaps: tuple[tuple[Row, Row], ...]
-    undecided: bool
-
-
 def rows(run: Run) -> list[Row]:
     """All cells of a run, by family, method, training seed, full precision first, then bits."""
     references = {
@@ -105,17 +83,6 @@ def rows(run: Run) -> list[Row]:
         else:
             found.append(_row(record, reference))
     return sorted(found, key=_order)
-
-
-def groups(found: Sequence[Row]) -> list[Group]:
-    """The measured quantized rows by family, scheme, kernel and draw, each ranked by loss."""
-    members: dict[tuple[object, ...], list[Row]] = {}
-    for row in found:
-        if row.ok and not row.scheme.is_float:
-            key = row.family, row.scheme.label, row.kernel, row.cell.draw
-            members.setdefault(key, []).append(row)
-    ordered = sorted(members.values(), key=lambda group: _group_order(group[0]))
-    return [_ranked(group) for group in ordered]
 
 
 def schemes(found: Iterable[Row]) -> list[Scheme]:
@@ -139,23 +106,39 @@ def trained(found: Iterable[Row]) -> dict[str, tuple[str, int]]:
 
 
 def interval(measurement: Measurement | None) -> tuple[float, float] | None:
-    """The ends of the 95% interval, or None where there is none yet."""
+    """The ends of the 95% interval, or None where there is none yet.
+
+    One without width is none: no image moved the number, which is no certainty about others.
+    """
     if measurement is None or measurement.low is None or measurement.high is None:
+        return None
+    if measurement.low == measurement.high:
         return None
     if not (math.isfinite(measurement.low) and math.isfinite(measurement.high)):
         return None
     return measurement.low, measurement.high
 
 
+def unmoved(measurement: Measurement) -> bool:
+    """Whether a change is 0, and was for each image, so that there is no interval."""
+    return (
+        measurement.name.startswith("delta_")
+        and measurement.value == 0
+        and interval(measurement) is None
+    )
+
+
 def verdict(change: Measurement) -> str:
     """What may be said about a change.
 
     Returns:
-        "undefined" (not a number), "open" (no interval yet), "unclear" (the interval contains 0),
-        "worse" or "better" (it does not).
+        "undefined" (not a number), "unseen" (no image changed), "open" (no interval yet),
+        "unclear" (the interval contains 0), "worse" or "better" (it does not).
     """
     if math.isnan(change.value):
         return "undefined"
+    if unmoved(change):
+        return "unseen"
     ends = interval(change)
     if ends is None:
         return "open"
@@ -166,7 +149,7 @@ def verdict(change: Measurement) -> str:
 
 
 def worst(found: Iterable[Row]) -> tuple[Row, Measurement] | None:
-    """The row of the largest loss by the first paired metric that was measured, and its value."""
+    """The row farthest from full precision by the first paired metric measured, and its value."""
     measured = [row for row in found if row.ok and not row.scheme.is_float]
     for metric in RANKING:
         pairs = [(row, value) for row in measured if (value := _defined(row, metric))]
@@ -231,10 +214,6 @@ def _method_order(method: str) -> tuple[int, str]:
     return (known.index(words) if words in known else len(known)), method
 
 
-def _group_order(row: Row) -> tuple[object, ...]:
-    return row.family, scheme_order(row.scheme), row.kernel
-
-
 def _defined(row: Row, metric: str) -> Measurement | None:
     measurement = getattr(row, metric)
     return None if measurement is None or math.isnan(measurement.value) else measurement
@@ -242,28 +221,3 @@ def _defined(row: Row, metric: str) -> Measurement | None:
 
 def _loss(measurement: Measurement) -> float:
     return measurement.value if measurement.better == "lower" else -measurement.value
-
-
-def _ranked(members: list[Row]) -> Group:
-    metric = next((name for name in RANKING if any(_defined(r, name) for r in members)), "")
-    ranked = [row for row in members if metric and _defined(row, metric)]
-    ranked.sort(key=lambda row: _loss(getattr(row, metric)))
-    ends = {id(row): interval(getattr(row, metric)) for row in ranked}
-    overlaps = [
-        (row, following)
-        for row, following in itertools.pairwise(ranked)
-        if _overlap(ends[id(row)], ends[id(following)])
-    ]
-    return Group(
-        family=members[0].family,
-        scheme=members[0].scheme,
-        kernel=members[0].kernel,
-        metric=metric,
-        rows=(*ranked, *(row for row in members if row not in ranked)),
-        overlaps=tuple(overlaps),
-        undecided=any(end is None for end in ends.values()),
-    )
-
-
-def _overlap(first: tuple[float, float] | None, second: tuple[float, float] | None) -> bool:
-    return bool(first and second and first[0] <= second[1] and second[0] <= first[1])

@@ -16,7 +16,7 @@ from bench.history import LEAST, Series
 from bench.printable import on_figure
 from bench.record import Run
 from bench.report.figures import LARGEST, plain_axes, save, style
-from bench.report.numbers import NONE, escape, measured, number, places, table
+from bench.report.numbers import NONE, escape, estimated, measured, number, places, table
 from bench.report.rows import interval
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FOLDER = "trend"
 HEADER = ("Verdict", "Cell", "Metric", "Runs", "First", "Last", "Drift, 95% interval", "Threshold")
+COLUMNS = (*HEADER, "Remark")
 
 
 def table_of(runs: Sequence[Run], found: Sequence[Series]) -> str:
@@ -36,9 +37,21 @@ def table_of(runs: Sequence[Run], found: Sequence[Series]) -> str:
     body = [_line(series) for series in found]
     rules = (
         f"Drift: what a straight line through the comparable runs changes from the first to the "
-        f"last, from {LEAST} runs on; worse or better as in a comparison, Holm over all series."
+        f"last, from {LEAST} runs on; of two or three runs the last less the first, as of "
+        f"independent images. Worse or better as in a comparison, Holm over the series that "
+        f"gate. A gated series that could not be judged fails."
     )
-    return "\n".join([*lines, "", *table(HEADER, body, left=3), "", rules]) + "\n"
+    lines += ["", *table(COLUMNS, body, left=3), "", rules]
+    if gone := _gone(runs):
+        lines += ["", f"Not in the newest run, and so not shown: {escape(', '.join(gone))}."]
+    return "\n".join(lines) + "\n"
+
+
+def _gone(runs: Sequence[Run]) -> list[str]:
+    """The cells of earlier runs that the newest one has not."""
+    present = {str(record.cell) for record in runs[-1].records}
+    cells = dict.fromkeys(str(record.cell) for run in runs for record in run.records)
+    return [cell for cell in cells if cell not in present]
 
 
 def draw(found: Sequence[Series], folder: Path) -> list[Path]:
@@ -64,21 +77,23 @@ def _line(series: Series) -> list[str]:
     decimals = places(numbers)
     drift = NONE
     if series.drift:
-        ends = (series.drift.value, *series.drift.interval())
-        value, low, high = (number(end, decimals, signed=True) for end in ends)
-        drift = f"{value} [{low}, {high}]"
+        drift = estimated(series.drift, decimals)
     verdict = {"worse": "**drifts, worse**", "better": "drifts, better"}
+    without = "**cannot be judged**" if series.failing else "none yet"
+    if not series.gated and series.threshold is None:
+        without = "shown only"
     failed = sum(point.measurement is None for point in series.points)
     count = f"{len(numbers)}, {failed} failed" if failed else f"{len(numbers)}"
     return [
-        verdict.get(series.verdict, series.verdict) or "too few runs",
+        verdict.get(series.verdict, series.verdict) or without,
         escape(f"{series.checkpoint} {series.scheme} {series.backend}"),
         escape(series.metric) + ("" if series.gated else " (not gated)"),
         count,
-        measured(numbers[0], decimals),
-        measured(numbers[-1], decimals),
+        measured(numbers[0], decimals) if numbers else NONE,
+        measured(numbers[-1], decimals) if numbers else NONE,
         drift,
         NONE if series.threshold is None else number(series.threshold, decimals),
+        escape(series.reason) or NONE,
     ]
 
 

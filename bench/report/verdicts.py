@@ -9,17 +9,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bench.comparison import Comparison, Row
+from bench import names
+from bench.compared import FAILING, VERDICTS, Comparison, Row
 from bench.report.exports import junit_cases
 from bench.report.frames import safe_csv
-from bench.report.numbers import NONE, escape, number, places, table
+from bench.report.numbers import NONE, escape, estimated, number, places, table
 
-MARKS = {
-    "worse": "**worse**",
-    "newly failing": "**newly failing**",
-    "not comparable": "not comparable",
-}
-WORDS = {0: "no regression", 1: "regression", 3: "inconclusive"}
+MARKS = {verdict: f"**{verdict}**" for verdict in FAILING}
+# In JUnit, where they do not fail: nothing was decided.
+SKIPPED = (*FAILING, "inconclusive", "still failing", "still refused")
+WORDS = {0: "no regression", 3: "inconclusive"}
 HEADER = ("Verdict", "Cell", "Metric", "BASE", "HEAD", "Change, 95% interval", "Threshold")
 COLUMNS = (*HEADER, "p", "Gate", "Remark")
 
@@ -28,7 +27,8 @@ Allowed = Sequence[str]
 
 def markdown(comparison: Comparison, allowed: Allowed, code: int) -> str:
     """The comparison as a Markdown page; `code` is the exit code that was decided."""
-    lines = [f"# {escape(comparison.base)} → {escape(comparison.head)}: {WORDS[code]}", ""]
+    answer = _answer(comparison, allowed, code)
+    lines = [f"# {escape(comparison.base)} → {escape(comparison.head)}: {answer}", ""]
     lines += [headline(comparison, allowed), ""]
     for finding, cells in comparison.findings.items():
         state = " (allowed)" if finding.kind in allowed else ""
@@ -42,19 +42,33 @@ def markdown(comparison: Comparison, allowed: Allowed, code: int) -> str:
     return "\n".join([*lines, _rules(comparison)]) + "\n"
 
 
+def _answer(comparison: Comparison, allowed: Allowed, code: int) -> str:
+    """The exit code in a word or two; of 1 the gravest reason."""
+    if code in WORDS:
+        return WORDS[code]
+    verdicts = {row.verdict for row in comparison.failures(allowed)}
+    if verdicts - {"not comparable"}:
+        return "regression"
+    if verdicts or comparison.void(allowed):
+        return "not comparable"
+    return "changed in what must be looked at"
+
+
 def headline(comparison: Comparison, allowed: Allowed) -> str:
     """One sentence that counts what matters."""
     gated = [row for row in comparison.rows if row.gated]
-    counts = dict.fromkeys(("worse", "newly failing", "inconclusive", "better"), 0)
-    for row in gated:
-        if row.verdict in counts:
-            counts[row.verdict] += 1
+    counts = {word: sum(row.verdict == word for row in gated) for word in VERDICTS}
+    same = counts.pop("unchanged")
     said = [f"{count} {verdict}" for verdict, count in counts.items() if count]
-    same = sum(row.verdict == "unchanged" for row in gated)
     text = f"Of {len(gated)} gated rows {', '.join([*said, f'{same} unchanged'])}"
     blocking = len(comparison.blocking(allowed))
     if blocking:
         text += f"; {blocking} {'finding' if blocking == 1 else 'findings'} to look at"
+    excused = len(comparison.failures()) - len(comparison.failures(allowed))
+    if excused:
+        text += f"; {excused} that cannot be compared {'is' if excused == 1 else 'are'} allowed"
+    if comparison.void(allowed):
+        text += "; no number that gates was compared, which fails"
     return text + "."
 
 
@@ -87,7 +101,7 @@ def junit(comparison: Comparison, allowed: Allowed, code: int) -> str:
     failing = {id(row) for row in comparison.failures(allowed)}
     for row in comparison.rows:
         if row.gated:
-            outcome = "skipped" if row.verdict in ("inconclusive", "not comparable") else ""
+            outcome = "skipped" if row.verdict in SKIPPED else ""
             outcome = "failure" if id(row) in failing else outcome
             cases.append((row.cell, row.metric or "measured", outcome, _sentence(row)))
     for finding in comparison.blocking(allowed):
@@ -115,7 +129,9 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
                 "checkpoint": row.checkpoint,
                 "scheme": row.scheme,
                 "backend": row.backend,
-                "metric": row.metric,
+                "metric": names.parts(row.metric, [row.extractor])[0],
+                "extractor": row.extractor,
+                "n": row.head.n if row.head else (row.base.n if row.base else None),
                 "base": row.base.value if row.base else None,
                 "head": row.head.value if row.head else None,
                 "change": row.change.value if row.change else None,
@@ -136,9 +152,7 @@ def _line(row: Row) -> list[str]:
     decimals = places([m for m in (row.base, row.head) if m])
     change, limit = NONE, NONE
     if row.change:
-        low, high = row.change.interval()
-        signed = [number(value, decimals, signed=True) for value in (row.change.value, low, high)]
-        change = f"{signed[0]} [{signed[1]}, {signed[2]}]"
+        change = estimated(row.change, decimals)
     if row.threshold is not None:
         limit = number(row.threshold, decimals)
     return [
@@ -190,6 +204,7 @@ def _rules(comparison: Comparison) -> str:
     return (
         f"Worse or better: the change is at least the threshold and significant at 5% after Holm "
         f"over the {comparison.tests} gated rows that were tested. Unchanged: the 90% interval "
-        f"lies within the threshold. Intervals cover the draw of the images, the real ones held "
-        f"fixed; {paired} of {changes} changes are paired image by image."
+        f"lies within the threshold. Gated rows that cannot be compared fail, unless `--allow` "
+        f"names what stands in the way. Intervals cover the draw of the images, the real ones "
+        f"held fixed; {paired} of {changes} changes are paired image by image."
     )

@@ -114,11 +114,11 @@ def main() -> None:
     given = parser.parse_args()
     runs = [bench.load(run) for run in given.runs]
     frame = pandas.concat([run.frame() for run in runs], ignore_index=True)
-    frame["stem"] = frame.metric.map(stem)
+    frame["stem"] = frame.measurement.map(stem)
     cards = [record.cell.checkpoint for run in runs for record in run.run.records]
     frame["training_seed"] = frame.sha256.map({card.sha256: card.seed for card in cards})
     frame = frame[frame.backend.isin([given.backend, "float"])]
-    frame = frame.drop_duplicates(["sha256", "scheme", "steps", "images", "metric"])
+    frame = frame.drop_duplicates(["sha256", "scheme", "steps", "images", "measurement"])
     for (steps, images), rows in frame.groupby(["steps", "images"]):
         print(f"\n{steps} steps, N = {images}:\n")
         print("\n".join(quality_table(rows)))

@@ -70,3 +70,22 @@ def test_terms_of_means_are_exact():
     hits = (squares(x, y) <= radii(y, 3)).any(1)
     np.testing.assert_allclose(terms, hits - hits.mean())
     assert found.low < found.value < found.high
+
+
+def test_a_change_of_precision_that_no_image_shows_is_no_certainty():
+    ends = tables.lookup("metrics", "precision")().change_ends
+    low, high = ends(0.0, np.zeros(500))
+    assert -0.007 < low < 0 < high < 0.007
+    lost = np.repeat([-1.0, 0.0], [5, 495])
+    low, high = tables.lookup("metrics", "precision")().change_ends(
+        lost.mean(), lost - lost.mean()
+    )
+    assert low < lost.mean() < high
+
+
+def test_shares_that_no_image_alone_accounts_for_have_no_interval():
+    x = np.repeat(REAL, 3, axis=0) + np.tile([0.0, 0.01, 0.02], 10)[:, None]
+    for name in ("recall", "coverage"):
+        found, terms = measure(name, x, REAL)
+        assert (found.value, found.low, found.high) == (1.0, None, None)
+        assert not terms.any()

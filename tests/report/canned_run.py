@@ -35,7 +35,7 @@ def checkpoint(method: str) -> Checkpoint:
         method,
         "safetensors",
         f"{name}.safetensors",
-        f"{len(method):064x}",
+        f"{sum(map(ord, method)):x}".rjust(3, "0") * 21 + "0",
         "fashion-mnist",
         license="Apache-2.0",
     )

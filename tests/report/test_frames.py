@@ -17,7 +17,7 @@ def test_one_row_per_measurement_and_none_lost(run):
     frame = report.frame(run)
     assert len(frame) == sum(max(1, len(r.measurements)) for r in run.records)
     assert set(frame["status"]) == {"ok", "refused", "failed"}
-    line = frame[(frame.method == "sam") & (frame.scheme == "w4a8") & (frame.metric == "psnr@500")]
+    line = frame[(frame.method == "sam") & (frame.scheme == "w4a8") & (frame.metric == "psnr")]
     assert line[["value", "low", "n", "coverage"]].iloc[0].tolist() == [25.3, 24.95, 500, 0.98]
 
 
@@ -49,3 +49,36 @@ def test_a_run_without_records(run, tmp_path):
     assert len(report.frame(empty)) == 0
     assert report.FORMATS["json"](empty, tmp_path) == "[]\n"
     assert report.FORMATS["csv"](empty, tmp_path).startswith("run,created")
+
+
+def test_what_a_name_is_made_of_has_columns_of_its_own(run):
+    simulated = canned_run.measure("psnr_simulated", 50.0, 0.1, "higher")
+    first = replace(run.records[1], measurements=(simulated, *run.records[1].measurements))
+    frame = report.frame(replace(run, records=(run.records[0], first)))
+    taken = frame[frame.measurement == "delta_fd_efficientnet@500"].iloc[0]
+    assert (taken.metric, taken.extractor, taken.n) == ("delta_fd", "efficientnet", 500)
+    assert list(frame[frame.metric == "psnr"].measurement) == ["psnr@500"]
+    assert list(frame[frame.metric == "psnr_simulated"].extractor) == [""]
+    assert set(frame.n) == {500}
+    assert set(zip(frame.metric, frame.extractor, strict=True)) == {
+        *(("fd", "efficientnet"), ("kd", "efficientnet"), ("delta_fd", "efficientnet")),
+        *(("delta_kd", "efficientnet"), ("fd_twin", "efficientnet"), ("psnr", ""), ("ssim", "")),
+        ("psnr_simulated", ""),
+    }
+
+
+def test_the_number_of_real_images_is_a_column(run):
+    counted = [replace(r, real_images={"efficientnet": 2}) for r in run.records]
+    frame = report.frame(replace(run, records=tuple(counted)))
+    assert set(frame[frame.extractor == "efficientnet"].real_images) == {2}
+    assert frame[frame.metric == "psnr"].real_images.isna().all()
+    assert report.frame(run).real_images.isna().all()
+
+
+def test_an_interval_without_width_is_none(run):
+    def flat(m):
+        return replace(m, low=m.value, high=m.value)
+
+    frame = report.frame(canned_run.with_measurements(run, flat))
+    assert frame.low.isna().all()
+    assert frame.high.isna().all()

@@ -35,9 +35,9 @@ def test_newest_first_with_the_worst_loss(run, tmp_path):
 )
 def test_an_unreadable_run_is_listed(run, tmp_path, text):
     write(run, tmp_path, "20250101T000000Z-aaaaaaaa")
-    store.save_text(tmp_path / "20250102T000000Z-broken" / "run.json", text)
+    store.save_text(tmp_path / "20250103T000000Z-broken" / "run.json", text)
     lines = report.write_index(tmp_path).read_text().splitlines()[4:]
-    assert "20250102T000000Z-broken" in lines[0] and "unreadable: " in lines[0]
+    assert "20250103T000000Z-broken" in lines[0] and "unreadable: " in lines[0]
     assert len(lines) == 2
 
 

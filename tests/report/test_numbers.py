@@ -7,7 +7,18 @@ import math
 import pytest
 from canned_run import measure
 
-from bench.report.numbers import escape, measured, number, percent, places, size, table
+from bench.report.numbers import (
+    escape,
+    estimated,
+    measured,
+    number,
+    percent,
+    places,
+    significant,
+    size,
+    table,
+)
+from bench.stats import Estimate
 
 
 @pytest.mark.parametrize(
@@ -58,3 +69,23 @@ def test_table_is_aligned():
     lines = table(["name", "x"], [["a", "1.00"], ["long name", "10.00"]], left=1)
     assert len({len(line) for line in lines}) == 1
     assert lines[1] == "| --------- | ----: |"
+
+
+def test_ends_never_read_alike():
+    assert measured(measure("delta_recall", 0.001, 0.0004), 2) == "0.0010 [0.0006, 0.0014]"
+    assert measured(measure("delta_recall", 0.0, 0.0), 2) == "0.00, no change seen in 500 images"
+    assert measured(measure("delta_recall", 0.0, None), 2) == "0.00, no change seen in 500 images"
+    assert (
+        measured(measure("psnr", 100.0, 0.0), 1, unit="dB") == "100.0 dB, equal in all 500 images"
+    )
+    assert measured(measure("ssim", 1.0, None), 2) == "1.00, equal in all 500 images"
+    assert measured(measure("ssim", 0.9, 0.0), 2) == "0.90, all 500 images alike"
+    assert estimated(Estimate(0.001, 0.0002, 499), 2) == "+0.0010 [+0.0006, +0.0014]"
+    assert estimated(Estimate(0.0, 0.0, 499), 2) == "0.00, no scatter"
+
+
+def test_zero_has_no_sign():
+    assert number(-0.0, 2) == number(-0.0, 2, signed=True) == "0.00"
+    assert significant(-0.0) == significant(-0.0, signed=True) == "0"
+    assert significant(-1234.5, signed=True) == "-1.23e+03"
+    assert significant(0.5, signed=True) == "+0.5"

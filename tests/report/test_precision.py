@@ -8,7 +8,8 @@ import pytest
 from bench import report
 from bench.record import Rounds, run_from_json, to_json
 from bench.report.precision import draws, precision, span
-from bench.report.rows import groups, rows
+from bench.report.ranking import groups
+from bench.report.rows import rows
 
 
 def sampled(run, images, reached):
@@ -86,3 +87,18 @@ def test_fd_before_quantization_is_that_at_the_row_s_own_n(uneven, tmp_path):
 def test_draws_differ_in_more_than_n(uneven):
     assert [counts for _, counts in draws(rows(uneven))] == [[200, 400]]
     assert (span([200]), span([200, 400])) == ("200", "200 to 400")
+
+
+def test_few_real_images_are_told_with_the_results(run, tmp_path):
+    assert "Few real images" not in report.markdown(run, tmp_path)
+    assert "number not recorded" in report.markdown(run, tmp_path)
+    few = [replace(r, real_images={"efficientnet": 2}) for r in run.records]
+    text = report.markdown(replace(run, records=tuple(few)), tmp_path)
+    assert text.count("**Few real images:** fashion-mnist: only 2 real images for N = 500") == 1
+    assert "2 by efficientnet" in text
+    enough = [replace(r, real_images={"efficientnet": 10_000}) for r in run.records]
+    text = report.markdown(replace(run, records=tuple(enough)), tmp_path)
+    assert "Few real images" not in text
+    assert "10,000 by efficientnet" in text
+    read = run_from_json(to_json(replace(run, records=tuple(few))))
+    assert read.records[0].real_images == {"efficientnet": 2}

@@ -78,6 +78,36 @@ def test_page(tmp_path):
         assert (tmp_path / "figures" / name).stat().st_size > 1000
 
 
+def test_the_worst_layer_by_its_own_column_comes_first(tmp_path):
+    """It was left out where it is not among those of the band that was verified."""
+
+    def sqnr(layer, band, value):
+        return Row("layer_sqnr", value, scheme="w4a8", where={"layer": layer, "band": band})
+
+    # In band 0, which decides, b and c are noisiest; a is noisiest of all, in band 1.
+    noise = {"a": (40.0, 5.0), "b": (10.0, 30.0), "c": (12.0, 30.0), "d": (50.0, 50.0)}
+    found = [sqnr(n, band, x) for n, values in noise.items() for band, x in enumerate(values)]
+    found += [
+        Row("layer_psnr", 25.0 + k, 24.0, 29.0, 8, "dB", "w4a8", {"layer": n})
+        for k, n in enumerate("bc")
+    ]
+    parts = (part("sam", "sensitivity", "w4a8:map", found),)
+    page = probes.markdown(Explanation("id", "2026", "", "", {}, parts), None, tmp_path)
+    lines = [line for line in page.splitlines() if "only " in line and line.startswith("|")]
+    cells = [[cell.strip() for cell in line.split("|")[3:6]] for line in lines]
+    assert cells == [
+        ["only a", "5.0 (band 2)", "not sampled"],
+        ["only b", "10.0 (band 1)", "25 [24, 29]"],
+        ["only c", "12.0 (band 1)", "26 [24, 29]"],
+    ]
+    assert "The noisiest layer first" in page
+
+
+def test_zero_has_no_sign_and_no_width_is_no_interval():
+    assert probes.cell(Row("x", -0.0, -0.0, 1.0, 8)) == "0 [0, 1]"
+    assert probes.cell(Row("x", 0.0, 0.0, 0.0, 8)) == "0"
+
+
 def test_stale_figures_vanish(tmp_path):
     assert len(draw(FOUND, tmp_path)) == 5
     empty = Explanation("id", "2026", "", "", {}, (part("sam", "hessian", "trace"),))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import canned_run
 import pytest
 
-from bench.report.rows import groups, labels, rows, scheme_order, verdict, worst
+from bench.report.rows import labels, rows, scheme_order, verdict, worst
 from bench.spec import Scheme
 
 
@@ -50,37 +50,6 @@ def test_a_run_without_references_has_rows_without_links(run):
     assert all(row.reference is None for row in rows(replace(run, records=records)))
 
 
-def test_ranking_by_psnr_with_overlaps(run):
-    group = groups(rows(run))[1]
-    assert (str(group.scheme), group.metric) == ("w4a8", "psnr")
-    assert [row.method for row in group.rows] == ["sam", "swa", "ema", "baseline"]
-    assert [(a.method, b.method) for a, b in group.overlaps] == [("swa", "ema")]
-    assert not group.undecided
-
-
-def test_undefined_values_rank_last(run):
-    def broken(m):
-        return replace(m, value=math.nan) if m.name == "psnr@500" and m.value == 25.3 else m
-
-    group = groups(rows(canned_run.with_measurements(run, broken)))[1]
-    assert group.rows[-1].method == "sam"
-
-
-def test_kernels_are_never_merged(run):
-    def moved(record):
-        if record.coverage is None or record.cell.checkpoint.method != "sam":
-            return record
-        return replace(record, coverage=replace(record.coverage, kernel="int8"))
-
-    found = groups(rows(replace(run, records=tuple(map(moved, run.records)))))
-    assert [(str(g.scheme), g.kernel, len(g.rows)) for g in found] == [
-        ("w8a8", "int8", 1),
-        ("w8a8", "simulated", 3),
-        ("w4a8", "int8", 1),
-        ("w4a8", "simulated", 3),
-    ]
-
-
 def test_worst(run):
     row, measurement = worst(rows(run))
     assert (row.method, str(row.scheme), measurement.value) == ("baseline", "w4a8", 19.4)
@@ -99,6 +68,9 @@ def test_worst(run):
         (-1.0, 0.5, "higher", "worse"),
         (math.nan, None, "lower", "undefined"),
         (1.0, math.nan, "lower", "open"),
+        (0.0, None, "lower", "unseen"),
+        (0.0, 0.0, "lower", "unseen"),
+        (1.0, 0.0, "lower", "open"),
     ],
 )
 def test_verdict(value, half, better, expected):
