@@ -1,12 +1,12 @@
 """The command line: flags to cells, results to stdout, progress to stderr, exit codes.
 
-0 fine, 1 regression, 2 bad usage or input (one line that says what to do), 3 inconclusive where
-that was asked for, 130 interrupted.
+The exit codes are those of `bench.exits`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +18,7 @@ from bench import (
     cli_data,
     commands,
     devices,
+    exits,
     explaining,
     judging,
     measuring,
@@ -66,7 +67,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(epilog=exits.HELP)
 def run(
     bits: Bits = None,
     scheme: Words = None,
@@ -93,7 +94,7 @@ def run(
     cards: Cards = None,
     out: Out = Path("reports"),
     dry_run: DryRun = False,
-) -> None:
+) -> int:
     """Quantize, sample and measure; write a versioned report.
 
     Example: bench run --bits 4
@@ -119,13 +120,17 @@ def run(
     plans = [explaining.of_run(cells, probes, preset, place) for cells in runs]
     runs = [skips.beside(cells, skip, out) for cells in runs]
     rules = [rounds.rule(precision, cells) for cells in runs]
+    code = exits.FINE
     for cells, rule, plan in zip(runs, rules, plans, strict=True):
         if dry_run:
             commands.dry_run(cells, rule, place)
             explaining.dry_run(cells, plan)
         else:
             parts = explaining.parts_of_run(cells, plan)
-            explaining.write_beside(commands.run(cells, out, rule, place), plan, parts)
+            folder, failed = commands.run(cells, out, rule, place)
+            explaining.write_beside(folder, plan, parts)
+            code = exits.FAILED if failed else code
+    return code
 
 
 def _words(text: str | None) -> list[str]:
@@ -224,7 +229,12 @@ def check(cards: Cards = None, checkpoints: Names = None) -> None:
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Print the traceback of an error.")
+    ] = False,
 ) -> None:
+    if traceback:
+        os.environ[exits.VARIABLE] = "1"
     if version:
         print(f"bench {__version__}")
         raise typer.Exit
@@ -232,25 +242,7 @@ def root(
 
 def main() -> None:
     """Entry point of the command `bench`."""
-    try:
-        code = app(standalone_mode=False)
-    except InputError as error:
-        code = _fail(str(error))
-    except (KeyboardInterrupt, typer.Abort):
-        print("bench: interrupted; repeat the command to go on", file=sys.stderr)
-        code = 130
-    except Exception as error:
-        # Usage errors of the parser; Typer ships its own copy of Click, so their class is private.
-        message = getattr(error, "format_message", None)
-        if message is None:
-            raise
-        code = _fail(message())
-    sys.exit(code or 0)
-
-
-def _fail(message: str) -> int:
-    print("bench: " + " ".join(message.split()), file=sys.stderr)
-    return 2
+    sys.exit(exits.ended(lambda: app(standalone_mode=False)))
 
 
 if __name__ == "__main__":

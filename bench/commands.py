@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import (
     __version__,
@@ -28,6 +28,9 @@ from bench.errors import InputError
 from bench.host import fingerprint, git_state
 from bench.record import Record, Run, to_json
 from bench.spec import Cell
+
+if TYPE_CHECKING:
+    from bench.pipeline import Pipeline
 
 # Cost of a batch in float batches, for estimates; measured, and only an estimate.
 COSTS = {"float": 1.0, "simulated": 1.7}
@@ -71,26 +74,32 @@ def run(
     out: Path,
     rule: rounds.Rule | None = None,
     device: str = devices.CPU,
-) -> Path:
-    """Run all cells and write reports/<id>/, the folder that is returned; an interrupted run
-    leaves only the cache.
+) -> tuple[Path, bool]:
+    """Run all cells and write reports/<id>/; an interrupted run leaves only the cache.
+
+    Returns:
+        The folder, and whether a cell failed: a refusal of a backend is an answer, a failure none.
 
     Args:
         cells: of the run.
         out: the folder of runs.
         rule: when each cell has enough images; without one it takes those of its draw.
         device: where the networks are evaluated, from `devices.find`.
+
+    Raises:
+        InputError: nothing that was asked for can be measured here, or bad input.
     """
     from bench.pipeline import Pipeline
     from bench.progress import Bar
 
     store.check_writable(out)
-    store.check_writable(store.cache_root())
+    store.check_cache()
     if not rule:
         _remark(cells)
     start = time.monotonic()
     with Bar() as bar:
         pipeline = Pipeline(fingerprint(device), store.cache_root(), bar.advance)
+        _check_refusals(cells, pipeline)
         looks = rounds.Looks(pipeline, rule, bar.tell) if rule else None
         planned = looks.planned(cells) if looks else cells
         pipeline.check(planned)
@@ -111,9 +120,16 @@ def run(
             print(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
     print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
     print(folder / "report.md")
-    if not any(record.status == "ok" for record in records):
-        raise InputError("no cell was measured: the report says why")
-    return folder
+    return folder, any(record.status == "failed" for record in records)
+
+
+def _check_refusals(cells: Sequence[Cell], pipeline: Pipeline) -> None:
+    """Refuse a run of which full precision alone would be left."""
+    asked = [cell for cell in cells if not cell.scheme.is_float]
+    reasons = [pipeline.refusal(cell) for cell in asked]
+    if asked and all(reasons):
+        told = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+        raise InputError(f"nothing that was asked for can be measured here: {told}")
 
 
 def _remark(cells: Sequence[Cell]) -> None:

@@ -75,7 +75,7 @@ def probe(
     chosen = [registry.verify(card) for card in registry.select(found, checkpoints.split(","))]
     folder = None if run is None else store.find_run(out, run)
     store.check_writable(folder or out)
-    store.check_writable(store.cache_root())
+    store.check_cache()
     plan = replace(_plan(preset, seed, names, wanted, backend), device=place)
     parts = _probe(plan, chosen)
     if not any(part.status == "ok" for part in parts):

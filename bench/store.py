@@ -20,6 +20,9 @@ from bench.errors import InputError
 from bench.record import Run, run_from_json
 from bench.spec import Cell
 
+# Of a sample's file; a file name may have 255 bytes, and one that is being written has more.
+NAME_LENGTH = 120
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -60,16 +63,43 @@ def sha256(path: Path) -> str:
 
 
 def cache_root() -> Path:
-    """The cache folder: `BENCH_CACHE`, else `bench` in the user's cache folder."""
+    """The cache folder: `BENCH_CACHE`, else `bench` in the user's cache folder.
+
+    Raises:
+        InputError: the user has no home folder.
+    """
     if given := os.environ.get("BENCH_CACHE"):
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bench"
+    # A relative XDG_CACHE_HOME is to be ignored, says its specification.
+    if Path(given := os.environ.get("XDG_CACHE_HOME", "")).is_absolute():
+        return Path(given) / "bench"
+    try:
+        return Path.home() / ".cache" / "bench"
+    except RuntimeError:
+        raise InputError(
+            "no home folder to keep the cache in: set BENCH_CACHE to a folder"
+        ) from None
 
 
 def sample_name(cell: Cell) -> str:
-    """File name of a cell's strip of sample images in a run's folder."""
+    """File name of a cell's strip of sample images in a run's folder: short, of plain characters,
+    and another one for every cell, also where upper and lower case are one."""
     name = f"{cell.checkpoint.name}--{cell.scheme}--{cell.backend}"
-    return re.sub(r"[^A-Za-z0-9._+-]", "_", name) + ".png"
+    plain = re.sub(r"[^a-z0-9._+-]", "_", name.lower())[:NAME_LENGTH]
+    if plain != name:
+        plain += "-" + hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()[:10]
+    return plain + ".png"
+
+
+def sample_path(samples: Path, cell: Cell) -> Path:
+    """The strip of a cell in the samples of a run, which may be of a time with other names."""
+    path = samples / sample_name(cell)
+    name = f"{cell.checkpoint.name}--{cell.scheme}--{cell.backend}"
+    former = path.with_name(re.sub(r"[^A-Za-z0-9._+-]", "_", name) + ".png")
+    with contextlib.suppress(OSError):
+        if not path.is_file() and former.is_file():
+            return former
+    return path
 
 
 def load_array(path: Path) -> np.ndarray | None:
@@ -92,18 +122,27 @@ def save_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, advice: str = "choose --out DIR") -> None:
     """Make sure that a folder takes files or can be made; nothing is left behind.
 
     Raises:
-        InputError: it does not.
+        InputError: it does not, or the working folder is gone.
     """
     try:
         existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror}; choose --out DIR") from None
+        raise InputError(f"cannot write to {folder}: {error.strerror}; {advice}") from None
+
+
+def check_cache() -> None:
+    """Make sure that the cache takes files.
+
+    Raises:
+        InputError: it does not.
+    """
+    check_writable(cache_root(), "set BENCH_CACHE to another folder")
 
 
 def read_run(folder: Path) -> Run:
