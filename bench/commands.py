@@ -25,7 +25,8 @@ from bench import (
     tables,
 )
 from bench.errors import InputError
-from bench.host import fingerprint, git_state
+from bench.checkout import git_state
+from bench.host import fingerprint
 from bench.record import Record, Run, to_json
 from bench.spec import Cell
 

@@ -15,15 +15,17 @@ from bench import devices, explanation, planning, registry, store, tables
 from bench.errors import InputError
 from bench.explanation import Explanation, Part
 from bench.flags import Cards, Device, Out, Seed
-from bench.host import fingerprint, git_state
+from bench.checkout import git_state
+from bench.host import fingerprint
 from bench.spec import Cell, Checkpoint, Draw, Scheme
+from bench.subjects import SMOKE_EXAMPLES
 
 if TYPE_CHECKING:
     from bench.subjects import Plan
 
 # Of the setting that is taken by default; sizes small enough for a look at all that is there.
 SMOKE = {
-    **{"examples": 32, "exposure": 20, "directions": 2},
+    **{"examples": SMOKE_EXAMPLES, "exposure": 20, "directions": 2},
     **{"radii": (0.01, 0.05), "worst_radii": (0.001,)},
     **{"ascent": 2, "shifts": 4, "curvature": 16, "lanczos": 4, "eigenvalues": 1},
     **{"hutchinson": 3, "images": 10, "worst": 2},

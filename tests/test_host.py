@@ -20,7 +20,3 @@ def test_code_hash_changes_with_the_code(monkeypatch, tmp_path):
     before = host.code_hash(["a.py"])
     (tmp_path / "a.py").write_text("x = 2")
     assert host.code_hash(["a.py"]) != before
-
-
-def test_git_state_outside_a_checkout(tmp_path):
-    assert host.git_state(tmp_path) == ("", False)
