@@ -1,10 +1,10 @@
 """The commit that a folder's files belong to, asked of git without running what a stranger left.
 
-A checkout's own configuration names programs that git starts: a file system monitor, hooks, filters
-of files, a transport for missing objects. Someone who measures in a folder that came out of an
-archive has agreed to none of them, so each is switched off for this question. Variables of the
-environment that point git elsewhere are dropped, and git itself is taken from an absolute entry of
-PATH only, never from the working folder.
+A checkout's own configuration names programs that git starts: a file system monitor, hooks,
+filters of files, a transport for missing objects. Someone who measures in a folder that came out
+of an archive has agreed to none of them, so each is switched off for this question. Variables of
+the environment that point git elsewhere are dropped, and git itself is taken from an absolute
+entry of PATH only, never from the working folder.
 """
 
 from __future__ import annotations

@@ -24,8 +24,8 @@ from bench import (
     store,
     tables,
 )
-from bench.errors import InputError
 from bench.checkout import git_state
+from bench.errors import InputError
 from bench.host import fingerprint
 from bench.record import Record, Run, to_json
 from bench.spec import Cell

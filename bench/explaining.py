@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench import devices, explanation, planning, registry, store, tables
+from bench.checkout import git_state
 from bench.errors import InputError
 from bench.explanation import Explanation, Part
 from bench.flags import Cards, Device, Out, Seed
-from bench.checkout import git_state
 from bench.host import fingerprint
 from bench.spec import Cell, Checkpoint, Draw, Scheme
 from bench.subjects import SMOKE_EXAMPLES

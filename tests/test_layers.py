@@ -22,6 +22,7 @@ LAYERS = [
         "stats",
         "decisions",
         "influences",
+        *("terminal", "interrupts", "checkout"),
     },
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {
@@ -52,7 +53,7 @@ LAYERS = [
         "suite",
         "skips",
     },
-    {"flags", "cli", "cli_data", "judging", "measuring", "explaining"},
+    {"flags", "cli", "cli_data", "judging", "measuring", "explaining", "exits"},
     {"__main__"},
 ]
 # `training` reads its images through `data`; every other stage stands alone.

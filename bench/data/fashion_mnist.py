@@ -66,7 +66,7 @@ def load(split: str) -> Tensor:
         if (folder / FILES[split]).exists():
             return read_idx(folder / FILES[split])
     raise InputError(
-        f"Fashion-MNIST not found: `bench fetch fashion-mnist` downloads it once ({MEGABYTES} MB, by "
-        f"HTTPS); offline, install the Debian package dataset-fashion-mnist, or put "
+        f"Fashion-MNIST not found: `bench fetch fashion-mnist` downloads it once ({MEGABYTES} MB, "
+        f"by HTTPS); offline, install the Debian package dataset-fashion-mnist, or put "
         f"{FILES['train']} and {FILES['test']} into $BENCH_DATA/fashion-mnist"
     )

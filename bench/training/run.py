@@ -17,8 +17,8 @@ from torch import Tensor
 
 import bench
 from bench import devices, store, tables
-from bench.errors import InputError
 from bench.checkout import git_state
+from bench.errors import InputError
 from bench.host import fingerprint
 from bench.training.loop import Trainer, train
 from bench.training.recipe import Recipe
