@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -47,6 +48,7 @@ from bench.flags import (
     Precision,
     Probes,
     Real,
+    Redact,
     Sampler,
     Seed,
     Sets,
@@ -55,7 +57,10 @@ from bench.flags import (
     SuiteName,
     Words,
 )
-from bench.spec import Draw
+from bench.spec import Cell, Draw
+
+if TYPE_CHECKING:
+    from bench.subjects import Plan
 
 app = typer.Typer(
     name="bench",
@@ -93,6 +98,7 @@ def run(
     probes: Probes = None,
     cards: Cards = None,
     out: Out = Path("reports"),
+    redact: Redact = False,
     dry_run: DryRun = False,
 ) -> int:
     """Quantize, sample and measure; write a versioned report.
@@ -120,17 +126,28 @@ def run(
     plans = [explaining.of_run(cells, probes, preset, place) for cells in runs]
     runs = [skips.beside(cells, skip, out) for cells in runs]
     rules = [rounds.rule(precision, cells) for cells in runs]
-    code = exits.FINE
-    for cells, rule, plan in zip(runs, rules, plans, strict=True):
-        if dry_run:
+    if dry_run:
+        for cells, rule, plan in zip(runs, rules, plans, strict=True):
             commands.dry_run(cells, rule, place)
             explaining.dry_run(cells, plan)
-        else:
-            parts = explaining.parts_of_run(cells, plan)
-            folder, failed = commands.run(cells, out, rule, place)
-            explaining.write_beside(folder, plan, parts)
-            code = exits.FAILED if failed else code
-    return code
+        return exits.FINE
+    jobs = zip(runs, rules, plans, strict=True)
+    return max(_measured(*job, place, out, redact) for job in jobs)
+
+
+def _measured(
+    cells: Sequence[Cell],
+    rule: rounds.Rule | None,
+    plan: Plan | None,
+    device: str,
+    out: Path,
+    redact: bool,
+) -> int:
+    """Explain and measure the cells of one run; the exit code."""
+    parts = explaining.parts_of_run(cells, plan)
+    folder, failed = commands.run(cells, out, rule, device, redact)
+    failed |= explaining.write_beside(folder, plan, parts, redact)
+    return exits.FAILED if failed else exits.FINE
 
 
 def _words(text: str | None) -> list[str]:
@@ -146,9 +163,13 @@ def report(
         str, typer.Option("--format", metavar="NAME", help="Name of a format.")
     ] = "markdown",
     out: Out = Path("reports"),
+    redact: Redact = False,
 ) -> None:
-    """Render a run again: report.md and figures in its folder; the chosen format to stdout."""
-    commands.report(out, name, format)
+    """Render a run again: report.md and figures in its folder; the chosen format to stdout.
+
+    With --redact a copy in the folder `redacted` of the run's own is rendered instead.
+    """
+    commands.report(out, name, format, redact)
 
 
 judging.add_to(app)

@@ -6,6 +6,8 @@ been checked; a run's folder appears at its end.
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,8 +19,10 @@ from bench import (
     __version__,
     devices,
     estimate,
+    explanation,
     influences,
     names,
+    redaction,
     registry,
     rounds,
     store,
@@ -75,6 +79,7 @@ def run(
     out: Path,
     rule: rounds.Rule | None = None,
     device: str = devices.CPU,
+    redact: bool = False,
 ) -> tuple[Path, bool]:
     """Run all cells and write reports/<id>/; an interrupted run leaves only the cache.
 
@@ -86,6 +91,7 @@ def run(
         out: the folder of runs.
         rule: when each cell has enough images; without one it takes those of its draw.
         device: where the networks are evaluated, from `devices.find`.
+        redact: leave out host name, users' names and folders.
 
     Raises:
         InputError: nothing that was asked for can be measured here, or bad input.
@@ -113,15 +119,20 @@ def run(
             records = list(engine(bar.watch(pipeline.run), cells))
     if rule:
         _remark([record.cell for record in records])
-    folder = _write(out, records, pipeline)
-    if cached:
-        print(f"{cached} of {len(cells)} cells came from the cache", file=sys.stderr)
-    for record in records:
-        if record.status != "ok":
-            print(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
+    folder = _write(out, records, pipeline, redact)
+    _tell(records, cached)
     print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
     print(folder / "report.md")
     return folder, any(record.status == "failed" for record in records)
+
+
+def _tell(records: Sequence[Record], cached: int) -> None:
+    """Say what was not computed: cells from the cache, and those without numbers."""
+    if cached:
+        print(f"{cached} of {len(records)} cells came from the cache", file=sys.stderr)
+    for record in records:
+        if record.status != "ok":
+            print(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
 
 
 def _check_refusals(cells: Sequence[Cell], pipeline: Pipeline) -> None:
@@ -139,7 +150,7 @@ def _remark(cells: Sequence[Cell]) -> None:
         print(remark, file=sys.stderr)
 
 
-def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
+def _write(out: Path, records: Sequence[Record], pipeline: Pipeline, redact: bool) -> Path:
     """Write a run under a temporary name and rename it, so that it appears whole."""
     import tempfile
 
@@ -152,8 +163,9 @@ def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
     while (out / identity).exists():
         count += 1
         identity = f"{stem}-{count}"
-    command = "bench " + " ".join(sys.argv[1:])
-    run = Run(identity, now.isoformat(timespec="seconds"), commit, dirty, command, tuple(records))
+    created, command = now.isoformat(timespec="seconds"), command_line()
+    run = Run(identity, created, commit, dirty, command, tuple(records))
+    run = redaction.redacted(run) if redact else run
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as temporary:
         folder = Path(temporary) / identity
@@ -173,18 +185,52 @@ def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
     return out / identity
 
 
-def report(out: Path, name: str | None, form: str) -> None:
-    """Render a run again and print it."""
+def command_line() -> str:
+    """This command as a shell takes it; bytes that are no text stand escaped."""
+    line = shlex.join(["bench", *sys.argv[1:]])
+    return line.encode(errors="backslashreplace").decode()
+
+
+def report(out: Path, name: str | None, form: str, redact: bool = False) -> None:
+    """Render a run again and print it.
+
+    Args:
+        out: the folder of runs.
+        name: of the run, None for the newest.
+        form: the format that is printed.
+        redact: render a copy in the folder `redacted` of the run, without host name, users' names
+            and folders; the run itself stays as it is.
+    """
     from bench import report as rendering
 
     if form not in rendering.FORMATS:
         raise InputError(f"unknown format {form!r}: choose {', '.join(rendering.FORMATS)}")
     folder = store.find_run(out, name)
     run = store.read_run(folder)
-    store.check_writable(folder)
+    store.check_writable(folder, "copy the run to a folder of yours, and name that")
+    if redact:
+        folder = _redacted_copy(folder, run)
+        run = store.read_run(folder)
+        print(folder / "report.md", file=sys.stderr)
     rendering.render(run, folder)
-    rendering.write_index(folder.resolve().parent)
+    if not redact:
+        rendering.write_index(folder.resolve().parent)
     print(rendering.FORMATS[form](run, folder), end="")
+
+
+def _redacted_copy(folder: Path, run: Run) -> Path:
+    """A folder inside a run's own, with the run and what was probed redacted, and its images."""
+    target = folder / "redacted"
+    store.save_text(target / "run.json", to_json(redaction.redacted(run)))
+    for path in (*folder.glob("samples/*.png"), folder / influences.NAME):
+        if path.is_file():
+            with store.atomic(target / path.relative_to(folder)) as temporary:
+                shutil.copyfile(path, temporary)
+    if (path := folder / explanation.FILE).is_file():
+        found = explanation.from_json(path.read_text(encoding="utf-8"))
+        text = explanation.to_json(redaction.explained(found, run))
+        store.save_text(target / explanation.FILE, text)
+    return target
 
 
 def train(recipe: str, settings: Mapping[str, str], place: Mapping[str, Any]) -> None:

@@ -111,7 +111,7 @@ def _surroundings(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno in SYSTEM:
         what = f"{error.filename}: " if error.filename else ""
-        advice = ADVICE.get(error.errno, "check the path and its permissions")
+        advice = ADVICE.get(error.errno or 0, "check the path and its permissions")
         return f"{what}{error.strerror or text}; {advice}"
     short = isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY)
     if short or (isinstance(error, OSError) and error.errno == errno.ENOMEM):

@@ -52,6 +52,7 @@ LAYERS = [
         "references",
         "suite",
         "skips",
+        "redaction",
     },
     {"flags", "cli", "cli_data", "judging", "measuring", "explaining", "exits"},
     {"__main__"},
