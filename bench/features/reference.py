@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shlex
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -68,10 +69,10 @@ def find(dataset: str, extractor: str, split: str = "test") -> Path:
     for path in (ZOO / name, cached, cached.with_suffix(".npz")):
         if path.exists():
             return path
-    words = f"{dataset} {extractor}" + ("" if split == "test" else f" --split {split}")
+    words = [dataset, extractor, *(() if split == "test" else ("--split", split))]
     raise InputError(
         f"no reference features of {dataset} ({split}) by {extractor}: make them with `bench "
-        f"reference {words}`, or take statistics with `--from FILE.npz`"
+        f"reference {shlex.join(words)}`, or take statistics with `--from FILE.npz`"
     )
 
 
