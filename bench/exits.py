@@ -66,6 +66,9 @@ def ended(command: Callable[[], int | None]) -> int:
     interrupts.install()
     try:
         code = command() or FINE
+        # The parser turns an interrupt into a code and says nothing.
+        if interrupts.code():
+            return _interrupted()
         broken = terminal.unwritten()
         return code if broken is None else _unwritten(broken)
     # Nothing may escape: a traceback is what nobody can act on.
@@ -81,8 +84,7 @@ def _told(error: BaseException) -> int:
             return BROKEN_PIPE
         return error.code if isinstance(error.code, int) else FINE
     if interrupts.code() or isinstance(error, KeyboardInterrupt) or _name(error) == "Abort":
-        terminal.say(interrupts.LINE)
-        return interrupts.code() or INTERRUPTED
+        return _interrupted()
     if os.environ.get(VARIABLE):
         terminal.say("".join(traceback.format_exception(error)).rstrip())
     if (broken := terminal.unwritten()) is not None:
@@ -100,6 +102,11 @@ def _told(error: BaseException) -> int:
     return _internal(error)
 
 
+def _interrupted() -> int:
+    terminal.say(interrupts.LINE)
+    return interrupts.code() or INTERRUPTED
+
+
 def _unwritten(broken: OSError) -> int:
     if isinstance(broken, BrokenPipeError):
         return BROKEN_PIPE
@@ -115,8 +122,10 @@ def _surroundings(error: BaseException) -> str:
         return f"{what}{error.strerror or text}; {advice}"
     short = isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY)
     if short or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        # Some libraries wrap the reason in a page of advice.
+        reason = text if 0 < len(text) < 120 else _name(error)
         return (
-            f"not enough memory ({text[:120] or _name(error)}): lower --batch, close other "
+            f"not enough memory ({reason}): lower --batch, close other "
             f"programs, or raise the limit (ulimit -v)"
         )
     return ""
