@@ -232,7 +232,7 @@ def test_hostile_surroundings_give_no_traceback(tmp_path, change, redirect):
     stderr, codes = verbs(tmp_path, LINES, environment, redirect)
     assert "Traceback" not in stderr
     assert [verb for verb, _ in codes] == [line.split()[0] for line in LINES]
-    fine = {"list", "report run --format csv", "compare run run", "report"}
+    fine = {"list", "report", "report run --format csv", "compare run run", "history"}
     for (_, code), line in zip(codes, LINES, strict=True):
         expected = 0 if line in fine else 2
         if redirect == ">/dev/full":
