@@ -9,10 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
+__all__ = ["compare", "load"]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("load", "compare"):
+    if name in __all__:
         from bench import api
 
         return getattr(api, name)

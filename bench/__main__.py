@@ -1,5 +1,36 @@
-"""`python -m bench` is the command `bench`."""
+"""`python -m bench` and the command `bench`: the way in, with nothing imported before signals and
+streams are taken care of."""
 
-from bench.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Entry point of the command `bench`."""
+    _forget_the_working_folder()
+    from bench import exits
+
+    sys.exit(exits.ended(_command))
+
+
+def _forget_the_working_folder() -> None:
+    """Import nothing from where the command happens to run: a `pickle.py` there is no module.
+
+    `python -m` puts the working folder first, and an empty entry of PYTHONPATH means it too.
+    bench itself is found by now, wherever it lies.
+    """
+    if __name__ == "__main__" and not getattr(sys.flags, "safe_path", sys.flags.isolated):
+        del sys.path[0]
+    sys.path[:] = [path for path in sys.path if path]
+
+
+def _command() -> int | None:
+    from bench.cli import app
+
+    code: int | None = app(standalone_mode=False)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ bench.compare("baseline", "<id>").frame()
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from bench import gate
 from bench.comparison import Comparison, Side
+from bench.errors import InputError
 from bench.influences import Influences
 from bench.record import Run
 
@@ -23,13 +25,17 @@ if TYPE_CHECKING:
 REPORTS = Path("reports")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedRun:
     """A run as it was read; `run` has everything, `influences` what each image adds to a number
     (`bench.influences`), by which numbers of one draw are paired."""
 
     run: Run
     influences: Influences
+
+    def __repr__(self) -> str:
+        good = sum(record.status == "ok" for record in self.run.records)
+        return f"<run {self.run.id}: {good} of {len(self.run.records)} cells ok>"
 
     def frame(self) -> pandas.DataFrame:
         """One row for each measurement; columns as in `bench.report.frames`."""
@@ -38,11 +44,17 @@ class LoadedRun:
         return frame(self.run)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdicts:
-    """A decided comparison; `comparison` has everything."""
+    """A decided comparison; `comparison` has everything, `undecided_fails` is whether a gated row
+    without an answer fails too."""
 
     comparison: Comparison
+    undecided_fails: bool = False
+
+    def __repr__(self) -> str:
+        found, state = self.comparison, "passed" if self.passed else "failed"
+        return f"<comparison {found.base} {found.head}: {state}, {len(found.rows)} rows>"
 
     def frame(self) -> pandas.DataFrame:
         """One row for each compared number, those to look at first."""
@@ -55,33 +67,59 @@ class Verdicts:
     @property
     def passed(self) -> bool:
         """Whether `bench compare` would end with exit code 0."""
-        return self.comparison.code() == 0
+        return self.comparison.code((), self.undecided_fails) == 0
 
 
-def load(name: str | Path | None = None, out: Path = REPORTS) -> LoadedRun:
+def load(name: str | Path | None = None, out: str | Path = REPORTS) -> LoadedRun:
     """A run by id, folder, file or the word "baseline"; the newest of `out` where none is named.
 
     Raises:
         InputError: there is none, or it cannot be read.
+        TypeError: a name that is none.
     """
     side = _side(name, out)
     return LoadedRun(side.run, side.influences)
 
 
 def compare(
-    base: str | Path = "baseline",
-    head: str | Path | None = None,
-    fail_on: Sequence[str] = (),
-    limits: Path | None = None,
-    out: Path = REPORTS,
+    base: str | Path | LoadedRun = "baseline",
+    head: str | Path | LoadedRun | None = None,
+    fail_on: str | Sequence[str] = (),
+    limits: str | Path | None = None,
+    out: str | Path = REPORTS,
 ) -> Verdicts:
-    """Two runs, decided; names as for `load`, `fail_on` and `limits` as for `bench compare`.
+    """Two runs, decided; names as for `load`, or runs that were loaded; `fail_on` (a word or
+    several) and `limits` as for `bench compare`.
 
     Raises:
         InputError: no such run, or thresholds that cannot be read.
+        TypeError: an argument of another type.
     """
-    return Verdicts(gate.compared((_side(base, out), _side(head, out)), limits, fail_on))
+    words = [fail_on] if isinstance(fail_on, str) else list(fail_on)
+    for word in words:
+        if not isinstance(word, str):
+            raise TypeError(f"fail_on takes words like 'psnr:0.5', not {_kind(word)}")
+    file = None if limits is None else _path("limits", limits)
+    decided = gate.compared((_side(base, out), _side(head, out)), file, words)
+    return Verdicts(decided, gate.UNDECIDED in words)
 
 
-def _side(name: str | Path | None, out: Path) -> Side:
-    return gate.side(Path(out), None if name is None else str(name))
+def _side(name: str | Path | LoadedRun | None, out: str | Path) -> Side:
+    if isinstance(name, LoadedRun):
+        return Side(name.run.id, name.run, name.influences)
+    if name is not None and not isinstance(name, str | os.PathLike):
+        raise TypeError(f"a run is named by an id or a path, or loaded, not {_kind(name)}")
+    try:
+        return gate.side(_path("out", out), None if name is None else str(name))
+    except (OSError, ValueError) as error:
+        raise InputError(f"no run {str(name)[:80]!r}: {error}") from None
+
+
+def _path(argument: str, value: str | Path) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{argument} is a path, not {_kind(value)}")
+    return Path(value)
+
+
+def _kind(value: object) -> str:
+    return f"a value of type {type(value).__name__}"

@@ -1,15 +1,16 @@
 """The command line: flags to cells, results to stdout, progress to stderr, exit codes.
 
-0 fine, 1 regression, 2 bad usage or input (one line that says what to do), 3 inconclusive where
-that was asked for, 130 interrupted.
+The exit codes are those of `bench.exits`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,11 +19,11 @@ from bench import (
     cli_data,
     commands,
     devices,
+    exits,
     explaining,
     judging,
     measuring,
     planning,
-    printable,
     rounds,
     skips,
     suite,
@@ -47,6 +48,7 @@ from bench.flags import (
     Precision,
     Probes,
     Real,
+    Redact,
     Sampler,
     Seed,
     Sets,
@@ -55,7 +57,10 @@ from bench.flags import (
     SuiteName,
     Words,
 )
-from bench.spec import Draw
+from bench.spec import Cell, Draw
+
+if TYPE_CHECKING:
+    from bench.subjects import Plan
 
 app = typer.Typer(
     name="bench",
@@ -67,7 +72,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(epilog=exits.HELP)
 def run(
     bits: Bits = None,
     scheme: Words = None,
@@ -93,8 +98,9 @@ def run(
     probes: Probes = None,
     cards: Cards = None,
     out: Out = Path("reports"),
+    redact: Redact = False,
     dry_run: DryRun = False,
-) -> None:
+) -> int:
     """Quantize, sample and measure; write a versioned report.
 
     Example: bench run --bits 4
@@ -120,13 +126,28 @@ def run(
     plans = [explaining.of_run(cells, probes, preset, place) for cells in runs]
     runs = [skips.beside(cells, skip, out) for cells in runs]
     rules = [rounds.rule(precision, cells) for cells in runs]
-    for cells, rule, plan in zip(runs, rules, plans, strict=True):
-        if dry_run:
+    if dry_run:
+        for cells, rule, plan in zip(runs, rules, plans, strict=True):
             commands.dry_run(cells, rule, place)
             explaining.dry_run(cells, plan)
-        else:
-            parts = explaining.parts_of_run(cells, plan)
-            explaining.write_beside(commands.run(cells, out, rule, place), plan, parts)
+        return exits.FINE
+    jobs = zip(runs, rules, plans, strict=True)
+    return max(_measured(*job, place, out, redact) for job in jobs)
+
+
+def _measured(
+    cells: Sequence[Cell],
+    rule: rounds.Rule | None,
+    plan: Plan | None,
+    device: str,
+    out: Path,
+    redact: bool,
+) -> int:
+    """Explain and measure the cells of one run; the exit code."""
+    parts = explaining.parts_of_run(cells, plan)
+    folder, failed = commands.run(cells, out, rule, device, redact)
+    failed |= explaining.write_beside(folder, plan, parts, redact)
+    return exits.FAILED if failed else exits.FINE
 
 
 def _words(text: str | None) -> list[str]:
@@ -142,9 +163,13 @@ def report(
         str, typer.Option("--format", metavar="NAME", help="Name of a format.")
     ] = "markdown",
     out: Out = Path("reports"),
+    redact: Redact = False,
 ) -> None:
-    """Render a run again: report.md and figures in its folder; the chosen format to stdout."""
-    commands.report(out, name, format)
+    """Render a run again: report.md and figures in its folder; the chosen format to stdout.
+
+    With --redact a copy in the folder `redacted` of the run's own is rendered instead.
+    """
+    commands.report(out, name, format, redact)
 
 
 judging.add_to(app)
@@ -225,7 +250,12 @@ def check(cards: Cards = None, checkpoints: Names = None) -> None:
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Print the traceback of an error.")
+    ] = False,
 ) -> None:
+    if traceback:
+        os.environ[exits.VARIABLE] = "1"
     if version:
         print(f"bench {__version__}")
         raise typer.Exit
@@ -233,25 +263,7 @@ def root(
 
 def main() -> None:
     """Entry point of the command `bench`."""
-    try:
-        code = app(standalone_mode=False)
-    except InputError as error:
-        code = _fail(str(error))
-    except (KeyboardInterrupt, typer.Abort):
-        print("bench: interrupted; repeat the command to go on", file=sys.stderr)
-        code = 130
-    except Exception as error:
-        # Usage errors of the parser; Typer ships its own copy of Click, so their class is private.
-        message = getattr(error, "format_message", None)
-        if message is None:
-            raise
-        code = _fail(message())
-    sys.exit(code or 0)
-
-
-def _fail(message: str) -> int:
-    print(f"bench: {printable.plain(message)}", file=sys.stderr)
-    return 2
+    sys.exit(exits.ended(lambda: app(standalone_mode=False)))
 
 
 if __name__ == "__main__":

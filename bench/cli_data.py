@@ -97,7 +97,9 @@ def name_inception(given: Path | None) -> None:
 
 
 def fetch(
-    what: Annotated[str, typer.Argument(metavar="NAME", help="inception.")] = "inception",
+    what: Annotated[
+        str, typer.Argument(metavar="NAME", help="inception or fashion-mnist.")
+    ] = "inception",
 ) -> None:
-    """Download what bench does not ship into the cache: the weights of Inception."""
+    """Download what bench does not ship into the cache: weights of Inception, Fashion-MNIST."""
     references.fetch(what)

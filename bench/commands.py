@@ -8,30 +8,37 @@ from __future__ import annotations
 
 import functools
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import (
     __version__,
     devices,
     estimate,
+    explanation,
     influences,
     names,
     real,
+    redaction,
     registry,
     rounds,
     store,
     tables,
 )
+from bench.checkout import git_state
 from bench.errors import InputError
-from bench.host import fingerprint, git_state
+from bench.host import fingerprint
 from bench.printable import say
 from bench.record import Record, Run, to_json
 from bench.spec import Cell
+
+if TYPE_CHECKING:
+    from bench.pipeline import Pipeline
 
 # Cost of a batch in float batches, for estimates; measured, and only an estimate.
 COSTS = {"float": 1.0, "simulated": 1.7}
@@ -75,27 +82,33 @@ def run(
     out: Path,
     rule: rounds.Rule | None = None,
     device: str = devices.CPU,
-) -> Path:
-    """Run all cells and write reports/<id>/, the folder that is returned; an interrupted run
-    leaves only the cache.
+    redact: bool = False,
+) -> tuple[Path, bool]:
+    """Run all cells and write reports/<id>/; an interrupted run leaves only the cache.
+
+    Returns:
+        The folder, and whether a cell failed: a refusal of a backend is an answer, a failure none.
 
     Args:
         cells: of the run.
         out: the folder of runs.
         rule: when each cell has enough images; without one it takes those of its draw.
         device: where the networks are evaluated, from `devices.find`.
+        redact: leave out host name, users' names and folders.
+
+    Raises:
+        InputError: nothing that was asked for can be measured here, or bad input.
     """
     from bench.pipeline import Pipeline
     from bench.progress import Bar
 
-    store.check_writable(out)
-    store.check_cache()
-    store.sweep(store.cache_root())
+    prepare(out)
     if not rule:
         _remark(cells)
     start = time.monotonic()
     with Bar() as bar:
         pipeline = Pipeline(fingerprint(device), store.cache_root(), bar.advance)
+        _check_refusals(cells, pipeline)
         looks = rounds.Looks(pipeline, rule, bar.tell) if rule else None
         planned = looks.planned(cells) if looks else cells
         pipeline.check(planned)
@@ -108,17 +121,36 @@ def run(
             records = list(engine(bar.watch(pipeline.run), cells))
     if rule:
         _remark([record.cell for record in records])
-    folder = _write(out, records, pipeline)
+    folder = _write(out, records, pipeline, redact)
+    _tell(records, cached)
+    print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
+    print(folder / "report.md")
+    return folder, any(record.status == "failed" for record in records)
+
+
+def prepare(out: Path) -> None:
+    """Make sure that reports and the cache take files, and clear what killed commands left."""
+    store.check_writable(out)
+    store.check_cache()
+    store.sweep(store.cache_root())
+
+
+def _tell(records: Sequence[Record], cached: int) -> None:
+    """Say what was not computed: cells from the cache, and those without numbers."""
     if cached:
-        print(f"{cached} of {len(cells)} cells came from the cache", file=sys.stderr)
+        print(f"{cached} of {len(records)} cells came from the cache", file=sys.stderr)
     for record in records:
         if record.status != "ok":
             say(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
-    print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
-    print(folder / "report.md")
-    if not any(record.status == "ok" for record in records):
-        raise InputError("no cell was measured: the report says why")
-    return folder
+
+
+def _check_refusals(cells: Sequence[Cell], pipeline: Pipeline) -> None:
+    """Refuse a run of which full precision alone would be left."""
+    asked = [cell for cell in cells if not cell.scheme.is_float]
+    reasons = [pipeline.refusal(cell) for cell in asked]
+    if asked and all(reasons):
+        told = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+        raise InputError(f"nothing that was asked for can be measured here: {told}")
 
 
 def _remark(cells: Sequence[Cell]) -> None:
@@ -131,18 +163,18 @@ def _remark(cells: Sequence[Cell]) -> None:
         print(remark, file=sys.stderr)
 
 
-def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
+def _write(out: Path, records: Sequence[Record], pipeline: Pipeline, redact: bool) -> Path:
     """Write a run under a temporary name and rename it, so that it appears whole."""
     from bench import report as rendering
 
     commit, dirty = git_state(Path.cwd())
     now = datetime.now(timezone.utc)
     stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}"
-    command = shlex.join(["bench", *sys.argv[1:]])
 
     def write(folder: Path, identity: str) -> None:
-        created = now.isoformat(timespec="seconds")
+        created, command = now.isoformat(timespec="seconds"), command_line()
         run = Run(identity, created, commit, dirty, command, tuple(records))
+        run = redaction.redacted(run) if redact else run
         store.save_text(folder / "run.json", to_json(run))
         terms: dict[str, Any] = {}
         for record in records:
@@ -160,19 +192,53 @@ def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
     return folder
 
 
-def report(out: Path, name: str | None, form: str) -> None:
-    """Render a run again and print it."""
+def command_line() -> str:
+    """This command as a shell takes it; bytes that are no text stand escaped."""
+    line = shlex.join(["bench", *sys.argv[1:]])
+    return line.encode(errors="backslashreplace").decode()
+
+
+def report(out: Path, name: str | None, form: str, redact: bool = False) -> None:
+    """Render a run again and print it.
+
+    Args:
+        out: the folder of runs.
+        name: of the run, None for the newest.
+        form: the format that is printed.
+        redact: render a copy in the folder `redacted` of the run, without host name, users' names
+            and folders; the run itself stays as it is.
+    """
     from bench import report as rendering
 
     if form not in rendering.FORMATS:
         raise InputError(f"unknown format {form!r}: choose {', '.join(rendering.FORMATS)}")
     folder = store.find_run(out, name)
     run = store.read_run(folder)
-    store.check_writable(folder)
+    store.check_writable(folder, "copy the run to a folder of yours, and name that")
     store.sweep(folder)
+    if redact:
+        folder = _redacted_copy(folder, run)
+        run = store.read_run(folder)
+        print(folder / "report.md", file=sys.stderr)
     rendering.render(run, folder)
-    rendering.write_index(folder.resolve().parent)
+    if not redact:
+        rendering.write_index(folder.resolve().parent)
     print(rendering.FORMATS[form](run, folder), end="")
+
+
+def _redacted_copy(folder: Path, run: Run) -> Path:
+    """A folder inside a run's own, with the run and what was probed redacted, and its images."""
+    target = folder / "redacted"
+    store.save_text(target / "run.json", to_json(redaction.redacted(run)))
+    for path in (*folder.glob("samples/*.png"), folder / influences.NAME):
+        if path.is_file():
+            with store.atomic(target / path.relative_to(folder)) as temporary:
+                shutil.copyfile(path, temporary)
+    if (path := folder / explanation.FILE).is_file():
+        found = explanation.from_json(path.read_text(encoding="utf-8"))
+        text = explanation.to_json(redaction.explained(found, run))
+        store.save_text(target / explanation.FILE, text)
+    return target
 
 
 def train(recipe: str, settings: Mapping[str, str], place: Mapping[str, Any]) -> None:

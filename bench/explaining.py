@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
@@ -12,20 +10,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench import devices, explanation, planning, registry, store, tables
+from bench import (
+    commands,
+    devices,
+    exits,
+    explanation,
+    planning,
+    redaction,
+    registry,
+    store,
+    tables,
+)
+from bench.checkout import git_state
 from bench.errors import InputError
 from bench.explanation import Explanation, Part
 from bench.flags import Cards, Device, Out, Seed
-from bench.host import fingerprint, git_state
+from bench.host import fingerprint
 from bench.printable import plain
 from bench.spec import Cell, Checkpoint, Draw, Scheme
+from bench.subjects import SMOKE_EXAMPLES
 
 if TYPE_CHECKING:
     from bench.subjects import Plan
 
 # Of the setting that is taken by default; sizes small enough for a look at all that is there.
 SMOKE = {
-    **{"examples": 32, "exposure": 20, "directions": 2},
+    **{"examples": SMOKE_EXAMPLES, "exposure": 20, "directions": 2},
     **{"radii": (0.01, 0.05), "worst_radii": (0.001,)},
     **{"ascent": 2, "shifts": 4, "curvature": 16, "lanczos": 4, "eigenvalues": 1},
     **{"hutchinson": 3, "images": 10, "worst": 2},
@@ -62,7 +72,7 @@ def probe(
     seed: Seed = 0,
     cards: Cards = None,
     out: Out = Path("reports"),
-) -> None:
+) -> int:
     """Flatness, Hessian, exposure bias, prior shift and layer sensitivity; the paper's claims.
 
     Example: bench probe --checkpoints 'fashion-unet-sam*' --probes flatness,hessian
@@ -76,14 +86,13 @@ def probe(
     found = registry.load_cards(registry.card_file(cards))
     chosen = [registry.verify(card) for card in registry.select(found, checkpoints.split(","))]
     folder = None if run is None else store.find_run(out, run)
-    store.check_writable(folder or out)
-    store.check_cache()
-    store.sweep(store.cache_root())
+    commands.prepare(folder or out)
     plan = replace(_plan(preset, seed, names, wanted, backend), device=place)
     parts = _probe(plan, chosen)
     if not any(part.status == "ok" for part in parts):
         raise InputError(f"nothing could be probed: {parts[0].error}")
     print(_write(out, folder, plan, parts))
+    return exits.FAILED if _failed(parts) else exits.FINE
 
 
 def of_run(cells: Sequence[Cell], probes: str | None, preset: str, device: str) -> Plan | None:
@@ -114,10 +123,18 @@ def parts_of_run(cells: Sequence[Cell], plan: Plan | None) -> list[Part]:
     return [] if plan is None else _probe(plan, _checkpoints(cells))
 
 
-def write_beside(folder: Path, plan: Plan | None, parts: Sequence[Part]) -> None:
-    """Write what was found beside the run's files and render its report again with the claims."""
+def write_beside(
+    folder: Path, plan: Plan | None, parts: Sequence[Part], redact: bool = False
+) -> bool:
+    """Write what was found beside the run's files and render its report again with the claims;
+    whether a part failed."""
     if plan is not None:
-        print(_write(folder.parent, folder, plan, parts))
+        print(_write(folder.parent, folder, plan, parts, redact))
+    return _failed(parts)
+
+
+def _failed(parts: Sequence[Part]) -> bool:
+    return any(part.status == "failed" for part in parts)
 
 
 def _checkpoints(cells: Sequence[Cell]) -> list[Checkpoint]:
@@ -168,7 +185,9 @@ def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
     return parts
 
 
-def _write(out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part]) -> Path:
+def _write(
+    out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part], redact: bool = False
+) -> Path:
     """Write the file, its page and figures; return the page's path."""
     from bench import report as rendering
     from bench.report import probes
@@ -180,12 +199,13 @@ def _write(out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part]) ->
         stem,
         now.isoformat(timespec="seconds"),
         commit,
-        shlex.join(["bench", *sys.argv[1:]]),
+        commands.command_line(),
         asdict(plan.setting)
         | {"draw": asdict(plan.draw), "backend": plan.backend, "device": plan.device},
         tuple(parts),
         run="" if folder is None else store.read_run(folder).id,
     )
+    found = redaction.explained(found) if redact else found
 
     def write(target: Path, identity: str) -> None:
         named = replace(found, id=identity)

@@ -111,3 +111,6 @@ Probes = Annotated[
     str | None,
     typer.Option("--probes", metavar="NAME,...", help="Explain it too: all, or which."),
 ]
+Redact = Annotated[
+    bool, typer.Option("--redact", help="Without host name, users' names and folders.")
+]

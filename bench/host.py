@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -56,19 +55,3 @@ def fingerprint(device: str = devices.CPU) -> Host:
         isa, more = devices.accelerator(device)
         versions |= more
     return Host(platform.node(), device, isa, threads(), versions)
-
-
-def git_state(folder: Path) -> tuple[str, bool]:
-    """(commit, dirty) of the checkout that tracks a folder's files, ("", False) outside one."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        if not git("ls-files", "."):
-            return "", False
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno"))
-    except (OSError, subprocess.CalledProcessError):
-        return "", False

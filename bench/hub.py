@@ -7,10 +7,13 @@ HF_HUB_OFFLINE does not forbid it.
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import disk
 from bench.errors import InputError
@@ -70,7 +73,8 @@ def cached(name: str, revision: str = "") -> Path | None:
 
 
 def fetched(name: str, revision: str, patterns: Sequence[str]) -> Path:
-    """The snapshot of a repository with the files of these patterns, downloaded.
+    """The snapshot of a repository with the files of these patterns, downloaded; that it is
+    downloaded, and how much that is, is told on stderr.
 
     Raises:
         Exception: whatever the hub's client raises.
@@ -79,8 +83,17 @@ def fetched(name: str, revision: str, patterns: Sequence[str]) -> Path:
 
     pinned = revision or None
     # One request that is not repeated: without a network the download itself tries for a while.
-    HfApi().model_info(name, revision=pinned, timeout=TIMEOUT)
+    info = HfApi().model_info(name, revision=pinned, timeout=TIMEOUT, files_metadata=True)
+    print(_download_line(name, info.siblings or (), patterns), file=sys.stderr)
     return Path(snapshot_download(name, revision=pinned, allow_patterns=list(patterns)))
+
+
+def _download_line(name: str, siblings: Sequence[Any], patterns: Sequence[str]) -> str:
+    """What is about to be fetched; the hub does not know the size of every file."""
+    wanted = [s for s in siblings if any(fnmatch.fnmatch(s.rfilename, p) for p in patterns)]
+    size = sum(s.size or 0 for s in wanted)
+    known = f", up to {size / 1e6:.0f} MB" if size else ""
+    return f"fetching hf:{name} from the hub: {len(wanted)} files{known}"
 
 
 def reason(error: Exception) -> str:

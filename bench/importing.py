@@ -8,6 +8,7 @@ assumed, and every assumption stands on the card as a comment.
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     text = comments + yaml.safe_dump({"checkpoints": [entry]}, sort_keys=False)
     store.save_text(target, text)
     print(text, end="")
-    print(f"{target}: loads; bench run --cards {target} --checkpoints '*'", file=sys.stderr)
+    print(f"{target}: loads; `bench run --cards {shlex.quote(str(target))}`", file=sys.stderr)
 
 
 def _checked(config: Mapping[str, str]) -> dict[str, Any]:

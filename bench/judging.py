@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench import gate
+from bench import exits, gate
 from bench.flags import Limits, Out
 
 
@@ -82,6 +82,6 @@ def history(
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command()(compare)
+    app.command(epilog=exits.HELP_COMPARE)(compare)
     app.add_typer(baseline, name="baseline")
     app.command()(history)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bench.speed import Timing
 
 FORMATS = ("markdown", "json")
+# The method that is timed where none is named.
+DEFAULT = "baseline"
 
 
 def speed(
@@ -38,8 +40,11 @@ def speed(
     ] = None,
     device: Device = devices.CPU,
     checkpoint: Annotated[
-        str, typer.Option("--checkpoint", metavar="NAME", help="Name or method.")
-    ] = "baseline",
+        str | None,
+        typer.Option(
+            "--checkpoint", metavar="NAME", help="Name or method [default: baseline, or the only]."
+        ),
+    ] = None,
     batches: Annotated[
         str, typer.Option("--batches", metavar="N,...", help="Images per forward pass.")
     ] = "1,50",
@@ -76,13 +81,19 @@ def speed(
     print(_json(host, timings) if format == "json" else _markdown(host, card.name, timings))
 
 
-def _card(cards: Path | None, name: str) -> Checkpoint:
-    """The one verified card of a name or method."""
+def _card(cards: Path | None, name: str | None) -> Checkpoint:
+    """The one verified card of a name or method; without one the baseline, or the only card."""
     found = registry.load_cards(registry.card_file(cards))
-    chosen = registry.first_seeds(registry.select(found, [name]))
+    if name is not None:
+        chosen = registry.select(found, [name])
+    else:
+        chosen = [card for card in found if card.method == DEFAULT] or found
+    chosen = registry.first_seeds(chosen)
+    if not chosen:
+        raise InputError("no checkpoint to time: write a card with `bench import PATH`")
     if len(chosen) > 1:
-        names = ", ".join(card.name for card in chosen)
-        raise InputError(f"--checkpoint {name} is not one but several: {names}")
+        names, asked = ", ".join(card.name for card in chosen), f" {name}" if name else ""
+        raise InputError(f"--checkpoint{asked} is not one but several: {names}; name one of them")
     return registry.verify(chosen[0])
 
 

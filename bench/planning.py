@@ -117,19 +117,17 @@ def plan(
     """The cells of a run, every input checked.
 
     Args:
-        globs: names or methods of checkpoints; those of the preset, without the repetitions of a
-            training by other seeds, where there are none.
+        globs: names or methods of checkpoints; where there are none, those of the preset out of
+            the shipped cards and all of anyone else's, without repetitions of a training by other
+            seeds.
         kinds: what is done to each checkpoint.
 
     Raises:
         InputError: bad cards, hashes, sizes or names.
     """
     tables.require("samplers", draw.sampler)
-    found = registry.load_cards(registry.card_file(cards))
-    chosen = registry.select(found, globs or size.checkpoints)
-    if not globs and not size.repetitions:
-        chosen = registry.first_seeds(chosen)
-    chosen = [registry.verify(card) for card in chosen]
+    chosen = [registry.verify(card) for card in _selected(cards, globs, size)]
+    draw = fitted(draw)
     expanded = expand(chosen, kinds.schemes, kinds.backends, draw)
     fast = {card.name for card in chosen if _compiles(card, kinds, draw)}
     cells = [_compiled(cell) if cell.checkpoint.name in fast else cell for cell in expanded]
@@ -143,6 +141,32 @@ def plan(
     for scheme in kinds.schemes:
         print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
     return cells
+
+
+def _selected(cards: Path | None, globs: Sequence[str], size: Preset) -> list[Checkpoint]:
+    """The cards that are asked for, or the default ones; which of a user's own is told."""
+    path = registry.card_file(cards)
+    found = registry.load_cards(path)
+    if globs:
+        return registry.select(found, globs)
+    if not found:
+        raise InputError(f"{path} holds no checkpoint: write a card with `bench import PATH`")
+    shipped = registry.is_shipped(path)
+    chosen = registry.select(found, size.checkpoints) if shipped else found
+    chosen = chosen if size.repetitions else registry.first_seeds(chosen)
+    if not shipped:
+        names = ", ".join(card.name for card in chosen)
+        print(f"checkpoints of {path}: {names} (--checkpoints chooses)", file=sys.stderr)
+    return chosen
+
+
+def fitted(draw: Draw) -> Draw:
+    """The draw with no more images in a batch than there are: batches are sampled whole, and what
+    would be padded costs time. The batch is part of the keys of what is cached."""
+    if draw.batch <= draw.images:
+        return draw
+    print(f"batch: {draw.images}, as there are no more images", file=sys.stderr)
+    return replace(draw, batch=draw.images)
 
 
 def _compiles(card: Checkpoint, kinds: Kinds, draw: Draw) -> bool:

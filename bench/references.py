@@ -1,4 +1,4 @@
-"""`bench reference` and `bench fetch`: real features, statistics files, weights of Inception."""
+"""`bench reference` and `bench fetch`: real features, statistics files, what is downloaded."""
 
 from __future__ import annotations
 
@@ -77,21 +77,36 @@ def _check(dataset: str, extractor: str) -> None:
 
 
 def fetch(what: str) -> None:
-    """Download the weights of Inception into the cache; print the files.
+    """Download the files of a name into the cache; print them.
 
     Raises:
         InputError: nothing of that name, no network, or other content than published.
     """
-    if what != "inception":
-        raise InputError(f"nothing to fetch named {what!r}: inception")
+    if what not in FETCHED:
+        raise InputError(f"nothing to fetch named {what!r}: choose {', '.join(FETCHED)}")
+    for target, url, digest in FETCHED[what]():
+        if not target.is_file() or disk.sha256(target) != digest:
+            print(f"fetching {url}", file=sys.stderr)
+            _download(url, target, digest)
+        print(target)
+
+
+def _inception() -> list[tuple[Path, str, str]]:
     from bench.features import inception
 
-    for name, url in inception.URLS.items():
-        target = disk.cache_root() / "weights" / name
-        if not target.is_file() or disk.sha256(target) != inception.SHA256[name]:
-            print(f"fetching {url}", file=sys.stderr)
-            _download(url, target, inception.SHA256[name])
-        print(target)
+    folder = disk.cache_root() / "weights"
+    return [(folder / n, url, inception.SHA256[n]) for n, url in inception.URLS.items()]
+
+
+def _fashion_mnist() -> list[tuple[Path, str, str]]:
+    from bench.data import fashion_mnist
+
+    folder = disk.cache_root() / "data" / "fashion-mnist"
+    return [(folder / n, fashion_mnist.SOURCE + n, h) for n, h in fashion_mnist.SHA256.items()]
+
+
+# What can be downloaded: (target, address, SHA-256) of its files.
+FETCHED = {"inception": _inception, "fashion-mnist": _fashion_mnist}
 
 
 def _download(url: str, target: Path, digest: str) -> None:

@@ -22,6 +22,8 @@ from bench.spec import Checkpoint
 
 _SHA256 = re.compile(r"(?:[0-9a-fA-F]{64})?")
 ZOO = Path(__file__).parent / "zoo"
+# In the package, and beside it in a checkout.
+SHIPPED = tuple(folder / "checkpoints.yaml" for folder in (ZOO.parent, ZOO.parent.parent))
 REQUIRED = ("name", "family", "method", "source", "uri", "dataset")
 # Sources that read the pickles of torch.save, weights only, and those that read folders.
 PICKLES = ("torch", "adm")
@@ -40,12 +42,15 @@ def card_file(given: Path | None) -> Path:
         if not given.is_file():
             raise InputError(f"no card file {given}: name an existing checkpoints.yaml")
         return given
-    shipped = Path(__file__).parent / "checkpoints.yaml"
-    checkout = Path(__file__).parent.parent / "checkpoints.yaml"
-    for path in (Path("checkpoints.yaml"), shipped, checkout):
+    for path in (Path("checkpoints.yaml"), *SHIPPED):
         if path.is_file():
             return path
     raise InputError("no checkpoints.yaml here: name one with --cards FILE")
+
+
+def is_shipped(path: Path) -> bool:
+    """Whether a card file is the one that comes with bench, for which the presets' choices are."""
+    return any(shipped.is_file() and path.samefile(shipped) for shipped in SHIPPED)
 
 
 def load_cards(path: Path) -> list[Checkpoint]:

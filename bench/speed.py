@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import pickle
 import statistics
 import subprocess
@@ -170,10 +171,19 @@ def _sample(denoiser: Denoiser, draw: Draw) -> None:
 
 def _in_a_process(job: Job) -> int:
     """`working_memory` in a process of its own, with nothing else in it."""
-    code = "import pickle, sys; from bench.speed import working_memory; "
+    # Isolated (-I) nothing is imported from the working folder; what this process imports from is
+    # handed over instead. A Ctrl-C reaches both, and this one tells it.
+    code = "import sys; sys.path[:] = sys.argv[1:]; import pickle, signal; "
+    code += "signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    code += f"from {__name__} import working_memory; "
     code += "print(working_memory(pickle.load(sys.stdin.buffer)))"
-    words = [sys.executable, "-c", code]
-    done = subprocess.run(words, input=pickle.dumps(job), stdout=subprocess.PIPE, check=True)
+    here = Path(__file__).parents[len(__name__.split(".")) - 1]
+    paths = [os.path.abspath(path) for path in sys.path if path]
+    words = [sys.executable, "-I", "-c", code, *paths, str(here)]
+    done = subprocess.run(words, input=pickle.dumps(job), stdout=subprocess.PIPE)
+    if done.returncode < 0:
+        raise MemoryError(f"{job}: the process that measures it was ended by the system")
+    done.check_returncode()
     return int(done.stdout.split()[-1])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -31,12 +32,29 @@ from bench.spec import Cell
 LOCK = ".bench.lock"
 # Seconds that one process waits for another, which needs far less than one.
 PATIENCE = 60
+# Of a sample's file; a file name may have 255 bytes, and one that is being written has more.
+NAME_LENGTH = 120
 
 
 def sample_name(cell: Cell) -> str:
-    """File name of a cell's strip of sample images in a run's folder."""
+    """File name of a cell's strip of sample images in a run's folder: short, of plain characters,
+    and another one for every cell, also where upper and lower case are one."""
     name = f"{cell.checkpoint.name}--{cell.scheme}--{cell.backend}"
-    return re.sub(r"[^A-Za-z0-9._+-]", "_", name) + ".png"
+    plain = re.sub(r"[^a-z0-9._+-]", "_", name.lower())[:NAME_LENGTH]
+    if plain != name:
+        plain += "-" + hashlib.sha256(name.encode(errors="backslashreplace")).hexdigest()[:10]
+    return plain + ".png"
+
+
+def sample_path(samples: Path, cell: Cell) -> Path:
+    """The strip of a cell in the samples of a run, which may be of a time with other names."""
+    path = samples / sample_name(cell)
+    name = f"{cell.checkpoint.name}--{cell.scheme}--{cell.backend}"
+    former = path.with_name(re.sub(r"[^A-Za-z0-9._+-]", "_", name) + ".png")
+    with contextlib.suppress(OSError):
+        if not path.is_file() and former.is_file():
+            return former
+    return path
 
 
 def read_run(folder: Path) -> Run:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 EXTRACTOR, METRIC = keys.QUALITY
 EXPOSED_BYTES = 2**30
+# Test images that the smallest preset of probes takes.
+SMOKE_EXAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,17 @@ def examples(card: Checkpoint, full: Denoiser, setting: Setting) -> Examples:
     if len(chosen) < setting.examples:
         raise InputError(
             f"data set {card.dataset} has {len(chosen)} test images, probes take "
-            f"{setting.examples}: use --preset smoke, or probe a larger set"
+            f"{setting.examples}: {_remedy(len(chosen))}"
         )
     found: Examples = draw_examples(chosen, len(full.alpha_bar), setting)
     return found.to(full.device)
+
+
+def _remedy(count: int) -> str:
+    """What someone with so few images can do."""
+    if count >= SMOKE_EXAMPLES:
+        return "use --preset smoke, or probe a larger set"
+    return f"probe a larger set, of {SMOKE_EXAMPLES} test images at least (--preset smoke)"
 
 
 def exposed(full: Denoiser, plan: Plan) -> int:

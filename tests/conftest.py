@@ -11,7 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 from tiny import write_card, write_cards
 
-from bench import cli
+from bench import cli, interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +20,12 @@ def cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("BENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def signals_of_the_tests(monkeypatch):
+    """A command that runs in this process leaves the handlers of signals as they are."""
+    monkeypatch.setattr(interrupts, "install", lambda: None)
 
 
 @pytest.fixture

@@ -54,6 +54,54 @@ def test_frames_of_a_comparison(tmp_path):
         bench.load("none", out=tmp_path)
 
 
+def test_loaded_runs_and_single_words_are_taken(tmp_path):
+    keep(tmp_path, side(), OLD)
+    keep(tmp_path, side(psnr=-1.0), NEW)
+    old, new = bench.load(OLD, out=str(tmp_path)), bench.load(tmp_path / NEW)
+    assert bench.compare(old, old).passed
+    named = bench.compare(OLD, NEW, out=str(tmp_path))
+    assert bench.compare(old, new).frame().equals(named.frame())
+    assert not bench.compare(old, NEW, fail_on="psnr", out=tmp_path).passed
+    assert bench.compare(old, new, fail_on="psnr:2").passed
+    assert bench.compare(old, new, fail_on=["psnr:2", "inconclusive"]).undecided_fails
+
+
+def test_what_is_printed_of_them_is_short(tmp_path):
+    keep(tmp_path, side(), OLD)
+    run = bench.load(OLD, out=tmp_path)
+    assert OLD in repr(run) and len(repr(run)) < 100
+    assert "passed" in repr(bench.compare(run, run)) and len(repr(bench.compare(run, run))) < 150
+
+
+def test_both_functions_are_seen():
+    assert {"load", "compare", "__version__"} <= set(dir(bench))
+    assert set(bench.__all__) == {"load", "compare"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"base": 3}, "not a value of type int"),
+        ({"base": ["a"]}, "not a value of type list"),
+        ({"base": "a", "fail_on": [3]}, "fail_on takes words"),
+        ({"base": "a", "out": 3}, "out is a path"),
+        ({"base": "a", "limits": 3}, "limits is a path"),
+    ],
+)
+def test_wrong_types_are_one_line(arguments, says):
+    with pytest.raises(TypeError, match=says):
+        bench.compare(**arguments)
+    if set(arguments) == {"base"}:
+        with pytest.raises(TypeError, match=says):
+            bench.load(arguments["base"])
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "", "../" * 3000])
+def test_names_that_no_file_can_have(name, tmp_path):
+    with pytest.raises(InputError):
+        bench.load(name, out=tmp_path)
+
+
 def test_importing_has_no_effects():
     code = "import sys, bench; assert not {'numpy', 'torch', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,3 @@ def test_fingerprint_names_versions_without_importing():
 def test_threads_follow_the_environment(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert host.threads() == 3
-
-
-def test_git_state_outside_a_checkout(tmp_path):
-    assert host.git_state(tmp_path) == ("", False)

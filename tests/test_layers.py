@@ -25,6 +25,7 @@ LAYERS = [
         "influences",
         "yaml_files",
         "chronology",
+        *("terminal", "interrupts", "checkout"),
     },
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {
@@ -56,8 +57,9 @@ LAYERS = [
         "references",
         "suite",
         "skips",
+        "redaction",
     },
-    {"flags", "cli", "cli_data", "judging", "measuring", "explaining"},
+    {"flags", "cli", "cli_data", "judging", "measuring", "explaining", "exits"},
     {"__main__"},
 ]
 # `training` reads its images through `data`; every other stage stands alone.

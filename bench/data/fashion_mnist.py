@@ -3,8 +3,10 @@
 The files are gzip-compressed IDX: a big-endian magic number 0x00000803 (unsigned bytes, three
 axes), the three sizes, then the pixels (https://github.com/zalandoresearch/fashion-mnist). They
 are looked for in `BENCH_DATA/fashion-mnist`, then in the folder of the Debian package
-`dataset-fashion-mnist`, then in bench's cache; failing that they are downloaded into the cache by
-torchvision.
+`dataset-fashion-mnist`, then in bench's cache. Nothing is downloaded here: `bench fetch
+fashion-mnist` does that when it is asked to, by HTTPS from a pinned commit of the authors'
+repository, and keeps a file only where its SHA-256 is that of the published one. The files of the
+Debian package hold the same pixels; the name and time in their gzip headers are left out.
 """
 
 from __future__ import annotations
@@ -27,6 +29,15 @@ FILES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.
 # The training images have 47 MB.
 LIMIT = 1 << 28
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+SOURCE = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/"
+    "b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/"
+)
+SHA256 = {
+    FILES["train"]: "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    FILES["test"]: "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+}
+MEGABYTES = 31
 
 
 def read_idx(path: Path) -> Tensor:
@@ -54,20 +65,15 @@ def load(split: str) -> Tensor:
     """Load the images of a split ("train" or "test") in the file's order, uint8 (N, 1, 28, 28).
 
     Raises:
-        InputError: unknown split, or the files are nowhere and cannot be downloaded.
+        InputError: unknown split, or the files are nowhere.
     """
     places.check_split(split)
     downloaded = cache_root() / "data" / "FashionMNIST" / "raw"
     for folder in places.folders("fashion-mnist", DEBIAN, downloaded):
         if (folder / FILES[split]).exists():
             return read_idx(folder / FILES[split])
-    from torchvision.datasets import FashionMNIST
-
-    try:
-        FashionMNIST(cache_root() / "data", download=True)
-    except (OSError, RuntimeError):
-        raise InputError(
-            f"Fashion-MNIST not found: put {FILES['train']} and {FILES['test']} into "
-            "$BENCH_DATA/fashion-mnist, or install the Debian package dataset-fashion-mnist"
-        ) from None
-    return read_idx(downloaded / FILES[split])
+    raise InputError(
+        f"Fashion-MNIST not found: `bench fetch fashion-mnist` downloads it once ({MEGABYTES} MB, "
+        f"by HTTPS); offline, install the Debian package dataset-fashion-mnist, or put "
+        f"{FILES['train']} and {FILES['test']} into $BENCH_DATA/fashion-mnist"
+    )

@@ -24,6 +24,7 @@ import argparse
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -98,16 +99,16 @@ def find(dataset: str, extractor: str, split: str = "test") -> Path:
         if _metadata(cached, _stamp(cached))["made_by"] != made_by(extractor):
             raise InputError(
                 f"{cached}: made by other weights of {extractor} than are here: make it anew with "
-                f"`bench reference {dataset} {extractor}`"
+                f"`bench reference {shlex.quote(dataset)} {extractor}`"
             )
         return cached
     statistics = cached.with_suffix(".npz")
     if statistics.exists() and _is_whole(statistics, _stamp(statistics)):
         return statistics
-    words = f"{dataset} {extractor}" + ("" if split == "test" else f" --split {split}")
+    words = [dataset, extractor, *(() if split == "test" else ("--split", split))]
     raise InputError(
         f"no reference features of {dataset} ({split}) by {extractor}: make them with `bench "
-        f"reference {words}`, or take statistics with `--from FILE.npz`"
+        f"reference {shlex.join(words)}`, or take statistics with `--from FILE.npz`"
     )
 
 

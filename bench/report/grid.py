@@ -62,7 +62,7 @@ def strip(row: Row, samples: Path) -> np.ndarray | None:
 
     count = min(MOST_IMAGES, row.images)
     try:
-        with Image.open(samples / store.sample_name(row.cell)) as image:
+        with Image.open(store.sample_path(samples, row.cell)) as image:
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError):
         return None

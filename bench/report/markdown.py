@@ -154,7 +154,7 @@ def _figures(found: Sequence[Row], folder: Path) -> list[str]:
     missing = [
         f"{row.checkpoint} {row.scheme} {row.backend}"
         for row in found
-        if row.ok and not (folder / "samples" / store.sample_name(row.cell)).is_file()
+        if row.ok and not store.sample_path(folder / "samples", row.cell).is_file()
     ]
     if missing:
         lines += [f"No sample images were kept of: {escape(', '.join(missing))}.", ""]

@@ -17,8 +17,9 @@ from torch import Tensor
 
 import bench
 from bench import devices, store, tables
+from bench.checkout import git_state
 from bench.errors import InputError
-from bench.host import fingerprint, git_state
+from bench.host import fingerprint
 from bench.training.loop import Trainer, train
 from bench.training.recipe import Recipe
 

@@ -1,9 +1,11 @@
 import gzip
+import hashlib
 import struct
 
 import numpy as np
 import pytest
 
+from bench import store
 from bench.data import fashion_mnist
 from bench.errors import InputError
 
@@ -53,13 +55,48 @@ def test_an_unknown_split_is_one_line():
         fashion_mnist.load("val")
 
 
-def test_missing_data_says_which_files_go_where(monkeypatch, tmp_path):
-    import torchvision.datasets
-
+def test_missing_data_is_never_downloaded_unasked(monkeypatch, tmp_path):
     def no_network(*arguments, **options):
-        raise RuntimeError("no network")
+        raise AssertionError("asked the network")
 
     monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "none")
-    monkeypatch.setattr(torchvision.datasets, "FashionMNIST", no_network)
-    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz"):
+    monkeypatch.setattr("socket.socket.connect", no_network)
+    with pytest.raises(
+        InputError, match=r"`bench fetch fashion-mnist`.*train-images-idx3-ubyte\.gz"
+    ):
         fashion_mnist.load("train")
+
+
+def test_fetch_keeps_the_published_bytes_only(bench, monkeypatch, cache, tmp_path):
+    asked = []
+
+    def opened(url, timeout):
+        asked.append(url)
+        return (tmp_path / url.rpartition("/")[2]).open("rb")
+
+    for name in fashion_mnist.FILES.values():
+        write_idx(tmp_path / name, PIXELS)
+    monkeypatch.setattr("urllib.request.urlopen", opened)
+    code, _, stderr = bench("fetch", "fashion-mnist")
+    assert code == 2 and "not 3aede38d6186...: not kept" in stderr
+    assert not list(cache.rglob("*.gz"))
+
+    found = {name: store.sha256(tmp_path / name) for name in fashion_mnist.FILES.values()}
+    monkeypatch.setattr(fashion_mnist, "SHA256", found)
+    code, stdout, stderr = bench("fetch", "fashion-mnist")
+    assert (code, len(stdout.splitlines())) == (0, 2)
+    assert stderr.count("fetching https://raw.githubusercontent.com/zalandoresearch/") == 2
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "none")
+    assert fashion_mnist.load("test")[:, 0].numpy().tolist() == PIXELS.tolist()
+    count = len(asked)
+    assert bench("fetch", "fashion-mnist")[0] == 0
+    assert len(asked) == count
+
+
+@pytest.mark.skipif(not fashion_mnist.DEBIAN.is_dir(), reason="the Debian package is not here")
+def test_the_debian_files_are_the_published_ones():
+    # Published is this header with the name and time that Debian leaves out of it.
+    body = (fashion_mnist.DEBIAN / fashion_mnist.FILES["test"]).read_bytes()[10:]
+    name = fashion_mnist.FILES["test"].removesuffix(".gz").encode() + b"\0"
+    whole = b"\x1f\x8b\x08\x08" + struct.pack("<I", 1504176627) + b"\x00\x03" + name + body
+    assert hashlib.sha256(whole).hexdigest() == fashion_mnist.SHA256[fashion_mnist.FILES["test"]]

@@ -1,0 +1,106 @@
+"""A run on request without host name, users' names and folders: everything is grepped for them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from canned_run import run as canned
+
+from bench import explanation, store
+from bench.explanation import Explanation, Part
+from bench.record import Run, to_json
+from bench.redaction import explained, redacted
+
+SECRETS = ("ann-laptop", "ann.smith", "/home", "/scratch", "secret project", "Users")
+
+
+def private(run: Run) -> Run:
+    """The run as it would be of someone's machine."""
+    records = []
+    for record in run.records:
+        host = replace(record.host, name="ann-laptop")
+        card = replace(
+            record.cell.checkpoint,
+            uri="/home/ann.smith/secret project/deep/model.safetensors",
+            dataset="folder:/scratch/ann.smith/faces@64",
+        )
+        cell = replace(record.cell, checkpoint=card)
+        records.append(replace(record, host=host, cell=cell))
+    error = (
+        "OSError: /home/ann.smith/secret project/deep/model.safetensors: cut; "
+        "see file:///scratch/ann.smith/log.txt, C:\\Users\\ann.smith\\x.npz, ~ann.smith/y"
+    )
+    records[-1] = replace(records[-1], status="failed", error=error)
+    command = "bench run --cards '/home/ann.smith/secret project/cards.yaml' --out=/home/ann.smith"
+    return replace(run, command=command, records=tuple(records))
+
+
+def test_nothing_private_is_left_and_nothing_else_is_lost():
+    run = private(canned())
+    found = redacted(run)
+    text = to_json(found)
+    assert not [secret for secret in SECRETS if secret in text]
+    card = found.records[0].cell.checkpoint
+    assert (card.uri, card.dataset) == (".../model.safetensors", "folder:.../faces@64")
+    assert found.command == "bench run --cards .../cards.yaml --out=..."
+    assert "model.safetensors: cut" in found.records[-1].error
+    for before, after in zip(run.records, found.records, strict=True):
+        assert before.measurements == after.measurements
+        assert str(before.cell) == str(after.cell)
+        assert replace(before.host, name="host") == after.host
+    assert redacted(found) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["images/s", "2 / 3", "https://example.org/a/b", "hf:me/mine", "w4a8+all", "1/2, 3/4"]
+)
+def test_what_is_no_path_stays(text):
+    run = canned()
+    assert redacted(replace(run, command=text)).command.replace("'", "") == text
+
+
+def test_report_redact_writes_a_copy_to_hand_out(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("USER", "ann.smith")
+    run = private(canned())
+    folder = tmp_path / "reports" / run.id
+    store.save_text(folder / "run.json", to_json(run))
+    part = Part(
+        "a", "f", "sam", 0, "0" * 64, "flatness", 1, "p", "failed", error=run.records[-1].error
+    )
+    found = Explanation("x", "2026", "", run.command, {}, (part,), run=run.id)
+    store.save_text(folder / explanation.FILE, explanation.to_json(found))
+    before = (folder / "run.json").read_bytes()
+    for form in ("json", "html", "markdown"):
+        words = ("report", run.id, "--out", tmp_path / "reports", "--redact", "--format", form)
+        code, stdout, stderr = bench(*words)
+        assert code == 0
+        assert not [secret for secret in SECRETS if secret in stdout]
+    assert (folder / "run.json").read_bytes() == before
+    copy = folder / "redacted"
+    assert f"{copy}/report.md" in stderr
+    for path in copy.rglob("*.*"):
+        if path.suffix in (".json", ".md", ".html", ".csv"):
+            text = path.read_text(encoding="utf-8")
+            assert not [secret for secret in SECRETS if secret in text], path
+    assert store.read_run(copy) == redacted(run)
+    # The copy is no run of its own: the newest run stays what it was.
+    assert store.run_folders(tmp_path / "reports") == [folder]
+    shutil.move(copy, tmp_path / "elsewhere")
+    assert bench("report", tmp_path / "elsewhere")[0] == 0
+    assert explained(found).parts[0].status == "failed"
+
+
+def test_run_redact(bench, cards, tmp_path):
+    words = ["--scheme", "w8a8", "--backend", "simulated", "--images", "4", "--steps", "1"]
+    words += ["--metrics", "psnr", "--batch", "1000", "--cards", cards]
+    code, stdout, stderr = bench("run", *words, "--out", tmp_path / "reports", "--redact")
+    assert code == 0
+    assert "batch: 4, as there are no more images" in stderr
+    run = store.read_run(Path(stdout.strip()).parent)
+    assert run.records[0].host.name == "host"
+    assert str(tmp_path) not in to_json(run)
+    assert run.records[0].cell.checkpoint.uri == ".../tiny.safetensors"
+    assert run.records[0].cell.draw.batch == 4
