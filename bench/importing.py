@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 # Data sets by the shape of their images, for a guess.
 SHAPES = {(3, 32): "cifar10", (1, 28): "fashion-mnist"}
 NUMBERS = ("sample_size", "attention_head_dim", "timesteps")
-WORDS = ("schedule", "predicts", "variance", "weights", "attention_order")
+DECIMALS = ("scaling_factor",)
+WORDS = ("schedule", "predicts", "variance", "weights", "attention_order", "variant")
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,23 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
 def _checked(config: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, text in config.items():
-        if name not in (*NUMBERS, *WORDS):
-            known = ", ".join((*NUMBERS, *WORDS))
+        if name not in (*NUMBERS, *DECIMALS, *WORDS):
+            known = ", ".join((*NUMBERS, *DECIMALS, *WORDS))
             raise InputError(f"--set {name}: no such field; known: {known}")
         if name in NUMBERS and not text.isdigit():
             raise InputError(f"--set {name} must be a whole number, not {text!r}")
+        if name in DECIMALS:
+            found[name] = _decimal(name, text)
+            continue
         found[name] = int(text) if name in NUMBERS else text
     return found
+
+
+def _decimal(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--set {name} must be a number, not {text!r}") from None
 
 
 def _relative(place: Path, target: Path) -> str:
@@ -108,8 +119,9 @@ def _entry(uri: str, place: Path, draft: Draft, given: Given) -> dict[str, Any]:
     name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)
     dataset = given.dataset or SHAPES.get(draft.shape, "")
     if not dataset:
+        size = f"{draft.shape[1]} pixels" if draft.shape[1] else "sides that differ"
         raise InputError(
-            f"images of {draft.shape[0]} channels and {draft.shape[1]} pixels fit no data set "
+            f"images of {draft.shape[0]} channels and {size} fit no data set "
             f"alone: name one with --dataset, for example folder:PATH"
         )
     if not given.dataset:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench import components
 from bench.errors import InputError
-from bench.sources import adm, foreign, shapes
+from bench.sources import adm, described, fields, foreign, network_config, pretrained, shapes
 from bench.sources import folder as folders
 from bench.sources import weights as files
 
@@ -28,7 +29,7 @@ class Draft:
     Attributes:
         source: name of the loader.
         config: of the card.
-        shape: (channels, edge) of an image, for a guess of the data set.
+        shape: (channels, edge) of an image, for a guess of the data set; 0 for none.
         assumed: what neither the file nor the user says.
     """
 
@@ -46,13 +47,22 @@ def folder(place: Path, given: Mapping[str, Any]) -> Draft:
     """
     for name in given:
         if name not in folders.FIELDS:
-            raise InputError(f"--set {name}: the folder decides it; it leaves {folders.FIELDS}")
-    _, said = folders.describe(place)
-    size = said.get("sample_size") or 0
-    latent = (place / "vae").is_dir()
-    shape = (0, 0) if latent else (int(said.get("in_channels", 0)), size)
-    draft = Draft("diffusers", dict(given), shape)
-    if "weights" not in given:
+            raise InputError(
+                f"--set {name}: the folder decides it; it leaves {', '.join(folders.FIELDS)}"
+            )
+    config = dict(given)
+    found = described.describe(place, config)
+    told = pretrained.told(found.place, config.get("variant"))
+    if kind := described.kind(found, config):
+        config["weights"] = kind
+    if (variant := components.choose(found.place, config.get("variant"))[0]) and variant:
+        config["variant"] = variant
+    channels, height, width = found.image
+    draft = Draft("diffusers", config, (channels, height if height == width else 0))
+    draft.assumed += [f"the weights are those of {told}; computed in float32", *found.assumed]
+    if found.decoder:
+        draft.config["scaling_factor"] = found.decoder[2]["scaling_factor"]
+    if "weights" not in config:
         draft.assumed.append("the kind of weights is not known (--set weights=raw|ema|swa)")
     return draft
 
@@ -97,7 +107,8 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
         config["variance"] = given["variance"]
     if source == "adm":
         _order(weights, config, given, assumed)
-    return Draft(source, config, (config["shape"][0], config["shape"][1]), assumed)
+    channels, height, width = config["shape"]
+    return Draft(source, config, (channels, height if height == width else 0), assumed)
 
 
 def _kind(path: Path, found: files.Weights) -> str | None:
@@ -123,10 +134,12 @@ def _network(
     path: Path, weights: Mapping[str, Tensor], given: Mapping[str, Any], assumed: list[str]
 ) -> dict[str, Any]:
     """Fields network, shape and learns_variance, of config.json beside the file or of shapes."""
-    described = path.parent / "config.json"
-    if described.is_file() and not adm.is_adm(weights):
-        said = folders.read(described.parent)
-        unet = {k: v for k, v in said.items() if not k.startswith("_")}
+    place = path.parent / "config.json"
+    if place.is_file() and not adm.is_adm(weights):
+        said = fields.read(place)
+        name, unet = network_config.network({"_class_name": "UNet2DModel"} | said, str(place))
+        if name != "UNet2DModel":
+            raise InputError(f"{place} describes a {name}: import its folder, {place.parent}")
         network = {"patch": 1, "unet": unet}
         assumed.append("the network is that of config.json beside the file")
     elif adm.is_adm(weights) or shapes.is_unet(weights):
@@ -145,8 +158,9 @@ def _network(
             f"{path} holds neither an ADM network nor a UNet2DModel (its weights: {names}, ...)"
         )
     unet = json.loads(json.dumps(network["unet"]))
-    channels, size = unet["in_channels"], unet["sample_size"]
-    found = {"network": {"patch": 1, "unet": unet}, "shape": [channels, size, size]}
+    channels = unet["in_channels"]
+    sides = network_config.sides(unet["sample_size"], given.get("sample_size"), str(path))
+    found = {"network": {"patch": 1, "unet": unet}, "shape": [channels, *sides]}
     return found | {"learns_variance": unet["out_channels"] == 2 * channels}
 
 
