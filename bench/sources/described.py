@@ -18,6 +18,8 @@ from bench.sources import fields, network_config, pipeline_index, scheduler_conf
 # What a config without a scale means: SD's pipelines had 0.18215 in their code before their
 # decoder's config had it, and LDM's pipeline did not scale.
 SCALES = {"AutoencoderKL": 0.18215, "VQModel": 1.0}
+# Variants whose names say a kind of weights; plain weights beside `non_ema` are the average.
+VARIANTS = {"ema": "ema", "non_ema": "raw"}
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,14 @@ def kind(found: Described, config: Mapping[str, Any]) -> str | None:
     Raises:
         InputError: they contradict each other.
     """
-    card = config.get("weights")
-    if not found.averaged:
-        return card
-    if card not in (None, "ema"):
-        raise InputError(f"weights {card} contradicts {found.place}, which holds an average (ema)")
-    return "ema"
+    card, variant = config.get("weights"), components.choose(found.place, config.get("variant"))[0]
+    names = {name for name, _ in components.variants(found.place)}
+    stated = "ema" if found.averaged else VARIANTS.get(variant)
+    if variant == "" and "non_ema" in names:
+        stated = "ema"
+    if stated and card not in (None, stated):
+        raise InputError(
+            f"weights {card} contradicts {found.place}, whose weights are {stated}"
+            + (f" (variant {variant})" if variant else "")
+        )
+    return stated or card

@@ -26,6 +26,7 @@ from torch import Tensor
 from bench.errors import InputError
 from bench.networks import SCHEDULES, PatchedUNet, alpha_bar, build_network, check_network
 from bench.protocols import Denoiser
+from bench.sources import network_config
 from bench.sources import weights as files
 from bench.sources.filling import fill, named
 from bench.spec import Checkpoint
@@ -81,6 +82,8 @@ def build(checkpoint: Checkpoint, rename: Rename) -> Denoiser:
     except (InputError, OSError) as error:
         raise InputError(f"{label}: {error}") from None
     try:
+        if isinstance(unet := config["network"].get("unet"), Mapping):
+            network_config.check_unet(unet)
         model = build_network(config["network"], config["timesteps"])
         model.eval().requires_grad_(False)
         check_network(model, config["shape"], config["learns_variance"])

@@ -145,6 +145,16 @@ def network(said: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
     return built, {k: v for k, v in full.items() if k in known}
 
 
+def check_unet(unet: Mapping[str, Any]) -> None:
+    """Hold the arguments of a U-Net that stand on a card against the table.
+
+    Raises:
+        InputError: a field that is not served.
+    """
+    # A field that diffusers does not have is found out when the network is built.
+    fields.check({k: v for k, v in unet.items() if k in UNET}, UNET, {}, "network")
+
+
 def decoder(said: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
     """The class that builds a decoder, and its arguments.
 

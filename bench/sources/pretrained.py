@@ -79,8 +79,9 @@ def _precision(path: Path) -> str:
 
         with safe_open(path, "pt") as weights:
             kinds = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
-        names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-        return ", ".join(sorted(names[kind] for kind in kinds if kind in names)) or "integers"
+        named = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+        floats = sorted(named.get(kind, kind) for kind in kinds if "F" in kind)
+        return ", ".join(floats) or "integers"
     weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     kinds = {
         str(v.dtype).removeprefix("torch.") for v in weights.values() if v.is_floating_point()

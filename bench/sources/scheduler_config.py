@@ -177,7 +177,7 @@ def understand(said: Mapping[str, Any], label: str, predicts: str | None = None)
         alpha_bar=powers,
         predicts=predicted,
         variance=_variance(full.get("variance_type"), label),
-        clips=_flag(full, "clip_sample", label),
+        clips=bool(_flag(full, "clip_sample", label)) if "clip_sample" in full else None,
         clip_range=_number(full, "clip_sample_range", 1.0, label),
         thresholds=_thresholds(full, label),
         schedule=_words(full),
@@ -269,7 +269,7 @@ def _flag(full: Mapping[str, Any], field: str, label: str) -> bool | None:
 
 
 def _number(full: Mapping[str, Any], field: str, usual: float, label: str) -> float:
-    value = full.get(field, usual)
+    value = usual if full.get(field) is None else full[field]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise InputError(f"{label}: {field} must be a positive number, not {value!r}")
     return float(value)

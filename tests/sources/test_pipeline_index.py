@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from bench import components, hub
 from bench.errors import InputError
 from bench.quiet import quiet_diffusers, quiet_import
-from bench.sampling import ddim, image_generators
+from bench.sampling import ddim, ddpm, image_generators, labels
 from bench.sources import described, pretrained
 from bench.sources.folder import load
 from bench.spec import Checkpoint, Draw
@@ -28,7 +28,9 @@ from bench.spec import Checkpoint, Draw
 with quiet_import():
     from diffusers import (
         DDIMScheduler,
+        DDPMPipeline,
         DDPMScheduler,
+        DiTPipeline,
         DiTTransformer2DModel,
         LDMPipeline,
         Transformer2DModel,
@@ -97,6 +99,45 @@ def test_images_of_ldms_pipeline_are_its_own(model):
     expected = torch.from_numpy(made).permute(0, 3, 1, 2) * 255
     assert images.shape == (3, 3, 16, 16)
     assert (images - expected).abs().max() < 0.51
+
+
+def test_images_of_ddpms_pipeline_are_its_own(model):
+    scheduler = DDPMScheduler(clip_sample_range=2.0, variance_type="fixed_large")
+    unet = save_unet(model, scheduler=scheduler).eval()
+    denoiser = load(card(model))
+    generators = image_generators("images", 0, range(3))
+    images = ddpm(denoiser, generators, Draw(steps=10, spacing="leading", batch=3))
+    with quiet_diffusers():
+        pipeline = DDPMPipeline(unet, scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        made = pipeline(
+            batch_size=3, generator=image_generators("images", 0, range(3)),
+            num_inference_steps=10, output_type="np",
+        ).images  # fmt: skip
+    expected = torch.from_numpy(made).permute(0, 3, 1, 2) * 255
+    assert (images - expected).abs().max() < 0.51
+
+
+def test_images_of_dits_pipeline_are_its_own(model):
+    transformer, vae = save_dit(model)
+    scheduler = DDIMScheduler.from_pretrained(model / "scheduler")
+    with quiet_diffusers():
+        pipeline = DiTPipeline(transformer.eval(), vae.eval(), scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline.save_pretrained(model)
+    denoiser = load(card(model))
+    generators = image_generators("images", 0, range(3))
+    images = ddim(denoiser, generators, Draw(steps=10, spacing="leading", batch=3))
+    again = image_generators("images", 0, range(3))
+    latents = [torch.randn(denoiser.shape, generator=g) for g in again]
+    drawn = labels(denoiser, again).tolist()
+    with quiet_diffusers():
+        made = pipeline(
+            drawn, guidance_scale=1.0, generator=image_generators("images", 0, range(3)),
+            num_inference_steps=10, output_type="np",
+        ).images  # fmt: skip
+    expected = torch.from_numpy(made).permute(0, 3, 1, 2) * 255
+    assert len(latents) == 3 and (images - expected).abs().max() < 0.51
 
 
 def test_a_quantized_decoder_without_a_scale_is_not_scaled(model):
@@ -345,6 +386,17 @@ def test_several_variants(model):
     load(card(model, variant="fp16"))
 
 
+def test_variants_that_name_a_kind(model):
+    """As stable-diffusion-v1-5 has them: the plain weights are the average."""
+    save_unet(model).save_pretrained(model / "unet", variant="non_ema")
+    refused(model, "weights raw contradicts", "weights are ema", weights="raw")
+    refused(model, "weights ema contradict method 'baseline'")
+    load(card(model, "ema"))
+    load(card(model, variant="non_ema"))
+    with pytest.raises(InputError, match="weights are raw \\(variant non_ema\\)"):
+        load(card(model, "swa", weights="swa", variant="non_ema"))
+
+
 @pytest.mark.parametrize("variant", [None, "fp16"])
 @pytest.mark.parametrize("safe", [True, False])
 @pytest.mark.parametrize("shards", [True, False])
@@ -415,7 +467,7 @@ def test_the_folder_of_the_average_itself(model, training, scheduler, capfd):
     if scheduler == "inside":
         shutil.move(model / "scheduler" / "scheduler_config.json", place)
     refused(place, "weights ema contradict method 'baseline'")
-    refused(place, "weights raw contradicts", "holds an average", weights="raw")
+    refused(place, "weights raw contradicts", "weights are ema", weights="raw")
     before = hub.digest(place)
     found = load(card(place, "ema"))
     assert torch.equal(found.model.unet.conv_in.bias, averages(model)["conv_in.bias"])
