@@ -516,3 +516,16 @@ def test_precisions_of_a_mixed_file(model):
     weights["conv_in.weight"] = weights["conv_in.weight"].half()
     save_file(weights, model / "unet" / WEIGHTS)
     assert pretrained.told(model / "unet", None) == "unet, stored in float16, float32"
+
+
+def test_attention_under_its_names_of_early_versions(model):
+    """As google/ddpm-cifar10-32 is stored: query, key, value and proj_attn."""
+    network = save_unet(model)
+    early = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    weights = load_file(model / "unet" / WEIGHTS)
+    for new, old in early.items():
+        weights = {name.replace(f".{new}.", f".{old}."): v for name, v in weights.items()}
+    assert any(".proj_attn." in name for name in weights)
+    (model / "unet" / WEIGHTS).unlink()
+    torch.save(weights, model / "unet" / "diffusion_pytorch_model.bin")
+    close(output(load(card(model)).model), output(network.eval()))
