@@ -65,12 +65,13 @@ def test_adm(bench, tmp_path, changes):
     path = tmp_path / "ema_0.9999_500000.pt"
     torch.save(weights(flags), path)
     order = "new" if flags.new_order else "legacy"
-    fields = [*SIZE, "--set", "attention_head_dim=16", "--set", f"attention_order={order}"]
+    fields = [*SIZE, "--set", "attention_head_dim=16"]
+    fields += [] if flags.new_order else ["--set", "attention_order=legacy"]
     code, stdout, stderr = bench(path, "--dataset", "cifar10", *fields)
     assert code == 0
     assert "ema_0.9999_500000.yaml: loads" in stderr
     assert "# assumed: weights ema, by the name of the file" in stdout
-    assert "they seem untrained" in stdout
+    assert ("they seem untrained" in stdout) == flags.new_order
     assert yaml.safe_load(stdout) == yaml.safe_load(path.with_suffix(".yaml").read_text())
     found, denoiser = card(path.with_suffix(".yaml"))
     assert (found.source, found.method, found.config["weights"]) == ("adm", "ema", "ema")
@@ -107,13 +108,16 @@ def test_the_network_is_read_out_of_the_weights(bench, tmp_path, changes):
     network = save_plain(
         tmp_path,
         norm_num_groups=8,
+        flip_sin_to_cos=True,
+        freq_shift=0,
         **(
             changes | {"attn_norm_num_groups": 8} if "attn_norm_num_groups" in changes else changes
         ),
     ).eval()
     code, stdout, _ = bench(tmp_path / "mine.safetensors", *SIZE, "--dataset", "cifar10")
     assert code == 0
-    assert "# assumed: 8 channels of an attention head" in stdout
+    for word in ("heads of 8 channels", "norm_num_groups 8", "norm_eps 1e-05", "act_fn silu"):
+        assert f"# assumed: {word}" in stdout
     _, denoiser = card(tmp_path / "mine.yaml")
     x, t, y = torch.randn(2, 3, 16, 16), torch.tensor([3, 800]), torch.tensor([4, 0])
     code = t + 1000 * y if denoiser.classes else t
