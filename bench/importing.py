@@ -139,8 +139,9 @@ def _entry(uri: str, place: Path, draft: Draft, given: Given) -> dict[str, Any]:
     name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[:LONGEST]
     dataset = given.dataset or SHAPES.get(draft.shape, "")
     if not dataset:
+        size = f"{draft.shape[1]} pixels" if draft.shape[1] else "sides that differ"
         raise InputError(
-            f"images of {draft.shape[0]} channels and {draft.shape[1]} pixels fit no data set "
+            f"images of {draft.shape[0]} channels and {size} fit no data set "
             f"alone: name one with --dataset, for example folder:PATH"
         )
     if not given.dataset:

@@ -31,7 +31,15 @@ from bench.timing import alternate
 if TYPE_CHECKING:
     from bench.sampling import Trajectories
 
-IMAGE_CODE = ("networks.py", "devices.py", "hub.py", "sources", "sampling.py", "quant")
+IMAGE_CODE = (
+    "networks.py",
+    "devices.py",
+    "components.py",
+    "hub.py",
+    "sources",
+    "sampling.py",
+    "quant",
+)
 FEATURE_CODE = (*IMAGE_CODE, "features")
 # Numbers of the libraries that only features and metrics use do not change images.
 IMAGE_LIBRARIES = ("torch", "torchao", "diffusers", "cuda", "cudnn")

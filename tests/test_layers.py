@@ -14,6 +14,7 @@ LAYERS = [
     {
         "registry",
         "hub",
+        "components",
         "store",
         "host",
         "quiet",

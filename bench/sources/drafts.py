@@ -10,14 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench import components
 from bench.errors import InputError
-from bench.sources import adm_names, flags, foreign, kinds, reading, shapes, sketch
+from bench.sources import (
+    adm_names,
+    beside,
+    described,
+    flags,
+    foreign,
+    kinds,
+    pretrained,
+    reading,
+    shapes,
+    sketch,
+)
 from bench.sources import folder as folders
 from bench.sources import weights as files
 from bench.sources.filling import PRECISIONS
 
 # More names than these say no more.
 LISTED = 12
+# Fields of folders alone.
+FOLDERS = ("variant", "scaling_factor")
 
 
 @dataclass
@@ -27,7 +41,7 @@ class Draft:
     Attributes:
         source: name of the loader.
         config: of the card.
-        shape: (channels, edge) of an image, for a guess of the data set.
+        shape: (channels, edge) of an image, for a guess of the data set; 0 for none.
         assumed: what neither the file nor the user says.
     """
 
@@ -45,14 +59,22 @@ def folder(place: Path, given: Mapping[str, Any]) -> Draft:
     """
     for name in given:
         if name not in folders.FIELDS:
-            left = ", ".join(folders.FIELDS)
-            raise InputError(f"--set {name}: the folder decides it; it leaves open {left}")
-    _, said = folders.describe(place)
-    size = said.get("sample_size") or 0
-    latent = (place / "vae").is_dir()
-    shape = (0, 0) if latent else (int(said.get("in_channels", 0)), size)
-    draft = Draft("diffusers", dict(given), shape)
-    if "weights" not in given:
+            raise InputError(
+                f"--set {name}: the folder decides it; it leaves {', '.join(folders.FIELDS)}"
+            )
+    config = dict(given)
+    found = described.describe(place, config)
+    told = pretrained.told(found.place, config.get("variant"))
+    if kind := described.kind(found, config):
+        config["weights"] = kind
+    if (variant := components.choose(found.place, config.get("variant"))[0]) and variant:
+        config["variant"] = variant
+    channels, height, width = found.image
+    draft = Draft("diffusers", config, (channels, height if height == width else 0))
+    draft.assumed += [f"the weights are those of {told}; computed in float32", *found.assumed]
+    if found.decoder:
+        draft.config["scaling_factor"] = found.decoder[2]["scaling_factor"]
+    if "weights" not in config:
         draft.assumed.append("the kind of weights is not known (--set weights=raw|ema|swa)")
     return draft
 
@@ -63,6 +85,9 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
     Raises:
         InputError: no weights, several kinds of them, or no known network.
     """
+    for name in FOLDERS:
+        if name in given:
+            raise InputError(f"--set {name}: a folder of diffusers has one, a file does not")
     found = files.read(path)
     assumed: list[str] = []
     kind = given.get("weights") or _kind(path, found, given.get("part"), assumed)
@@ -73,6 +98,8 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
             f"write its card by hand, with the network, and weights: {kind}"
         )
     source = _source(path, part.tensors, found.passed)
+    if "attention_order" in given and source != "adm":
+        raise InputError("--set attention_order: a UNet2DModel has q, k and v apart")
     files.check_tensors(part.tensors, path)
     _check_finite(part.tensors, path)
     card = sketch.Sketch(path, given, part.tensors, assumed=assumed)
@@ -99,6 +126,9 @@ def _kind(path: Path, found: files.Weights, part: str | None, assumed: list[str]
     (kind,) = known
     if kind in kinds.KINDS:
         return kind
+    if beside.averaged(path):
+        assumed.append("weights ema: diffusers' EMAModel wrote the config.json beside the file")
+        return "ema"
     named = kinds.of_file(path)
     if named:
         assumed.append(f"weights {named}, by the name of the file (--set weights=...)")

@@ -9,8 +9,10 @@ null, which a description writes for "not set".
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.errors import InputError
@@ -95,3 +97,19 @@ def defaults(name: str) -> dict[str, Any]:
         raise InputError(f"diffusers {diffusers.__version__} has no {name}: install a newer one")
     arguments = list(inspect.signature(found.__init__).parameters.values())[1:]
     return {a.name: None if a.default is a.empty else a.default for a in arguments}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A description as it stands in its file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    # Nesting without end makes the parser give up.
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error})") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds no description")
+    return found

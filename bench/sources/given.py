@@ -61,9 +61,9 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def _part(text: str) -> str:
+def _word(text: str) -> str:
     if not text or len(text) > 200 or not text.isprintable():
-        raise ValueError("the name of a part of the file")
+        raise ValueError("a name")
     return text
 
 
@@ -76,7 +76,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "predicts": _one_of("epsilon", "v_prediction", "sample"),
     "variance": _one_of("fixed_small", "fixed_large"),
     "weights": _one_of("raw", "ema", "swa"),
-    "part": _part,
+    "part": _word,
     "attention_order": _one_of("new", "legacy"),
     "attention_head_dim": _whole,
     "num_heads": _whole,
@@ -88,6 +88,8 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "act_fn": _one_of("silu", "swish", "relu", "gelu", "mish"),
     "center_input_sample": _flag,
     "mid_block_scale_factor": _real,
+    "scaling_factor": _real,
+    "variant": _word,
 }
 # Fields of the U-Net itself that one of its own descriptions decides.
 NETWORK = (

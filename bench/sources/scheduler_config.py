@@ -9,22 +9,21 @@ x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, and the meaning of thei
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.components import beside as beside
 from bench.errors import InputError
 from bench.quiet import quiet_import
 from bench.sources import fields
 from bench.sources.fields import irrelevant, refused, used
+from bench.sources.fields import read as read
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-NAME = "scheduler_config.json"
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 # DPMSolverSDE needs a further package to be built, and has the betas of Heun.
 SCHEDULERS = {
@@ -142,35 +141,6 @@ class Noise:
         return f"clamped to [-{self.clip_range:g}, {self.clip_range:g}]" if clips else "as it is"
 
 
-def beside(path: Path) -> Path | None:
-    """The description of the scheduler that belongs to a file of weights or its folder.
-
-    It lies in the same folder, or, where that folder is one component of a pipeline, in the
-    pipeline's `scheduler` folder.
-    """
-    folder = path if path.is_dir() else path.parent
-    for place in (folder, folder / "scheduler", folder.parent / "scheduler"):
-        if (place / NAME).is_file():
-            return place / NAME
-    return None
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A description as it stands in its file.
-
-    Raises:
-        InputError: it is missing or damaged.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    # Nesting without end makes the parser give up.
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error})") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path} holds no description")
-    return found
-
-
 def relevant(said: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a description that decides the images, small enough for a card."""
     return {
@@ -215,9 +185,9 @@ def understand(said: Mapping[str, Any], label: str, predicts: str | None = None)
 
 
 def _foreign(name: Any) -> str:
-    known = ", ".join(SCHEDULERS)
+    known = ", ".join(name.removesuffix("Scheduler") for name in SCHEDULERS)
     if not isinstance(name, str):
-        return f"no scheduler of diffusers (no _class_name): bench understands {known}"
+        return f"no scheduler of diffusers (no _class_name): bench understands those named {known}"
     for start, why in OTHERS.items():
         if name.startswith(start):
             return f"a {name}, which is not supported: {why}; bench understands {known}"

@@ -75,8 +75,8 @@ def network(sketch: Sketch) -> None:
     Raises:
         InputError: no known network, or fields that are missing or that another file decides.
     """
-    unet, line = beside.network(sketch.path)
-    sketch.assumed += [line] * bool(line)
+    unet, lines = beside.network(sketch.path)
+    sketch.assumed += lines
     if unet is not None and sketch.is_adm:
         raise InputError(
             f"{sketch.path} holds an ADM network, but config.json beside it describes a "

@@ -160,7 +160,7 @@ def no_description(model):
     [
         (nothing, "no folder"),
         (no_scheduler, "save the whole pipeline"),
-        (flow, "noise is of another kind"),
+        (flow, "FlowMatchEulerDiscreteScheduler, which is not supported: it samples a rectified"),
         (other_network, "UNet2DConditionModel, not one of"),
         (more_weights, "missing_keys"),
         (truncated, "cannot be loaded"),
