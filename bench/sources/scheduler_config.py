@@ -162,7 +162,7 @@ def understand(said: Mapping[str, Any], label: str, predicts: str | None = None)
         InputError: another kind of diffusion, a contradiction, or a field that is not honoured.
     """
     name = said.get("_class_name")
-    if name not in SCHEDULERS:
+    if not isinstance(name, str) or name not in SCHEDULERS:
         raise InputError(f"{label} describes {_foreign(name)}")
     usual = fields.defaults(SCHEDULERS[name])
     fields.check(said, FIELDS, usual, label)
