@@ -56,21 +56,7 @@ def network(weights: Mapping[str, Tensor], heads: Heads, size: Any) -> dict[str,
         raise InputError(title)
     levels, blocks = _levels(weights)
     firsts = [1 + level * (blocks + 1) for level in range(levels)]
-    try:
-        widths = [len(weights[f"input_blocks.{k}.0.out_layers.3.weight"]) for k in firsts]
-        embedding = len(weights["input_blocks.1.0.emb_layers.1.weight"])
-        entry, inputs = weights["input_blocks.0.0.weight"].shape[:2]
-        clock = weights["time_embed.0.weight"].shape[1]
-        outputs = len(weights["out.2.weight"])
-    # A weight that is missing, or a number where a tensor was expected.
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"these are not the weights of an ADM network (no {error})") from None
-    if not entry == clock == widths[0]:
-        raise InputError(
-            f"an ADM network whose first level is {widths[0]} wide and whose timesteps have "
-            f"{clock} channels (channel_mult that does not begin with 1, as at 512 pixels), "
-            f"which is no UNet2DModel: it cannot be loaded"
-        )
+    widths, embedding, inputs, outputs = _widths(weights, firsts)
     attention = [f"input_blocks.{k}.1.qkv.weight" in weights for k in firsts]
     resnet = f"input_blocks.{blocks + 1}.0.in_layers.0.weight" in weights and levels > 1
     down = ["AttnDownBlock2D" if a else _plain("Down", resnet) for a in attention]
@@ -91,6 +77,26 @@ def network(weights: Mapping[str, Tensor], heads: Heads, size: Any) -> dict[str,
     if "label_emb.weight" in weights:
         unet["num_class_embeds"] = len(weights["label_emb.weight"])
     return heads.put({"patch": 1, "unet": unet})
+
+
+def _widths(weights: Mapping[str, Tensor], firsts: list[int]) -> tuple[list[int], int, int, int]:
+    """(widths of the levels, channels of the embedding in a block, input and output channels)."""
+    try:
+        widths = [len(weights[f"input_blocks.{k}.0.out_layers.3.weight"]) for k in firsts]
+        embedding = len(weights["input_blocks.1.0.emb_layers.1.weight"])
+        entry, inputs = weights["input_blocks.0.0.weight"].shape[:2]
+        clock = weights["time_embed.0.weight"].shape[1]
+        outputs = len(weights["out.2.weight"])
+    # A weight that is missing, or a number where a tensor was expected.
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"these are not the weights of an ADM network (no {error})") from None
+    if not entry == clock == widths[0]:
+        raise InputError(
+            f"an ADM network whose first level is {widths[0]} wide and whose timesteps have "
+            f"{clock} channels (channel_mult that does not begin with 1, as at 512 pixels), "
+            f"which is no UNet2DModel: it cannot be loaded"
+        )
+    return widths, embedding, inputs, outputs
 
 
 def _plain(direction: str, resnet: bool) -> str:

@@ -52,7 +52,8 @@ def settle(sketch: Sketch) -> None:
     told = None
     if predicts == "epsilon":
         errors = adm.errors if sketch.is_adm else shapes.errors
-        told = telling.tell(start, choices, errors(sketch.weights, config))
+        enough = telling.TRAINED if sketch.is_adm else telling.SURE
+        told = telling.tell(start, choices, errors(sketch.weights, config), enough)
     _put(sketch, told.flags if told else start)
     _say(sketch, choices, told, start)
 

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from bench.errors import InputError
 from bench.networks import build_network, seeded
 
-# A larger error is no sign of training; by less than this ratio values are not told apart.
-TRAINED, BETTER = 0.5, 0.9
+# A larger error is no sign of training; where many values are tried, one of them comes near it by
+# chance, and a smaller error is asked for. By less than the ratio values are not told apart.
+TRAINED, SURE, BETTER = 0.5, 0.1, 0.9
 # Larger images are cropped to this edge: noise is noise at any size.
 EDGE = 64
 # Fields whose values are also tried in pairs, where none alone leads to a trained network.
@@ -70,13 +71,16 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value}"
 
 
-def tell(start: Flags, choices: Mapping[str, Sequence[Any]], error: Error) -> Told | None:
+def tell(
+    start: Flags, choices: Mapping[str, Sequence[Any]], error: Error, enough: float = TRAINED
+) -> Told | None:
     """Find the values of flags that fit the weights, by descent in one field after the other.
 
     Args:
         start: a value for each field, which is kept where nothing fits clearly better.
         choices: the values to try for each field that is open.
         error: of a network with these flags on noise; None where it cannot be built.
+        enough: a network with a smaller error shows that it was trained.
 
     Returns:
         None where the network cannot be evaluated with any flags.
@@ -91,14 +95,14 @@ def tell(start: Flags, choices: Mapping[str, Sequence[Any]], error: Error) -> To
 
     best = dict(start)
     for _ in range(2 * len(choices)):
-        moved = _step(best, choices, evaluate)
+        moved = _step(best, choices, evaluate, enough)
         if moved is None:
             break
         best = moved
     least = evaluate(best)
     if least is None:
         return None
-    trained = least < TRAINED
+    trained = least < enough
     if not trained and evaluate(start) is not None:
         best, least = dict(start), evaluate(start)
     told = Told(best, float(least or 0), trained)
@@ -108,7 +112,9 @@ def tell(start: Flags, choices: Mapping[str, Sequence[Any]], error: Error) -> To
     return told
 
 
-def _step(flags: Flags, choices: Mapping[str, Sequence[Any]], error: Error) -> Flags | None:
+def _step(
+    flags: Flags, choices: Mapping[str, Sequence[Any]], error: Error, enough: float
+) -> Flags | None:
     """The best neighbour, if it is clearly better; None if there is none."""
     least = error(flags)
     for neighbours in (_neighbours(flags, choices), _pairs(flags, choices)):
@@ -116,7 +122,7 @@ def _step(flags: Flags, choices: Mapping[str, Sequence[Any]], error: Error) -> F
         found, best = min(tried, key=lambda item: item[0], default=(None, flags))
         if found is not None and (least is None or found < BETTER * least):
             return best
-        if least is not None and least < TRAINED:
+        if least is not None and least < enough:
             return None
     return None
 
