@@ -87,6 +87,7 @@ def _widths(weights: Mapping[str, Tensor], firsts: list[int]) -> tuple[list[int]
         entry, inputs = weights["input_blocks.0.0.weight"].shape[:2]
         clock = weights["time_embed.0.weight"].shape[1]
         outputs = len(weights["out.2.weight"])
+        len(weights["middle_block.1.qkv.weight"])
     # A weight that is missing, or a number where a tensor was expected.
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"these are not the weights of an ADM network (no {error})") from None

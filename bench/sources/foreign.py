@@ -105,10 +105,10 @@ def variant(weights: Mapping[str, Tensor]) -> str:
         return f"a network of latent-diffusion, {TEXT}: {INSTEAD}"
     entry, out = weights["input_blocks.0.0.weight"], weights["out.2.weight"]
     if entry.ndim == 4 and out.ndim == 4:
-        if (inputs := entry.shape[1]) > 3 and len(out) not in (inputs, 2 * inputs):
+        if entry.shape[1] == 6 and len(out) in (3, 6):
             return (
-                f"an ADM network for super-resolution, which takes {inputs} channels and gives "
-                f"{len(out)}: bench samples networks that take noise alone"
+                "an ADM network for super-resolution, which takes a small image beside the noise: "
+                "bench samples networks that take noise alone"
             )
         return ""
     return f"a network with ADM's names for data of {entry.ndim - 2} dimensions, not for images"

@@ -24,7 +24,7 @@ TRAINED, SURE, BETTER = 0.5, 0.1, 0.9
 # Larger images are cropped to this edge: noise is noise at any size.
 EDGE = 64
 # Fields whose values are also tried in pairs, where none alone leads to a trained network.
-PAIRED = 3
+PAIRED = 2
 
 Flags = dict[str, Any]
 Error = Callable[[Flags], float | None]
