@@ -1,5 +1,6 @@
 """`bench import` as a user types it: the card that it writes loads, and says what it assumed."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -228,6 +229,62 @@ def test_bad_words(bench, tmp_path):
     save_unet(tmp_path / "pipe")
     edit(tmp_path / "pipe" / "unet" / "config.json", _class_name="Other")
     refused(bench(tmp_path / "pipe", "--dataset", "cifar10"), "Other")
+
+
+def test_data_sets_names_and_places_are_checked(bench, tmp_path):
+    save_plain(tmp_path, norm_num_groups=8)
+    path, fields = tmp_path / "mine.safetensors", ("--set", "attention_head_dim=8", *SIZE)
+    for dataset, words in (
+        ("folder:/nope", "/nope"),
+        (f"folder:{tmp_path}", "holds no .png"),
+        ("folder", "folder:PATH"),
+        ("cifar10:x", "takes no argument"),
+        ("cifar11", "did you mean 'cifar10'"),
+    ):
+        refused(bench(path, *fields, "--dataset", dataset), words)
+    for flag in ("--name", "--family", "--method"):
+        words = f"{flag} must be at most 100 printable characters"
+        refused(bench(path, *fields, "--dataset", "cifar10", flag, "x" * 101), words)
+        refused(bench(path, *fields, "--dataset", "cifar10", flag, "a\x1b[2J"), words)
+    assert not list(tmp_path.glob("*.yaml"))
+    # A name of a file that a shell would take apart.
+    odd = tmp_path / "my file's.safetensors"
+    path.rename(odd)
+    code, stdout, stderr = bench(odd, *fields, "--dataset", "cifar10")
+    assert code == 0 and "method: baseline" in stdout
+    command = stderr.splitlines()[-1].partition("; ")[2]
+    assert shlex.split(command) == [
+        *("bench", "run", "--cards", str(tmp_path / "my-file-s.yaml"), "--checkpoints", "*"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("sample_size=0", "whole number to 4096, or HEIGHTxWIDTH"),
+        ("sample_size=\u00b2", "a number of pixels"),
+        ("sample_size=99999", "a number of pixels"),
+        ("sample_size=1x2x3", "a number of pixels"),
+        ("timesteps=" + "9" * 5000, "a whole number from 1 to 100000"),
+        ("norm_eps=nan", "a positive number"),
+        ("norm_eps=x", "a positive number"),
+        ("flip_sin_to_cos=1", "true or false"),
+        ("rescale_timesteps=maybe", "true or false"),
+        ("schedule=square", "one of cosine, linear"),
+        ("part=", "a name"),
+        ("variant=fp16", "a folder of diffusers has one, a file does not"),
+        ("attention_order=new", "has q, k and v apart"),
+        ("num_heads=2", "exclude each other"),
+        ("x" * 5000 + "=1", "no such field"),
+    ],
+)
+def test_bad_fields(bench, tmp_path, word, words):
+    save_plain(tmp_path, norm_num_groups=8)
+    path, fields = tmp_path / "mine.safetensors", ("--set", "attention_head_dim=8", *SIZE)
+    result = bench(path, *fields, "--dataset", "cifar10", "--set", word)
+    refused(result, words)
+    assert len(result[2]) < 900
+    assert not (tmp_path / "mine.yaml").exists()
 
 
 def edm(prefix):
