@@ -80,9 +80,7 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
     size = network_config.sides(arguments["sample_size"], config.get("sample_size"), label)
     if name == "DiTTransformer2DModel":
         if size[0] != size[1]:
-            raise InputError(
-                f"{label}: sample_size = {list(size)} is not square, as a DiT must be"
-            )
+            raise InputError(f"{label}: sample_size = {list(size)} where a DiT must be square")
         arguments["sample_size"] = size[0]
     shape = (_count(arguments["in_channels"], "in_channels", label), *size)
     learned = arguments.get("num_train_timesteps")

@@ -106,7 +106,7 @@ def test_the_kind_of_prediction(changes, predicts):
     ("description", "words"),
     [
         (said(prediction_type="flow_prediction"), ("prediction_type", "flow_prediction", "flow")),
-        (said("DPMSolverMultistepScheduler", use_flow_sigmas=True, flow_shift=3.0), ("use_flow_sigmas", "rectified flow")),
+        (said("DPMSolverMultistepScheduler", use_flow_sigmas=True), ("use_flow_sigmas", "flow")),
         (said(prediction_type="noise"), ("prediction_type", "'noise'", "epsilon")),
         (said(prediction_type=None), ("prediction_type",)),
         (said(predict_epsilon=False, prediction_type="epsilon"), ("contradicts",)),
