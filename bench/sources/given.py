@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,7 +38,7 @@ def _real(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
+        raise ValueError("a number") from None
     if not 0 < value < MOST:
         raise ValueError("a positive number")
     return value
@@ -72,7 +71,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "patch": _whole,
     "timesteps": _whole,
     "rescale_timesteps": _flag,
-    "schedule": _one_of("cosine", "linear", "file"),
+    "schedule": _one_of("cosine", "linear", "scaled_linear", "sigmoid", "file"),
     "predicts": _one_of("epsilon", "v_prediction", "sample"),
     "variance": _one_of("fixed_small", "fixed_large"),
     "weights": _one_of("raw", "ema", "swa"),

@@ -6,7 +6,8 @@ the weights (`bench.sources.weights`).
 config:
     network: {patch, unet}     see `bench.networks.build_network`
     shape: [C, H, W]           of an image
-    schedule: cosine | linear | file    the last: betas that lie beside the weights
+    schedule: cosine | linear | scaled_linear | sigmoid, as diffusers defines them, or file:
+                               betas that lie beside the weights
     timesteps: 1000
     rescale_timesteps: false   true for a network that was given 1000 t / T
     predicts: epsilon | v_prediction | sample
@@ -123,7 +124,7 @@ def _denoiser(model: PatchedUNet, config: Mapping[str, Any], noise: Noise) -> De
         description={
             "schedule": noise.schedule + rescaled,
             "prediction": noise.predicts,
-            "bounds": noise.bounds(clips),
+            "predicted x_0": noise.bounds(clips),
             "variance": "learned" if config["learns_variance"] else variance,
         },
     )

@@ -60,7 +60,7 @@ def read(path: Path) -> Any:
         InputError: truncated, another archive, or it calls what no weights need.
     """
     _check_archive(path)
-    known: list[tuple[Any, str]] = []
+    known: list[Any] = []
     while True:
         try:
             with warnings.catch_warnings(), torch.serialization.safe_globals(known):

@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.errors import InputError
-from bench.sources import adm_names, beside, noise, scheduler_config, shapes
+from bench.sources import adm_names, beside, network_config, noise, scheduler_config, shapes
 from bench.sources import weights as files
 from bench.sources.given import NETWORK
 from bench.sources.heads import Heads, of_network
@@ -84,10 +84,7 @@ def network(sketch: Sketch) -> None:
         )
     made = _described(sketch, unet) if unet is not None else _shown(sketch)
     inner, patch = made["unet"], made["patch"]
-    sides = inner.get("sample_size")
-    sides = list(sides) if isinstance(sides, list | tuple) else [sides, sides]
-    if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
-        raise InputError("neither weights nor config.json tell the size: --set sample_size=N")
+    sides = network_config.sides(inner.get("sample_size"), None, str(sketch.path))
     inputs = inner.get("in_channels", 3)
     channels = inputs // patch**2
     if channels * patch**2 != inputs or channels not in IMAGES:
@@ -112,7 +109,12 @@ def _described(sketch: Sketch, unet: dict[str, Any]) -> dict[str, Any]:
         )
     patch = sketch.given.get("patch", 1)
     if "sample_size" in sketch.given:
-        unet = {**unet, "sample_size": _patches(sketch.given["sample_size"], patch)}
+        size, stated = _patches(sketch.given["sample_size"], patch), unet.get("sample_size")
+        if stated not in (None, size, [size, size]):
+            raise InputError(
+                f"--set sample_size: config.json beside {sketch.path.name} says {stated}"
+            )
+        unet = {**unet, "sample_size": size}
     return {"patch": patch, "unet": unet}
 
 
