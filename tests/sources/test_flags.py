@@ -9,14 +9,10 @@ from bench import importing, registry, tables
 from bench.errors import InputError
 from bench.networks import build_network
 from bench.quant.layers import export
-from bench.quiet import quiet_import
 from bench.sampling import ddim, image_generators
 from bench.sources.heads import Heads, choices
 from bench.sources.telling import tell
 from bench.spec import Draw
-
-with quiet_import():
-    from diffusers import UNet2DModel
 
 IDDPM = Flags(
     size=8, multiples=(1, 2), blocks=1, attention=(8, 4), heads=4, new_order=False,
@@ -115,42 +111,6 @@ def test_rescaling_is_found_out_in_a_trained_network(imported, rescaled):
         InputError, match=r"rescale_timesteps: false .* fit .*rescale_timesteps: t"
     ):
         imported(rescaled, **fields, timesteps="4000", rescale_timesteps="false")
-
-
-ODD = {
-    "sample_size": 8,
-    "norm_num_groups": 2,
-    "flip_sin_to_cos": False,
-    "freq_shift": 1,
-    "downsample_padding": 0,
-    "attention_head_dim": 4,
-}
-
-
-@pytest.fixture(scope="module")
-def trained():
-    torch.manual_seed(0)
-    network = UNet2DModel(**(UNET | ODD | {"block_out_channels": [16, 16]}))
-    loss = train(network.parameters(), lambda x, last: network(x, last * 999).sample, 600)
-    assert loss < 0.08
-    return network.eval()
-
-
-@pytest.mark.slow
-def test_open_fields_of_a_trained_network_are_found_out(imported, trained):
-    card, denoiser, text = imported(trained.state_dict(), sample_size="8")
-    unet = card.config["network"]["unet"]
-    for name in ("norm_num_groups", "flip_sin_to_cos"):
-        assert unet[name] == ODD[name], text
-    assert "norm_num_groups 2, by the errors on noise" in text
-    assert "norm_eps 1e-05, which the weights do not tell (--set norm_eps=...)" in text
-    assert "predicts epsilon, by the error" in text
-    given = {name: str(value).lower() for name, value in ODD.items()}
-    card, denoiser, text = imported(trained.state_dict(), **given)
-    assert "norm_num_groups" not in "".join(x for x in text.splitlines() if x.startswith("#"))
-    x, t = torch.randn(2, 3, 8, 8), torch.tensor([3, 900])
-    with torch.inference_mode():
-        torch.testing.assert_close(denoiser.model(x, t), trained(x, t).sample)
 
 
 @pytest.mark.parametrize(
