@@ -8,6 +8,7 @@ assumed, and every assumption stands on the card as a comment.
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import yaml
 
 from bench import hub, registry, store, tables
 from bench.errors import InputError
+from bench.sources import given as words
 from bench.spec import Checkpoint
 
 if TYPE_CHECKING:
@@ -25,9 +27,8 @@ if TYPE_CHECKING:
 
 # Data sets by the shape of their images, for a guess.
 SHAPES = {(3, 32): "cifar10", (1, 28): "fashion-mnist"}
-NUMBERS = ("sample_size", "attention_head_dim", "timesteps")
-DECIMALS = ("scaling_factor",)
-WORDS = ("schedule", "predicts", "variance", "weights", "attention_order", "variant")
+# Characters of a name; files are named after checkpoints, schemes and backends together.
+LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,14 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     """
     from bench.sources import drafts
 
-    numbers = _checked(given.config)
+    said = words.parse(given.config)
+    for name in ("name", "family", "method", "revision"):
+        _check_word(name, getattr(given, name))
     remote = uri.startswith(hub.PREFIX)
-    place = hub.folder(uri, given.revision) if remote else Path(uri).absolute()
-    if not place.exists():
-        raise InputError(f"no checkpoint {uri}: name a file, a folder or hf:OWNER/NAME")
-    draft = drafts.folder(place, numbers) if place.is_dir() else drafts.file(place, numbers)
+    place = hub.folder(uri, given.revision) if remote else _place(uri)
+    if given.dataset:
+        _check_dataset(given.dataset)
+    draft = drafts.folder(place, said) if place.is_dir() else drafts.file(place, said)
     entry = _entry(uri if remote else place.name, place, draft, given)
     target = out or (Path.cwd() if remote else place.parent) / f"{entry['name']}.yaml"
     if target.exists():
@@ -79,29 +82,46 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     text = comments + yaml.safe_dump({"checkpoints": [entry]}, sort_keys=False)
     store.save_text(target, text)
     print(text, end="")
-    print(f"{target}: loads; bench run --cards {target} --checkpoints '*'", file=sys.stderr)
+    command = shlex.join(["bench", "run", "--cards", str(target), "--checkpoints", "*"])
+    print(f"{target}: loads; {command}", file=sys.stderr)
 
 
-def _checked(config: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, text in config.items():
-        if name not in (*NUMBERS, *DECIMALS, *WORDS):
-            known = ", ".join((*NUMBERS, *DECIMALS, *WORDS))
-            raise InputError(f"--set {name}: no such field; known: {known}")
-        if name in NUMBERS and not text.isdigit():
-            raise InputError(f"--set {name} must be a whole number, not {text!r}")
-        if name in DECIMALS:
-            found[name] = _decimal(name, text)
-            continue
-        found[name] = int(text) if name in NUMBERS else text
-    return found
+def _check_word(name: str, text: str) -> None:
+    if len(text) > LONGEST or not text.isprintable():
+        raise InputError(
+            f"--{name} must be at most {LONGEST} printable characters, not {text[:40]!r}"
+        )
 
 
-def _decimal(name: str, text: str) -> float:
+def _place(uri: str) -> Path:
+    """The absolute path of a file or folder.
+
+    Raises:
+        InputError: there is none, or it cannot be looked at.
+    """
+    place = Path(uri).absolute()
     try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"--set {name} must be a number, not {text!r}") from None
+        place.stat()
+    except FileNotFoundError:
+        raise InputError(f"no checkpoint {uri}: name a file, a folder or hf:OWNER/NAME") from None
+    # A null byte is a ValueError; loops of links and long names are errors of the system.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"no checkpoint {uri[:200]!r} ({reason})") from None
+    return place
+
+
+def _check_dataset(name: str) -> None:
+    """Make sure that a data set is known, and that the images of a folder are there.
+
+    Raises:
+        InputError: they are not.
+    """
+    load = tables.lookup("datasets", name)
+    if tables.plain(name) == "folder":
+        from bench.data import folder
+
+        folder.check(getattr(load, "keywords", {}).get("argument", ""))
 
 
 def _relative(place: Path, target: Path) -> str:
@@ -116,7 +136,7 @@ def _relative(place: Path, target: Path) -> str:
 def _entry(uri: str, place: Path, draft: Draft, given: Given) -> dict[str, Any]:
     """The fields of the card, with the assumptions that they take."""
     stem = uri.rpartition("/")[2] if uri.startswith(hub.PREFIX) else place.stem
-    name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)
+    name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[:LONGEST]
     dataset = given.dataset or SHAPES.get(draft.shape, "")
     if not dataset:
         size = f"{draft.shape[1]} pixels" if draft.shape[1] else "sides that differ"
@@ -126,7 +146,6 @@ def _entry(uri: str, place: Path, draft: Draft, given: Given) -> dict[str, Any]:
         )
     if not given.dataset:
         draft.assumed.append(f"data set {dataset}, from the shape of the images (--dataset)")
-    tables.require("datasets", dataset)
     kind = draft.config.get("weights")
     method = given.method or (kind if kind in ("ema", "swa") else "baseline")
     if not given.method:

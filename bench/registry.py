@@ -160,10 +160,16 @@ def verify(card: Checkpoint) -> Checkpoint:
         except InputError as error:
             raise InputError(f"{label}, field uri: {error}") from None
     path = Path(card.uri)
-    if not path.is_file():
-        raise InputError(f"{label}, field uri: no file {path}")
-    with path.open("rb") as stream:
-        head = stream.read(64)
+    try:
+        if not path.is_file():
+            raise InputError(f"{label}, field uri: no file {path}")
+        with path.open("rb") as stream:
+            head = stream.read(64)
+        digest = store.sha256(path)
+    # A null byte in a name is a ValueError.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{label}, field uri: {path} cannot be read ({reason})") from None
     pickled = head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
     if pickled and card.source not in PICKLES:
         raise InputError(
@@ -172,7 +178,7 @@ def verify(card: Checkpoint) -> Checkpoint:
         )
     if head.startswith(b"version https://git-lfs"):
         raise InputError(f"{label}, field uri: {path} is a Git LFS pointer; run `git lfs pull`")
-    return _same(card, path, store.sha256(path))
+    return _same(card, path, digest)
 
 
 def _same(card: Checkpoint, path: Path, found: str) -> Checkpoint:

@@ -44,6 +44,20 @@ def load(split: str, argument: str = "") -> Tensor:
     return images.load(containers.collection(path, chosen), size)
 
 
+def check(argument: str) -> None:
+    """Make sure that there are images, without reading one.
+
+    Args:
+        argument: as for `load`.
+
+    Raises:
+        InputError: no such folder or zip, or no images in it.
+    """
+    path, _ = parse(argument)
+    if not containers.image_names(path):
+        raise InputError(f"{path}: holds no {', '.join(containers.SUFFIXES)} files")
+
+
 def parse(argument: str) -> tuple[Path, int | None]:
     """PATH and SIZE out of `PATH` or `PATH@SIZE`.
 
