@@ -22,6 +22,7 @@ LAYERS = [
         "stats",
         "decisions",
         "influences",
+        "yaml_files",
     },
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {
