@@ -33,6 +33,7 @@ from bench.sources.filling import fill
 from bench.spec import Checkpoint
 
 ORDERS = ("new", "legacy")
+FIELDS = (*local.FIELDS, "attention_order")
 STEMS = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
@@ -64,6 +65,7 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         InputError: as for `bench.sources.local.load`; or names or shapes that are not ADM's or
             contradict the card.
     """
+    local.check_fields(checkpoint, FIELDS)
     order = checkpoint.config.get("attention_order")
     if order not in ORDERS:
         raise InputError(

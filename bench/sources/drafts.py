@@ -46,7 +46,9 @@ def folder(place: Path, given: Mapping[str, Any]) -> Draft:
     """
     for name in given:
         if name not in folders.FIELDS:
-            raise InputError(f"--set {name}: the folder decides it; it leaves {folders.FIELDS}")
+            raise InputError(
+                f"--set {name}: the folder decides it; it leaves {' and '.join(folders.FIELDS)}"
+            )
     _, said = folders.describe(place)
     size = said.get("sample_size") or 0
     latent = (place / "vae").is_dir()

@@ -25,7 +25,7 @@ from bench.errors import InputError
 from bench.networks import LabelledUNet, PatchedUNet, check_network
 from bench.protocols import Denoiser
 from bench.quiet import quiet_import
-from bench.sources.local import CHOICES, check_kind
+from bench.sources.local import CHOICES, check_fields, check_kind
 from bench.spec import Checkpoint
 
 NETWORKS = ("UNet2DModel", "DiTTransformer2DModel")
@@ -74,9 +74,8 @@ def load(checkpoint: Checkpoint) -> Denoiser:
 
 
 def _check_config(checkpoint: Checkpoint, label: str) -> None:
+    check_fields(checkpoint, FIELDS)
     for name, value in checkpoint.config.items():
-        if name not in FIELDS:
-            raise InputError(f"{label}: unknown field {name}; a folder has {', '.join(FIELDS)}")
         if value not in CHOICES[name]:
             words = ", ".join(word for word in CHOICES[name] if word)
             raise InputError(f"{label}: {name} must be one of {words}, not {value!r}")

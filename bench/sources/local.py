@@ -17,13 +17,13 @@ config:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from bench.errors import InputError
+from bench.errors import InputError, offer
 from bench.networks import SCHEDULES, PatchedUNet, alpha_bar, build_network, check_network
 from bench.protocols import Denoiser
 from bench.sources import weights as files
@@ -39,6 +39,8 @@ DEFAULTS = {
     "weights": None,
     "stored": "float32",
 }
+# Every field of the config: another one is refused.
+FIELDS = ("network", "shape", *DEFAULTS)
 CHOICES = {
     "schedule": tuple(SCHEDULES),
     "predicts": ("epsilon", "v_prediction", "sample"),
@@ -57,7 +59,22 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         InputError: the file is truncated, no safetensors or state dict, the weights do not fit
             the network, or the config is incomplete.
     """
+    check_fields(checkpoint, FIELDS)
     return build(checkpoint, lambda weights, config: prefixed(weights))
+
+
+def check_fields(checkpoint: Checkpoint, known: Collection[str]) -> None:
+    """Refuse a field of the card's config that its source does not read.
+
+    Raises:
+        InputError: there is one; the message offers near ones.
+    """
+    for name in checkpoint.config:
+        if name not in known:
+            raise InputError(
+                f"card {checkpoint.name!r}, field config: unknown field {name} of source "
+                f"{checkpoint.source}; {offer(str(name), known)}"
+            )
 
 
 def prefixed(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
