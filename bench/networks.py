@@ -19,7 +19,11 @@ from torch import Tensor, nn
 from bench.errors import InputError
 from bench.quiet import quiet_import
 
-SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
+# The names of diffusers, with its usual ends of beta.
+SCHEDULES = {
+    **{"cosine": "squaredcos_cap_v2", "linear": "linear"},
+    **{"scaled_linear": "scaled_linear", "sigmoid": "sigmoid"},
+}
 
 
 class PatchedUNet(nn.Module):
@@ -152,7 +156,8 @@ def alpha_bar(schedule: str, timesteps: int = 1000) -> Tensor:
     """Signal power alpha_bar_t of the forward process, float32 of shape (timesteps,).
 
     Args:
-        schedule: "cosine" (Nichol and Dhariwal 2021, eq. 17) or "linear" (Ho et al. 2020).
+        schedule: "cosine" (Nichol and Dhariwal 2021, eq. 17), "linear" (Ho et al. 2020),
+            "scaled_linear" (linear in the root of beta) or "sigmoid", as diffusers has them.
         timesteps: number of training timesteps T.
     """
     with quiet_import():

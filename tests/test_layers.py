@@ -27,7 +27,7 @@ LAYERS = [
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {
         *("real", "timing", "stages", "speed", "pipeline", "engines", "estimate"),
-        "rounds",
+        *("rounds", "plausibility", "fits"),
         *("subjects", "probing"),
     },
     {

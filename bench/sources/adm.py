@@ -34,6 +34,14 @@ from bench.spec import Checkpoint
 
 ORDERS = ("new", "legacy")
 FIELDS = (*local.FIELDS, "attention_order")
+# Loading itself finds out the flags of a network that predicts the noise.
+ALTERNATIVES = {
+    "timesteps": (1000, 4000),
+    "attention_order": lambda config: () if _tells(config) else ORDERS,
+    "network.unet.attention_head_dim": lambda config: (
+        () if _tells(config) else local.near_heads(config)
+    ),
+}
 STEMS = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
@@ -73,6 +81,10 @@ def load(checkpoint: Checkpoint) -> Denoiser:
             f"(use_new_attention_order of the training), not {order!r}"
         )
     return local.build(checkpoint, _rename)
+
+
+def _tells(config: Mapping[str, Any]) -> bool:
+    return config.get("predicts", local.DEFAULTS["predicts"]) == "epsilon"
 
 
 def _rename(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -53,6 +53,12 @@ class Decoder:
         """Decode."""
         return self.network.decode(latents / self.scale + self.shift).sample
 
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents of images in [-1, 1], the mode where there is a distribution of them."""
+        found = self.network.encode(images)
+        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
+        return (latents - self.shift) * self.scale
+
     def to(self, device: str) -> None:
         """Move the network to a device."""
         self.network.to(device)

@@ -6,7 +6,7 @@ the weights (`bench.sources.weights`).
 config:
     network: {patch, unet}     see `bench.networks.build_network`
     shape: [C, H, W]           of an image
-    schedule: cosine | linear
+    schedule: cosine | linear | scaled_linear | sigmoid, as diffusers defines them
     timesteps: 1000
     predicts: epsilon | v_prediction | sample
     learns_variance: false     true for 2C outputs, the last C for the variance
@@ -49,6 +49,16 @@ CHOICES = {
     "stored": ("float32", "float16", "bfloat16"),
 }
 
+# What neither names nor shapes tell: values that `bench.plausibility` holds against the card's.
+ALTERNATIVES: Mapping[str, Any] = {
+    "timesteps": (1000, 4000),
+    "network.unet.norm_num_groups": (32, 16, 8, 4, 2),
+    "network.unet.attention_head_dim": lambda config: near_heads(config),
+    "network.unet.flip_sin_to_cos": (True, False),
+    "network.unet.freq_shift": (0, 1),
+    "network.unet.downsample_padding": (1, 0),
+}
+
 Rename = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, Tensor]]
 
 
@@ -75,6 +85,12 @@ def check_fields(checkpoint: Checkpoint, known: Collection[str]) -> None:
                 f"card {checkpoint.name!r}, field config: unknown field {name} of source "
                 f"{checkpoint.source}; {offer(str(name), known)}"
             )
+
+
+def near_heads(config: Mapping[str, Any]) -> list[int]:
+    """Half and twice the channels of an attention head."""
+    head = config["network"]["unet"].get("attention_head_dim")
+    return [2 * head, head // 2] if type(head) is int and head > 1 else []
 
 
 def prefixed(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
