@@ -28,6 +28,7 @@ from bench.spec import Checkpoint, content_key
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bench.plausibility import Candidate, Search
     from bench.protocols import Denoiser
 
 FITS, OTHER = "fits", "another fits better"
@@ -52,33 +53,35 @@ def of(checkpoint: Checkpoint, load: Load) -> Fit:
     path = _path(checkpoint)
     if path is not None and (found := _cached(path)) is not None:
         return replace(found, checkpoint=checkpoint.name)
+    from bench.plausibility import Search
+
     denoiser = load()
     try:
         images = real_images(checkpoint.dataset, denoiser)
     except InputError as error:
         said = description(denoiser)
         return Fit(checkpoint.name, said, UNKNOWN, reason=" ".join(str(error).split()))
-    made = measured(checkpoint, denoiser, images)
+    search = Search(checkpoint, denoiser, images)
+    made = judged(search, search.candidates())
     if path is not None:
         text = to_json(made)
         store.save_text(path, json.dumps({"sha256": _digest(text), "fit": text}))
     return made
 
 
-def measured(checkpoint: Checkpoint, denoiser: Denoiser, x_0: Tensor) -> Fit:
-    """The fit of a checkpoint to real images, or their latents, (B, C, H, W)."""
-    from bench.plausibility import TRIVIAL, Search, clearly_better
+def judged(search: Search, candidates: Sequence[Candidate]) -> Fit:
+    """The fit of a checkpoint, beside the other descriptions that were tried."""
+    from bench.plausibility import TRIVIAL, clearly_better
 
-    search = Search(checkpoint, denoiser, x_0)
-    better = clearly_better(search.own, search.candidates())
+    better = clearly_better(search.own, candidates)
     worse = search.own.loss >= TRIVIAL
     return Fit(
-        checkpoint.name,
-        description(denoiser),
+        search.checkpoint.name,
+        description(search.denoiser),
         WORSE if worse else OTHER if better else FITS,
         search.own.error,
         search.own.error / search.own.loss,
-        len(x_0),
+        len(search.x_0),
         {str(candidate): candidate.loss for candidate in better},
     )
 

@@ -49,6 +49,7 @@ LAYERS = [
         "gate",
         "api",
         "importing",
+        "choosing",
         "references",
         "suite",
         "skips",

@@ -30,7 +30,7 @@ TINY_CONFIG = {
 def write_card(folder, name="tiny", method="baseline", seed=0, **changes):
     """Write random weights and a card entry for them; return the entry.
 
-    Random weights denoise worse than no network: the card says that they are measured all the same.
+    Random weights denoise worse than no network: the card says to measure them all the same.
     """
     import torch
     from safetensors.torch import save_file

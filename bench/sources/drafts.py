@@ -30,12 +30,14 @@ class Draft:
         config: of the card.
         shape: (channels, edge) of an image, for a guess of the data set.
         assumed: what neither the file nor the user says.
+        guessed: fields of the network that its names and shapes do not tell.
     """
 
     source: str
     config: dict[str, Any]
     shape: tuple[int, int]
     assumed: list[str] = field(default_factory=list)
+    guessed: tuple[str, ...] = ()
 
 
 def folder(place: Path, given: Mapping[str, Any]) -> Draft:
@@ -99,7 +101,9 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
         config["variance"] = given["variance"]
     if source == "adm":
         _order(weights, config, given, assumed)
-    return Draft(source, config, (config["shape"][0], config["shape"][1]), assumed)
+    shape = (config["shape"][0], config["shape"][1])
+    described = adm.is_adm(weights) or (path.parent / "config.json").is_file()
+    return Draft(source, config, shape, assumed, () if described else shapes.GUESSED)
 
 
 def _kind(path: Path, found: files.Weights) -> str | None:

@@ -15,6 +15,8 @@ from torch import Tensor
 from bench.errors import InputError
 
 GROUPS = 32
+# Arguments of the network that show in no shape.
+GUESSED = ("norm_num_groups", "flip_sin_to_cos", "freq_shift", "downsample_padding")
 
 
 def is_unet(weights: Mapping[str, Tensor]) -> bool:
