@@ -21,7 +21,6 @@ from bench import (
     fits,
     influences,
     names,
-    real,
     registry,
     rounds,
     store,
@@ -171,7 +170,6 @@ def _write(out: Path, records: Sequence[Record], found: Sequence[Fit], pipeline:
     run = Run(
         *(identity, now.isoformat(timespec="seconds"), commit, dirty, command, tuple(records)),
         fits=tuple(found),
-        real_images=real.counts(record.cell for record in records),
     )
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as temporary:

@@ -7,7 +7,6 @@ metric asks for features, they are read once, reduced, and dropped.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 
 from bench import tables
 from bench.errors import InputError
@@ -53,26 +52,6 @@ def check(cell: Cell) -> None:
                 f"{path} holds statistics, but {', '.join(asking)} need the features of real "
                 f"images: leave them out by --metrics, or make the features with `bench reference`"
             )
-
-
-def counts(cells: Iterable[Cell]) -> dict[str, int]:
-    """Number of real images that the metrics of cells are held against, by data set, split and
-    extractor; 0 where statistics do not tell."""
-    found = {}
-    for cell in cells:
-        dataset, split = cell.checkpoint.dataset, cell.real
-        for extractor in cell.extractors:
-            if not reference.needs(cell.metrics, extractor):
-                continue
-            path = reference.find(dataset, extractor, split)
-            told = path.suffix != ".npz"
-            number = (
-                reference.count(dataset, extractor, split)
-                if told
-                else statistics.read(path, extractor).count
-            )
-            found[f"{dataset}, {split}, {extractor}"] = number
-    return found
 
 
 def image_shape(denoiser: Denoiser) -> tuple[int, ...]:

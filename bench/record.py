@@ -228,7 +228,6 @@ class Run:
 
     Attributes:
         fits: of the checkpoints; none in runs of before there was the check.
-        real_images: number of real images, by "data set, split, extractor"; 0 where not known.
     """
 
     id: str
@@ -239,7 +238,6 @@ class Run:
     records: tuple[Record, ...]
     schema: int = SCHEMA
     fits: tuple[Fit, ...] = ()
-    real_images: Mapping[str, int] = field(default_factory=dict)
 
 
 def to_json(value: Any) -> str:

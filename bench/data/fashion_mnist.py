@@ -43,12 +43,8 @@ def read_idx(path: Path) -> Tensor:
     return torch.from_numpy(pixels.copy())
 
 
-def load(split: str, fetch: bool = True) -> Tensor:
+def load(split: str) -> Tensor:
     """Load the images of a split ("train" or "test") in the file's order, uint8 (N, 1, 28, 28).
-
-    Args:
-        split: "train" or "test".
-        fetch: whether they may be downloaded.
 
     Raises:
         InputError: unknown split, or the files are nowhere and cannot be downloaded.
@@ -58,8 +54,6 @@ def load(split: str, fetch: bool = True) -> Tensor:
     for folder in places.folders("fashion-mnist", DEBIAN, downloaded):
         if (folder / FILES[split]).exists():
             return read_idx(folder / FILES[split])
-    if not fetch:
-        raise places.missing("fashion-mnist", " and ".join(FILES.values()))
     from torchvision.datasets import FashionMNIST
 
     try:

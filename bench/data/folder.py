@@ -56,10 +56,7 @@ def parse(argument: str) -> tuple[Path, int | None]:
         path, size = argument, ""
     if not path or (size and int(size) < 1):
         raise InputError(f"folder:{argument}: write folder:PATH or folder:PATH@SIZE")
-    try:
-        return Path(path).expanduser(), int(size) if size else None
-    except (RuntimeError, ValueError):
-        raise InputError(f"folder:{argument[:200]}: no such home or size of images") from None
+    return Path(path).expanduser(), int(size) if size else None
 
 
 def split_names(names: Sequence[str], split: str) -> list[str]:
