@@ -279,7 +279,7 @@ def test_a_bare_file_gets_the_description_that_fits_its_weights(bench, tmp_path)
     words = (path, "--set", "sample_size=28", "--dataset", "fashion-mnist")
     refused(bench(*words, "--set", "predicts=sample"), "worse than no network", "predicts epsilon")
     assert not path.with_suffix(".yaml").exists()
-    code, stdout, stderr = bench(*words)
+    code, _, stderr = bench(*words)
     assert code == 0
     assert "denoising loss" not in stderr
     found, _ = card(path.with_suffix(".yaml"))
