@@ -45,7 +45,8 @@ LEVELS = (4.0, 2.0, 0.0, -2.0, -4.0)
 FIRST_LEVELS, HOPELESS = (2.0, -2.0), 1.1
 # One description fits clearly better by this ratio. docs/checkpoints.md has what was measured.
 CLEAR = 1.15
-TRIVIAL = 1.0
+# From here on it is as good as no network: an untrained one, read as v_prediction, comes near 1.
+TRIVIAL = 0.9
 # A field whose value ties the network to the number of timesteps.
 SCALED = "rescale_timesteps"
 # Curves of alpha_bar closer than this are one schedule, and ratios closer to 1 one network.

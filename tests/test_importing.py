@@ -277,7 +277,7 @@ def test_a_bare_file_gets_the_description_that_fits_its_weights(bench, tmp_path)
     path = tmp_path / "mine.safetensors"
     path.write_bytes(trained.read_bytes())
     words = (path, "--set", "sample_size=28", "--dataset", "fashion-mnist")
-    refused(bench(*words, "--set", "predicts=sample"), "worse than no network", "predicts epsilon")
+    refused(bench(*words, "--set", "predicts=sample"), "worse than no network", "fits predicts")
     assert not path.with_suffix(".yaml").exists()
     code, _, stderr = bench(*words)
     assert code == 0
@@ -295,7 +295,8 @@ def test_an_untrained_network_is_imported_by_force(bench, tmp_path):
     network = UNet2DModel(**(UNET | {"sample_size": 28, "in_channels": 1, "out_channels": 1}))
     network.save_config(tmp_path)
     save_file(network.state_dict(), tmp_path / "mine.safetensors")
-    words = (tmp_path / "mine.safetensors", "--dataset", "fashion-mnist")
+    words = (tmp_path / "mine.safetensors", "--dataset", "fashion-mnist", "--set")
+    words = (*words, "predicts=epsilon")
     refused(bench(*words), "worse than no network", "it is not trained", "--force")
     assert bench(*words, "--force")[0] == 0
     assert card(tmp_path / "mine.yaml")[0].force

@@ -38,9 +38,7 @@ FIELDS = (*local.FIELDS, "attention_order")
 ALTERNATIVES = {
     "timesteps": (1000, 4000),
     "attention_order": lambda config: () if _tells(config) else ORDERS,
-    "network.unet.attention_head_dim": lambda config: (
-        () if _tells(config) else local.near_heads(config)
-    ),
+    "network.unet.attention_head_dim": lambda c: () if _tells(c) else local.near_heads(c),
 }
 STEMS = {
     "time_embed.0": "time_embedding.linear_1",
