@@ -37,6 +37,7 @@ from bench.flags import (
     Device,
     DryRun,
     Extractors,
+    Force,
     Images,
     Inception,
     Kernels,
@@ -92,6 +93,7 @@ def run(
     probes: Probes = None,
     cards: Cards = None,
     out: Out = Path("reports"),
+    force: Force = False,
     dry_run: DryRun = False,
 ) -> None:
     """Quantize, sample and measure; write a versioned report.
@@ -121,11 +123,11 @@ def run(
     rules = [rounds.rule(precision, cells) for cells in runs]
     for cells, rule, plan in zip(runs, rules, plans, strict=True):
         if dry_run:
-            commands.dry_run(cells, rule, place)
+            commands.dry_run(cells, rule, place, force)
             explaining.dry_run(cells, plan)
         else:
             parts = explaining.parts_of_run(cells, plan)
-            explaining.write_beside(commands.run(cells, out, rule, place), plan, parts)
+            explaining.write_beside(commands.run(cells, out, rule, place, force), plan, parts)
 
 
 def _words(text: str | None) -> list[str]:
@@ -216,9 +218,9 @@ def list_all(cards: Cards = None, out: Out = Path("reports")) -> None:
 
 
 @app.command()
-def check(cards: Cards = None, checkpoints: Names = None) -> None:
-    """Validate cards and the hashes of their files."""
-    commands.check(cards, checkpoints.split(",") if checkpoints else ["*"])
+def check(cards: Cards = None, checkpoints: Names = None, force: Force = False) -> None:
+    """Validate cards, the hashes of their files, and whether descriptions fit the weights."""
+    commands.check(cards, checkpoints.split(",") if checkpoints else ["*"], force)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,17 +6,19 @@ been checked; a run's folder appears at its end.
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import (
     __version__,
     devices,
     estimate,
+    fits,
     influences,
     names,
     registry,
@@ -26,8 +28,11 @@ from bench import (
 )
 from bench.errors import InputError
 from bench.host import fingerprint, git_state
-from bench.record import Record, Run, to_json
+from bench.record import Fit, Record, Run, to_json
 from bench.spec import Cell
+
+if TYPE_CHECKING:
+    from bench.pipeline import Pipeline
 
 # Cost of a batch in float batches, for estimates; measured, and only an estimate.
 COSTS = {"float": 1.0, "simulated": 1.7}
@@ -38,16 +43,19 @@ def _cost(cell: Cell, batches: int) -> float:
 
 
 def dry_run(
-    cells: Sequence[Cell], rule: rounds.Rule | None = None, device: str = devices.CPU
+    cells: Sequence[Cell],
+    rule: rounds.Rule | None = None,
+    device: str = devices.CPU,
+    force: bool = False,
 ) -> None:
     """Print each cell with what is cached or refused, and the estimated time; at most that much
-    where a rule stops cells earlier."""
+    where a rule stops cells earlier. Arguments as for `run`."""
     from bench.pipeline import Pipeline
 
     pipeline = Pipeline(fingerprint(device), store.cache_root())
     if rule:
         cells = rounds.Looks(pipeline, rule).planned(cells)
-    pipeline.check(cells)
+    _checked(cells, pipeline, force, lambda line: print(line, file=sys.stderr))
     cost = 0.0
     for cell in cells:
         missing = pipeline.missing_batches(cell)
@@ -71,6 +79,7 @@ def run(
     out: Path,
     rule: rounds.Rule | None = None,
     device: str = devices.CPU,
+    force: bool = False,
 ) -> Path:
     """Run all cells and write reports/<id>/, the folder that is returned; an interrupted run
     leaves only the cache.
@@ -80,6 +89,7 @@ def run(
         out: the folder of runs.
         rule: when each cell has enough images; without one it takes those of its draw.
         device: where the networks are evaluated, from `devices.find`.
+        force: whether checkpoints are taken that denoise worse than no network.
     """
     from bench.pipeline import Pipeline
     from bench.progress import Bar
@@ -93,7 +103,7 @@ def run(
         pipeline = Pipeline(fingerprint(device), store.cache_root(), bar.advance)
         looks = rounds.Looks(pipeline, rule, bar.tell) if rule else None
         planned = looks.planned(cells) if looks else cells
-        pipeline.check(planned)
+        found = _checked(planned, pipeline, force, bar.tell)
         cached = sum(pipeline.cached(cell) is not None for cell in planned)
         bar.start([(c, _cost(c, pipeline.missing_batches(c))) for c in planned])
         engine = tables.lookup("engines", "local")
@@ -103,7 +113,7 @@ def run(
             records = list(engine(bar.watch(pipeline.run), cells))
     if rule:
         _remark([record.cell for record in records])
-    folder = _write(out, records, pipeline)
+    folder = _write(out, records, found, pipeline)
     if cached:
         print(f"{cached} of {len(cells)} cells came from the cache", file=sys.stderr)
     for record in records:
@@ -116,13 +126,34 @@ def run(
     return folder
 
 
+def _checked(
+    cells: Sequence[Cell], pipeline: Pipeline, force: bool, tell: Callable[[str], None]
+) -> list[Fit]:
+    """Check the cells, and whether the descriptions of their checkpoints fit the weights.
+
+    Raises:
+        InputError: as for `Pipeline.check`; or a network that denoises worse than none, unforced.
+    """
+    found: dict[str, Fit] = {}
+    cards = {cell.checkpoint.name: cell.checkpoint for cell in cells}
+    for name, card in cards.items():
+        own = [cell for cell in cells if cell.checkpoint.name == name]
+        # Both load the network, of which the last one is kept.
+        pipeline.check(own)
+        found[name] = fits.of(card, functools.partial(pipeline.stages.denoiser, own[0]))
+    fits.require(found.values(), list(cards.values()), force)
+    for line in fits.tell(found.values(), list(cards.values())):
+        tell(line)
+    return list(found.values())
+
+
 def _remark(cells: Sequence[Cell]) -> None:
     told = [r for c in cells for e in c.extractors for r in names.remarks(e, c.draw.images)]
     for remark in dict.fromkeys(told):
         print(remark, file=sys.stderr)
 
 
-def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
+def _write(out: Path, records: Sequence[Record], found: Sequence[Fit], pipeline: Pipeline) -> Path:
     """Write a run under a temporary name and rename it, so that it appears whole."""
     import tempfile
 
@@ -136,7 +167,10 @@ def _write(out: Path, records: Sequence[Record], pipeline: object) -> Path:
         count += 1
         identity = f"{stem}-{count}"
     command = "bench " + " ".join(sys.argv[1:])
-    run = Run(identity, now.isoformat(timespec="seconds"), commit, dirty, command, tuple(records))
+    run = Run(
+        *(identity, now.isoformat(timespec="seconds"), commit, dirty, command, tuple(records)),
+        fits=tuple(found),
+    )
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=out) as temporary:
         folder = Path(temporary) / identity
@@ -199,12 +233,16 @@ def list_all(cards: Path | None, out: Path) -> None:
         print(f"  {folder.name}")
 
 
-def check(cards: Path | None, globs: Sequence[str]) -> None:
-    """Verify the files of the selected cards; print one line for each."""
+def check(cards: Path | None, globs: Sequence[str], force: bool = False) -> None:
+    """Verify the files of the selected cards, and that they denoise; print one line for each."""
     path = registry.card_file(cards)
     for card in registry.select(registry.load_cards(path), globs):
         verified = registry.verify(card)
-        tables.lookup("sources", card.source)(verified)
+        denoiser = tables.lookup("sources", card.source)(verified)
+        fit = fits.of(verified, lambda loaded=denoiser: loaded)
+        fits.require([fit], [card], force)
+        for line in fits.tell([fit], [card]):
+            print(line, file=sys.stderr)
         state = "ok" if card.sha256 else "ok, but the card has no sha256; add it"
         print(f"{card.name:32} {verified.sha256} {state}")
     print(f"{path}: valid (bench {__version__})", file=sys.stderr)

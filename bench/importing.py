@@ -2,7 +2,8 @@
 
 The format is recognized, the network read out of the weights, the hash taken, and the card is
 loaded once before it is written: a card that is written works. What the file does not tell is
-assumed, and every assumption stands on the card as a comment.
+chosen by what fits the weights, where that shows (`bench.choosing`), else assumed; it stands on
+the card, as a field and as a comment. A grid of samples beside it shows what the network makes.
 """
 
 from __future__ import annotations
@@ -17,18 +18,22 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bench import hub, registry, store, tables
+from bench import fits, hub, registry, store, tables
 from bench.errors import InputError
 from bench.sources import given as words
 from bench.spec import Checkpoint
 
 if TYPE_CHECKING:
+    from bench.choosing import Choice
+    from bench.protocols import Denoiser
     from bench.sources.drafts import Draft
 
 # Data sets by the shape of their images, for a guess.
 SHAPES = {(3, 32): "cifar10", (1, 28): "fashion-mnist"}
 # Characters of a name; files are named after checkpoints, schemes and backends together.
 LONGEST = 100
+# Fields that an assumption invites to set: nothing told them.
+_OPEN = re.compile(r"--set (\w+)=")
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Given:
     Attributes:
         name, family, method, dataset, revision: as on a card.
         config: fields of the config, as text.
+        force: take a network, too, that denoises worse than no network.
     """
 
     name: str = ""
@@ -46,6 +52,7 @@ class Given:
     dataset: str = ""
     revision: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
 
 
 def write_card(uri: str, given: Given, out: Path | None) -> None:
@@ -77,7 +84,8 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     if not remote:
         entry["uri"] = _relative(place, target)
     checkpoint = Checkpoint(**{**entry, "uri": uri if remote else str(place)})
-    tables.lookup("sources", draft.source)(registry.verify(checkpoint))
+    entry, denoiser = _chosen(registry.verify(checkpoint), entry, draft, given)
+    _show(denoiser, target.with_name(f"{target.stem}.samples.png"))
     comments = "".join(f"# assumed: {text}\n" for text in draft.assumed)
     text = comments + yaml.safe_dump({"checkpoints": [entry]}, sort_keys=False)
     store.save_text(target, text)
@@ -122,6 +130,68 @@ def _check_dataset(name: str) -> None:
         from bench.data import folder
 
         folder.check(getattr(load, "keywords", {}).get("argument", ""))
+
+
+def _show(denoiser: Denoiser, path: Path) -> None:
+    """Write a grid of samples beside the card: what is wrong with a description can be seen."""
+    from bench import choosing
+
+    grid = choosing.samples(denoiser)
+    if grid is None or grid.shape[-1] not in (1, 3):
+        why = "not grey or RGB" if grid is not None else f"over {choosing.SECONDS:g} s each"
+        print(f"no samples beside the card: they are {why}", file=sys.stderr)
+        return
+    store.save_strip(path, grid)
+    print(f"{path}: samples to look at", file=sys.stderr)
+
+
+def _chosen(
+    checkpoint: Checkpoint, entry: dict[str, Any], draft: Draft, given: Given
+) -> tuple[dict[str, Any], Denoiser]:
+    """The entry with what fits the weights and what was assumed, and the network.
+
+    Raises:
+        InputError: it cannot be loaded, or denoises worse than no network and is not forced.
+    """
+    from bench import choosing
+
+    denoiser = tables.lookup("sources", draft.source)(checkpoint)
+    opened = [tuple(_OPEN.findall(text)) for text in draft.assumed]
+    names = {name for line in opened for name in line} - {*given.config}
+    found = choosing.choose(checkpoint, denoiser, names)
+    for number, line in enumerate(opened):
+        said = [name for name in line if name in found.said]
+        if said:
+            hint = ", ".join(f"--set {name}=..." for name in line)
+            told = (f"{_told(found, name)}: {found.said[name]}" for name in said)
+            draft.assumed[number] = f"{'; '.join(told)} ({hint})"
+    draft.assumed = [_plain(text) for text in draft.assumed]
+    fits.require([found.fit], [found.checkpoint], given.force)
+    for line in fits.tell([found.fit], [found.checkpoint]):
+        print(line, file=sys.stderr)
+    entry = {**entry, "config": dict(found.checkpoint.config)}
+    entry |= {"assumed": list(draft.assumed)} if draft.assumed else {}
+    entry |= {"force": True} if found.fit.verdict == fits.WORSE else {}
+    return entry, found.denoiser
+
+
+def _told(found: Choice, name: str) -> str:
+    value = _value(found.checkpoint.config, name)
+    return f"{name} {'as usual' if value is None else value}"
+
+
+def _plain(text: str) -> str:
+    """A line that a card takes, whatever the names in a file are."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line[: registry.LONGEST].strip()
+
+
+def _value(config: Mapping[str, Any], name: str) -> Any:
+    """A field of a config, wherever it is."""
+    if name in config:
+        return config[name]
+    inner = (_value(value, name) for value in config.values() if isinstance(value, Mapping))
+    return next((value for value in inner if value is not None), None)
 
 
 def _relative(place: Path, target: Path) -> str:

@@ -125,7 +125,7 @@ def ddim(
     code = len(denoiser.alpha_bar) * labels(denoiser, generators)
     for t, (a, b) in zip(spaced.timesteps, itertools.pairwise(powers), strict=True):
         prediction = _predict(denoiser, x_t, t + code, watch)[:, : denoiser.shape[0]]
-        x_0, epsilon = _parts(denoiser.predicts, prediction, x_t, a)
+        x_0, epsilon = parts(denoiser.predicts, prediction, x_t, a)
         variance = draw.eta**2 * (1 - b) / (1 - a) * (1 - a / b)
         x_0 = bounded(denoiser, x_0)
         x_t = math.sqrt(b) * x_0 + math.sqrt(max(1 - b - variance, 0)) * epsilon
@@ -148,7 +148,7 @@ def bounded(denoiser: Denoiser, x_0: Tensor) -> Tensor:
     return x_0.clamp(-denoiser.clip_range, denoiser.clip_range) if denoiser.clips else x_0
 
 
-def _parts(predicts: str, prediction: Tensor, x_t: Tensor, a: float) -> tuple[Tensor, Tensor]:
+def parts(predicts: str, prediction: Tensor, x_t: Tensor, a: float) -> tuple[Tensor, Tensor]:
     """(x_0, epsilon) of x_t = sqrt(a) x_0 + sqrt(1 - a) epsilon from what the network predicts."""
     signal, noise = math.sqrt(a), math.sqrt(1 - a)
     if predicts == "epsilon":

@@ -7,13 +7,12 @@ an argument: `folder:/x/y` stands for what `folder` does, called with `argument=
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from functools import cache, partial
 from importlib import import_module, metadata
 from typing import Any
 
-from bench.errors import InputError
+from bench.errors import InputError, offer
 
 SOURCES = {
     "safetensors": "bench.sources.local:load",
@@ -118,9 +117,7 @@ def require(table: str, name: str) -> None:
     """
     name = plain(name)
     if name not in names(table):
-        near = difflib.get_close_matches(name, names(table))
-        offer = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names(table))}"
-        raise InputError(f"unknown {table[:-1]} {name!r}: {offer}")
+        raise InputError(f"unknown {table[:-1]} {name!r}: {offer(name, names(table))}")
 
 
 def _import(table: str, name: str) -> Any:

@@ -330,3 +330,36 @@ def test_a_pickle_of_edm_is_named(bench, tmp_path):
     for content in (older, newer + b"\x93\x94}\x94\x85\x94R\x94."):
         (tmp_path / "edm.pkl").write_bytes(content)
         refused(bench(tmp_path / "edm.pkl", *SIZE), "a pickle of EDM or its kin", "bench loads")
+
+
+def test_a_bare_file_gets_the_description_that_fits_its_weights(bench, tmp_path):
+    """The weights of a shipped checkpoint: 8 groups, where the usual guess is 16."""
+    trained = Path(cli.__file__).parent / "zoo" / "fashion-unet-ema.safetensors"
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(trained.read_bytes())
+    words = (path, "--set", "sample_size=28", "--dataset", "fashion-mnist")
+    refused(bench(*words, "--set", "predicts=sample"), "worse than no network", "--force")
+    assert not path.with_suffix(".yaml").exists()
+    code, _, stderr = bench(*words)
+    assert code == 0
+    assert "denoising loss" not in stderr
+    found, _ = card(path.with_suffix(".yaml"))
+    assert found.config["network"]["unet"]["norm_num_groups"] == 8
+    said = (found.config["schedule"], found.config["predicts"], found.config["timesteps"])
+    assert said == ("cosine", "epsilon", 1000)
+    assert any(text.startswith("schedule cosine: by the denoising loss") for text in found.assumed)
+    assert any(
+        text.startswith("norm_num_groups 8, by the errors on noise") for text in found.assumed
+    )
+    assert (tmp_path / "mine.samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_untrained_network_is_imported_by_force(bench, tmp_path):
+    network = UNet2DModel(**(UNET | {"sample_size": 28, "in_channels": 1, "out_channels": 1}))
+    network.save_config(tmp_path)
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    words = (tmp_path / "mine.safetensors", "--dataset", "fashion-mnist", "--set")
+    words = (*words, "predicts=epsilon")
+    refused(bench(*words), "worse than no network", "it is not trained", "--force")
+    assert bench(*words, "--force")[0] == 0
+    assert card(tmp_path / "mine.yaml")[0].force

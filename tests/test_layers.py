@@ -23,11 +23,12 @@ LAYERS = [
         "stats",
         "decisions",
         "influences",
+        "yaml_files",
     },
     {"sources", "data", "training", "sampling", "quant", "features", "metrics", "probes"},
     {
         *("real", "timing", "stages", "speed", "pipeline", "engines", "estimate"),
-        "rounds",
+        *("rounds", "plausibility", "fits"),
         *("subjects", "probing"),
     },
     {
@@ -49,6 +50,7 @@ LAYERS = [
         "gate",
         "api",
         "importing",
+        "choosing",
         "references",
         "suite",
         "skips",

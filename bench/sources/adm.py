@@ -34,6 +34,13 @@ from bench.sources.heads import Heads, of_network
 from bench.spec import Checkpoint
 
 ORDERS = ("new", "legacy")
+FIELDS = (*local.FIELDS, "attention_order")
+# Loading itself finds out the flags of a network that predicts the noise.
+ALTERNATIVES = {
+    "timesteps": (1000, 4000),
+    "attention_order": lambda config: () if _tells(config) else ORDERS,
+    "network.unet.attention_head_dim": lambda c: () if _tells(c) else local.near_heads(c),
+}
 
 
 def load(checkpoint: Checkpoint) -> Denoiser:
@@ -43,6 +50,7 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         InputError: as for `bench.sources.local.load`; or names or shapes that are not ADM's or
             contradict the card.
     """
+    local.check_fields(checkpoint, FIELDS)
     order = checkpoint.config.get("attention_order")
     if order not in ORDERS:
         raise InputError(
@@ -50,6 +58,10 @@ def load(checkpoint: Checkpoint) -> Denoiser:
             f"(use_new_attention_order of the training), not {order!r}"
         )
     return local.build(checkpoint, _rename)
+
+
+def _tells(config: Mapping[str, Any]) -> bool:
+    return config.get("predicts", local.DEFAULTS["predicts"]) == "epsilon"
 
 
 def _rename(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:

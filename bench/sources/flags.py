@@ -2,7 +2,8 @@
 
 They are the order of q, k and v and the rescaling of timesteps (ADM), the open fields of
 `bench.sources.shapes`, and the heads. What the error on noise tells clearly is taken; the rest
-keeps its usual value and stands on the card as an assumption.
+keeps its usual value and stands on the card as an assumption. A line that ends with `--set` is one
+that real images may still decide (`bench.choosing`).
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def _say(
 ) -> None:
     """A line for each flag that the user did not say, with how it was found."""
     if told and told.trained and "predicts" not in sketch.given:
-        _replace(sketch, "predicts epsilon", f"predicts epsilon, by the error {told.error:.2g}")
+        line = f"predicts epsilon, by the error {told.error:.2g} of the network on noise"
+        _replace(sketch, "predicts epsilon", f"{line} ({_hint('predicts')})")
     for name in choices:
         flags = told.flags if told else start
         value = telling.words(name, flags[name])
@@ -111,7 +113,7 @@ def _say(
         elif told and not told.trained:
             line = (
                 f"{value}: the weights do not tell, they seem untrained or predict no epsilon "
-                f"(errors on noise {told.words(name)})"
+                f"(errors on noise {told.words(name)}; {_hint(name)})"
             )
         else:
             line = f"{value}, which the weights do not tell ({_hint(name)})"
@@ -135,4 +137,4 @@ def _replace(sketch: Sketch, start: str, line: str) -> None:
     """Put a line that is known better in the place of the assumption; "" leaves it."""
     for index, text in enumerate(sketch.assumed):
         if text.startswith(start) and line:
-            sketch.assumed[index] = f"{line} of the network on noise" if "error " in line else line
+            sketch.assumed[index] = line

@@ -27,7 +27,7 @@ from bench.networks import LabelledUNet, PatchedUNet, check_network
 from bench.protocols import Denoiser
 from bench.sources import pretrained
 from bench.sources.described import Described, describe, kind, positive
-from bench.sources.local import CHOICES, check_kind
+from bench.sources.local import CHOICES, check_fields, check_kind
 from bench.spec import Checkpoint
 
 FIELDS = ("weights", "variant", "predicts", "sample_size", "scaling_factor")
@@ -43,6 +43,12 @@ class Decoder:
     def __call__(self, latents: Tensor) -> Tensor:
         """Decode."""
         return self.network.decode(latents / self.scale + self.shift).sample
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents of images in [-1, 1], the mode where there is a distribution of them."""
+        found = self.network.encode(images)
+        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
+        return (latents - self.shift) * self.scale
 
     def to(self, device: str) -> None:
         """Move the network to a device."""
@@ -68,9 +74,8 @@ def load(checkpoint: Checkpoint) -> Denoiser:
 
 
 def _check_config(checkpoint: Checkpoint, label: str) -> None:
+    check_fields(checkpoint, FIELDS)
     for name, value in checkpoint.config.items():
-        if name not in FIELDS:
-            raise InputError(f"{label}: unknown field {name}; a folder has {', '.join(FIELDS)}")
         if name in CHOICES and value not in CHOICES[name]:
             words = ", ".join(word for word in CHOICES[name] if word)
             raise InputError(f"{label}: {name} must be one of {words}, not {value!r}")

@@ -22,13 +22,13 @@ config:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from bench.errors import InputError
+from bench.errors import InputError, offer
 from bench.networks import SCHEDULES, PatchedUNet, build_network, check_network
 from bench.protocols import Denoiser
 from bench.sources import network_config, shapes
@@ -50,6 +50,8 @@ DEFAULTS = {
     "scheduler": None,
     "stored": "float32",
 }
+# Every field of the config: another one is refused.
+FIELDS = ("network", "shape", *DEFAULTS)
 CHOICES = {
     "schedule": (*SCHEDULES, noises.FILE),
     "predicts": ("epsilon", "v_prediction", "sample"),
@@ -59,6 +61,16 @@ CHOICES = {
 }
 # More timesteps than any training has; each is a number of the schedule.
 MOST_TIMESTEPS = 100_000
+
+# What neither names nor shapes tell: values that `bench.plausibility` holds against the card's.
+ALTERNATIVES: Mapping[str, Any] = {
+    "timesteps": (1000, 4000),
+    "network.unet.norm_num_groups": shapes.OPEN["norm_num_groups"],
+    "network.unet.attention_head_dim": lambda config: near_heads(config),
+    "network.unet.flip_sin_to_cos": (True, False),
+    "network.unet.freq_shift": (0, 1),
+    "network.unet.downsample_padding": shapes.OPEN["downsample_padding"],
+}
 
 Rename = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, Tensor]]
 
@@ -70,7 +82,28 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         InputError: the file is truncated, no safetensors or state dict, the weights do not fit
             the network, or the config is incomplete.
     """
+    check_fields(checkpoint, FIELDS)
     return build(checkpoint, lambda weights, config: shapes.renamed(weights))
+
+
+def check_fields(checkpoint: Checkpoint, known: Collection[str]) -> None:
+    """Refuse a field of the card's config that its source does not read.
+
+    Raises:
+        InputError: there is one; the message offers near ones.
+    """
+    for name in checkpoint.config:
+        if name not in known:
+            raise InputError(
+                f"card {checkpoint.name!r}, field config: unknown field {name} of source "
+                f"{checkpoint.source}; {offer(str(name), known)}"
+            )
+
+
+def near_heads(config: Mapping[str, Any]) -> list[int]:
+    """Half and twice the channels of an attention head."""
+    head = config["network"]["unet"].get("attention_head_dim")
+    return [2 * head, head // 2] if type(head) is int and head > 1 else []
 
 
 def build(checkpoint: Checkpoint, rename: Rename) -> Denoiser:

@@ -181,6 +181,7 @@ def test_damage_is_named(unet, tmp_path, damage, words):
     ("config", "words"),
     [
         ({"shape": [3, 16, 16]}, "unknown field shape"),
+        ({"predict": "sample"}, "unknown field predict .*; did you mean 'predicts'"),
         ({"weights": "sam"}, "weights must be one of"),
         ({"weights": "ema"}, "contradict method 'baseline'"),
         ({"predicts": "sample"}, "card says predicts: sample"),
