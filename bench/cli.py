@@ -22,6 +22,7 @@ from bench import (
     exits,
     explaining,
     judging,
+    listing,
     measuring,
     planning,
     rounds,
@@ -39,6 +40,7 @@ from bench.flags import (
     Device,
     DryRun,
     Extractors,
+    Force,
     Images,
     Inception,
     Kernels,
@@ -99,6 +101,7 @@ def run(
     cards: Cards = None,
     out: Out = Path("reports"),
     redact: Redact = False,
+    force: Force = False,
     dry_run: DryRun = False,
 ) -> int:
     """Quantize, sample and measure; write a versioned report.
@@ -126,26 +129,33 @@ def run(
     plans = [explaining.of_run(cells, probes, preset, place) for cells in runs]
     runs = [skips.beside(cells, skip, out) for cells in runs]
     rules = [rounds.rule(precision, cells) for cells in runs]
+    jobs = list(zip(runs, rules, plans, strict=True))
     if dry_run:
-        for cells, rule, plan in zip(runs, rules, plans, strict=True):
-            commands.dry_run(cells, rule, place)
-            explaining.dry_run(cells, plan)
-        return exits.FINE
-    jobs = zip(runs, rules, plans, strict=True)
-    return max(_measured(*job, place, out, redact) for job in jobs)
+        return max(_planned(job, place, force) for job in jobs)
+    return max(_measured(job, place, out, redact, force) for job in jobs)
+
+
+def _planned(
+    job: tuple[Sequence[Cell], rounds.Rule | None, Plan | None], device: str, force: bool
+) -> int:
+    """Print what one run would do; the exit code."""
+    cells, rule, plan = job
+    commands.dry_run(cells, rule, device, force)
+    explaining.dry_run(cells, plan)
+    return exits.FINE
 
 
 def _measured(
-    cells: Sequence[Cell],
-    rule: rounds.Rule | None,
-    plan: Plan | None,
+    job: tuple[Sequence[Cell], rounds.Rule | None, Plan | None],
     device: str,
     out: Path,
     redact: bool,
+    force: bool,
 ) -> int:
     """Explain and measure the cells of one run; the exit code."""
+    cells, rule, plan = job
     parts = explaining.parts_of_run(cells, plan)
-    folder, failed = commands.run(cells, out, rule, device, redact)
+    folder, failed = commands.run(cells, out, rule, device, redact, force)
     failed |= explaining.write_beside(folder, plan, parts, redact)
     return exits.FAILED if failed else exits.FINE
 
@@ -238,13 +248,13 @@ app.command()(cli_data.fetch)
 @app.command("list")
 def list_all(cards: Cards = None, out: Out = Path("reports")) -> None:
     """List checkpoints, recipes, extensions and runs."""
-    commands.list_all(cards, out)
+    listing.list_all(cards, out)
 
 
 @app.command()
-def check(cards: Cards = None, checkpoints: Names = None) -> None:
-    """Validate cards and the hashes of their files."""
-    commands.check(cards, checkpoints.split(",") if checkpoints else ["*"])
+def check(cards: Cards = None, checkpoints: Names = None, force: Force = False) -> None:
+    """Validate cards, the hashes of their files, and whether descriptions fit the weights."""
+    listing.check(cards, checkpoints.split(",") if checkpoints else ["*"], force)
 
 
 @app.callback(invoke_without_command=True)

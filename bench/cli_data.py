@@ -11,7 +11,7 @@ import typer
 
 from bench import importing, references
 from bench.errors import InputError
-from bench.flags import Inception, Sets
+from bench.flags import Force, Inception, Sets
 
 
 def settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]:
@@ -43,6 +43,7 @@ def import_checkpoint(
         str, typer.Option("--revision", metavar="COMMIT", help="Of a hub repository.")
     ] = "",
     sets: Sets = None,
+    force: Force = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Card file [default: beside it].")
     ] = None,
@@ -51,7 +52,9 @@ def import_checkpoint(
 
     Example: bench import ema_0.9999_500000.pt --dataset cifar10 --set sample_size=32
     """
-    given = importing.Given(name, family, method, dataset, revision, settings({}, sets or ()))
+    given = importing.Given(
+        name, family, method, dataset, revision, settings({}, sets or ()), force
+    )
     importing.write_card(path, given, out)
 
 

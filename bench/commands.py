@@ -11,21 +11,21 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import (
-    __version__,
     devices,
     estimate,
     explanation,
+    fits,
     influences,
     names,
     real,
     redaction,
-    registry,
     rounds,
     store,
     tables,
@@ -34,7 +34,7 @@ from bench.checkout import git_state
 from bench.errors import InputError
 from bench.host import fingerprint
 from bench.printable import say
-from bench.record import Record, Run, to_json
+from bench.record import Fit, Record, Run, to_json
 from bench.spec import Cell
 
 if TYPE_CHECKING:
@@ -49,16 +49,19 @@ def _cost(cell: Cell, batches: int) -> float:
 
 
 def dry_run(
-    cells: Sequence[Cell], rule: rounds.Rule | None = None, device: str = devices.CPU
+    cells: Sequence[Cell],
+    rule: rounds.Rule | None = None,
+    device: str = devices.CPU,
+    force: bool = False,
 ) -> None:
     """Print each cell with what is cached or refused, and the estimated time; at most that much
-    where a rule stops cells earlier."""
+    where a rule stops cells earlier. Arguments as for `run`."""
     from bench.pipeline import Pipeline
 
     pipeline = Pipeline(fingerprint(device), store.cache_root())
     if rule:
         cells = rounds.Looks(pipeline, rule).planned(cells)
-    pipeline.check(cells)
+    _checked(cells, pipeline, force, lambda line: print(line, file=sys.stderr))
     cost = 0.0
     for cell in cells:
         missing = pipeline.missing_batches(cell)
@@ -83,6 +86,7 @@ def run(
     rule: rounds.Rule | None = None,
     device: str = devices.CPU,
     redact: bool = False,
+    force: bool = False,
 ) -> tuple[Path, bool]:
     """Run all cells and write reports/<id>/; an interrupted run leaves only the cache.
 
@@ -95,6 +99,7 @@ def run(
         rule: when each cell has enough images; without one it takes those of its draw.
         device: where the networks are evaluated, from `devices.find`.
         redact: leave out host name, users' names and folders.
+        force: whether checkpoints are taken that denoise worse than no network.
 
     Raises:
         InputError: nothing that was asked for can be measured here, or bad input.
@@ -111,7 +116,7 @@ def run(
         _check_refusals(cells, pipeline)
         looks = rounds.Looks(pipeline, rule, bar.tell) if rule else None
         planned = looks.planned(cells) if looks else cells
-        pipeline.check(planned)
+        found = _checked(planned, pipeline, force, bar.tell)
         cached = sum(pipeline.cached(cell) is not None for cell in planned)
         bar.start([(c, _cost(c, pipeline.missing_batches(c))) for c in planned])
         engine = tables.lookup("engines", "local")
@@ -121,7 +126,8 @@ def run(
             records = list(engine(bar.watch(pipeline.run), cells))
     if rule:
         _remark([record.cell for record in records])
-    folder = _write(out, records, pipeline, redact)
+    run = _described(records, found)
+    folder = _write(out, redaction.redacted(run) if redact else run, pipeline)
     _tell(records, cached)
     print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
     print(folder / "report.md")
@@ -153,6 +159,27 @@ def _check_refusals(cells: Sequence[Cell], pipeline: Pipeline) -> None:
         raise InputError(f"nothing that was asked for can be measured here: {told}")
 
 
+def _checked(
+    cells: Sequence[Cell], pipeline: Pipeline, force: bool, tell: Callable[[str], None]
+) -> list[Fit]:
+    """Check the cells, and whether the descriptions of their checkpoints fit the weights.
+
+    Raises:
+        InputError: as for `Pipeline.check`; or a network that denoises worse than none, unforced.
+    """
+    found: dict[str, Fit] = {}
+    cards = {cell.checkpoint.name: cell.checkpoint for cell in cells}
+    for name, card in cards.items():
+        own = [cell for cell in cells if cell.checkpoint.name == name]
+        # Both load the network, of which the last one is kept.
+        pipeline.check(own)
+        found[name] = fits.of(card, functools.partial(pipeline.stages.denoiser, own[0]))
+    fits.require(found.values(), list(cards.values()), force)
+    for line in fits.tell(found.values(), list(cards.values())):
+        tell(line)
+    return list(found.values())
+
+
 def _remark(cells: Sequence[Cell]) -> None:
     told = [r for c in cells for e in c.extractors for r in names.remarks(e, c.draw.images)]
     asked = functools.cache(real.count)
@@ -163,21 +190,24 @@ def _remark(cells: Sequence[Cell]) -> None:
         print(remark, file=sys.stderr)
 
 
-def _write(out: Path, records: Sequence[Record], pipeline: Pipeline, redact: bool) -> Path:
-    """Write a run under a temporary name and rename it, so that it appears whole."""
-    from bench import report as rendering
-
+def _described(records: Sequence[Record], found: Sequence[Fit]) -> Run:
+    """The run as it is written, under the name that it is to have."""
     commit, dirty = git_state(Path.cwd())
     now = datetime.now(timezone.utc)
     stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}"
+    created = now.isoformat(timespec="seconds")
+    return Run(stem, created, commit, dirty, command_line(), tuple(records), fits=tuple(found))
+
+
+def _write(out: Path, described: Run, pipeline: Pipeline) -> Path:
+    """Write a run under a temporary name and rename it, so that it appears whole."""
+    from bench import report as rendering
 
     def write(folder: Path, identity: str) -> None:
-        created, command = now.isoformat(timespec="seconds"), command_line()
-        run = Run(identity, created, commit, dirty, command, tuple(records))
-        run = redaction.redacted(run) if redact else run
+        run = replace(described, id=identity)
         store.save_text(folder / "run.json", to_json(run))
         terms: dict[str, Any] = {}
-        for record in records:
+        for record in described.records:
             if record.status == "ok":
                 terms |= pipeline.influences(record.cell)
                 store.save_strip(
@@ -187,7 +217,7 @@ def _write(out: Path, records: Sequence[Record], pipeline: Pipeline, redact: boo
         influences.save(folder / influences.NAME, terms)
         rendering.render(run, folder)
 
-    folder = store.publish(out, stem, write)
+    folder = store.publish(out, described.id, write)
     rendering.write_index(out)
     return folder
 
@@ -252,30 +282,3 @@ def train(recipe: str, settings: Mapping[str, str], place: Mapping[str, Any]) ->
     from bench.training import recipes, run
 
     run.run(recipes.find(recipe).changed(settings), run.Place(**place))
-
-
-def list_all(cards: Path | None, out: Path) -> None:
-    """Print checkpoints, recipes, extensions and runs."""
-    from bench.training.recipes import RECIPES
-
-    found = registry.load_cards(registry.card_file(cards))
-    print("checkpoints")
-    for card in found:
-        say(f"  {card.name:32} {card.method:10} {card.dataset:16} {card.family}")
-    for table in tables.TABLES:
-        print(f"{table}\n  {'  '.join(tables.names(table))}")
-    print(f"recipes\n  {'  '.join(RECIPES)}")
-    print("runs")
-    for folder in store.run_folders(out):
-        say(f"  {folder.name}")
-
-
-def check(cards: Path | None, globs: Sequence[str]) -> None:
-    """Verify the files of the selected cards; print one line for each."""
-    path = registry.card_file(cards)
-    for card in registry.select(registry.load_cards(path), globs):
-        verified = registry.verify(card)
-        tables.lookup("sources", card.source)(verified)
-        state = "ok" if card.sha256 else "ok, but the card has no sha256; add it"
-        say(f"{card.name:32} {verified.sha256} {state}")
-    print(f"{path}: valid (bench {__version__})", file=sys.stderr)

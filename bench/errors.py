@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class InputError(Exception):
     """Bad usage or bad input. The message is one line and says what to do about it."""
+
+
+def offer(word: str, known: Iterable[str]) -> str:
+    """What an error about an unknown word ends with: the near ones, else all that are known."""
+    words = list(known)
+    # Spelling is often right but for the case, which the measure of likeness takes for a letter.
+    folded = {w.casefold(): w for w in words}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1)
+    return f"did you mean {folded[near[0]]!r}?" if near else f"known: {', '.join(words)}"

@@ -92,6 +92,10 @@ Images = Annotated[int | None, typer.Option("--images", metavar="N", help="Image
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Sampling steps.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")]
 Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images per forward pass.")]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Take checkpoints, too, that denoise worse than no network."),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the cells and the estimate; run nothing.")
 ]

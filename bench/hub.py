@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import disk
+from bench import components, disk
 from bench.errors import InputError
 
 PREFIX = "hf:"
-COMPONENTS = ("", "unet/", "transformer/", "vae/", "scheduler/")
+_NETWORKS = (*components.NETWORKS, *components.AVERAGES, *components.DECODERS)
+COMPONENTS = ("", *(f"{name}/" for name in (*_NETWORKS, "scheduler")))
 DESCRIPTIONS = tuple(f"{c}*.json" for c in COMPONENTS)
-SAFE = tuple(f"{c}diffusion_pytorch_model*.safetensors" for c in ("", *COMPONENTS[1:4]))
+SAFE = tuple(f"{c}diffusion_pytorch_model*.safetensors" for c in COMPONENTS[:-1])
 PICKLED = tuple(pattern.replace(".safetensors", ".bin") for pattern in SAFE)
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -45,11 +47,11 @@ def folder(uri: str, revision: str) -> Path:
             f"{uri} needs a pinned revision, the 40 hexadecimal digits of a commit, not "
             f"{revision!r}"
         )
-    if (found := cached(name, revision)) and weights_of(found):
+    if (found := cached(name, revision)) and complete(found):
         return found
     try:
         found = fetched(name, revision, [*DESCRIPTIONS, *SAFE])
-        if not weights_of(found):
+        if not complete(found):
             found = fetched(name, revision, [*DESCRIPTIONS, *PICKLED])
     # The hub's client raises errors of its own, of its transport and of the system.
     except Exception as error:
@@ -101,13 +103,11 @@ def reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 
-def weights_of(path: Path) -> list[Path]:
-    """The files of weights in a diffusers folder, safetensors before pickles; [] for none."""
-    for patterns in (SAFE, PICKLED):
-        found = sorted({file for pattern in patterns for file in path.glob(pattern)})
-        if found:
-            return found
-    return []
+def complete(path: Path) -> bool:
+    """Whether each component of a diffusers folder that has a config has weights."""
+    networks = list(components.network_places(path).values())
+    decoders = [path / name for name in components.DECODERS if (path / name).is_dir()]
+    return bool(networks) and all(components.weights_of(p) for p in (*networks, *decoders))
 
 
 def digest(path: Path) -> str:
@@ -116,14 +116,18 @@ def digest(path: Path) -> str:
     Raises:
         InputError: it holds no weights, or a Git LFS pointer in place of them.
     """
-    files = weights_of(path)
+    files = sorted(f for c in COMPONENTS[:-1] for f in components.weights_of(path / c))
     if not files:
         raise InputError(f"{path} holds no diffusion_pytorch_model weights of diffusers")
     files += sorted({file for pattern in DESCRIPTIONS for file in path.glob(pattern)})
+    # A folder of one component has its scheduler in the pipeline around it.
+    around = components.beside(path)
+    files += [around] if around and not around.is_relative_to(path) else []
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
             if stream.read(40).startswith(b"version https://git-lfs"):
                 raise InputError(f"{file} is a Git LFS pointer; run `git lfs pull`")
-        total.update(f"{file.relative_to(path).as_posix()} {disk.sha256(file)}\n".encode())
+        name = Path(os.path.relpath(file, path)).as_posix()
+        total.update(f"{name} {disk.sha256(file)}\n".encode())
     return total.hexdigest()

@@ -2,7 +2,8 @@
 
 The format is recognized, the network read out of the weights, the hash taken, and the card is
 loaded once before it is written: a card that is written works. What the file does not tell is
-assumed, and every assumption stands on the card as a comment.
+chosen by what fits the weights, where that shows (`bench.choosing`), else assumed; it stands on
+the card, as a field and as a comment. A grid of samples beside it shows what the network makes.
 """
 
 from __future__ import annotations
@@ -17,17 +18,23 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bench import hub, registry, store, tables
+from bench import fits, hub, registry, store, tables
 from bench.errors import InputError
+from bench.printable import say
+from bench.sources import given as words
 from bench.spec import Checkpoint
 
 if TYPE_CHECKING:
+    from bench.choosing import Choice
+    from bench.protocols import Denoiser
     from bench.sources.drafts import Draft
 
 # Data sets by the shape of their images, for a guess.
 SHAPES = {(3, 32): "cifar10", (1, 28): "fashion-mnist"}
-NUMBERS = ("sample_size", "attention_head_dim", "timesteps")
-WORDS = ("schedule", "predicts", "variance", "weights", "attention_order")
+# Characters of a name; files are named after checkpoints, schemes and backends together.
+LONGEST = 100
+# Fields that an assumption invites to set: nothing told them.
+_OPEN = re.compile(r"--set (\w+)=")
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Given:
     Attributes:
         name, family, method, dataset, revision: as on a card.
         config: fields of the config, as text.
+        force: take a network, too, that denoises worse than no network.
     """
 
     name: str = ""
@@ -45,6 +53,7 @@ class Given:
     dataset: str = ""
     revision: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
 
 
 def write_card(uri: str, given: Given, out: Path | None) -> None:
@@ -61,12 +70,14 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     """
     from bench.sources import drafts
 
-    numbers = _checked(given.config)
+    said = words.parse(given.config)
+    for name in ("name", "family", "method", "revision"):
+        _check_word(name, getattr(given, name))
     remote = uri.startswith(hub.PREFIX)
-    place = hub.folder(uri, given.revision) if remote else Path(uri).absolute()
-    if not place.exists():
-        raise InputError(f"no checkpoint {uri}: name a file, a folder or hf:OWNER/NAME")
-    draft = drafts.folder(place, numbers) if place.is_dir() else drafts.file(place, numbers)
+    place = hub.folder(uri, given.revision) if remote else _place(uri)
+    if given.dataset:
+        _check_dataset(given.dataset)
+    draft = drafts.folder(place, said) if place.is_dir() else drafts.file(place, said)
     entry = _entry(uri if remote else place.name, place, draft, given)
     target = out or (Path.cwd() if remote else place.parent) / f"{entry['name']}.yaml"
     if target.exists():
@@ -74,24 +85,114 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     if not remote:
         entry["uri"] = _relative(place, target)
     checkpoint = Checkpoint(**{**entry, "uri": uri if remote else str(place)})
-    tables.lookup("sources", draft.source)(registry.verify(checkpoint))
+    entry, denoiser = _chosen(registry.verify(checkpoint), entry, draft, given)
+    _show(denoiser, target.with_name(f"{target.stem}.samples.png"))
     comments = "".join(f"# assumed: {text}\n" for text in draft.assumed)
     text = comments + yaml.safe_dump({"checkpoints": [entry]}, sort_keys=False)
     store.save_text(target, text)
     print(text, end="")
-    print(f"{target}: loads; `bench run --cards {shlex.quote(str(target))}`", file=sys.stderr)
+    command = shlex.join(["bench", "run", "--cards", str(target)])
+    say(f"{target}: loads; `{command}`", file=sys.stderr)
 
 
-def _checked(config: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, text in config.items():
-        if name not in (*NUMBERS, *WORDS):
-            known = ", ".join((*NUMBERS, *WORDS))
-            raise InputError(f"--set {name}: no such field; known: {known}")
-        if name in NUMBERS and not text.isdigit():
-            raise InputError(f"--set {name} must be a whole number, not {text!r}")
-        found[name] = int(text) if name in NUMBERS else text
-    return found
+def _check_word(name: str, text: str) -> None:
+    if len(text) > LONGEST or not text.isprintable():
+        raise InputError(
+            f"--{name} must be at most {LONGEST} printable characters, not {text[:40]!r}"
+        )
+
+
+def _place(uri: str) -> Path:
+    """The absolute path of a file or folder.
+
+    Raises:
+        InputError: there is none, or it cannot be looked at.
+    """
+    place = Path(uri).absolute()
+    try:
+        place.stat()
+    except FileNotFoundError:
+        raise InputError(f"no checkpoint {uri}: name a file, a folder or hf:OWNER/NAME") from None
+    # A null byte is a ValueError; loops of links and long names are errors of the system.
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"no checkpoint {uri[:200]!r} ({reason})") from None
+    return place
+
+
+def _check_dataset(name: str) -> None:
+    """Make sure that a data set is known, and that the images of a folder are there.
+
+    Raises:
+        InputError: they are not.
+    """
+    load = tables.lookup("datasets", name)
+    if tables.plain(name) == "folder":
+        from bench.data import folder
+
+        folder.check(getattr(load, "keywords", {}).get("argument", ""))
+
+
+def _show(denoiser: Denoiser, path: Path) -> None:
+    """Write a grid of samples beside the card: what is wrong with a description can be seen."""
+    from bench import choosing
+
+    grid = choosing.samples(denoiser)
+    if grid is None or grid.shape[-1] not in (1, 3):
+        why = "not grey or RGB" if grid is not None else f"over {choosing.SECONDS:g} s each"
+        print(f"no samples beside the card: they are {why}", file=sys.stderr)
+        return
+    store.save_strip(path, grid)
+    print(f"{path}: samples to look at", file=sys.stderr)
+
+
+def _chosen(
+    checkpoint: Checkpoint, entry: dict[str, Any], draft: Draft, given: Given
+) -> tuple[dict[str, Any], Denoiser]:
+    """The entry with what fits the weights and what was assumed, and the network.
+
+    Raises:
+        InputError: it cannot be loaded, or denoises worse than no network and is not forced.
+    """
+    from bench import choosing
+
+    denoiser = tables.lookup("sources", draft.source)(checkpoint)
+    opened = [tuple(_OPEN.findall(text)) for text in draft.assumed]
+    names = {name for line in opened for name in line} - {*given.config}
+    found = choosing.choose(checkpoint, denoiser, names)
+    for number, line in enumerate(opened):
+        said = [name for name in line if name in found.said]
+        if said:
+            hint = ", ".join(f"--set {name}=..." for name in line)
+            told = (f"{_told(found, name)}: {found.said[name]}" for name in said)
+            draft.assumed[number] = f"{'; '.join(told)} ({hint})"
+    draft.assumed = [_plain(text) for text in draft.assumed]
+    fits.require([found.fit], [found.checkpoint], given.force)
+    for line in fits.tell([found.fit], [found.checkpoint]):
+        print(line, file=sys.stderr)
+    entry = {**entry, "config": dict(found.checkpoint.config)}
+    entry |= {"assumed": list(draft.assumed)} if draft.assumed else {}
+    entry |= {"force": True} if found.fit.verdict == fits.WORSE else {}
+    return entry, found.denoiser
+
+
+def _told(found: Choice, name: str) -> str:
+    value = _value(found.checkpoint.config, name)
+    return f"{name} {'as usual' if value is None else value}"
+
+
+def _plain(text: str) -> str:
+    """A line that a card takes, whatever the names in a file are."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line[: registry.LONGEST].strip()
+
+
+def _value(config: Mapping[str, Any], name: str) -> Any:
+    """A field of a config, wherever it is."""
+    if name in config:
+        return config[name]
+    inner = (_value(value, name) for value in config.values() if isinstance(value, Mapping))
+    return next((value for value in inner if value is not None), None)
 
 
 def _relative(place: Path, target: Path) -> str:
@@ -106,16 +207,16 @@ def _relative(place: Path, target: Path) -> str:
 def _entry(uri: str, place: Path, draft: Draft, given: Given) -> dict[str, Any]:
     """The fields of the card, with the assumptions that they take."""
     stem = uri.rpartition("/")[2] if uri.startswith(hub.PREFIX) else place.stem
-    name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)
+    name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[:LONGEST]
     dataset = given.dataset or SHAPES.get(draft.shape, "")
     if not dataset:
+        size = f"{draft.shape[1]} pixels" if draft.shape[1] else "sides that differ"
         raise InputError(
-            f"images of {draft.shape[0]} channels and {draft.shape[1]} pixels fit no data set "
+            f"images of {draft.shape[0]} channels and {size} fit no data set "
             f"alone: name one with --dataset, for example folder:PATH"
         )
     if not given.dataset:
         draft.assumed.append(f"data set {dataset}, from the shape of the images (--dataset)")
-    tables.require("datasets", dataset)
     kind = draft.config.get("weights")
     method = given.method or (kind if kind in ("ema", "swa") else "baseline")
     if not given.method:

@@ -14,12 +14,14 @@ from typing import Any
 
 from bench import tables
 from bench.closure import code_hash
+from bench.host import library_versions
 from bench.record import Host
 from bench.spec import Cell, Checkpoint, content_key
 
 # The modules that make images, features and records; the code of a key begins at them.
 IMAGES, FEATURES, RECORDS = "bench.stages", "bench.scoring", "bench.pipeline"
 PROBES = "bench.subjects"
+FITS = "bench.fits"
 # The extractor and the metric that probes take.
 QUALITY = "efficientnet", "kernel"
 # Numbers of the libraries that only features and metrics use do not change images.
@@ -107,6 +109,18 @@ def of_probe(card: Checkpoint, probe: str, wanted: Mapping[str, Any], host: Host
         probe=probe,
         wanted=wanted,
         versions=_versions(host, host.versions, PROBES, entries),
+    )
+
+
+def of_fit(card: Checkpoint, images: str) -> str:
+    """The key of the check whether a checkpoint's description fits its weights; `images` is the
+    digest of real images whose data set's name does not tell what they are."""
+    entries = [("sources", card.source), ("datasets", card.dataset)]
+    return content_key(
+        checkpoint=card.content(),
+        dataset=card.dataset,
+        images=images,
+        versions=library_versions() | {"code": code(FITS, entries)} | identities(entries),
     )
 
 

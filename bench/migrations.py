@@ -5,6 +5,8 @@ never rewritten: a run stays as it was made.
 
     1 -> 2   records name the features of the real images (`real`); of older runs they are unknown
     2 -> 3   records say how many rounds of images they took (`rounds`); older ones took one
+    3 -> 4   records count their real images (`real_images`), cards what was assumed and forced,
+             and runs say whether descriptions fit the weights (`fits`); of older ones none is known
 """
 
 from __future__ import annotations
@@ -23,7 +25,16 @@ def _say_no_rounds(data: Data) -> Data:
     return data | {"records": [{**record, "rounds": None} for record in data["records"]]}
 
 
-STEPS: Mapping[int, Callable[[Data], Data]] = {1: _name_real_features, 2: _say_no_rounds}
+def _leave_as_it_is(data: Data) -> Data:
+    """What is new has a value where it is not stated."""
+    return data
+
+
+STEPS: Mapping[int, Callable[[Data], Data]] = {
+    1: _name_real_features,
+    2: _say_no_rounds,
+    3: _leave_as_it_is,
+}
 
 
 def migrate(data: Data, schema: int) -> Data:

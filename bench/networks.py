@@ -5,6 +5,10 @@ network predicts eps from (x_t, t); the schedule is the vector alpha_bar over th
 
 A class-conditional network takes its label y in the same integer as the timestep, as the code
 t + T y: so every stage calls (x, code) -> prediction, and a code below T is a timestep of class 0.
+
+A network that was trained with rescaled timesteps (Nichol and Dhariwal 2021, rescale_timesteps)
+sees 1000 t / T in place of t. That is done within the network, behind the code, so no stage sees
+anything but integers below T.
 """
 
 from __future__ import annotations
@@ -19,7 +23,13 @@ from torch import Tensor, nn
 from bench.errors import InputError
 from bench.quiet import quiet_import
 
-SCHEDULES = {"cosine": "squaredcos_cap_v2", "linear": "linear"}
+# The names of diffusers, with its usual ends of beta.
+SCHEDULES = {
+    **{"cosine": "squaredcos_cap_v2", "linear": "linear"},
+    **{"scaled_linear": "scaled_linear", "sigmoid": "sigmoid"},
+}
+# Timesteps that a network with rescaled timesteps takes its own to lie among.
+USUAL_TIMESTEPS = 1000
 
 
 class PatchedUNet(nn.Module):
@@ -31,16 +41,22 @@ class PatchedUNet(nn.Module):
     Args:
         patch: edge p of a patch in pixels.
         unet: a `UNet2DModel` for the patched resolution and channels.
+        time_scale: the U-Net is called with the timestep times this.
     """
 
-    def __init__(self, patch: int, unet: nn.Module) -> None:
+    def __init__(self, patch: int, unet: nn.Module, time_scale: float = 1.0) -> None:
         super().__init__()
         self.patch = patch
         self.unet = unet
+        self.time_scale = time_scale
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict from images x of shape (B, C, H, W) at integer timesteps t of shape (B,)."""
-        return self.predict(x, t)
+        return self.predict(x, self.scaled(t))
+
+    def scaled(self, t: Tensor) -> Tensor:
+        """The timesteps that the U-Net sees, of those of the schedule."""
+        return t if self.time_scale == 1 else t * self.time_scale
 
     def predict(self, x: Tensor, *conditions: Tensor) -> Tensor:
         """Predict from images and what the U-Net takes besides."""
@@ -58,46 +74,85 @@ class LabelledUNet(PatchedUNet):
         patch: edge of a patch in pixels.
         unet: takes (x, t, y): a `UNet2DModel` or `DiTTransformer2DModel`.
         timesteps: number of timesteps T.
+        time_scale: the network is called with the timestep t times this.
     """
 
-    def __init__(self, patch: int, unet: nn.Module, timesteps: int) -> None:
-        super().__init__(patch, unet)
+    def __init__(
+        self, patch: int, unet: nn.Module, timesteps: int, time_scale: float = 1.0
+    ) -> None:
+        super().__init__(patch, unet, time_scale)
         self.timesteps = timesteps
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Predict from images x (B, C, H, W) at codes t (B,)."""
-        return self.predict(x, t % self.timesteps, t // self.timesteps)
+        return self.predict(x, self.scaled(t % self.timesteps), t // self.timesteps)
 
 
-def build_network(config: Mapping[str, Any], timesteps: int = 1000) -> PatchedUNet:
+def build_network(
+    config: Mapping[str, Any], timesteps: int = 1000, rescale_timesteps: bool = False
+) -> PatchedUNet:
     """Build the network of a card with fresh weights.
 
     Args:
         config: `{"patch": p, "unet": {...UNet2DModel arguments...}}`; with `num_class_embeds` it
-            is class-conditional.
+            is class-conditional. `"heads": n` gives every attention n heads, whatever its width,
+            in place of the U-Net's attention_head_dim.
         timesteps: number of timesteps T, for the codes of a class-conditional network.
+        rescale_timesteps: whether the network sees 1000 t / T in place of t.
 
     Raises:
         InputError: an unknown field, or one that no network can be built with.
     """
     patch, unet = config.get("patch", 1), config.get("unet")
-    unknown = sorted(set(config) - {"patch", "unet"})
+    unknown = sorted(map(str, set(config) - {"patch", "unet", "heads"}))
     if unknown:
-        raise InputError(f"network: unknown field {unknown[0]}; it has patch and unet")
+        raise InputError(f"network: unknown field {unknown[0]}; it has patch, unet and heads")
     if type(patch) is not int or patch < 1:
         raise InputError(f"network: patch must be a positive integer, not {patch!r}")
     if not isinstance(unet, Mapping):
         raise InputError(f"network: unet must be the arguments of UNet2DModel, not {unet!r}")
     with quiet_import():
         from diffusers import UNet2DModel
+    # With heads given by their number, the U-Net's own default must not divide its widths.
+    heads = {"attention_head_dim": unet.get("attention_head_dim")} if "heads" in config else {}
     try:
-        network = UNet2DModel(**unet)
+        network = UNet2DModel(**{**unet, **heads})
     # diffusers' constructors raise nearly every exception on bad arguments.
     except Exception as error:
         raise InputError(f"network cannot be built ({_reason(error)})") from None
+    if "heads" in config:
+        set_heads(network, config["heads"], unet.get("attention_head_dim"))
+    scale = USUAL_TIMESTEPS / timesteps if rescale_timesteps else 1.0
     if unet.get("num_class_embeds"):
-        return LabelledUNet(patch, network, timesteps)
-    return PatchedUNet(patch, network)
+        return LabelledUNet(patch, network, timesteps, scale)
+    return PatchedUNet(patch, network, scale)
+
+
+def set_heads(network: nn.Module, heads: Any, channels: int | None = None) -> None:
+    """Give every attention of a network one number of heads, whatever its width.
+
+    `UNet2DModel` knows heads of one number of channels alone.
+
+    Args:
+        network: holds diffusers' attentions.
+        heads: their number.
+        channels: of a head, as the network's own arguments say.
+
+    Raises:
+        InputError: no positive number, one that does not divide a width, or channels beside it.
+    """
+    from diffusers.models.attention_processor import Attention
+
+    if type(heads) is not int or heads < 1:
+        raise InputError(f"network: heads must be a positive integer, not {heads!r}")
+    if channels is not None:
+        raise InputError("network: heads and attention_head_dim exclude each other")
+    for module in network.modules():
+        if isinstance(module, Attention):
+            if module.inner_dim % heads:
+                raise InputError(f"network: {heads} heads do not divide {module.inner_dim} wide")
+            module.heads = heads
+            module.scale = (module.inner_dim // heads) ** -0.5
 
 
 @torch.no_grad()
@@ -152,7 +207,8 @@ def alpha_bar(schedule: str, timesteps: int = 1000) -> Tensor:
     """Signal power alpha_bar_t of the forward process, float32 of shape (timesteps,).
 
     Args:
-        schedule: "cosine" (Nichol and Dhariwal 2021, eq. 17) or "linear" (Ho et al. 2020).
+        schedule: "cosine" (Nichol and Dhariwal 2021, eq. 17), "linear" (Ho et al. 2020),
+            "scaled_linear" (linear in the root of beta) or "sigmoid", as diffusers has them.
         timesteps: number of training timesteps T.
     """
     with quiet_import():

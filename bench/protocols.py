@@ -7,7 +7,7 @@ Shapes: B images of C channels and H x W pixels. Image tensors handed between st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,7 +44,12 @@ class Denoiser:
         learns_variance: whether the model has 2C outputs, the last C for the variance.
         variance: "fixed_small" or "fixed_large", of DDPM where none is learned.
         classes: number of classes, 0 for an unconditional model.
-        clips: whether the predicted x_0 is clamped to [-1, 1].
+        clips: whether the predicted x_0 is clamped.
+        clip_range: to [-clip_range, clip_range].
+        thresholds: (ratio, largest) of dynamic thresholding of x_0 instead (Saharia et al. 2022);
+            None for none.
+        description: what the checkpoint's files and card say, in words, by topic: schedule,
+            prediction, bounds, variance and the like, for the protocol of a run.
         decode: x_0 -> images in [-1, 1], (B, C', H', W'); None where x_0 is the image.
     """
 
@@ -57,6 +62,9 @@ class Denoiser:
     classes: int = 0
     clips: bool = True
     decode: Decoder | None = None
+    clip_range: float = 1.0
+    thresholds: tuple[float, float] | None = None
+    description: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:

@@ -19,7 +19,7 @@ from bench.migrations import migrate
 from bench.printable import short
 from bench.spec import Cell
 
-SCHEMA = 3
+SCHEMA = 4
 # A raw line end is never inside a string, so nothing but the layout changes.
 _INNERMOST = re.compile(r"[\[{]\n[^\[\]{}]*[\]}]")
 
@@ -196,8 +196,42 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Fit:
+    """What was taken for the description of a checkpoint, and whether it fits the weights.
+
+    Attributes:
+        checkpoint: its name.
+        description: in words, by topic: schedule, prediction, bounds of x_0.
+        verdict: "fits", "another fits better", "worse than no network" or "not checked".
+        loss, trivial: mean square error of x_0 of the network and of the best multiple of x_t,
+            each a geometric mean over noise levels (`bench.plausibility`); None unless checked.
+        images: real images that it was checked on.
+        better: descriptions that fit clearly better, each with its loss over the trivial one.
+        reason: why it was not checked, "" where it was.
+    """
+
+    checkpoint: str
+    description: Mapping[str, str]
+    verdict: str
+    loss: float | None = None
+    trivial: float | None = None
+    images: int = 0
+    better: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Loss over the trivial one; 1 is as good as no network."""
+        return self.loss / self.trivial if self.loss is not None and self.trivial else None
+
+
+@dataclass(frozen=True)
 class Run:
-    """A versioned report: everything that `bench report` renders."""
+    """A versioned report: everything that `bench report` renders.
+
+    Attributes:
+        fits: of the checkpoints; none in runs of before there was the check.
+    """
 
     id: str
     created: str
@@ -206,6 +240,7 @@ class Run:
     command: str
     records: tuple[Record, ...]
     schema: int = SCHEMA
+    fits: tuple[Fit, ...] = ()
 
 
 def to_json(value: Any) -> str:
@@ -239,6 +274,11 @@ def record_from_json(text: str) -> Record:
     found = border.build(Record, border.parse(text))
     sound.record(found)
     return found
+
+
+def fit_from_json(text: str) -> Fit:
+    """Read the fit of a checkpoint, as cached; ValueError where it is none."""
+    return border.build(Fit, border.parse(text))
 
 
 def coverage_from_json(text: str) -> Coverage:

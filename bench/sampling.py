@@ -113,7 +113,7 @@ def ddim(
 
     A step leads to the next timestep of the spacing, whatever the number of steps; diffusers' own
     step goes down by T // steps, which is another noise level where steps do not divide T. The
-    predicted x_0 is clamped to [-1, 1], as there, where the denoiser clips.
+    predicted x_0 is bounded as there, and the predicted noise stays.
 
     Returns:
         uint8 images of shape (B, C, H, W) on the CPU, one for each generator.
@@ -125,16 +125,30 @@ def ddim(
     code = len(denoiser.alpha_bar) * labels(denoiser, generators)
     for t, (a, b) in zip(spaced.timesteps, itertools.pairwise(powers), strict=True):
         prediction = _predict(denoiser, x_t, t + code, watch)[:, : denoiser.shape[0]]
-        x_0, epsilon = _parts(denoiser.predicts, prediction, x_t, a)
+        x_0, epsilon = parts(denoiser.predicts, prediction, x_t, a)
         variance = draw.eta**2 * (1 - b) / (1 - a) * (1 - a / b)
-        x_0 = x_0.clamp(-1, 1) if denoiser.clips else x_0
+        x_0 = bounded(denoiser, x_0)
         x_t = math.sqrt(b) * x_0 + math.sqrt(max(1 - b - variance, 0)) * epsilon
         if variance > 0:
             x_t += math.sqrt(variance) * _initial(denoiser, generators)
     return _images(denoiser, x_t)
 
 
-def _parts(predicts: str, prediction: Tensor, x_t: Tensor, a: float) -> tuple[Tensor, Tensor]:
+def bounded(denoiser: Denoiser, x_0: Tensor) -> Tensor:
+    """The predicted x_0 (B, C, H, W) within the bounds of the checkpoint.
+
+    Dynamic thresholding takes the quantile s of |x_0| of each image, between 1 and the largest
+    that is allowed, clamps to [-s, s] and divides by s (Saharia et al. 2022, section 2.3).
+    """
+    if denoiser.thresholds:
+        ratio, largest = denoiser.thresholds
+        s = torch.quantile(x_0.flatten(1).abs(), ratio, dim=1).clamp(min=1, max=largest)
+        s = s.view(-1, 1, 1, 1)
+        return x_0.clamp(-s, s) / s
+    return x_0.clamp(-denoiser.clip_range, denoiser.clip_range) if denoiser.clips else x_0
+
+
+def parts(predicts: str, prediction: Tensor, x_t: Tensor, a: float) -> tuple[Tensor, Tensor]:
     """(x_0, epsilon) of x_t = sqrt(a) x_0 + sqrt(1 - a) epsilon from what the network predicts."""
     signal, noise = math.sqrt(a), math.sqrt(1 - a)
     if predicts == "epsilon":
@@ -163,6 +177,10 @@ def ddpm(
         timestep_spacing=draw.spacing,
         variance_type="learned_range" if denoiser.learns_variance else denoiser.variance,
         clip_sample=denoiser.clips,
+        clip_sample_range=denoiser.clip_range,
+        thresholding=denoiser.thresholds is not None,
+        dynamic_thresholding_ratio=(denoiser.thresholds or (0.995, 1.0))[0],
+        sample_max_value=(denoiser.thresholds or (0.995, 1.0))[1],
     )
     scheduler.set_timesteps(draw.steps)
     x_t = _initial(denoiser, generators)

@@ -41,6 +41,9 @@ class Checkpoint:
         dataset: name of the data set it was trained on and is scored against.
         config: what the source needs to build the network.
         reported: published figures, kept beside the measured ones and never mixed.
+        assumed: what the description says and neither the files nor the user did, in words.
+        force: whether it is measured although it denoises worse than no network
+            (`bench.plausibility`).
     """
 
     name: str
@@ -55,6 +58,8 @@ class Checkpoint:
     revision: str = ""
     license: str = ""
     reported: Mapping[str, float] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+    force: bool = False
 
     def content(self) -> dict[str, Any]:
         """The fields that decide the arithmetic, for content keys."""

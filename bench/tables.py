@@ -8,14 +8,13 @@ called with `argument="/x/y"`.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from functools import cache, partial
 from importlib import import_module, metadata
 from typing import Any
 
-from bench.errors import InputError
+from bench.errors import InputError, offer
 from bench.printable import quoted
 
 SOURCES = {
@@ -134,9 +133,7 @@ def require(table: str, name: str) -> None:
     """
     name = plain(name)
     if name not in names(table):
-        near = difflib.get_close_matches(name[:100], names(table))
-        offer = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names(table))}"
-        raise InputError(f"unknown {table[:-1]} {quoted(name)}: {offer}")
+        raise InputError(f"unknown {table[:-1]} {quoted(name)}: {offer(name[:100], names(table))}")
 
 
 def _import(table: str, name: str) -> Any:

@@ -1,5 +1,6 @@
 """`bench import` as a user types it: the card that it writes loads, and says what it assumed."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -65,12 +66,13 @@ def test_adm(bench, tmp_path, changes):
     path = tmp_path / "ema_0.9999_500000.pt"
     torch.save(weights(flags), path)
     order = "new" if flags.new_order else "legacy"
-    fields = [*SIZE, "--set", "attention_head_dim=16", "--set", f"attention_order={order}"]
+    fields = [*SIZE, "--set", "attention_head_dim=16"]
+    fields += [] if flags.new_order else ["--set", "attention_order=legacy"]
     code, stdout, stderr = bench(path, "--dataset", "cifar10", *fields)
     assert code == 0
     assert "ema_0.9999_500000.yaml: loads" in stderr
     assert "# assumed: weights ema, by the name of the file" in stdout
-    assert "they seem untrained" in stdout
+    assert ("they seem untrained" in stdout) == flags.new_order
     assert yaml.safe_load(stdout) == yaml.safe_load(path.with_suffix(".yaml").read_text())
     found, denoiser = card(path.with_suffix(".yaml"))
     assert (found.source, found.method, found.config["weights"]) == ("adm", "ema", "ema")
@@ -107,13 +109,16 @@ def test_the_network_is_read_out_of_the_weights(bench, tmp_path, changes):
     network = save_plain(
         tmp_path,
         norm_num_groups=8,
+        flip_sin_to_cos=True,
+        freq_shift=0,
         **(
             changes | {"attn_norm_num_groups": 8} if "attn_norm_num_groups" in changes else changes
         ),
     ).eval()
     code, stdout, _ = bench(tmp_path / "mine.safetensors", *SIZE, "--dataset", "cifar10")
     assert code == 0
-    assert "# assumed: 8 channels of an attention head" in stdout
+    for word in ("heads of 8 channels", "norm_num_groups 8", "norm_eps 1e-05", "act_fn silu"):
+        assert f"# assumed: {word}" in stdout
     _, denoiser = card(tmp_path / "mine.yaml")
     x, t, y = torch.randn(2, 3, 16, 16), torch.tensor([3, 800]), torch.tensor([4, 0])
     code = t + 1000 * y if denoiser.classes else t
@@ -226,6 +231,62 @@ def test_bad_words(bench, tmp_path):
     refused(bench(tmp_path / "pipe", "--dataset", "cifar10"), "Other")
 
 
+def test_data_sets_names_and_places_are_checked(bench, tmp_path):
+    save_plain(tmp_path, norm_num_groups=8)
+    path, fields = tmp_path / "mine.safetensors", ("--set", "attention_head_dim=8", *SIZE)
+    for dataset, words in (
+        ("folder:/nope", "/nope"),
+        (f"folder:{tmp_path}", "holds no .png"),
+        ("folder", "folder:PATH"),
+        ("cifar10:x", "takes no argument"),
+        ("cifar11", "did you mean 'cifar10'"),
+    ):
+        refused(bench(path, *fields, "--dataset", dataset), words)
+    for flag in ("--name", "--family", "--method"):
+        words = f"{flag} must be at most 100 printable characters"
+        refused(bench(path, *fields, "--dataset", "cifar10", flag, "x" * 101), words)
+        refused(bench(path, *fields, "--dataset", "cifar10", flag, "a\x1b[2J"), words)
+    assert not list(tmp_path.glob("*.yaml"))
+    # A name of a file that a shell would take apart.
+    odd = tmp_path / "my file's.safetensors"
+    path.rename(odd)
+    code, stdout, stderr = bench(odd, *fields, "--dataset", "cifar10")
+    assert code == 0 and "method: baseline" in stdout
+    command = stderr.splitlines()[-1].partition("; ")[2]
+    assert shlex.split(command) == [
+        *("bench", "run", "--cards", str(tmp_path / "my-file-s.yaml"), "--checkpoints", "*"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("sample_size=0", "whole number to 4096, or HEIGHTxWIDTH"),
+        ("sample_size=\u00b2", "a number of pixels"),
+        ("sample_size=99999", "a number of pixels"),
+        ("sample_size=1x2x3", "a number of pixels"),
+        ("timesteps=" + "9" * 5000, "a whole number from 1 to 100000"),
+        ("norm_eps=nan", "a positive number"),
+        ("norm_eps=x", "a number"),
+        ("flip_sin_to_cos=1", "true or false"),
+        ("rescale_timesteps=maybe", "true or false"),
+        ("schedule=square", "one of cosine, linear"),
+        ("part=", "a name"),
+        ("variant=fp16", "a folder of diffusers has one, a file does not"),
+        ("attention_order=new", "has q, k and v apart"),
+        ("num_heads=2", "exclude each other"),
+        ("x" * 5000 + "=1", "no such field"),
+    ],
+)
+def test_bad_fields(bench, tmp_path, word, words):
+    save_plain(tmp_path, norm_num_groups=8)
+    path, fields = tmp_path / "mine.safetensors", ("--set", "attention_head_dim=8", *SIZE)
+    result = bench(path, *fields, "--dataset", "cifar10", "--set", word)
+    refused(result, words)
+    assert len(result[2]) < 900
+    assert not (tmp_path / "mine.yaml").exists()
+
+
 def edm(prefix):
     """Some names of EDM's DDPM++ network, as its authors' code gives them."""
     names = ("map_layer0", "map_layer1", "enc.32x32_conv", "enc.32x32_block0.conv0", "dec.out")
@@ -269,3 +330,36 @@ def test_a_pickle_of_edm_is_named(bench, tmp_path):
     for content in (older, newer + b"\x93\x94}\x94\x85\x94R\x94."):
         (tmp_path / "edm.pkl").write_bytes(content)
         refused(bench(tmp_path / "edm.pkl", *SIZE), "a pickle of EDM or its kin", "bench loads")
+
+
+def test_a_bare_file_gets_the_description_that_fits_its_weights(bench, tmp_path):
+    """The weights of a shipped checkpoint: 8 groups, where the usual guess is 16."""
+    trained = Path(cli.__file__).parent / "zoo" / "fashion-unet-ema.safetensors"
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(trained.read_bytes())
+    words = (path, "--set", "sample_size=28", "--dataset", "fashion-mnist")
+    refused(bench(*words, "--set", "predicts=sample"), "worse than no network", "--force")
+    assert not path.with_suffix(".yaml").exists()
+    code, _, stderr = bench(*words)
+    assert code == 0
+    assert "denoising loss" not in stderr
+    found, _ = card(path.with_suffix(".yaml"))
+    assert found.config["network"]["unet"]["norm_num_groups"] == 8
+    said = (found.config["schedule"], found.config["predicts"], found.config["timesteps"])
+    assert said == ("cosine", "epsilon", 1000)
+    assert any(text.startswith("schedule cosine: by the denoising loss") for text in found.assumed)
+    assert any(
+        text.startswith("norm_num_groups 8, by the errors on noise") for text in found.assumed
+    )
+    assert (tmp_path / "mine.samples.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_untrained_network_is_imported_by_force(bench, tmp_path):
+    network = UNet2DModel(**(UNET | {"sample_size": 28, "in_channels": 1, "out_channels": 1}))
+    network.save_config(tmp_path)
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    words = (tmp_path / "mine.safetensors", "--dataset", "fashion-mnist", "--set")
+    words = (*words, "predicts=epsilon")
+    refused(bench(*words), "worse than no network", "it is not trained", "--force")
+    assert bench(*words, "--force")[0] == 0
+    assert card(tmp_path / "mine.yaml")[0].force

@@ -38,6 +38,26 @@ def test_hash_is_filled_in_where_the_card_has_none(tmp_path):
         ({"config": "x"}, ["'tiny'", "config", "mapping"]),
         ({"source": "zip"}, ["'tiny'", "source", "known: adm, diffusers, safetensors"]),
         ({"dataset": "mars"}, ["'tiny'", "dataset", "fashion-mnist"]),
+        ({"seeed": 3}, ["seeed", "unknown; did you mean 'seed'?"]),
+        ({"Name": "x"}, ["Name", "did you mean 'name'?"]),
+        ({"seed": True}, ["seed", "whole number"]),
+        ({"force": "yes"}, ["force", "true or false"]),
+        ({"assumed": "cosine"}, ["assumed", "list of texts"]),
+        ({"assumed": [1]}, ["assumed", "list of texts"]),
+        ({"method": "emma"}, ["'tiny'", "method", "unknown 'emma'", "did you mean 'ema'?"]),
+        ({"method": "EMA"}, ["did you mean 'ema'?"]),
+        ({"method": "sam+emaa"}, ["unknown 'emaa' in 'sam+emaa'; did you mean 'ema'?"]),
+        ({"method": "mine"}, ["known: baseline, ema, swa, sam, ip; methods are joined by +"]),
+        ({"method": "sam+"}, ["unknown ''"]),
+        ({"method": "ema+ema"}, ["twice"]),
+        ({"method": "baseline+ema"}, ["baseline beside others"]),
+        ({"method": "ema@"}, ["write a setting as in ema@0.999"]),
+        ({"name": " a"}, ["name", "one line without spaces at its ends"]),
+        ({"name": "a\nb"}, ["name", "one line"]),
+        ({"name": "1" * 5000}, ["name", "5000 characters, at most 200"]),
+        ({"uri": "1" * 5000}, ["uri", "5000 characters, at most 4096"]),
+        ({"uri": "n" * 300}, ["uri", "cannot be read (File name too long)"]),
+        ({"uri": "~~/tiny.safetensors"}, ["uri", "no file"]),
         ({"uri": "../x.safetensors"}, ["'tiny'", "uri", "outside"]),
         ({"uri": "/etc/passwd"}, ["'tiny'", "uri", "outside"]),
         ({"uri": "zoo:../cli.py"}, ["'tiny'", "uri", "outside"]),
@@ -46,7 +66,22 @@ def test_hash_is_filled_in_where_the_card_has_none(tmp_path):
     ],
 )
 def test_bad_fields(tmp_path, change, words):
-    refused(write_cards(tmp_path, [write_card(tmp_path, **change)]), *words)
+    refused(write_cards(tmp_path, [write_card(tmp_path) | change]), *words)
+
+
+@pytest.mark.parametrize(
+    "method", ["baseline", "sam+ema", "ip+sam+swa", "ema@0.999", "sam+ema@0.9999", "sam@rho=0.1"]
+)
+def test_methods_and_their_combinations(tmp_path, method):
+    (card,) = registry.load_cards(write_cards(tmp_path, [write_card(tmp_path, method=method)]))
+    assert card.method == method
+
+
+def test_weights_that_are_a_loop_of_links(tmp_path):
+    entry = write_card(tmp_path)
+    (tmp_path / "tiny.safetensors").unlink()
+    (tmp_path / "tiny.safetensors").symlink_to(tmp_path / "tiny.safetensors")
+    refused(write_cards(tmp_path, [entry]), "'tiny'", "uri", "leads nowhere")
 
 
 def test_duplicate_name(tmp_path):
@@ -54,7 +89,17 @@ def test_duplicate_name(tmp_path):
     refused(write_cards(tmp_path, [entry, entry]), "'tiny'", "name", "twice")
 
 
-@pytest.mark.parametrize("text", ["", "a: [", "checkpoints: 3", "checkpoints: [1]", "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a: [", "checkpoints: 3", "checkpoints: [1]", "\x00"),
+        "checkpoints: [{name: a, name: b}]",
+        "checkpoints: [{1: a}]",
+        f"checkpoints: [{{name: {'1' * 5000}}}]",
+        'checkpoints: [{name: "\\e[2J"}]',
+        "checkpoints: [{seed: 1.0e+400}]",
+    ],
+)
 def test_not_a_card_file(tmp_path, text):
     path = tmp_path / "checkpoints.yaml"
     path.write_text(text)
@@ -85,7 +130,7 @@ def test_select_by_name_or_method(tmp_path):
 
 def test_shipped_cards_are_valid_and_their_files_match():
     path = registry.card_file(None)
-    assert yaml.safe_load(path.read_text())
+    assert yaml.safe_load(path.read_text())["checkpoints"]
     for card in registry.load_cards(path):
         assert registry.verify(card).sha256 == card.sha256
 

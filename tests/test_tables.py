@@ -66,7 +66,7 @@ def test_an_unknown_name_with_an_argument_offers_a_near_one():
 
 def test_a_card_may_name_a_data_set_with_an_argument(tmp_path):
     path = tmp_path / "checkpoints.yaml"
-    card = "{name: a, family: f, method: m, source: safetensors, uri: a, dataset: %r}"
+    card = "{name: a, family: f, method: baseline, source: safetensors, uri: a, dataset: %r}"
     path.write_text("checkpoints:\n- " + card % "folder:/x/y@64")
     assert registry.load_cards(path)[0].dataset == "folder:/x/y@64"
     path.write_text("checkpoints:\n- " + card % "foldr:/x")

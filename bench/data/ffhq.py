@@ -24,8 +24,9 @@ ARCHIVES = ("ffhq-64x64.zip", "ffhq.zip", "thumbnails128x128.zip")
 _NUMBER = re.compile(r"(?:.*/)?(?:img)?([0-9]+)\.png")
 
 
-def load(split: str) -> Tensor:
-    """Load the images of a split in the order of their numbers, uint8 (N, 3, 64, 64).
+def load(split: str, most: int = 0) -> Tensor:
+    """Load the images of a split in the order of their numbers, uint8 (N, 3, 64, 64); where `most`
+    is not 0, that many alone, spread over the split.
 
     Raises:
         InputError: unknown split, missing files, a number that is absent or there twice, or a
@@ -48,7 +49,7 @@ def load(split: str) -> Tensor:
             f"{path}: {len(absent)} of {len(NUMBERS[split])} images of the split {split} are "
             f"missing, the first is number {absent[0]}"
         )
-    chosen = [names[number] for number in NUMBERS[split]]
+    chosen = places.spread([names[number] for number in NUMBERS[split]], most)
     return images.load(containers.collection(path, chosen), SIZE, channels=3)
 
 

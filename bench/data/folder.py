@@ -20,12 +20,13 @@ from bench.errors import InputError
 from bench.printable import short
 
 
-def load(split: str, argument: str = "") -> Tensor:
+def load(split: str, argument: str = "", most: int = 0) -> Tensor:
     """Load the images of a split, uint8 (N, C, H, W).
 
     Args:
         split: "train" or "test".
         argument: PATH or PATH@SIZE; a relative path starts at the working folder.
+        most: read that many alone, spread over the split; 0 for all.
 
     Raises:
         InputError: unknown split, no such folder or zip, no images in the split, an unreadable
@@ -42,7 +43,21 @@ def load(split: str, argument: str = "") -> Tensor:
             f"{path}: {len(names)} images leave none for the split {split}: "
             "it takes ten, or the sub-folders train and test"
         )
-    return images.load(containers.collection(path, chosen), size)
+    return images.load(containers.collection(path, places.spread(chosen, most)), size)
+
+
+def check(argument: str) -> None:
+    """Make sure that there are images, without reading one.
+
+    Args:
+        argument: as for `load`.
+
+    Raises:
+        InputError: no such folder or zip, or no images in it.
+    """
+    path, _ = parse(argument)
+    if not containers.image_names(path):
+        raise InputError(f"{path}: holds no {', '.join(containers.SUFFIXES)} files")
 
 
 def parse(argument: str) -> tuple[Path, int | None]:

@@ -44,3 +44,10 @@ def missing(name: str, files: str) -> InputError:
     """The error of a data set that is nowhere: `files` says which files are wanted."""
     cached = cache_root() / "data" / name
     return InputError(f"{name} not found: put {files} into $BENCH_DATA/{name} or {cached}")
+
+
+def spread(names: Sequence[str], most: int) -> Sequence[str]:
+    """At most so many names, evenly from all of them; all for 0."""
+    if not most or len(names) <= most:
+        return names
+    return [names[k * len(names) // most] for k in range(most)]

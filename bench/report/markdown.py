@@ -13,7 +13,7 @@ from bench import influences, store
 from bench import names as distances
 from bench.contrasts import contrasts, ignored, unmatched
 from bench.record import Measurement, Run
-from bench.report import methods, probes
+from bench.report import descriptions, methods, probes
 from bench.report.coverage import agreement, coverage
 from bench.report.headline import headline, summary
 from bench.report.numbers import NONE, escape, measured, percent, places, table, without_interval
@@ -67,7 +67,7 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
         ("Figures", _figures(found, folder)),
         ("Coverage", coverage(found)),
         ("Agreement of kernels with the simulation", agreement(found)),
-        ("Protocol", _protocol(found)),
+        ("Protocol", _protocol(found, run)),
         ("Checkpoints", _checkpoints(found)),
         ("Host and versions", _hosts(found)),
         ("Provenance", _provenance(run)),
@@ -161,7 +161,7 @@ def _figures(found: Sequence[Row], folder: Path) -> list[str]:
     return lines[:-1]
 
 
-def _protocol(found: Sequence[Row]) -> list[str]:
+def _protocol(found: Sequence[Row], run: Run) -> list[str]:
     lines = []
     for draw, counts in draws(found):
         lines += [
@@ -188,6 +188,7 @@ def _protocol(found: Sequence[Row]) -> list[str]:
     lines.append(["Feature extractors", ", ".join(sorted(extractors)) or NONE])
     versions = {f"{m.name} v{m.version}" for row in found for m in row.record.measurements}
     lines.append(["Metric versions", ", ".join(sorted(versions)) or NONE])
+    lines += descriptions.lines(run)
     return table(["Setting", "Value"], [list(map(escape, line)) for line in lines], left=2)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench import components
 from bench.errors import InputError
-from bench.sources import adm, foreign, shapes
+from bench.sources import (
+    adm_names,
+    beside,
+    described,
+    flags,
+    foreign,
+    kinds,
+    pretrained,
+    reading,
+    shapes,
+    sketch,
+)
 from bench.sources import folder as folders
 from bench.sources import weights as files
+from bench.sources.filling import PRECISIONS
 
-# Of ADM's published networks for small images.
-HEAD = {"adm": 64, "unet": 8}
+# More names than these say no more.
+LISTED = 12
+# Fields of folders alone.
+FOLDERS = ("variant", "scaling_factor")
 
 
 @dataclass
@@ -28,7 +41,7 @@ class Draft:
     Attributes:
         source: name of the loader.
         config: of the card.
-        shape: (channels, edge) of an image, for a guess of the data set.
+        shape: (channels, edge) of an image, for a guess of the data set; 0 for none.
         assumed: what neither the file nor the user says.
     """
 
@@ -46,13 +59,22 @@ def folder(place: Path, given: Mapping[str, Any]) -> Draft:
     """
     for name in given:
         if name not in folders.FIELDS:
-            raise InputError(f"--set {name}: the folder decides it; it leaves {folders.FIELDS}")
-    _, said = folders.describe(place)
-    size = said.get("sample_size") or 0
-    latent = (place / "vae").is_dir()
-    shape = (0, 0) if latent else (int(said.get("in_channels", 0)), size)
-    draft = Draft("diffusers", dict(given), shape)
-    if "weights" not in given:
+            raise InputError(
+                f"--set {name}: the folder decides it; it leaves {', '.join(folders.FIELDS)}"
+            )
+    config = dict(given)
+    found = described.describe(place, config)
+    told = pretrained.told(found.place, config.get("variant"))
+    if kind := described.kind(found, config):
+        config["weights"] = kind
+    if (variant := components.choose(found.place, config.get("variant"))[0]) and variant:
+        config["variant"] = variant
+    channels, height, width = found.image
+    draft = Draft("diffusers", config, (channels, height if height == width else 0))
+    draft.assumed += [f"the weights are those of {told}; computed in float32", *found.assumed]
+    if found.decoder:
+        draft.config["scaling_factor"] = found.decoder[2]["scaling_factor"]
+    if "weights" not in config:
         draft.assumed.append("the kind of weights is not known (--set weights=raw|ema|swa)")
     return draft
 
@@ -63,117 +85,95 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
     Raises:
         InputError: no weights, several kinds of them, or no known network.
     """
+    for name in FOLDERS:
+        if name in given:
+            raise InputError(f"--set {name}: a folder of diffusers has one, a file does not")
     found = files.read(path)
-    kind = given.get("weights") or _kind(path, found)
-    if found.ordered:
+    assumed: list[str] = []
+    kind = given.get("weights") or _kind(path, found, given.get("part"), assumed)
+    part = files.choose(found, kind, given.get("part"))
+    if part.ordered:
         raise InputError(
-            f"{path} is a {found.container}, a list without names: write its card by hand, with "
-            f"the network, and weights: {kind}"
+            f"{path} holds a list without names ({part.title}), as diffusers' EMAModel writes: "
+            f"write its card by hand, with the network, and weights: {kind}"
         )
-    weights = files.choose(found, kind)
+    source = _source(path, part.tensors, found.passed)
+    if "attention_order" in given and source != "adm":
+        raise InputError("--set attention_order: a UNet2DModel has q, k and v apart")
+    files.check_tensors(part.tensors, path)
+    _check_finite(part.tensors, path)
+    card = sketch.Sketch(path, given, part.tensors, assumed=assumed)
+    card.config |= {"weights": kind} if kind else {}
+    card.config |= {"part": given["part"]} if "part" in given else {}
+    if part.name:
+        assumed.append(f"the weights are those of {part.name} in the file")
+    if found.passed:
+        more = ", ..." if len(found.passed) > LISTED else ""
+        assumed.append(f"passed over in the file: {', '.join(found.passed[:LISTED])}{more}")
+    card.config |= _stored(part.tensors, assumed)
+    sketch.network(card)
+    sketch.schedule(card, found, part)
+    flags.settle(card)
+    channels, height, width = card.config["shape"]
+    return Draft(source, card.config, (channels, height if height == width else 0), assumed)
+
+
+def _kind(path: Path, found: files.Weights, part: str | None, assumed: list[str]) -> str | None:
+    """The kind that is there alone, else what the name of the file says."""
+    known = {p.kind for p in found.parts if part is None or p.name.startswith(part)}
+    if len(known) != 1:
+        return None
+    (kind,) = known
+    if kind in kinds.KINDS:
+        return kind
+    if beside.averaged(path):
+        assumed.append("weights ema: diffusers' EMAModel wrote the config.json beside the file")
+        return "ema"
+    named = kinds.of_file(path)
+    if named:
+        assumed.append(f"weights {named}, by the name of the file (--set weights=...)")
+        return named
+    if kind == kinds.AVERAGED:
+        assumed.append("weights swa: the file is of torch's AveragedModel (--set weights=ema)")
+        return "swa"
+    return None
+
+
+def _source(path: Path, weights: Mapping[str, Tensor], passed: tuple[str, ...]) -> str:
+    """The loader, for a network that bench knows.
+
+    Raises:
+        InputError: it is another network, or the half of one.
+    """
+    if any("first_stage_model" in name for name in passed):
+        raise InputError(f"{path} holds {foreign.refusal('latent-diffusion')}")
+    if adm_names.is_adm(weights):
+        return "adm"
+    title = foreign.network(weights)
+    if shapes.is_unet(weights) and not title:
+        return "torch" if reading.is_pickled(path) else "safetensors"
+    if title:
+        raise InputError(f"{path} holds {foreign.refusal(title)}")
+    names = ", ".join(name[:80] for name in list(weights)[:3])
+    raise InputError(
+        f"{path} holds neither an ADM network nor a UNet2DModel (its weights: {names}, ...)"
+    )
+
+
+def _check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise InputError(
                 f"{path}: weight {name} holds NaN or infinite values: the training diverged or "
                 f"the file is damaged; take an earlier checkpoint, or fetch it again"
             )
-    assumed = [f"the file is a {found.container}"] if found.container != "state dict" else []
-    if kind and "weights" not in given and not set(found.sets) & {"raw", "ema", "swa"}:
-        assumed.append(f"weights {kind}, by the name of the file (--set weights=...)")
-    config: dict[str, Any] = {"weights": kind} if kind else {}
-    stored = {str(v.dtype).removeprefix("torch.") for v in weights.values()} - {"int64"}
-    if stored != {"float32"}:
-        if len(stored) != 1:
-            raise InputError(f"{path} mixes precisions: {', '.join(sorted(stored))}")
-        config["stored"] = stored.pop()
-        assumed.append(f"stored in {config['stored']}, computed in float32")
-    source = _source(path, weights)
-    config |= _network(path, weights, given, assumed)
-    for name, usual in (("schedule", "cosine"), ("predicts", "epsilon"), ("timesteps", 1000)):
-        if name not in given:
-            assumed.append(f"{name} {usual} (--set {name}=...)")
-        config[name] = given.get(name, usual)
-    if "variance" in given:
-        config["variance"] = given["variance"]
-    if source == "adm":
-        _order(weights, config, given, assumed)
-    return Draft(source, config, (config["shape"][0], config["shape"][1]), assumed)
 
 
-def _kind(path: Path, found: files.Weights) -> str | None:
-    """The kind that is there alone, else what the name of the file says."""
-    known = set(found.sets) - {"", "averaged"}
-    if len(known) == 1:
-        return known.pop()
-    if known:
-        return None
-    named = re.search(r"(?<![a-z])(ema|swa)(?![a-z])", path.name.lower())
-    if named:
-        return named[1]
-    return "swa" if "averaged" in found.sets else None
-
-
-def _source(path: Path, weights: Mapping[str, Tensor]) -> str:
-    if adm.is_adm(weights):
-        return "adm"
-    return "safetensors" if path.suffix == ".safetensors" else "torch"
-
-
-def _network(
-    path: Path, weights: Mapping[str, Tensor], given: Mapping[str, Any], assumed: list[str]
-) -> dict[str, Any]:
-    """Fields network, shape and learns_variance, of config.json beside the file or of shapes."""
-    described = path.parent / "config.json"
-    if described.is_file() and not adm.is_adm(weights):
-        said = folders.read(described.parent)
-        unet = {k: v for k, v in said.items() if not k.startswith("_")}
-        network = {"patch": 1, "unet": unet}
-        assumed.append("the network is that of config.json beside the file")
-    elif adm.is_adm(weights) or shapes.is_unet(weights):
-        kind = "adm" if adm.is_adm(weights) else "unet"
-        head, size = given.get("attention_head_dim", HEAD[kind]), given.get("sample_size")
-        if "attention_head_dim" not in given:
-            assumed.append(f"{head} channels of an attention head (--set attention_head_dim=N)")
-        if size is None:
-            raise InputError("weights do not tell the size of the images: --set sample_size=N")
-        network = (adm if kind == "adm" else shapes).network(weights, head, size)
-    else:
-        if title := foreign.network(weights):
-            raise InputError(f"{path} holds {foreign.refusal(title)}")
-        names = ", ".join(list(weights)[:3])
-        raise InputError(
-            f"{path} holds neither an ADM network nor a UNet2DModel (its weights: {names}, ...)"
-        )
-    unet = json.loads(json.dumps(network["unet"]))
-    channels, size = unet["in_channels"], unet["sample_size"]
-    found = {"network": {"patch": 1, "unet": unet}, "shape": [channels, size, size]}
-    return found | {"learns_variance": unet["out_channels"] == 2 * channels}
-
-
-def _order(
-    weights: Mapping[str, Tensor],
-    config: dict[str, Any],
-    given: Mapping[str, Any],
-    assumed: list[str],
-) -> None:
-    """Decide the order of q, k and v and the heads by what fits the weights, where it shows."""
-    config["attention_order"] = given.get("attention_order", "new")
-    if config["predicts"] != "epsilon":
-        assumed.append(f"attention_order {config['attention_order']}")
-        return
-    found = adm.errors(weights, config, config.get("stored", "float32"))
-    fitting = adm.better(found)
-    if fitting and "attention_order" not in given:
-        config["attention_order"] = fitting[0]
-    if fitting and "attention_head_dim" not in given:
-        config["network"]["unet"]["attention_head_dim"] = fitting[1]
-    told = ", ".join(f"{order} {head}: {error:.2g}" for (order, head), error in found.items())
-    if min(found.values()) >= adm.TRAINED:
-        assumed.append(
-            f"attention_order {config['attention_order']}: the weights do not tell, they seem "
-            f"untrained (errors on noise {told})"
-        )
-    else:
-        assumed.append(
-            f"attention_order {config['attention_order']}, by the errors on noise ({told})"
-        )
+def _stored(weights: Mapping[str, Tensor], assumed: list[str]) -> dict[str, str]:
+    kinds_found = {str(v.dtype).removeprefix("torch.") for v in weights.values()}
+    if kinds_found == {PRECISIONS[0]}:
+        return {}
+    stored = kinds_found.pop() if len(kinds_found) == 1 else "mixed"
+    words = stored if stored != "mixed" else "several precisions"
+    assumed.append(f"stored in {words}, computed in float32")
+    return {"stored": stored}

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from bench.errors import InputError
 
+# What weights may be stored in; all of it is computed in float32.
+PRECISIONS = ("float32", "float16", "bfloat16", "float64")
+
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], stored: str = "float32") -> None:
     """Load weights strictly.
@@ -16,14 +19,14 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], stored: str = "float
     Args:
         network: takes the weights under their names.
         weights: names to tensors.
-        stored: the precision that the card says they are stored in.
+        stored: the precision that the card says they are stored in, or "mixed".
 
     Raises:
         InputError: a missing, additional, misshapen or not finite weight, or another precision.
     """
     for name, value in weights.items():
         precision = str(value.dtype).removeprefix("torch.")
-        if value.is_floating_point() and precision != stored:
+        if precision not in PRECISIONS if stored == "mixed" else precision != stored:
             raise InputError(
                 f"weight {name} is stored in {precision}: say so in the card's config, "
                 f"`stored: {precision}`; it is computed in float32"

@@ -1,24 +1,68 @@
-"""What is recognized and not loaded: networks of EDM and k-diffusion, and pickles that call code.
+"""What is recognized and not loaded: networks of other authors, and pickles that call code.
 
-Both denoise at a continuous noise level sigma, D(x; sigma) = c_skip x + c_out F(c_in x; c_noise),
-and neither F is a `UNet2DModel` or an ADM network (Karras et al. 2022, table 1). Who brings such
-a file is told what it is and what can be taken instead, not which weights are missing.
+Who brings such a file is told what it is and what can be taken instead, not which weights are
+missing. EDM and k-diffusion denoise at a continuous noise level sigma, D(x; sigma) = c_skip x +
+c_out F(c_in x; c_noise), and neither F is a `UNet2DModel` or an ADM network (Karras et al. 2022,
+table 1).
 """
 
 from __future__ import annotations
 
 import pickletools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-# Wrappers around the network in published and in exported files.
-_WRAPPERS = re.compile(r"^(?:model\.|net\.|unet\.|inner_model\.|_orig_mod\.)+")
-# Of each network the names that no other one has together.
+from torch import Tensor
+
+CONTINUOUS = "which denoises at continuous noise levels"
+OTHER = "whose layers are not those of a UNet2DModel"
+LATENT = "whose images are latents of an autoencoder; import a diffusers folder, which has both"
+TEXT = "which is conditioned on a text or an image and not on a class"
+# Of each network the names that no other one has together, and why it is not loaded.
 NETWORKS = {
-    "EDM": (r"map_layer0\.weight", r"enc\.\d+x\d+_conv\.weight"),
-    "EDM2": (r"emb_noise\.weight", r"enc\.\d+x\d+_conv\.weight"),
-    "k-diffusion": (r"(timestep_embed|time_emb)\.weight", r"(u_net|mid_level)\..*|patch_in\..*"),
+    "EDM": (CONTINUOUS, r"map_layer0\.weight", r"enc\.\d+x\d+_conv\.weight"),
+    "EDM2": (CONTINUOUS, r"emb_noise\.weight", r"enc\.\d+x\d+_conv\.weight"),
+    "k-diffusion": (
+        CONTINUOUS,
+        r"(timestep_embed|time_emb)\.weight",
+        r"(u_net|mid_level)\..*|patch_in\..*",
+    ),
+    "latent-diffusion": (LATENT, r"first_stage_model\..*", r"model\.diffusion_model\..*"),
+    "diffusers' UNet2DConditionModel": (
+        TEXT,
+        r"time_embedding\.linear_1\.weight",
+        r".*\.transformer_blocks\.0\.attn2\.to_k\.weight",
+    ),
+    "lucidrains' denoising-diffusion-pytorch": (
+        OTHER,
+        r"init_conv\.weight",
+        r"downs\.0\.0\..*",
+        r"final_conv(\.\d+)?\.weight",
+    ),
+    "DDIM's and DDPM's own code": (
+        OTHER,
+        r"temb\.dense\.0\.weight",
+        r"down\.0\.block\.0\.conv1\.weight",
+    ),
+    "score_sde": (OTHER, r"all_modules\.0\.(weight|W|bias)", r"all_modules\.\d+\..*"),
+    "DiT": (OTHER, r"x_embedder\.proj\.weight", r"blocks\.0\.adaLN_modulation\.1\.weight"),
+    "U-ViT": (OTHER, r"patch_embed\.proj\.weight", r"in_blocks\.0\..*", r"out_blocks\.0\..*"),
+    "diffusers' DiTTransformer2DModel": (
+        "which one file does not describe; import its folder",
+        r"pos_embed\.proj\.weight",
+        r"transformer_blocks\.0\.norm1\.emb\..*",
+    ),
+    "diffusers' autoencoders": (
+        "which makes no images of noise",
+        r"encoder\.conv_in\.weight",
+        r"decoder\.conv_in\.weight",
+    ),
+    "ADM's classifiers": (
+        "which makes no images",
+        r"input_blocks\.0\.0\.weight",
+        r"out\.2\.(positional_embedding|c_proj\.weight)|out\.0\.(weight|bias)",
+    ),
 }
 # What NVIDIA's pickles call to rebuild a class out of the source code that they carry.
 PERSISTENT = ("torch_utils.persistence", "training.networks", "dnnlib.")
@@ -34,23 +78,50 @@ INSTEAD = (
 
 
 def network(names: Iterable[str]) -> str:
-    """Whose network the weights of these names are, "" for none that is known here."""
-    bare = [_WRAPPERS.sub("", name) for name in names]
-    for title, patterns in NETWORKS.items():
-        if all(any(re.fullmatch(pattern, name) for name in bare) for pattern in patterns):
+    """Whose network the weights of these names are, "" for none that is known here.
+
+    The names may stand behind those of wrappers.
+    """
+    known = list(names)
+    for title, (_, *patterns) in NETWORKS.items():
+        tails = [re.compile(rf"(?:.*\.)?(?:{pattern})") for pattern in patterns]
+        if all(any(tail.fullmatch(name) for name in known) for tail in tails):
             return title
     return ""
 
 
 def refusal(title: str) -> str:
     """Why a network is not loaded, and what to do."""
-    return f"a network of {title}, which denoises at continuous noise levels: {INSTEAD}"
+    return f"a network of {title}, {NETWORKS[title][0]}: {INSTEAD}"
 
 
-def first_call(path: Path) -> str:
+def variant(weights: Mapping[str, Tensor]) -> str:
+    """Why a network with ADM's names is none that is loaded; "" for one that is."""
+    if any(".encoder_kv." in name or name.startswith("transformer.") for name in weights):
+        return f"a network of GLIDE, {TEXT}: {INSTEAD}"
+    if any(name.endswith(".qkv.weight") and value.ndim == 4 for name, value in weights.items()):
+        return f"a network of OpenAI's consistency models or their EDM, {CONTINUOUS}: {INSTEAD}"
+    if any(".transformer_blocks." in name for name in weights):
+        return f"a network of latent-diffusion, {TEXT}: {INSTEAD}"
+    entry, out = weights["input_blocks.0.0.weight"], weights["out.2.weight"]
+    if entry.ndim == 4 and out.ndim == 4:
+        if entry.shape[1] == 6 and len(out) in (3, 6):
+            return (
+                "an ADM network for super-resolution, which takes a small image beside the noise: "
+                "bench samples networks that take noise alone"
+            )
+        return ""
+    return f"a network with ADM's names for data of {entry.ndim - 2} dimensions, not for images"
+
+
+def first_call(path: Path, known: Collection[str] = ()) -> str:
     """The first thing besides tensors that a plain pickle calls, by its opcodes; "" for none.
 
     Nothing is executed. torch's own reader names it in its own files alone.
+
+    Args:
+        path: of the pickle.
+        known: calls that are passed over.
     """
     strings: list[str] = []
     kept: list[str | None] = []
@@ -61,7 +132,7 @@ def first_call(path: Path) -> str:
                 name = str(value).replace(" ", ".") if opcode.name == "GLOBAL" else ""
                 if opcode.name == "STACK_GLOBAL":
                     name = ".".join(strings[-2:])
-                if name and not name.startswith(TENSORS):
+                if name and name not in known and not name.startswith(TENSORS):
                     return name
                 if opcode.name == "MEMOIZE":
                     kept.append(last)

@@ -1,48 +1,66 @@
-"""Weights out of files: flat mappings of names to tensors by kind, out of what training writes.
+"""Weights out of files: flat mappings of names to tensors, out of what training code writes.
 
-A kind is raw (the weights of the last update), ema or swa. Recognized are
+A file may hold several networks: the raw weights, averages, what a library wraps around them. A
+network is found by names that only it has, wherever it lies; the keys on the way to it are its
+*part* and say its *kind* (`bench.sources.kinds`). Understood are, in any nesting and order,
 
-    flat names                     kind unknown: the card's
-    module.* and n_averaged        torch AveragedModel: averaged, ema or swa by the card
-    module.*, _orig_mod.*          DataParallel, torch.compile: the prefix is dropped
-    shadow_params                  diffusers EMAModel: ema, a list in the order of the parameters
-    ema_model.*, online_model.*    lucidrains' EMA: ema, raw
-    model_ema(.*), model(.*)       k-diffusion and others: ema, raw
-    ema, model, state_dict         training checkpoints that hold one of the above
+    state_dict, model, model_state_dict, net ...    raw beside an average, else the card's word
+    ema, model_ema, state_dict_ema, ema_model ...   averages, as the word says
+    module., _orig_mod., _fsdp_wrapped_module.      wrappers of torch: dropped
+    n_averaged beside module.                       torch AveragedModel: ema or swa by the card
+    current_model_state, averaging_state            Lightning: state_dict is the average
+    shadow_params                                   a list in the order of the parameters, whose
+                                                    names are those of the raw weights beside it
+    a list                                          DDIM: weights, optimizer, epoch, step, average
+    betas or alphas_cumprod beside the network      its noise schedule
 
-A pickle is read with `weights_only=True`, which executes nothing but the rebuilding of tensors;
-what needs more is refused with the name of what it calls.
+Whatever is not taken is named in `Weights.passed`.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from bench.errors import InputError
-from bench.sources import foreign
+from bench.sources import contents, kinds, reading
+from bench.sources.filling import PRECISIONS
+from bench.sources.kinds import AVERAGED, KINDS
 
-KINDS = ("raw", "ema", "swa")
-# Names of the one set of weights that a container holds beside others, and their kinds.
-PARTS = {
-    "ema_model": "ema",
-    "model_ema": "ema",
-    "ema": "ema",
-    "online_model": "raw",
-    "model": "raw",
-    "state_dict": "raw",
+# A part of which a callback may have made an average; the card must say.
+UNSAID = "unsaid"
+SMALL = 1 << 20
+NEEDED = {
+    AVERAGED: "weights must be ema or swa: {part} is an average of torch's AveragedModel",
+    UNSAID: "weights must be raw, ema or swa: {part} may hold the average of a callback",
 }
-WRAPPERS = ("module.", "_orig_mod.")
-_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of a file.
+
+    Attributes:
+        name: keys on the way to it, joined by dots; "" at the top.
+        kind: raw, ema, swa, averaged, unsaid, or "" where the file does not say.
+        tensors: weights by name; by number where `ordered`.
+        ordered: whether the names are missing and the order is that of the parameters.
+    """
+
+    name: str
+    kind: str
+    tensors: Mapping[str, Tensor]
+    ordered: bool = False
+
+    @property
+    def title(self) -> str:
+        """Where it lies, in words."""
+        return self.name or "the file"
 
 
 @dataclass(frozen=True)
@@ -50,14 +68,24 @@ class Weights:
     """What a file holds.
 
     Attributes:
-        sets: weights by kind, "" where the file does not say; keys are numbers where `ordered`.
-        container: what was recognized, in words.
-        ordered: whether the names are missing and the order is that of the parameters.
+        parts: its networks.
+        alpha_bars: noise schedules beside them, by the keys on the way.
+        objectives: loss weights of lucidrains' trainer, likewise, which tell what is predicted.
+        passed: what else the file holds, by name.
     """
 
-    sets: Mapping[str, Mapping[str, Tensor]]
-    container: str
-    ordered: bool = False
+    parts: tuple[Part, ...]
+    alpha_bars: Mapping[str, Tensor] = field(default_factory=dict)
+    objectives: Mapping[str, Tensor] = field(default_factory=dict)
+    passed: tuple[str, ...] = ()
+
+    @property
+    def sets(self) -> dict[str, Mapping[str, Tensor]]:
+        """Weights by kind, the first of each."""
+        found: dict[str, Mapping[str, Tensor]] = {}
+        for part in self.parts:
+            found.setdefault(part.kind, part.tensors)
+        return found
 
 
 def read(path: Path) -> Weights:
@@ -66,127 +94,161 @@ def read(path: Path) -> Weights:
     Raises:
         InputError: no whole file, a pickle that needs code, an optimizer's state, or no weights.
     """
-    with path.open("rb") as stream:
-        head = stream.read(64)
-    if head.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path} is a Git LFS pointer; run `git lfs pull`")
-    pickled = head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-    if pickled or path.suffix in (".pt", ".pth", ".ckpt", ".bin"):
-        data = read_pickle(path)
-    else:
-        try:
-            data = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{path} is no whole safetensors ({error})") from None
-    return unpack(data, path)
-
-
-def read_pickle(path: Path) -> Any:
-    """The content of a file of `torch.save`, tensors and plain values only.
-
-    Raises:
-        InputError: truncated, or it calls what no weights need; nothing is executed.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    # The unpickler raises nearly every exception on damaged bytes.
-    except Exception as error:
-        text = " ".join(str(error).split())
-        match = _GLOBAL.search(text)
-        if called := match[1] if match else foreign.first_call(path):
-            if foreign.pickled(called):
-                raise InputError(
-                    f"{path} refused: a pickle of EDM or its kin, which carries source code; "
-                    f"{foreign.INSTEAD}"
-                ) from None
-            raise InputError(
-                f"{path} refused: its pickle calls {called}, which weights do not need; save "
-                f"the state dict alone"
-            ) from None
-        if "TorchScript" in text:
-            raise InputError(
-                f"{path} refused: it is a TorchScript program; save the state dict alone"
-            ) from None
-        raise InputError(
-            f"{path} is no whole file of torch.save ({text.split('. ')[0][:120]}): fetch it again"
-        ) from None
+    return unpack(reading.read(path), path)
 
 
 def unpack(data: Any, path: Path) -> Weights:
-    """Sort what a file holds into sets of weights.
+    """Sort what a file holds into networks and what lies beside them.
 
     Raises:
         InputError: an optimizer's state, or no weights.
     """
-    if not isinstance(data, Mapping):
-        raise InputError(f"{path} holds no state dict but a {type(data).__name__}")
-    if "param_groups" in data:
-        raise InputError(f"{path} is the state of an optimizer: name the file of the weights")
-    if "shadow_params" in data:
-        shadow = {str(k): value for k, value in enumerate(data["shadow_params"])}
-        return Weights({"ema": shadow}, "diffusers EMAModel", ordered=True)
-    if "n_averaged" in data and any(str(key).startswith("module.") for key in data):
-        inner = _flat({key: value for key, value in data.items() if key != "n_averaged"}, path)
-        return Weights({"averaged": inner}, "torch AveragedModel")
-    if found := _parts(data, path):
-        return found
-    return Weights({"": _flat(data, path)}, "state dict")
+    found = contents.collect(data, path)
+    parts = [Part(name, kinds.of_path(name.split(".")), t) for name, t in found.networks.items()]
+    parts += _undotted(found, parts)
+    for listed in found.lists:
+        parts.append(_list(listed, found, parts))
+    if not parts:
+        # No network that bench knows: whoever asks names it by its weights.
+        return Weights((Part("", "", found.tensors),), passed=found.others)
+    parts = [Part(p.name, _kind(p, parts, found), p.tensors, p.ordered) for p in parts]
+    return Weights(tuple(parts), found.alpha_bars, found.objectives, found.others)
 
 
-def _parts(data: Mapping[str, Any], path: Path) -> Weights | None:
-    """The sets of a container, nested or by prefix; None where there is none."""
-    sets: dict[str, Mapping[str, Tensor]] = {}
-    container = "checkpoint of a training"
-    for name, kind in PARTS.items():
-        inner = data.get(name)
-        if not isinstance(inner, Mapping):
-            prefix = f"{name}."
-            inner = {k[len(prefix) :]: v for k, v in data.items() if str(k).startswith(prefix)}
-        if not inner or kind in sets:
-            continue
-        found = unpack(inner, path)
-        # An EMA wrapper keeps the raw weights too; the part's own name decides which are meant.
-        chosen = found.sets.get(kind) or found.sets.get("averaged") or found.sets.get("")
-        if chosen is None or found.ordered:
-            return Weights(found.sets, found.container, found.ordered)
-        sets[kind] = chosen
-        container = found.container if found.container != "state dict" else container
-    return Weights(sets, container) if sets else None
+def _kind(part: Part, parts: list[Part], found: contents.Contents) -> str:
+    """The kind of a part, by its keys and by what lies beside it."""
+    top = part.name.split(".")[0]
+    averages = "current_model_state" in found.keys and "averaging_state" in found.keys
+    if averages and top == "state_dict":
+        return found.averaged_by or AVERAGED
+    if part.kind:
+        return part.kind
+    if any(part.name == at or part.name.startswith(f"{at}." if at else "") for at in found.counts):
+        return AVERAGED
+    if found.averaged_by and top == "state_dict":
+        return UNSAID
+    known = {other.kind for other in parts if other is not part}
+    return "raw" if known & {"ema", "swa", AVERAGED} else ""
 
 
-def _flat(data: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    tensors = dict(data)
-    for prefix in WRAPPERS:
-        if tensors and all(str(name).startswith(prefix) for name in tensors):
-            tensors = {name[len(prefix) :]: value for name, value in tensors.items()}
-    for name, value in tensors.items():
-        if not isinstance(value, Tensor):
-            raise InputError(f"{path} holds no weights: {name} is a {type(value).__name__}")
-    if not tensors:
-        raise InputError(f"{path} holds no weights")
-    return tensors
+def _undotted(found: contents.Contents, parts: list[Part]) -> list[Part]:
+    """Averages of latent-diffusion's LitEma: the names of the raw weights less their dots."""
+    made = []
+    for part in parts:
+        words = part.name.split(".")
+        for place, flat in found.undotted.items():
+            for start in range(len(words) + 1):
+                short = {n: "".join(words[start:]) + n.replace(".", "") for n in part.tensors}
+                if all(name in flat for name in short.values()):
+                    renamed = {name: flat[key] for name, key in short.items()}
+                    made.append(Part(place, kinds.of_path(place.split(".")) or "ema", renamed))
+                    break
+    return made
 
 
-def choose(found: Weights, wanted: str | None) -> Mapping[str, Tensor]:
-    """The weights of the kind that a card asks for.
+def _list(listed: contents.Listed, found: contents.Contents, parts: list[Part]) -> Part:
+    """Weights of a list under the names of the network beside it, where they fit it."""
+    kind = kinds.of_path(listed.place.split(".")) or "ema"
+    for part in parts:
+        around = {
+            name: value
+            for name, value in found.tensors.items()
+            if name.split(".")[0] == part.name.split(".")[0]
+        }
+        stem = f"{part.name}." if part.name else ""
+        for names in (part.tensors, around):
+            if [v.shape for v in names.values()] != [v.shape for v in listed.tensors]:
+                continue
+            pairs = dict(zip(names, listed.tensors, strict=True))
+            if names is around:
+                pairs = {k.removeprefix(stem): v for k, v in pairs.items() if k.startswith(stem)}
+            return Part(listed.place, kind, pairs)
+    numbered = {str(index): value for index, value in enumerate(listed.tensors)}
+    return Part(listed.place, kind, numbered, ordered=True)
+
+
+def choose(found: Weights, wanted: str | None, part: str | None = None) -> Part:
+    """The part of a file that a card asks for.
 
     Args:
         found: from `read`.
-        wanted: "raw", "ema", "swa", or None where the card does not say.
+        wanted: kind: "raw", "ema", "swa", or None where the card does not say.
+        part: name of the part, where several are of one kind.
 
     Raises:
         InputError: the file has several kinds and the card does not say which, or another one.
     """
-    if set(found.sets) == {""}:
-        return found.sets[""]
-    if "averaged" in found.sets:
-        if wanted not in ("ema", "swa"):
-            raise InputError("weights must be ema or swa: the file is a torch AveragedModel")
-        return found.sets["averaged"]
-    kinds = ", ".join(sorted(found.sets))
-    if wanted not in found.sets:
+    if part is not None:
+        fitting = [p for p in found.parts if p.name == part or p.name.split(".")[0] == part]
+        if not fitting:
+            raise InputError(f"no part {part!r} in the file, which holds {_told(found.parts)}")
+    else:
+        fitting = list(found.parts)
+    if len(fitting) > 1 or fitting[0].kind in KINDS:
+        fitting = _of_kind(fitting, wanted)
+    fitting = [p for k, p in enumerate(fitting) if not any(_same(p, q) for q in fitting[:k])]
+    if len(fitting) > 1:
+        several = ", ".join(p.title for p in fitting)
+        raise InputError(f"the file holds several {wanted}: {several}: name one, part: NAME")
+    (chosen,) = fitting
+    needed = NEEDED.get(chosen.kind, "")
+    if needed and wanted not in (("ema", "swa") if chosen.kind == AVERAGED else KINDS):
+        raise InputError(needed.format(part=chosen.title))
+    return chosen
+
+
+def check_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Hold tensors against what a network's weights can be.
+
+    Raises:
+        InputError: numbers that are no plain floats, or more of them than the file has bytes for.
+    """
+    stored, needed = {}, 0
+    for name, value in tensors.items():
+        kind = str(value.dtype).removeprefix("torch.")
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            kind = "no plain memory (sparse, quantized or without content)"
+        if kind not in PRECISIONS:
+            raise InputError(
+                f"{path}: weight {name} is stored in {kind}: take weights in "
+                f"{', '.join(PRECISIONS)}; bench quantizes them itself"
+            )
+        storage, taken = value.untyped_storage(), value.numel() * value.element_size()
+        stored[storage.data_ptr()], needed = storage.nbytes(), needed + taken
+        if taken > storage.nbytes():
+            raise InputError(
+                f"{path}: weight {name} of shape {list(value.shape)} repeats "
+                f"{storage.nbytes()} stored bytes: save it by value, .clone()"
+            )
+    # Tied weights may stand twice.
+    if needed > 2 * sum(stored.values()) + SMALL:
+        raise InputError(
+            f"{path}: its weights repeat the same stored bytes many times ({needed} of "
+            f"{sum(stored.values())}): save them by value, .clone()"
+        )
+
+
+def _same(one: Part, other: Part) -> bool:
+    """Whether two parts hold the same numbers: trainers write the raw weights twice."""
+    return set(one.tensors) == set(other.tensors) and all(
+        value.dtype == other.tensors[name].dtype and torch.equal(value, other.tensors[name])
+        for name, value in one.tensors.items()
+    )
+
+
+def _of_kind(parts: list[Part], wanted: str | None) -> list[Part]:
+    names = sorted({p.kind or "raw" for p in parts})
+    fitting = [p for p in parts if (p.kind or "raw") == wanted]
+    if not fitting and wanted in ("ema", "swa"):
+        fitting = [p for p in parts if p.kind == AVERAGED]
+    if not fitting:
         said = f"not {wanted}" if wanted else "and the card does not say which"
-        raise InputError(f"weights must be one of {kinds}, which the file holds, {said}")
-    return found.sets[wanted]
+        raise InputError(
+            f"weights must be one of {', '.join(names)}, which the file holds "
+            f"({_told(parts)}), {said}"
+        )
+    return fitting
+
+
+def _told(parts: list[Part] | tuple[Part, ...]) -> str:
+    return "; ".join(f"{p.kind or 'raw'}: {p.title}" for p in parts)

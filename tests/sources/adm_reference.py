@@ -30,6 +30,10 @@ class Flags:
     scale_shift: bool = True
     resblock_updown: bool = True
     classes: int = 0
+    # num_heads of the training, in place of `head`; diffusion_steps; rescale_timesteps.
+    heads: int = 0
+    steps: int = 1000
+    rescale: bool = False
 
 
 class Writer:
@@ -132,6 +136,8 @@ class Reference:
 
     def __call__(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         half = self.flags.channels // 2
+        if self.flags.rescale:
+            t = t.float() * (1000.0 / self.flags.steps)
         frequencies = torch.exp(-math.log(10_000) * torch.arange(half) / half)
         angles = t[:, None].float() * frequencies
         emb = torch.cat([angles.cos(), angles.sin()], 1)
@@ -192,7 +198,8 @@ class Reference:
 
     def attend(self, name: str, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        head, heads = self.flags.head, channels // self.flags.head
+        heads = self.flags.heads or channels // self.flags.head
+        head = channels // heads
         rows = self.norm(f"{name}.norm", x).flatten(2)
         rows = torch.einsum("oc,bcl->bol", self.state[f"{name}.qkv.weight"][..., 0], rows)
         rows = rows + self.state[f"{name}.qkv.bias"][:, None]

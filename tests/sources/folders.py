@@ -15,7 +15,9 @@ with quiet_import():
         DDPMScheduler,
         DiTTransformer2DModel,
         UNet2DModel,
+        VQModel,
     )
+    from diffusers.training_utils import EMAModel
 
 UNET = {
     "sample_size": 16,
@@ -76,3 +78,36 @@ def edit(path, **changes):
     """Change fields of a JSON file; None takes one away."""
     found = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({k: v for k, v in found.items() if v is not None}))
+
+
+def save_vq(folder, **changes):
+    """A decoder of quantized latents of 4 channels, in the folder that LDMPipeline gives it."""
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2}
+    blocks["up_block_types"] = ["UpDecoderBlock2D"] * 2
+    vq = VQModel(
+        block_out_channels=[8, 8],
+        latent_channels=4,
+        norm_num_groups=4,
+        num_vq_embeddings=16,
+        **(blocks | changes),
+    )
+    vq.save_pretrained(folder / "vqvae")
+    return vq
+
+
+def save_index(folder, pipeline, **named):
+    """The index of a pipeline; names of components to (library, class), or other values."""
+    index = {"_class_name": pipeline, "_diffusers_version": "0.11.1", **named}
+    folder.mkdir(exist_ok=True)
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def save_average(network, folder):
+    """The average of a network, as diffusers' training scripts save it."""
+    average = EMAModel(network.parameters(), model_cls=UNet2DModel, model_config=network.config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.01)
+    average.step(network.parameters())
+    average.save_pretrained(folder / "unet_ema")
+    return average

@@ -11,7 +11,8 @@ from tiny import write_cards
 from bench import registry, store
 from bench.errors import InputError
 from bench.networks import build_network
-from bench.sources import adm
+from bench.sources import adm, adm_names, telling
+from bench.sources.heads import Heads
 
 CIFAR10 = Flags(blocks=2)
 LSUN = Flags(size=64, multiples=(1, 2, 3, 4), attention=(32, 16, 8), head=16, blocks=1)
@@ -53,7 +54,7 @@ def config_of(state, flags):
         "schedule": "cosine",
         "learns_variance": flags.learn_sigma,
         "attention_order": order_of(flags),
-        "network": adm.network(state, flags.head, flags.size),
+        "network": adm_names.network(state, Heads(flags.head), flags.size),
     }
 
 
@@ -82,8 +83,8 @@ def differences(flags, folder):
     denoiser = adm.load(write(folder, flags, state))
     x = torch.randn(2, 3, flags.size, flags.size, generator=torch.Generator().manual_seed(1))
     t, labels = torch.tensor([3, 950]), torch.tensor([flags.classes // 2, flags.classes - 1])
-    other = build_network(adm.network(state, flags.head, flags.size)).eval()
-    wrong = adm.rename(state, "legacy" if flags.new_order else "new", flags.head)
+    other = build_network(adm_names.network(state, Heads(flags.head), flags.size)).eval()
+    wrong = adm_names.rename(state, "legacy" if flags.new_order else "new", Heads(flags.head))
     other.load_state_dict({f"unet.{name}": value for name, value in wrong.items()})
     with torch.inference_mode():
         expected = Reference(state, flags)(x, t, labels if flags.classes else None)
@@ -129,7 +130,7 @@ def test_full_size_is_that_of_the_recipes():
             recipe = {
                 k: v.shape for k, v in build_network(RECIPES[name].network).state_dict().items()
             }
-        renamed = adm.rename(weights(flags, seed=None), "new", flags.head)
+        renamed = adm_names.rename(weights(flags, seed=None), "new", Heads(flags.head))
         assert {f"unet.{k}": v.shape for k, v in renamed.items()} == recipe
 
 
@@ -150,7 +151,7 @@ def test_full_size_is_that_of_the_recipes():
     ],
 )
 def test_a_wrong_flag_is_named(tmp_path, change, words):
-    network = adm.network(weights(SMALL), SMALL.head, SMALL.size)
+    network = adm_names.network(weights(SMALL), Heads(SMALL.head), SMALL.size)
     unet = network["unet"] | change
     with pytest.raises(InputError, match=words):
         adm.load(write(tmp_path, SMALL, network={"patch": 1, "unet": unet}))
@@ -195,17 +196,24 @@ def trained():
 
 def test_flags_that_do_not_show_in_the_shapes_are_found_out(trained, tmp_path):
     adm.load(write(tmp_path, LEARNT, trained))
-    with pytest.raises(InputError, match=r"attention_order: legacy .* fit new and 16"):
+    with pytest.raises(
+        InputError, match=r"attention_order: legacy, .* fit attention_order: new, "
+    ):
         adm.load(write(tmp_path, LEARNT, trained, attention_order="legacy"))
     config = config_of(trained, LEARNT) | {"timesteps": 1000}
-    errors = adm.errors(trained, config)
-    assert set(errors) == {("new", 16), ("legacy", 16), ("new", 32), ("new", 8)}
-    assert min(errors, key=errors.get) == ("new", 16)
+    start = adm.start_flags(config | {"attention_order": "legacy"})
+    choices = {"attention_order": adm.ORDERS, "heads": [Heads(16), Heads(32), Heads(8)]}
+    told = telling.tell(start, choices, adm.errors(trained, config))
+    assert told.trained and told.flags["attention_order"] == "new"
+    assert told.flags["heads"] == Heads(16) and told.is_clear("heads")
 
 
 def test_an_untrained_network_tells_nothing(tmp_path):
     config = config_of(weights(LEARNT), LEARNT) | {"timesteps": 1000}
-    assert adm.better(adm.errors(weights(LEARNT), config)) is None
+    start = adm.start_flags(config | {"attention_order": "legacy"})
+    choices = {"attention_order": adm.ORDERS}
+    told = telling.tell(start, choices, adm.errors(weights(LEARNT), config))
+    assert not told.trained and told.flags == start
 
 
 def test_a_missing_weight_and_a_foreign_one_are_refused(tmp_path):

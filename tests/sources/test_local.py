@@ -64,7 +64,12 @@ def test_refuses_a_truncated_file(tmp_path):
     [
         ({"network": None}, "network"),
         ({"schedule": "square"}, "schedule"),
+        ({"schedul": "linear"}, "unknown field schedul of source .*; did you mean 'schedule'"),
+        ({"attention_order": "new"}, "unknown field attention_order of source safetensors"),
+        ({"colour": "red"}, "unknown field colour .*; known: network, shape, schedule"),
         ({"network": {"patch": 1, "unet": {"colour": 3}}}, "cannot be built"),
+        ({"network": {"patch": 1, "unet": {"class_embed_type": "identity"}}}, "class_embed_type"),
+        ({"network": {"patch": 1, "unet": {"time_embedding_type": "fourier"}}}, "fourier"),
     ],
 )
 def test_refuses_an_incomplete_config(tmp_path, change, word):

@@ -160,7 +160,7 @@ def no_description(model):
     [
         (nothing, "no folder"),
         (no_scheduler, "save the whole pipeline"),
-        (flow, "noise is of another kind"),
+        (flow, "FlowMatchEulerDiscreteScheduler, which is not supported: it samples a rectified"),
         (other_network, "UNet2DConditionModel, not one of"),
         (more_weights, "missing_keys"),
         (truncated, "cannot be loaded"),
@@ -181,6 +181,7 @@ def test_damage_is_named(unet, tmp_path, damage, words):
     ("config", "words"),
     [
         ({"shape": [3, 16, 16]}, "unknown field shape"),
+        ({"predict": "sample"}, "unknown field predict .*; did you mean 'predicts'"),
         ({"weights": "sam"}, "weights must be one of"),
         ({"weights": "ema"}, "contradict method 'baseline'"),
         ({"predicts": "sample"}, "card says predicts: sample"),

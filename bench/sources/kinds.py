@@ -1,0 +1,59 @@
+"""Kinds of weights out of words: what names of keys, files and folders say of the weights in them.
+
+A kind is `raw` (the weights of the last update), `ema` (an exponential average) or `swa` (an equal
+average). `averaged` is an average of which it is not said which of the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+KINDS = ("raw", "ema", "swa")
+AVERAGED = "averaged"
+# Words before "ema" that deny it, as in model.non_ema.safetensors.
+DENIALS = {"non", "no", "not", "without", "before", "pre"}
+EMA = {"ema", "emaonly", "shadow"}
+SWA = {"swa"}
+RAW = {"raw", "online", "current", "nonema", "noema", "student"}
+AVERAGES = {"averaged", "average", "avg", "averaging"}
+# Of a file whose name says nothing, the folder may.
+PLAIN = re.compile(
+    r"(diffusion_)?(pytorch_)?(model|weights|checkpoint|last|best)(\.fp16|\.bf16)?", re.I
+)
+
+
+def tokens(word: str) -> list[str]:
+    """The parts of a word in lower case: of "EMAModel" or "model_ema" ema and model."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", word)
+    return [part for part in re.split(r"[^a-z]+", spaced.lower()) if part]
+
+
+def of_word(word: str) -> str:
+    """The kind that one word says, "" for none or for two that contradict each other."""
+    parts = tokens(word)
+    found = set()
+    for before, part in zip(["", *parts], parts, strict=False):
+        if part in EMA | SWA:
+            found.add("raw" if before in DENIALS else "ema" if part in EMA else "swa")
+        elif part in RAW:
+            found.add("raw")
+    if not found and AVERAGES & set(parts):
+        found.add(AVERAGED)
+    return found.pop() if len(found) == 1 else ""
+
+
+def of_path(words: Iterable[str]) -> str:
+    """The kind that a path of keys says; the innermost key that says one is right.
+
+    An EMA wrapper keeps the raw weights too: `ema.online_model` is raw.
+    """
+    return next((kind for word in reversed(list(words)) if (kind := of_word(word))), "")
+
+
+def of_file(path: Path) -> str:
+    """The kind that the name of a file says, or that of its folder where the name is plain."""
+    stem = path.name.removesuffix(path.suffix)
+    found = of_word(stem) or (of_word(path.parent.name) if PLAIN.fullmatch(stem) else "")
+    return found if found in KINDS else ""
