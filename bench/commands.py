@@ -33,6 +33,7 @@ from bench.spec import Cell
 
 if TYPE_CHECKING:
     from bench.pipeline import Pipeline
+    from bench.protocols import Denoiser
 
 # Cost of a batch in float batches, for estimates; measured, and only an estimate.
 COSTS = {"float": 1.0, "simulated": 1.7}
@@ -233,13 +234,17 @@ def list_all(cards: Path | None, out: Path) -> None:
         print(f"  {folder.name}")
 
 
+def _itself(denoiser: Denoiser) -> Denoiser:
+    return denoiser
+
+
 def check(cards: Path | None, globs: Sequence[str], force: bool = False) -> None:
     """Verify the files of the selected cards, and that they denoise; print one line for each."""
     path = registry.card_file(cards)
     for card in registry.select(registry.load_cards(path), globs):
         verified = registry.verify(card)
         denoiser = tables.lookup("sources", card.source)(verified)
-        fit = fits.of(verified, lambda loaded=denoiser: loaded)
+        fit = fits.of(verified, functools.partial(_itself, denoiser))
         fits.require([fit], [card], force)
         for line in fits.tell([fit], [card]):
             print(line, file=sys.stderr)

@@ -277,7 +277,7 @@ def test_a_bare_file_gets_the_description_that_fits_its_weights(bench, tmp_path)
     path = tmp_path / "mine.safetensors"
     path.write_bytes(trained.read_bytes())
     words = (path, "--set", "sample_size=28", "--dataset", "fashion-mnist")
-    refused(bench(*words, "--set", "predicts=sample"), "worse than no network", "fits predicts")
+    refused(bench(*words, "--set", "predicts=sample"), "worse than no network", "better fits")
     assert not path.with_suffix(".yaml").exists()
     code, _, stderr = bench(*words)
     assert code == 0
