@@ -118,7 +118,7 @@ def _predicted(
     denoiser: Denoiser, x_0: Tensor, t: int, a: float, level: float
 ) -> tuple[Tensor, Tensor]:
     """(x_t, prediction) of all images; labels are drawn, as those of real images are not known."""
-    generators = [seeded("plausibility", level, index) for index in range(len(x_0))]
+    generators = [seeded("plausibility", str(level), index) for index in range(len(x_0))]
     noise = torch.stack([torch.randn(x_0.shape[1:], generator=g) for g in generators])
     x_t = math.sqrt(a) * x_0 + math.sqrt(1 - a) * noise.to(x_0.device)
     drawn = [int(torch.randint(max(denoiser.classes, 1), (), generator=g)) for g in generators]
