@@ -126,10 +126,8 @@ def run(
             records = list(engine(bar.watch(pipeline.run), cells))
     if rule:
         _remark([record.cell for record in records])
-    run = _described(records, found)
-    folder = _write(out, redaction.redacted(run) if redact else run, pipeline)
-    _tell(records, cached)
-    print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
+    folder = _write(out, _described(records, found), pipeline, redact)
+    _tell(records, cached, time.monotonic() - start)
     print(folder / "report.md")
     return folder, any(record.status == "failed" for record in records)
 
@@ -141,13 +139,14 @@ def prepare(out: Path) -> None:
     store.sweep(store.cache_root())
 
 
-def _tell(records: Sequence[Record], cached: int) -> None:
-    """Say what was not computed: cells from the cache, and those without numbers."""
+def _tell(records: Sequence[Record], cached: int, seconds: float) -> None:
+    """Say what was not computed, cells from the cache and those without numbers, and the time."""
     if cached:
         print(f"{cached} of {len(records)} cells came from the cache", file=sys.stderr)
     for record in records:
         if record.status != "ok":
             say(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
+    print(f"{seconds:.0f} s", file=sys.stderr)
 
 
 def _check_refusals(cells: Sequence[Cell], pipeline: Pipeline) -> None:
@@ -199,12 +198,13 @@ def _described(records: Sequence[Record], found: Sequence[Fit]) -> Run:
     return Run(stem, created, commit, dirty, command_line(), tuple(records), fits=tuple(found))
 
 
-def _write(out: Path, described: Run, pipeline: Pipeline) -> Path:
+def _write(out: Path, described: Run, pipeline: Pipeline, redact: bool) -> Path:
     """Write a run under a temporary name and rename it, so that it appears whole."""
     from bench import report as rendering
 
     def write(folder: Path, identity: str) -> None:
         run = replace(described, id=identity)
+        run = redaction.redacted(run) if redact else run
         store.save_text(folder / "run.json", to_json(run))
         terms: dict[str, Any] = {}
         for record in described.records:

@@ -15,7 +15,7 @@ CANNED = Path(__file__).parent / "golden" / "schema-1.json"
 
 def test_a_run_of_schema_1():
     run = store.read_run(CANNED)
-    assert run.schema == SCHEMA == 3
+    assert run.schema == SCHEMA == 4
     full, quantized, refused = run.records
     assert quantized.measurement("psnr").value == 29.65
     assert quantized.coverage.kernel == "simulated"

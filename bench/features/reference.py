@@ -4,7 +4,7 @@ One safetensors file for each data set, split and extractor holds the features i
 value a real image's, in the data set's order. It is shipped in bench/zoo or made into the cache
 (`bench reference`), or there:
 
-    python -m bench.features.reference fashion-mnist efficientnet [--out bench/zoo] [--split test]
+    python -m bench.features.make_reference fashion-mnist efficientnet [--out bench/zoo] [--split test]
 
 Where there are none, statistics that someone else made of them may stand in their place, an npz of
 the same name (`bench.features.statistics`), for metrics that need no more.
@@ -20,7 +20,6 @@ The rounding to float16 is at most 2^-11 of a value; docs/metrics.md has its eff
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -298,21 +297,3 @@ def build(dataset: str, extractor: str, out: Path | None = None, split: str = "t
         with disk.atomic(path) as temporary:
             temporary.write_bytes(content)
     return path
-
-
-def main() -> None:
-    """The command of the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m bench.features.reference")
-    parser.add_argument("dataset")
-    parser.add_argument("extractor")
-    parser.add_argument("--out", type=Path, help="folder, by default the cache")
-    parser.add_argument("--split", default="test")
-    given = parser.parse_args()
-    try:
-        print(build(given.dataset, given.extractor, given.out, given.split))
-    except InputError as error:
-        raise SystemExit(f"error: {error}") from None
-
-
-if __name__ == "__main__":
-    main()

@@ -160,7 +160,7 @@ def test_the_shipped_file(monkeypatch):
 
 
 def test_the_command_refuses_in_one_line():
-    words = [sys.executable, "-m", "bench.features.reference", "nothing", "efficientnet"]
+    words = [sys.executable, "-m", "bench.features.make_reference", "nothing", "efficientnet"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode != 0
     assert len(done.stderr.splitlines()) == 1
