@@ -72,7 +72,7 @@ def latent_unet(folder):
 def test_from_file_to_report(bench, tmp_path, faces, make, sampler):
     name, words = make(tmp_path)
     assert bench("reference", faces, "efficientnet")[0] == 0
-    code, _, stderr = bench("import", tmp_path / name, "--dataset", faces, *words)
+    code, _, stderr = bench("import", tmp_path / name, "--force", "--dataset", faces, *words)
     assert code == 0, stderr
     out, cards = tmp_path / "reports", tmp_path / "model.yaml"
     code, stdout, stderr = bench(
@@ -112,7 +112,7 @@ def test_labels_and_images_depend_on_the_seed_alone(tmp_path):
 
 def test_images_of_another_size_are_refused_before_sampling(bench, tmp_path, monkeypatch):
     save_unet(tmp_path / "model")
-    bench("import", tmp_path / "model", "--dataset", "fashion-mnist")
+    bench("import", tmp_path / "model", "--force", "--dataset", "fashion-mnist")
     words = ["--cards", tmp_path / "model.yaml", "--out", tmp_path / "out", "--checkpoints", "*"]
     code, stdout, stderr = bench("run", *SIZES, *words)
     assert (code, stdout) == (2, "")
@@ -150,7 +150,7 @@ def write_suite(path, dataset):
 
 def test_a_suite_with_statistics_of_someone_else(bench, tmp_path, faces, random_weights):
     save_unet(tmp_path / "model")
-    bench("import", tmp_path / "model", "--dataset", faces, "--set", "weights=ema")
+    bench("import", tmp_path / "model", "--force", "--dataset", faces, "--set", "weights=ema")
     suite, out, cards = tmp_path / "s.yaml", tmp_path / "out", tmp_path / "model.yaml"
     write_suite(suite, faces)
     words = ["--suite", suite, "--cards", cards, "--scheme", "w8a8", "--batch", "3", "--out", out]
@@ -270,7 +270,7 @@ def test_fd_dinov2_and_cmmd_from_file_to_report(bench, tmp_path, faces, monkeypa
     save_dinov2(tmp_path / "dinov2")
     save_clip(tmp_path / "clip")
     save_unet(tmp_path / "model")
-    bench("import", tmp_path / "model", "--dataset", faces)
+    bench("import", tmp_path / "model", "--force", "--dataset", faces)
     assert bench("reference", faces, "dinov2", "clip")[0] == 0
     words = ["--cards", tmp_path / "model.yaml", "--out", tmp_path / "out", *SIZES]
     words += ["--backend", "simulated", "--extractors"]
