@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Data sets by the shape of their images, for a guess.
 SHAPES = {(3, 32): "cifar10", (1, 28): "fashion-mnist"}
 # Characters of a name; files are named after checkpoints, schemes and backends together.
-LONGEST = 100
+LONGEST_WORD = 100
 # Fields that an assumption invites to set: nothing told them.
 _OPEN = re.compile(r"--set (\w+)=")
 
@@ -96,9 +96,9 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
 
 
 def _check_word(name: str, text: str) -> None:
-    if len(text) > LONGEST or not text.isprintable():
+    if len(text) > LONGEST_WORD or not text.isprintable():
         raise InputError(
-            f"--{name} must be at most {LONGEST} printable characters, not {text[:40]!r}"
+            f"--{name} must be at most {LONGEST_WORD} printable characters, not {text[:40]!r}"
         )
 
 
@@ -207,7 +207,7 @@ def _relative(place: Path, target: Path) -> str:
 def _entry(uri: str, place: Path, draft: Draft, given: Given) -> dict[str, Any]:
     """The fields of the card, with the assumptions that they take."""
     stem = uri.rpartition("/")[2] if uri.startswith(hub.PREFIX) else place.stem
-    name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[:LONGEST]
+    name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[:LONGEST_WORD]
     dataset = given.dataset or SHAPES.get(draft.shape, "")
     if not dataset:
         size = f"{draft.shape[1]} pixels" if draft.shape[1] else "sides that differ"

@@ -4,7 +4,7 @@ One safetensors file for each data set, split and extractor holds the features i
 value a real image's, in the data set's order. It is shipped in bench/zoo or made into the cache
 (`bench reference`), or there:
 
-    python -m bench.features.make_reference fashion-mnist efficientnet [--out bench/zoo] [--split test]
+    python -m bench.features.make_reference DATASET EXTRACTOR [--out FOLDER] [--split test]
 
 Where there are none, statistics that someone else made of them may stand in their place, an npz of
 the same name (`bench.features.statistics`), for metrics that need no more.
