@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     """Entry point of the command `bench`."""
     _forget_the_working_folder()
-    from bench import exits
+    from bench.cli import exits
 
     sys.exit(exits.ended(_command))
 
@@ -26,7 +26,7 @@ def _forget_the_working_folder() -> None:
 
 
 def _command() -> int | None:
-    from bench.cli import app
+    from bench.cli.app import app
 
     code: int | None = app(standalone_mode=False)
     return code

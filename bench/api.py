@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import gate
-from bench.comparison import Comparison, Side
-from bench.errors import InputError
-from bench.influences import Influences
-from bench.record import Run
+from bench.cli import gate
+from bench.core.errors import InputError
+from bench.core.record import Run
+from bench.system.influences import Influences
+from bench.verdicts.comparison import Comparison, Side
 
 if TYPE_CHECKING:
     import pandas
@@ -28,7 +28,7 @@ REPORTS = Path("reports")
 @dataclass(frozen=True, repr=False)
 class LoadedRun:
     """A run as it was read; `run` has everything, `influences` what each image adds to a number
-    (`bench.influences`), by which numbers of one draw are paired."""
+    (`bench.system.influences`), by which numbers of one draw are paired."""
 
     run: Run
     influences: Influences
@@ -60,7 +60,7 @@ class Verdicts:
         """One row for each compared number, those to look at first."""
         import pandas
 
-        from bench.report.verdicts import records
+        from bench.report.comparison import records
 
         return pandas.DataFrame(records(self.comparison))
 

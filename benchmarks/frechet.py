@@ -14,7 +14,8 @@ from collections.abc import Callable
 import numpy as np
 from cleanfid.fid import frechet_distance as clean_fid
 
-from bench.metrics.frechet import frechet_distance, statistics
+from bench.measurement.features.moments import statistics
+from bench.measurement.metrics.frechet import frechet_distance
 
 DIMENSIONS, IMAGES, REPEATS = 2048, 5000, 2
 

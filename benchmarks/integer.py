@@ -12,14 +12,17 @@ import functools
 
 import torch
 
-from bench import tables
-from bench.host import instruction_set, threads
-from bench.networks import alpha_bar, build_network
-from bench.protocols import Denoiser
-from bench.sampling import Trajectories, ddim
-from bench.spec import Draw, Scheme
-from bench.timing import alternate, ratio
-from bench.training.recipes import SMALL_NETWORK
+from bench.core import extensions
+from bench.core.cell import Draw
+from bench.core.denoiser import Denoiser
+from bench.core.scheme import Scheme
+from bench.models.networks import build_network
+from bench.models.samplers.ddim import ddim
+from bench.models.samplers.trajectories import Trajectories
+from bench.models.schedules import alpha_bar
+from bench.models.training.recipes import SMALL_NETWORK
+from bench.system.host import instruction_set, threads
+from bench.system.timing import alternate, ratio
 
 
 def main() -> None:
@@ -39,7 +42,9 @@ def main() -> None:
         for words in ("w4a8", "w8a8"):
             for name in ("simulated", *backends):
                 calibrate = Trajectories(full, Draw(steps=4, batch=batch), ddim, batch)
-                made, _ = tables.lookup("backends", name)()(full, Scheme.parse(words), calibrate)
+                made, _ = extensions.lookup("backends", name)()(
+                    full, Scheme.parse(words), calibrate
+                )
                 calls[f"{words} {name}"] = _call(made.model, batch)
         with torch.inference_mode():
             seconds = alternate(calls, arguments.rounds)

@@ -49,26 +49,30 @@ def noise(denoiser: Any, generators: Any, draw: Any, watch: Any = None) -> Any:
 
 def measure(count: int, answer: Any) -> None:
     """Score and send (bytes beyond the network, seconds, distance)."""
-    from bench import store, tables
-    from bench.features import reference, statistics
-    from bench.host import fingerprint
-    from bench.networks import alpha_bar, build_network
-    from bench.pipeline import Pipeline
-    from bench.protocols import Denoiser, Statistics
-    from bench.spec import Cell, Checkpoint, Draw, Scheme
-    from bench.training.recipes import SMALL_NETWORK
+    from bench.core import extensions
+    from bench.core.cell import Cell, Checkpoint, Draw
+    from bench.core.denoiser import Denoiser
+    from bench.core.protocols import Statistics
+    from bench.core.scheme import Scheme
+    from bench.evaluation.pipeline import Pipeline
+    from bench.measurement.features import reference, statistics_files
+    from bench.models.networks import build_network
+    from bench.models.schedules import alpha_bar
+    from bench.models.training.recipes import SMALL_NETWORK
+    from bench.system import store
+    from bench.system.host import fingerprint
 
     module = sys.modules["__main__"].__name__
-    tables.EXTRACTORS["projection"] = f"{module}:Projection"
-    tables.SAMPLERS["noise"] = f"{module}:noise"
+    extensions.EXTRACTORS["projection"] = f"{module}:Projection"
+    extensions.SAMPLERS["noise"] = f"{module}:noise"
     unet = SMALL_NETWORK["unet"] | {"sample_size": 32, "in_channels": 3, "out_channels": 3}
     network = build_network({"patch": 1, "unet": unet}).eval()
     denoiser = Denoiser(network, alpha_bar("cosine"), "epsilon", (3, 32, 32))
-    tables.SOURCES["ready"] = f"{module}:ready"
+    extensions.SOURCES["ready"] = f"{module}:ready"
     globals()["ready"] = lambda checkpoint: denoiser
     path = store.cache_root() / "reference" / reference.file_name("cifar10", "projection")
     real = Statistics(np.full(DIM, 0.5), np.eye(DIM), count)
-    statistics.write(path.with_suffix(".npz"), {"projection": real}, "cifar10")
+    statistics_files.write(path.with_suffix(".npz"), {"projection": real}, "cifar10")
     draw = Draw("noise", 1, count, batch=500)
     card = Checkpoint("c", "c", "baseline", "ready", "", "0" * 64, "cifar10")
     cell = Cell(card, Scheme(), "float", draw, ("projection",), ("frechet",))

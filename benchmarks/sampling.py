@@ -13,11 +13,14 @@ import time
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 
-from bench.networks import alpha_bar, build_network
-from bench.protocols import Denoiser
-from bench.sampling import betas, ddim, image_generators
-from bench.spec import Draw
-from bench.training.recipes import SMALL_NETWORK
+from bench.core.cell import Draw
+from bench.core.denoiser import Denoiser
+from bench.models.networks import build_network
+from bench.models.samplers.ddim import ddim
+from bench.models.samplers.ddpm import betas
+from bench.models.samplers.noise import image_generators
+from bench.models.schedules import alpha_bar
+from bench.models.training.recipes import SMALL_NETWORK
 
 
 def main() -> None:

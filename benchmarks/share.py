@@ -28,8 +28,9 @@ share.child({words!r})
 
 def child(words: list[str]) -> None:
     """Run bench with the two kinds of work timed; print their seconds as the last line."""
-    from bench import commands, sampling, tables  # noqa: F401
-    from bench.features.efficientnet import EfficientNet
+    from bench.core import extensions  # noqa: F401
+    from bench.measurement.features.efficientnet import EfficientNet
+    from bench.models.samplers import ddim
 
     seconds = {"forward": 0.0, "features": 0.0}
 
@@ -42,10 +43,10 @@ def child(words: list[str]) -> None:
 
         return wrapper
 
-    sampling._predict = timed("forward", sampling._predict)
+    ddim._predict = timed("forward", ddim._predict)
     EfficientNet.__call__ = timed("features", EfficientNet.__call__)  # type: ignore[method-assign]
     sys.argv = ["bench", *words]
-    from bench.cli import main
+    from bench.cli.app import main
 
     try:
         main()

@@ -19,10 +19,11 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 from torch.nn import functional
 
-from bench.networks import build_network, to_model_range
-from bench.training import recipes
-from bench.training.loop import Trainer
-from bench.training.recipe import Recipe
+from bench.core.denoiser import to_model_range
+from bench.models.networks import build_network
+from bench.models.training import recipes
+from bench.models.training.loop import Trainer
+from bench.models.training.recipe import Recipe
 
 CYCLE = 20
 

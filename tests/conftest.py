@@ -9,9 +9,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
-from tiny import write_card, write_cards
+from helpers.tiny import write_card, write_cards
 
-from bench import cli, interrupts
+from bench.cli import app
+from bench.system import interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def bench(monkeypatch, capsys):
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            app.main()
         return stopped.value.code, *capsys.readouterr()
 
     return run

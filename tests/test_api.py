@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from gates import side
-from test_gate import NEW, OLD, keep
+from cli.test_gate import NEW, OLD, keep
+from helpers.gates import side
 
 import bench
-from bench import baseline
-from bench.errors import InputError
+from bench.core.errors import InputError
+from bench.verdicts import baseline
 
 ROOT = Path(__file__).parent.parent
 

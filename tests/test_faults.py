@@ -7,18 +7,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import write_card, write_cards
+from helpers.tiny import write_card, write_cards
 
-from bench import gate, registry
-from bench.comparison import MISSING, Side, compare
-from bench.errors import InputError
-from bench.host import fingerprint
-from bench.metrics.paired import Psnr
-from bench.pipeline import Pipeline
-from bench.quant.backends import FullPrecision, Simulated
-from bench.record import Run, to_json
-from bench.spec import Draw, Scheme, expand
-from bench.thresholds import load
+from bench.cli import gate
+from bench.core.cell import Draw, expand
+from bench.core.errors import InputError
+from bench.core.record import Run, to_json
+from bench.core.scheme import Scheme
+from bench.evaluation.pipeline import Pipeline
+from bench.measurement.metrics.paired import Psnr
+from bench.models.cards import load_cards, verify
+from bench.quant.backends.simulated import FullPrecision, Simulated
+from bench.system.host import fingerprint
+from bench.verdicts.comparison import Side, compare
+from bench.verdicts.thresholds import load
 
 DRAW = Draw(steps=2, images=24, batch=12)
 SCHEME = replace(Scheme.parse("w8a8"), calibration=12)
@@ -27,8 +29,8 @@ SCHEME = replace(Scheme.parse("w8a8"), calibration=12)
 def measured(folder, cache, draw=DRAW, seed=0):
     """Run the tiny checkpoint in full precision and quantized; a side of a comparison."""
     folder.mkdir(exist_ok=True)
-    cards = registry.load_cards(write_cards(folder, [write_card(folder, seed=seed)]))
-    cells = expand([registry.verify(cards[0])], [SCHEME], ["simulated"], draw)
+    cards = load_cards(write_cards(folder, [write_card(folder, seed=seed)]))
+    cells = expand([verify(cards[0])], [SCHEME], ["simulated"], draw)
     pipeline = Pipeline(fingerprint(), cache)
     records = tuple(pipeline.run(cell) for cell in cells)
     assert [record.status for record in records] == ["ok", "ok"]
@@ -77,7 +79,7 @@ def test_a_metric_whose_version_changed(base, tmp_path, cache, monkeypatch):
 def test_a_truncated_run(base):
     short = replace(base, run=replace(base.run, records=base.run.records[:1]))
     found = compare(base, short, load())
-    assert [row.reason for row in found.failures()] == [MISSING]
+    assert [row.verdict for row in found.failures()] == ["absent"]
     assert found.code() == 1
 
 

@@ -2,18 +2,16 @@
 
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from helpers.folders import edit, save_average, save_index, save_unet, save_vq
 from safetensors.torch import load_file
 
-from bench import cli, registry, tables
-
-sys.path.append(str(Path(__file__).parent / "sources"))
-
-from folders import edit, save_average, save_index, save_unet, save_vq
+from bench.cli import app
+from bench.core import extensions
+from bench.models.cards import load_cards, verify
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 DATA = ("--dataset", "cifar10")
@@ -26,7 +24,7 @@ def bench(monkeypatch, capfd):
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["bench", "import", *map(str, words)])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            app.main()
         return stopped.value.code, *capfd.readouterr()
 
     return run
@@ -39,9 +37,9 @@ def imported(result, path):
     # Nothing but that the images are not at hand, the samples, and the card.
     known = ("not checked whether the description", "samples", ": loads; bench run")
     assert all(any(words in line for words in known) for line in stderr.splitlines()), stderr
-    (card,) = registry.load_cards(path)
+    (card,) = load_cards(path)
     (entry,) = yaml.safe_load(path.read_text())["checkpoints"]
-    denoiser = tables.lookup("sources", card.source)(registry.verify(card))
+    denoiser = extensions.lookup("sources", card.source)(verify(card))
     return entry, [line for line in stdout.splitlines() if line.startswith("#")], denoiser
 
 

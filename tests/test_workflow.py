@@ -15,7 +15,7 @@ import pytest
 import typer
 import yaml
 
-from bench.cli import app
+from bench.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/regression.yml").read_text())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from bench.protocols import Constants
+from bench.core.protocols import Constants
 from bench.quant.graph import DEQUANTIZE, DEQUANTIZE_WEIGHT, layers_of
 
 

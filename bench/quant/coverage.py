@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bench.protocols import Denoiser
+from bench.core.denoiser import Denoiser
+from bench.core.record import Coverage, LayerCoverage
+from bench.core.scheme import FLOAT_BITS
 from bench.quant.layers import Layer
-from bench.record import Coverage, LayerCoverage
-from bench.spec import FLOAT_BITS
 
 
 def measure(

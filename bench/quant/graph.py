@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from bench.protocols import Calibration, Denoiser
+from bench.core.denoiser import Denoiser
+from bench.core.protocols import Calibration
+from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.layers import Layer, exported, plan
-from bench.quiet import quiet_import
-from bench.spec import FLOAT_BITS, Scheme
+from bench.system.quiet import quiet_import
 
 with quiet_import():
     from torchao.quantization.pt2e.observer import (

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from bench.errors import InputError
-from bench.protocols import Denoiser
-from bench.spec import FLOAT_BITS, Scheme
+from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError
+from bench.core.scheme import FLOAT_BITS, Scheme
 
 aten = torch.ops.aten
 CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding)
@@ -239,3 +239,14 @@ def _einsum_macs(equation: str, operands: Any) -> int:
     for letters, operand in zip(inputs, operands, strict=True):
         sizes.update(zip(letters, _shape(operand), strict=True))
     return math.prod(sizes.values())
+
+
+def layers(denoiser: Denoiser, scheme: Scheme) -> tuple[Layer, ...]:
+    """The layers of a network under a scheme, for one image.
+
+    Raises:
+        InputError: the scheme does not fit the network.
+    """
+    from bench.quant.layers import exported, plan
+
+    return plan(exported(denoiser, (1, *denoiser.shape)), scheme)

@@ -18,8 +18,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from bench import artifacts
-from bench.protocols import Calibration, Denoiser
+from bench.core.denoiser import Denoiser
+from bench.core.protocols import Calibration
+from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.graph import (
     DEQUANTIZE,
     DEQUANTIZE_WEIGHT,
@@ -33,7 +34,7 @@ from bench.quant.graph import (
 )
 from bench.quant.layers import Layer, exported, plan
 from bench.quant.packing import pack, unpack
-from bench.spec import FLOAT_BITS, Scheme
+from bench.system import artifacts
 
 WEIGHTS_FILE, INPUTS_FILE = "weights.safetensors", "inputs.safetensors"
 STORED = "bench_stored"

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench import store
-from bench.record import Run
-from bench.report import exports, probes
-from bench.report.figures import draw
+from bench.core.record import Run
+from bench.report import exports, probe_page
+from bench.report.figures.run import draw
 from bench.report.frames import as_json, csv, frame
+from bench.report.html import page, write
 from bench.report.index import index
 from bench.report.markdown import markdown
-from bench.report.page import page, write
+from bench.system import store
 
 __all__ = ["FORMATS", "draw", "frame", "markdown", "render", "write_index"]
 
@@ -37,8 +37,8 @@ def render(run: Run, folder: Path) -> Path:
     What the probes found beside the run is drawn and written again too.
     """
     draw(run, folder)
-    if (found := probes.beside(folder)) is not None:
-        probes.render(found, folder)
+    if (found := probe_page.beside(folder)) is not None:
+        probe_page.render(found, folder)
     path = folder / "report.md"
     store.save_text(path, markdown(run, folder))
     write(run, folder)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.claims import FLATTER, LESS_BIAS, Difference, differences, lost
-from bench.explanation import Explanation
-from bench.influences import Influences
-from bench.ranks import LEAST, Correlation, correlations
-from bench.record import Run
-from bench.report.numbers import escape, number, significant, table
+from bench.core.probe_record import Explanation
+from bench.core.record import Run
+from bench.report.formatting import escape, number, significant, table
+from bench.system.influences import Influences
+from bench.verdicts.claims import FLATTER, LESS_BIAS, Difference, differences, lost
+from bench.verdicts.correlations import LEAST, Correlation, correlations
 
 PAPER = "Lee, Seo, Yoo and Yoon (ICCV 2025, arXiv 2503.11078)"
 EXAMINED = "not examined"

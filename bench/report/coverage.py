@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bench.record import Coverage
-from bench.report.numbers import NONE, escape, measured, percent, places, size, table
+from bench.core.record import Coverage
+from bench.report.formatting import NONE, escape, measured, percent, places, size, table
 from bench.report.rows import Row
 
 

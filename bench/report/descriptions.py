@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.record import Fit, Run
-from bench.spec import Checkpoint
+from bench.core.cell import Checkpoint
+from bench.core.record import Fit, Run
 
 NOTHING, ASSUMED = "nothing", "assumed"
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from bench.printable import plain
-from bench.record import Measurement, Run
+from bench.core.printable import plain
+from bench.core.record import Measurement, Run
 from bench.report.rows import Row, interval, rows
 
 # (class, name, "" or "failure" or "skipped", text)

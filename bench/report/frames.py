@@ -13,8 +13,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import names, printable
-from bench.record import Measurement, Run
+from bench.core import distances, printable
+from bench.core.record import Measurement, Run
 from bench.report.rows import Row, interval, rows
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _measurement(row: Row, measurement: Measurement | None) -> dict[str, Any]:
     if measurement is None:
         empty = dict.fromkeys(("measurement", "metric", "extractor", "unit", "better"), "")
         return {**empty, "paired": False}
-    metric, extractor = names.parts(measurement.name.split("@")[0], row.cell.extractors)
+    metric, extractor = distances.parts(measurement.name.split("@")[0], row.cell.extractors)
     # One without width is no interval: no image moved the number.
     low, high = interval(measurement) or (None, None)
     return {

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.influences import Influences
-from bench.names import frechet_title, kernel_title
-from bench.report.numbers import escape
+from bench.core.distances import frechet_title, kernel_title
+from bench.core.scheme import Scheme
+from bench.report.formatting import escape
 from bench.report.places import lines_of
-from bench.report.precision import draws, span
 from bench.report.ranking import Group, groups
 from bench.report.rows import Row, labels, schemes
-from bench.spec import Scheme
+from bench.report.sample_sizes import draws, span
+from bench.system.influences import Influences
 
 
 def _kernel(kernel: str) -> str:

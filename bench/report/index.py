@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from bench import store
-from bench.errors import InputError
-from bench.report.numbers import NONE, escape, measured, places, table
+from bench.core.errors import InputError
+from bench.report.formatting import NONE, escape, measured, places, table
 from bench.report.places import NAMES
 from bench.report.rows import rows, schemes, worst
+from bench.system.runs import read_run, run_folders
 
 HEADER = (
     "Run",
@@ -28,7 +28,7 @@ UNREADABLE = (InputError, ValueError, TypeError, AttributeError, KeyError)
 def index(reports: Path) -> str:
     """The index page of a folder of runs."""
     lines = []
-    for folder in reversed(store.run_folders(reports)):
+    for folder in reversed(run_folders(reports)):
         try:
             lines.append(_line(folder))
         except UNREADABLE as error:
@@ -39,7 +39,7 @@ def index(reports: Path) -> str:
 
 
 def _line(folder: Path) -> list[str]:
-    run = store.read_run(folder)
+    run = read_run(folder)
     found = rows(run)
     name = escape(folder.name)
     linked = (

@@ -9,16 +9,25 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from bench import influences, store
-from bench import names as distances
-from bench.contrasts import contrasts, ignored, unmatched
-from bench.record import Measurement, Run
-from bench.report import descriptions, methods, probes
+from bench.core import distances
+from bench.core.record import Measurement, Run
+from bench.report import descriptions, methods, probe_page
 from bench.report.coverage import agreement, coverage
+from bench.report.formatting import (
+    NONE,
+    escape,
+    measured,
+    percent,
+    places,
+    table,
+    without_interval,
+)
 from bench.report.headline import headline, summary
-from bench.report.numbers import NONE, escape, measured, percent, places, table, without_interval
-from bench.report.precision import draws, few_real, precision, span
 from bench.report.rows import Row, interval, rows
+from bench.report.sample_sizes import draws, few_real, precision, span
+from bench.system import influences
+from bench.system.runs import sample_path
+from bench.verdicts.methods import contrasts, ignored, unmatched
 
 FIGURES = {
     "loss_by_bits.png": "Quality loss against bit widths",
@@ -60,7 +69,7 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
             "Methods against each other",
             methods.lines(contrasts(run, terms), unmatched(run), ignored(run)),
         ),
-        ("The paper's claims", probes.summary(folder)),
+        ("The paper's claims", probe_page.summary(folder)),
         ("Results", _results(found)),
         ("Further measurements", _further(found)),
         ("Refused and failed", _bad(bad)),
@@ -154,7 +163,7 @@ def _figures(found: Sequence[Row], folder: Path) -> list[str]:
     missing = [
         f"{row.checkpoint} {row.scheme} {row.backend}"
         for row in found
-        if row.ok and not store.sample_path(folder / "samples", row.cell).is_file()
+        if row.ok and not sample_path(folder / "samples", row.cell).is_file()
     ]
     if missing:
         lines += [f"No sample images were kept of: {escape(', '.join(missing))}.", ""]

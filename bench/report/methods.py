@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.contrasts import Contrast, Unmatched
-from bench.report.numbers import NONE, escape, estimated, table
+from bench.report.formatting import NONE, escape, estimated, table
+from bench.verdicts.methods import Contrast, Unmatched
 
 HEADER = ("Family", "Scheme", "Kernel", "Method", "Against", "Number", "Trainings")
 COLUMNS = (*HEADER, "Difference, 95% interval", "p", "Loses less")

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from bench.findings import EXACT
-from bench.names import frechet_title, kernel_title
-from bench.record import Measurement
-from bench.report.numbers import escape, measured, number, percent, places
+from bench.core.distances import frechet_title, kernel_title
+from bench.core.record import Measurement
+from bench.report.formatting import escape, measured, number, percent, places
 from bench.report.ranking import Entry, Group
 from bench.report.rows import RANKING, Row, interval, verdict
+from bench.verdicts.findings import EXACT
 
 NAMES = {
     "psnr": "PSNR",

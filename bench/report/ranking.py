@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bench import stats
-from bench.influences import Influences, key
-from bench.record import Measurement
+from bench.core import estimates
+from bench.core.record import Measurement
+from bench.core.scheme import Scheme
 from bench.report.rows import RANKING, Row, interval, scheme_order
-from bench.spec import Scheme
+from bench.system.influences import Influences, key
 
 HARM = ("kd_change", "fd_change")
 
@@ -167,17 +167,17 @@ def _entry(rows: list[Row], metric: str, influences: Influences) -> Entry:
 
 def _pooled(
     known: Sequence[tuple[Row, Measurement]], values: Sequence[float], influences: Influences
-) -> stats.Estimate | None:
+) -> estimates.Estimate | None:
     """The mean over trainings; their images are the same, so that their error stays."""
     terms = [influences.get(key(row.cell, m.name)) for row, m in known]
     if all(t is not None and len(t) == known[0][1].n for t in terms):
-        return stats.pooled(values, [t for t in terms if t is not None])
-    images = [stats.from_interval(m.value, m.low, m.high, m.n) for _, m in known]
-    trainings = stats.repeated(values)
+        return estimates.pooled(values, [t for t in terms if t is not None])
+    images = [estimates.from_interval(m.value, m.low, m.high, m.n) for _, m in known]
+    trainings = estimates.repeated(values)
     if trainings is None or not all(images):
         return None
     widest = max((e for e in images if e), key=lambda e: e.error)
-    return stats.total(trainings.value, (trainings, widest))
+    return estimates.total(trainings.value, (trainings, widest))
 
 
 def _places(entries: Sequence[Entry], sign: int) -> list[Entry]:

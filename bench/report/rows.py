@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench import names as distances
-from bench.record import Measurement, Record, Run
+from bench.core import distances
+from bench.core.cell import Cell, of_any_size
+from bench.core.record import Measurement, Record, Run
+from bench.core.scheme import Scheme
 from bench.report.labels import short
-from bench.spec import Cell, Scheme, of_any_size
 
 METHODS = ("baseline", "ema", "swa", "sam", "sam+ema", "sam+swa", "ip", "ip+ema", "ip+swa")
 # How far images moved from full precision: paired metrics in the order of preference.

@@ -19,10 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from recorded import record
 
-from bench import stats, store
-from bench.metrics import frechet, kernel
+from bench.core import estimates
+from bench.measurement.features import moments
+from bench.measurement.metrics import frechet, kernel
+from bench.system import store
+from docs.experiments.recorded import record
 
 DRAWS = 2000
 REPEATS = 3
@@ -35,11 +37,11 @@ def fixed(real: np.ndarray) -> Callable[[np.ndarray], float]:
     The eigenvalues of R^T Sigma R, R R^T being the real covariance, are those of the product of
     both covariances, whichever of them is factored.
     """
-    mu_2, sigma_2 = frechet.statistics(real)
+    mu_2, sigma_2 = moments.statistics(real)
     root, total = frechet.factor(sigma_2), np.trace(sigma_2)
 
     def distance(values: np.ndarray) -> float:
-        mu, sigma = frechet.statistics(values)
+        mu, sigma = moments.statistics(values)
         eigenvalues = np.linalg.eigvalsh(root.T @ sigma @ root)
         cross = np.sqrt(np.maximum(eigenvalues, 0)).sum()
         return float(np.square(mu - mu_2).sum() + np.trace(sigma) + total - 2 * cross)
@@ -74,11 +76,11 @@ def errors(full: np.ndarray, quantized: np.ndarray, real: np.ndarray, draws: int
         change = to_real(quantized[chosen]) - to_real(full[chosen])
         found.append((change, grams[0](chosen) - grams[1](chosen)))
     bootstrap = np.std(found, axis=0, ddof=1)
-    others = frechet.statistics(real)
+    others = moments.statistics(real)
     terms = {"fd": [frechet.influence(x, *others) for x in (quantized, full)]}
     terms["kd"] = [1e3 * kernel.kernel_distance(x, real)[1] for x in (quantized, full)]
     for k, (name, (after, before)) in enumerate(terms.items()):
-        analytic = stats.estimate(0.0, after - before).error
+        analytic = estimates.estimate(0.0, after - before).error
         ratio = analytic / bootstrap[k]
         print(f"| {n} | {name} | {analytic:.4f} | {bootstrap[k]:.4f} | {ratio:.3f} |", flush=True)
 
@@ -88,7 +90,7 @@ def speed(dim: int = 1280, n: int = 2000) -> None:
     random = np.random.default_rng(0)
     mixing = random.standard_normal((dim, dim)) / np.sqrt(dim)
     test, real = (random.standard_normal((n, dim)) @ mixing for _ in range(2))
-    others, to_real = frechet.statistics(real), fixed(real)
+    others, to_real = moments.statistics(real), fixed(real)
 
     def seconds(work: Callable[[], object]) -> float:
         times = []

@@ -32,16 +32,19 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from bench import estimate, real, store
-from bench.features import efficientnet, reference  # noqa: F401
-from bench.host import fingerprint
-from bench.networks import build_network
-from bench.pipeline import Pipeline
-from bench.probes import flatness  # noqa: F401
-from bench.probes.subject import Setting
-from bench.probing import Prober
-from bench.spec import Cell, Checkpoint, Draw, Scheme
-from bench.subjects import Plan
+from bench.core.cell import Cell, Checkpoint, Draw
+from bench.core.scheme import Scheme
+from bench.evaluation.cost import _outputs
+from bench.evaluation.pipeline import Pipeline
+from bench.evaluation.probe_context import Plan
+from bench.evaluation.probing import Prober
+from bench.measurement import real
+from bench.measurement.features import efficientnet, reference  # noqa: F401
+from bench.measurement.probes import flatness  # noqa: F401
+from bench.measurement.probes.context import Setting
+from bench.models.networks import build_network
+from bench.system import store
+from bench.system.host import fingerprint
 
 NOBODY = 65534
 NETWORK = {
@@ -105,7 +108,7 @@ def results(card: Checkpoint, cache: Path) -> dict[str, Any]:
     """All numbers: of the records, their influences, the strips of samples, the probes."""
     os.environ["BENCH_CACHE"] = str(cache)
     pipeline = Pipeline(fingerprint(), cache)
-    found: dict[str, Any] = {"outputs": estimate._outputs(card)}
+    found: dict[str, Any] = {"outputs": _outputs(card)}
     for scheme, backend in ((Scheme(), "float"), (SCHEME, "simulated")):
         cell = Cell(card, scheme, backend, DRAW)
         record = pipeline.run(cell)

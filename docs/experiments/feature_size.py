@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from bench.data.fashion_mnist import DEBIAN, load
-from bench.features.efficientnet import load_network, prepare, stage_means
-from bench.metrics.frechet import frechet_distance, statistics
-from bench.metrics.kernel import kernel_distance
+from bench.measurement.data.fashion_mnist import DEBIAN, load
+from bench.measurement.features.efficientnet import load_network, prepare, stage_means
+from bench.measurement.features.moments import statistics
+from bench.measurement.metrics.frechet import frechet_distance
+from bench.measurement.metrics.kernel import kernel_distance
 
 TEST, REAL, NUMBER = 1000, 2000, 125
 BLOCKS = ((7,), (10,), (14,), (15,), (16,), (7, 10), (7, 14), (10, 14))

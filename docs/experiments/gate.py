@@ -29,16 +29,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from recorded import DISTANCES, SHARES, Measure, Recorded, Terms, record
 from scipy.stats import binomtest, ttest_ind
 
-from bench import decisions, influences, stats, store
-from bench.comparison import Comparison, Side, compare
-from bench.host import fingerprint
-from bench.protocols import Features
-from bench.record import Coverage, Record, Run
-from bench.spec import Draw, Scheme
-from bench.thresholds import load
+from bench.core import estimates
+from bench.core.cell import Draw
+from bench.core.protocols import Features
+from bench.core.record import Coverage, Record, Run
+from bench.core.scheme import Scheme
+from bench.system import influences, store
+from bench.system.host import fingerprint
+from bench.verdicts import decisions
+from bench.verdicts.comparison import Comparison, Side, compare
+from bench.verdicts.thresholds import load
+from docs.experiments.recorded import DISTANCES, SHARES, Measure, Recorded, Terms, record
 
 N = 500
 SAME, PAIRED, DISJOINT = "A/A, W8A8, disjoint images", "the same images", "disjoint images"
@@ -167,7 +170,7 @@ class Trials:
             )
             for name in set(new) - set(full):
                 (before, terms), (after, new_terms) = old[name], new[name]
-                change = stats.estimate(after.value - before.value, new_terms - terms)
+                change = estimates.estimate(after.value - before.value, new_terms - terms)
                 found.setdefault(name, []).append((change.value, *change.interval()))
         print("| W6A8 - W8A8 of | mean | coverage |\n|---|---|---|")
         for name, rows in sorted(found.items()):

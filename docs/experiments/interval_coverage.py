@@ -19,11 +19,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench import tables
-from bench.features import reference
-from bench.metrics.frechet import frechet_distance, statistics
-from bench.protocols import Evidence, Features
-from bench.stats import interval
+from bench.core import extensions
+from bench.core.estimates import interval
+from bench.core.protocols import Evidence, Features
+from bench.measurement.features import reference
+from bench.measurement.features.moments import statistics
+from bench.measurement.metrics.frechet import frechet_distance
 
 COUNTS = (200, 500, 1500)
 METRICS = ("frechet", "kernel")
@@ -97,7 +98,7 @@ def main() -> None:
         for pair in draws(real.values, count, trials):
             sets = [Features(real.extractor, real.version, v, np.arange(count)) for v in pair]
             for name in given.metrics:
-                metric = tables.lookup("metrics", name)()
+                metric = extensions.lookup("metrics", name)()
                 (value, terms), (twin, twin_terms) = (
                     metric.measure(Evidence(images, images, features, sets[0], real))
                     for features in reversed(sets)

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import registry, stats, tables
-from bench.features import reference
-from bench.host import fingerprint
-from bench.metrics import frechet, kernel, neighbours, paired
-from bench.pipeline import Pipeline
-from bench.protocols import Evidence, Features, Statistics
-from bench.record import Measurement
-from bench.spec import Cell, Draw, Scheme, expand
+from bench.core import estimates, extensions
+from bench.core.cell import Cell, Draw, expand
+from bench.core.protocols import Evidence, Features, Statistics
+from bench.core.record import Measurement
+from bench.core.scheme import Scheme
+from bench.evaluation.pipeline import Pipeline
+from bench.measurement.features import moments, reference
+from bench.measurement.metrics import frechet, kernel, paired, precision_recall
+from bench.models.cards import card_file, load_cards, select, verify
+from bench.system.host import fingerprint
 
 NO_IMAGES = np.zeros((0, 1, 1, 1), np.uint8)
 SHARES = ("precision", "recall", "density", "coverage")
@@ -41,9 +43,9 @@ class Recorded:
 
 def record(name: str, images: int, cache: Path) -> tuple[list[Recorded], Features]:
     """Sample, or take from the cache: full precision, W8A8, W6A8; and the real features."""
-    cards = registry.select(registry.load_cards(registry.card_file(None)), [name])
+    cards = select(load_cards(card_file(None)), [name])
     schemes = [Scheme.parse("w8a8"), Scheme.parse("w6a8")]
-    cells = expand([registry.verify(cards[0])], schemes, ["simulated"], Draw(images=images))
+    cells = expand([verify(cards[0])], schemes, ["simulated"], Draw(images=images))
     pipeline = Pipeline(fingerprint(), cache)
     real = reference.load(cards[0].dataset, "efficientnet")
     twins, found = pipeline.stages.images(cells[0]), []
@@ -59,16 +61,18 @@ class Neighbourhoods:
     """The neighbours of all recorded images of a scheme, for any choice of them."""
 
     def __init__(self, features: np.ndarray, real: np.ndarray) -> None:
-        self.among, self.to_real = (neighbours.squares(features, y) for y in (features, real))
-        self.reach = {k: neighbours.radii(real, k) for k in (3, 5)}
+        self.among, self.to_real = (
+            precision_recall.squares(features, y) for y in (features, real)
+        )
+        self.reach = {k: precision_recall.radii(real, k) for k in (3, 5)}
 
-    def metric(self, name: str, chosen: np.ndarray) -> neighbours._Neighbours:
+    def metric(self, name: str, chosen: np.ndarray) -> precision_recall._Neighbours:
         """A metric that looks its neighbours up."""
-        metric, rows = tables.lookup("metrics", name)(), self.to_real[chosen]
+        metric, rows = extensions.lookup("metrics", name)(), self.to_real[chosen]
         if name == "recall":
             own = np.partition(self.among[np.ix_(chosen, chosen)], metric.k, axis=1)
             within = rows <= own[:, metric.k, None]
-            metric.share = lambda x, y: neighbours.accounted(within)
+            metric.share = lambda x, y: precision_recall.accounted(within)
         else:
             near = rows <= self.reach[metric.k]
             metric.near_real = lambda x, y: iter([near])
@@ -84,7 +88,7 @@ class Measure:
     ) -> None:
         self.full, self.real, self.names = full, real, names
         y, m = real.values, len(real.values)
-        self.statistics = Statistics(*frechet.statistics(y), m)
+        self.statistics = Statistics(*moments.statistics(y), m)
         self.term = float(kernel.others(y).sum() / (m * (m - 1)))
         self.across: dict[int, np.ndarray] = {}
         self.around: dict[int, Neighbourhoods] = {}
@@ -98,7 +102,7 @@ class Measure:
                     self.around[id(of)] = Neighbourhoods(of.features, self.real.values)
                 metrics.append(self.around[id(of)].metric(name, chosen))
             elif name != "frechet_twin":
-                metrics.append(tables.lookup("metrics", name)())
+                metrics.append(extensions.lookup("metrics", name)())
         found = self.kernel(of, chosen)
         return found | {m.name: (m, terms) for m, terms in (x.measure(evidence) for x in metrics)}
 
@@ -111,7 +115,7 @@ class Measure:
         value, terms = kernel.combined(within, across, self.term)
         value, terms, n = 1e3 * value, 1e3 * terms, len(chosen)
         name = f"kd_{self.real.extractor}@{n}"
-        ends = stats.interval(value, terms)
+        ends = estimates.interval(value, terms)
         return {name: (Measurement(name, value, *ends, n, "1e-3", "lower", 1), terms)}
 
     def beside(self, of: Recorded, chosen: np.ndarray, found: Terms, full: Terms) -> Terms:
@@ -120,7 +124,7 @@ class Measure:
         for name, (value, terms) in found.items():
             twin, twin_terms = full[name]
             change = value.value - twin.value
-            low, high = stats.interval(change, terms - twin_terms)
+            low, high = estimates.interval(change, terms - twin_terms)
             delta = replace(value, name=f"delta_{name}", value=change, low=low, high=high)
             changes[delta.name] = delta, terms - twin_terms
         for metric, values in ((paired.Psnr(), of.psnr), (paired.Ssim(), of.ssim)):

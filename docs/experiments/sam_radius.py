@@ -16,8 +16,9 @@ from pathlib import Path
 
 import yaml
 
-from bench import store
-from bench.record import Record
+from bench.core.record import Record
+from bench.system import store
+from bench.system.runs import read_run
 
 RADII = (0.01, 0.05, 0.2, 1.0)
 SCHEMES = ("w8a8", "w4a8")
@@ -65,7 +66,7 @@ def main() -> None:
     words = ["--cards", cards, "--checkpoints", "*", "--images", arguments.images]
     flags = [word for scheme in SCHEMES for word in ("--scheme", scheme)]
     report = bench("run", *flags, *words, "--out", out / "reports").strip()
-    run = store.read_run(Path(report).parent)
+    run = read_run(Path(report).parent)
     columns = [f"{name}, {scheme}" for name in ("change of KD", "PSNR") for scheme in SCHEMES]
     print(f"| weights | FD | KD | {' | '.join(columns)} |")
     print("|---" * 7 + "|")

@@ -22,10 +22,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench import stats, tables
-from bench.features import reference
-from bench.protocols import Evidence, Features
-from bench.stats import Estimate
+from bench.core import estimates, extensions
+from bench.core.estimates import Estimate
+from bench.core.protocols import Evidence, Features
+from bench.measurement.features import reference
 
 NO_IMAGES = np.zeros((0, 1, 1, 1), np.uint8)
 KINDS = ("even", "rare")
@@ -53,13 +53,13 @@ def looks(
     pair: Sequence[np.ndarray], real: Features, name: str, plan: Sequence[int]
 ) -> list[Estimate]:
     """The change of a metric at each planned N, as a run measures it."""
-    metric, found = tables.lookup("metrics", name)(), []
+    metric, found = extensions.lookup("metrics", name)(), []
     for n in plan:
         sets = [Features(real.extractor, real.version, v[:n], np.arange(n)) for v in pair]
         (before, old), (after, new) = (
             metric.measure(Evidence(NO_IMAGES, NO_IMAGES, one, one, real)) for one in sets
         )
-        found.append(stats.estimate(after.value - before.value, new - old))
+        found.append(estimates.estimate(after.value - before.value, new - old))
     return found
 
 
@@ -108,9 +108,11 @@ def report(trials: Sequence[Sequence[Estimate]], plan: Sequence[int], first: int
     used = [trial[start:] for trial in trials]
     truth = np.array([[estimate.value for estimate in trial] for trial in used]).mean(0)
     for k, n in enumerate(plan[start:]):
-        covers = [abs(trial[k].value - truth[k]) <= reach(trial[k], stats.LEVEL) for trial in used]
+        covers = [
+            abs(trial[k].value - truth[k]) <= reach(trial[k], estimates.LEVEL) for trial in used
+        ]
         print(f"| {of} | {first} | none | – | {n} | {np.mean(covers):.1%} |", flush=True)
-    rules = {"width": stats.LEVEL, "spending": 1 - (1 - stats.LEVEL) / len(truth)}
+    rules = {"width": estimates.LEVEL, "spending": 1 - (1 - estimates.LEVEL) / len(truth)}
     for rule, level in rules.items():
         for k in range(len(truth) - 1):
             wanted = float(np.median([reach(trial[k], level) for trial in used]))

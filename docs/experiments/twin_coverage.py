@@ -16,11 +16,11 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from interval_coverage import Numbers, print_rows
 
-from bench.features import reference
-from bench.metrics.frechet import twin_distance
-from bench.stats import interval
+from bench.core.estimates import interval
+from bench.measurement.features import reference
+from bench.measurement.metrics.frechet import twin_distance
+from docs.experiments.interval_coverage import Numbers, print_rows
 
 COUNTS = (200, 500, 1500)
 KINDS = (

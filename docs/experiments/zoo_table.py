@@ -3,8 +3,9 @@
     python docs/experiments/zoo_table.py RUN [RUN ...] [--backend simulated]
 
 A table for each number of sampling steps, the scatter between training seeds where a method has
-several, and how the methods differ over their trainings (`bench.claims.lost`). RUN is an id under
-`reports/` or a folder; several of one draw add up. Every number comes from a run's own files.
+several, and how the methods differ over their trainings (`bench.verdicts.claims.lost`). RUN is an
+id under `reports/` or a folder; several of one draw add up. Every number comes from a run's own
+files.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import pandas
 
 import bench
 from bench.api import LoadedRun
-from bench.claims import lost
+from bench.verdicts.claims import lost
 
 ORDER = ("baseline", "ema", "swa", "ip", "ip+ema", "ip+swa", "sam", "sam+ema", "sam+swa")
 SCHEMES = ("w8a8", "w4a8")

@@ -12,7 +12,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
-from bench.errors import InputError
+from bench.core.errors import InputError
 
 SECONDS = 20
 

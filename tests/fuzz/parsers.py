@@ -15,20 +15,19 @@ import pickle
 import sys
 import tarfile
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import yaml
 
-HERE = Path(__file__).parents[1]
-sys.path += [
-    str(path) for path in (HERE, HERE / "report", HERE / "data") if str(path) not in sys.path
-]
-
-from bench import baseline, explanation, influences, record, store, suite, tables, thresholds  # noqa: E402
-from bench.errors import InputError  # noqa: E402
-from bench.spec import Scheme, expand  # noqa: E402
-from fuzz import mutations  # noqa: E402
+from bench.core import extensions, probe_record, record
+from bench.core.cell import expand
+from bench.core.errors import InputError
+from bench.core.scheme import Scheme
+from bench.evaluation import suite
+from bench.system import influences
+from bench.system.runs import find_run, read_run
+from bench.verdicts import baseline, thresholds
+from fuzz import mutations
 
 
 def dumps(value):
@@ -45,13 +44,13 @@ def as_yaml(value):
 
 def runs(folder):
     """run.json in every format, against itself undamaged in every format, and as a history."""
-    import canned_run
+    from helpers import canned_run
 
-    from bench import gate
-    from bench.comparison import Side, compare
-    from bench.history import histories
-    from bench.report import FORMATS, trend, verdicts
+    from bench.cli import gate
+    from bench.report import FORMATS, comparison, history
     from bench.report.index import index
+    from bench.verdicts.comparison import Side, compare
+    from bench.verdicts.history import histories
 
     base = canned_run.run()
     whole = record.to_json(base)
@@ -68,16 +67,16 @@ def runs(folder):
         else:
             content = mutations.data(whole.encode(), random)
         path.write_bytes(content)
-        run = store.read_run(path)
+        run = read_run(path)
         for render in FORMATS.values():
             render(run, folder)
         sides = Side("a", base, {}), gate.side(folder, str(path))
         for pair in (sides, sides[::-1]):
             compared = compare(*pair, limits)
-            for render in verdicts.FORMATS.values():
+            for render in comparison.FORMATS.values():
                 render(compared, (), compared.code())
         several = [base, base, base, base, run]
-        trend.table_of(several, histories(several, 5, limits))
+        history.table_of(several, histories(several, 5, limits))
         (folder / "reports" / "one").mkdir(parents=True, exist_ok=True)
         (folder / "reports" / "one" / "run.json").write_bytes(content)
         index(folder / "reports")
@@ -87,10 +86,11 @@ def runs(folder):
 
 def figures(folder):
     """What is drawn of a run and of its history."""
-    import canned_run
+    from helpers import canned_run
 
-    from bench.history import histories
-    from bench.report import draw, trend
+    from bench.report import draw
+    from bench.report.figures import history
+    from bench.verdicts.history import histories
 
     base = canned_run.run()
     canned_run.write_samples(base, folder)
@@ -103,20 +103,20 @@ def figures(folder):
         draw(run, folder)
         several = [base, run, run, run]
         if random.random() < 0.2:
-            trend.draw(histories(several, 4, thresholds.load())[:3], folder)
+            history.draw(histories(several, 4, thresholds.load())[:3], folder)
 
     return read
 
 
 def cached(folder):
     """Records, coverages and parts of probes as the cache holds them: a ValueError is a miss."""
-    import canned_run
-    import test_probe_page
+    from helpers import canned_run
+    from report import test_probe_page
 
     texts = [
         (record.record_from_json, record.to_json(canned_run.run().records[2])),
         (record.coverage_from_json, record.to_json(canned_run.run().records[2].coverage)),
-        (explanation.part_from_json, explanation.part_to_json(test_probe_page.FOUND.parts[0])),
+        (probe_record.part_from_json, probe_record.part_to_json(test_probe_page.FOUND.parts[0])),
     ]
 
     def read(random):
@@ -135,23 +135,23 @@ def cached(folder):
 
 def probed(folder):
     """probes.json as a page, with figures for some."""
-    import canned_run
-    import test_probe_page
+    from helpers import canned_run
+    from report import test_probe_page
 
-    from bench.report import probes
+    from bench.report import probe_page
 
-    whole = explanation.to_json(test_probe_page.FOUND)
+    whole = probe_record.to_json(test_probe_page.FOUND)
     run = canned_run.run()
-    path = folder / explanation.FILE
+    path = folder / probe_record.FILE
 
     def read(random):
         data = mutations.values(json.loads(whole), random)
         content = dumps(data).encode()
         path.write_bytes(mutations.data(content, random) if random.random() < 0.2 else content)
-        found = explanation.read(path)
-        probes.markdown(found, run, folder)
+        found = probe_record.read(path)
+        probe_page.markdown(found, run, folder)
         if random.random() < 0.1:
-            probes.probe_figures.draw(found, folder / "figures")
+            probe_page.probe_figures.draw(found, folder / "figures")
 
     return read
 
@@ -172,9 +172,9 @@ def suites(folder):
 
 
 def cards(folder):
-    from tiny import write_card
+    from helpers.tiny import write_card
 
-    from bench import registry
+    from bench.models.cards import load_cards, verify
 
     entry = write_card(folder)
     whole = yaml.safe_dump({"checkpoints": [entry]})
@@ -186,8 +186,8 @@ def cards(folder):
         else:
             text = mutations.text(whole, random)
         path.write_text(text, errors="surrogatepass")
-        for card in registry.load_cards(path):
-            registry.verify(card)
+        for card in load_cards(path):
+            verify(card)
 
     return read
 
@@ -226,9 +226,9 @@ class Tiny:
 
 def archives(folder):
     """Statistics and influences."""
-    from bench.features import statistics
+    from bench.measurement.features import statistics_files
 
-    tables.EXTRACTORS["tiny"] = "fuzz.parsers:Tiny"
+    extensions.EXTRACTORS["tiny"] = "fuzz.parsers:Tiny"
     stream, odd = (
         io.BytesIO(),
         [np.eye(4), np.arange(4), np.zeros(4, "U3"), np.array("x"), -np.eye(4)],
@@ -248,7 +248,7 @@ def archives(folder):
             np.savez(path, **arrays)
         with contextlib.suppress(InputError):
             influences.load(path)
-        statistics.read(path, "tiny")
+        statistics_files.read(path, "tiny")
 
     return read
 
@@ -256,7 +256,7 @@ def archives(folder):
 def references(folder):
     from safetensors.numpy import save
 
-    from bench.features import reference
+    from bench.measurement.features import reference
 
     digest = hashlib.sha256(np.ones((5, 4), np.float16).tobytes()).hexdigest()
     metadata = {"extractor": "tiny", "version": "1", "sha256": digest, "count": "5"}
@@ -292,7 +292,7 @@ def schemes(folder):
 
 
 def recipes(folder):
-    from bench.training.recipes import RECIPES
+    from bench.models.training.recipes import RECIPES
 
     recipe = RECIPES["fashion-unet"]
     names = [*recipe.to_dict(), "network.unet.dropout", "network.patch"]
@@ -310,29 +310,29 @@ def recipes(folder):
 
 def words(folder):
     """Words of flags: --fail-on, --skip, --metrics, --precision, --real, names of everything."""
-    import canned_run
+    from helpers import canned_run
 
-    from bench import planning, rounds, skips
+    from bench.evaluation import planning, sequential, skip_lists
 
     cells = expand(
         [canned_run.checkpoint("ema")], [Scheme.parse("w4a8")], ["simulated"], canned_run.Draw()
     )
     reads = (
         (lambda w: thresholds.load(words=[w]), ("psnr", "kd_*:0.5", "ssim:5%", "fd:1e3")),
-        (lambda w: skips.beside(cells, w, folder), ("unet.conv_in", "a,b*", "from-probe:x")),
+        (lambda w: skip_lists.beside(cells, w, folder), ("unet.conv_in", "a,b*", "from-probe:x")),
         (lambda w: planning.scoring(w.split(","), (), "test"), ("efficientnet", "clip,dinov2")),
         (lambda w: planning.scoring((), w.split(","), "test"), ("+kernel", "psnr,ssim")),
         (lambda w: planning.scoring((), (), w), ("test",)),
         (lambda w: planning.schemes(None, [w]), ("w4a8", "w8a8")),
         (lambda w: planning.preset(w), ("smoke", "default")),
-        (lambda w: store.find_run(folder, w), ("20260101T000000Z-0123abcd", "baseline")),
+        (lambda w: find_run(folder, w), ("20260101T000000Z-0123abcd", "baseline")),
         (lambda w: suite.find(w), ("cifar10", "ffhq")),
-        (lambda w: tables.lookup("datasets", w), ("folder:/x", "cifar10")),
+        (lambda w: extensions.lookup("datasets", w), ("folder:/x", "cifar10")),
         (
-            lambda w: tables.lookup("datasets", f"folder:{folder}/{w}")("test"),
+            lambda w: extensions.lookup("datasets", f"folder:{folder}/{w}")("test"),
             ("x@64", "x", "c.zip"),
         ),
-        (lambda w: rounds.rule(float(w), cells), ("0.5", "2e3")),
+        (lambda w: sequential.rule(float(w), cells), ("0.5", "2e3")),
     )
 
     def read(random):
@@ -351,10 +351,10 @@ def words(folder):
 
 def commands(folder):
     """Words of the command line itself: every end but an exit code is a fault."""
-    import canned_run
+    from helpers import canned_run
 
-    from bench import cli
-    from bench.training import run as training
+    from bench.cli import app
+    from bench.models.training import cards as training
 
     # Importing torch for the first time is no reading of an input.
     assert training
@@ -390,7 +390,7 @@ def commands(folder):
         streams = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
             try:
-                cli.main()
+                app.main()
             except SystemExit as stopped:
                 if stopped.code in (0, 1, 2, 3):
                     raise InputError from None
@@ -403,10 +403,10 @@ def commands(folder):
 
 def datasets(folder):
     """CIFAR-10, IDX, and folders and archives of images."""
-    from pictures import encode, flat, write_zip
+    from helpers.pictures import encode, flat, write_zip
 
-    from bench.data import cifar10, fashion_mnist
-    from bench.data import folder as folders
+    from bench.measurement.data import cifar10, fashion_mnist
+    from bench.measurement.data import folder as folders
 
     cifar10.PER_BATCH = 2
     os.environ["BENCH_CACHE"] = str(folder / "cache")
@@ -460,7 +460,7 @@ def weights(folder):
     import torch
     from safetensors.torch import save
 
-    from bench.sources import weights as reader
+    from bench.models.sources import state_dicts as reader
 
     tensors = {"conv_in.weight": torch.ones(2, 2), "conv_in.bias": torch.zeros(2)}
     inner = (

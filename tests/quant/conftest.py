@@ -2,11 +2,12 @@ import functools
 
 import pytest
 import torch
-from toys import Toy, noisy
+from helpers.toys import Toy, noisy
 
-from bench.networks import alpha_bar, build_network
-from bench.protocols import Denoiser
-from bench.spec import Scheme
+from bench.core.denoiser import Denoiser
+from bench.core.scheme import Scheme
+from bench.models.networks import build_network
+from bench.models.schedules import alpha_bar
 
 TINY = {
     "patch": 2,

@@ -1,16 +1,16 @@
 import torch
-from toys import Toy, noisy
+from helpers.toys import Toy, noisy
 
-from bench.networks import alpha_bar
-from bench.protocols import Denoiser
+from bench.core.denoiser import Denoiser
+from bench.core.scheme import Scheme
+from bench.models.schedules import alpha_bar
 from bench.quant.constants import constants
 from bench.quant.graph import quantize_graph
 from bench.quant.simulate import simulate
-from bench.spec import Scheme
 
 
 def test_layers_quantized_one_by_one_are_the_simulation():
-    from bench.probes.sensitivity import only
+    from bench.measurement.probes.sensitivity import only
 
     torch.manual_seed(0)
     model = Toy().eval().requires_grad_(False)

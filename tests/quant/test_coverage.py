@@ -1,8 +1,8 @@
 import torch
 
+from bench.core.scheme import Scheme
 from bench.quant.coverage import measure
 from bench.quant.layers import export, plan
-from bench.spec import Scheme
 
 
 def layers(denoiser, words, size=2):

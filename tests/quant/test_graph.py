@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from bench.errors import InputError
-from bench.protocols import Denoiser
+from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError
+from bench.core.scheme import Scheme
 from bench.quant import graph as quant_graph
 from bench.quant.graph import LayerQuantizer, input_bits, layers_of, quantize_graph
 from bench.quant.layers import export, plan
 from bench.quant.simulate import simulate
-from bench.spec import Scheme
 
 
 def quantized(denoiser, words, batches):

@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bench.core.scheme import Scheme
 from bench.quant.graph import quantize_graph
 from bench.quant.simulate import simulate
-from bench.spec import Scheme
 
 
 def calls(module):

@@ -1,14 +1,14 @@
 import pytest
 import torch
+from helpers.toys import Replay
 from safetensors.torch import load
-from toys import Replay
 
-from bench import artifacts
+from bench.core.scheme import Scheme
 from bench.quant.graph import inputs_of, layers_of
-from bench.quant.integer import Reference, lower
+from bench.quant.kernels.lowering import Reference, lower
 from bench.quant.simulate import simulate
 from bench.quant.stored import INPUTS_FILE, WEIGHTS_FILE, quantized, stored_bytes
-from bench.spec import Scheme
+from bench.system import artifacts
 
 
 class Kept(Replay):
@@ -116,7 +116,7 @@ def test_a_full_disk_is_no_failure_of_the_network(toy, calibrate, monkeypatch):
     """The library of these files wraps what the system says into an error of its own."""
     import os
 
-    from bench import disk
+    from bench.system import disk
 
     def full(descriptor):
         raise OSError(28, "No space left on device")

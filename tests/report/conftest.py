@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import canned_run
 import pytest
+from helpers import canned_run
 
-from bench.record import Run
+from bench.core.record import Run
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bench import report
-from bench.record import Fit, run_from_json, to_json
+from bench.core.record import Fit, run_from_json, to_json
 
 SAID = {"schedule": "cosine, 1000 timesteps", "prediction": "epsilon", "predicted x_0": "clamped"}
 

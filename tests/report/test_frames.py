@@ -7,8 +7,8 @@ import json
 import math
 from dataclasses import replace
 
-import canned_run
 import pandas
+from helpers import canned_run
 
 from bench import report
 

@@ -7,11 +7,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import canned_run
 import pytest
+from helpers import canned_run
 
-from bench import report, store
-from bench.record import to_json
+from bench import report
+from bench.core.record import to_json
+from bench.system import store
 
 
 def write(run, reports: Path, identity: str) -> None:
@@ -60,7 +61,7 @@ def test_rendering_never_imports_torch(tmp_path):
         "assert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
     )
     root = Path(report.__file__).parents[2]
-    path = f"{root}:{Path(__file__).parent}"
+    path = f"{root}:{Path(__file__).parents[1]}"
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         check=True,

@@ -1,8 +1,8 @@
 import dataclasses
 
-from canned_run import run
+from helpers.canned_run import run
 
-from bench.report.figures import loss_by_bits, loss_by_method
+from bench.report.figures.run import loss_by_bits, loss_by_method
 from bench.report.labels import legend, short
 from bench.report.rows import rows
 

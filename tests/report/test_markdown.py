@@ -1,7 +1,7 @@
 """The report's text, literally and by its promises.
 
 `tests/golden/report.md` is the whole report of the canned run. After a change of the text that is
-meant, write it again with `python tests/report/canned_run.py` and read the difference in git.
+meant, write it again with `python tests/helpers/canned_run.py` and read the difference in git.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import re
 from dataclasses import replace
 
-import canned_run
+from helpers import canned_run
 
 from bench import report
 

@@ -7,18 +7,20 @@ import unicodedata
 from dataclasses import replace
 from xml.etree import ElementTree
 
-import canned_run
 import pytest
+from helpers import canned_run
+from helpers.tiny import write_card, write_cards
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from tiny import write_card, write_cards
 
-from bench import printable, report, store
-from bench.comparison import Side, compare
-from bench.record import to_json
-from bench.report import verdicts
-from bench.thresholds import load
+from bench import report
+from bench.core import printable
+from bench.core.record import to_json
+from bench.report import comparison
+from bench.system import store
+from bench.verdicts.comparison import Side, compare
+from bench.verdicts.thresholds import load
 
 ESCAPE, C1, BIDI, SPLIT = "\x1b[2J\x1b]0;x\x07", "\x9b31m", "‮evil", "a\u2028b\rc\nd"
 ODD = (ESCAPE, C1, BIDI, SPLIT, "\x00", "\x7f", "\ufeff", "﷐", "￿", "\ue000")
@@ -142,7 +144,7 @@ def test_no_format_of_a_comparison_holds_it_raw(odd_run):
         odd_run, lambda m: replace(m, value=m.value * 3, low=None, high=None)
     )
     compared = compare(base, Side("=1+1", replace(worse, commit="x"), {}), load())
-    for name, render in verdicts.FORMATS.items():
+    for name, render in comparison.FORMATS.items():
         text = render(compared, (), compared.code())
         if name != "json":
             check(name, text)

@@ -1,13 +1,14 @@
 import numpy as np
-from canned_run import run as canned
+from helpers.canned_run import run as canned
 
-from bench import explanation, store
-from bench.claims import lost
-from bench.explanation import Explanation, Part, Row
-from bench.influences import key
-from bench.record import to_json
-from bench.report import probes
-from bench.report.probe_figures import draw
+from bench.core import probe_record
+from bench.core.probe_record import Explanation, Part, Row
+from bench.core.record import to_json
+from bench.report import probe_page
+from bench.report.figures.probes import draw
+from bench.system import store
+from bench.system.influences import key
+from bench.verdicts.claims import lost
 
 
 def part(method, probe, name, rows=(), status="ok", error=""):
@@ -57,7 +58,7 @@ FOUND = Explanation(
 
 
 def test_page(tmp_path):
-    page = probes.render(FOUND, tmp_path).read_text(encoding="utf-8")
+    page = probe_page.render(FOUND, tmp_path).read_text(encoding="utf-8")
     for heading in ("claims, one by one", "Flatness", "Sensitive layers", "Refused and failed"):
         assert f"{heading}\n" in page
     assert "only conv_in" in page
@@ -92,7 +93,7 @@ def test_the_worst_layer_by_its_own_column_comes_first(tmp_path):
         for k, n in enumerate("bc")
     ]
     parts = (part("sam", "sensitivity", "w4a8:map", found),)
-    page = probes.markdown(Explanation("id", "2026", "", "", {}, parts), None, tmp_path)
+    page = probe_page.markdown(Explanation("id", "2026", "", "", {}, parts), None, tmp_path)
     lines = [line for line in page.splitlines() if "only " in line and line.startswith("|")]
     cells = [[cell.strip() for cell in line.split("|")[3:6]] for line in lines]
     assert cells == [
@@ -104,8 +105,8 @@ def test_the_worst_layer_by_its_own_column_comes_first(tmp_path):
 
 
 def test_zero_has_no_sign_and_no_width_is_no_interval():
-    assert probes.cell(Row("x", -0.0, -0.0, 1.0, 8)) == "0 [0, 1]"
-    assert probes.cell(Row("x", 0.0, 0.0, 0.0, 8)) == "0"
+    assert probe_page.cell(Row("x", -0.0, -0.0, 1.0, 8)) == "0 [0, 1]"
+    assert probe_page.cell(Row("x", 0.0, 0.0, 0.0, 8)) == "0"
 
 
 def test_stale_figures_vanish(tmp_path):
@@ -117,9 +118,9 @@ def test_stale_figures_vanish(tmp_path):
 
 def test_summary_in_a_runs_report(tmp_path):
     store.save_text(tmp_path / "run.json", to_json(canned()))
-    assert probes.summary(tmp_path) == []
-    store.save_text(tmp_path / explanation.FILE, explanation.to_json(FOUND))
-    lines = probes.summary(tmp_path)
+    assert probe_page.summary(tmp_path) == []
+    store.save_text(tmp_path / probe_record.FILE, probe_record.to_json(FOUND))
+    lines = probe_page.summary(tmp_path)
     assert lines[0].startswith("| No. | Claim")
     assert "probes.md" in lines[-1]
 

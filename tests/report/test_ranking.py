@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import canned_run
 import numpy as np
 import pytest
+from helpers import canned_run
 
-from bench import report, stats
-from bench.influences import key
+from bench import report
+from bench.core import estimates
 from bench.report.headline import headline
 from bench.report.ranking import groups
 from bench.report.rows import rows
+from bench.system.influences import key
 
 
 def harmed(run, changes, half=0.1):
@@ -165,9 +166,9 @@ def test_trainings_of_a_method_count_once(run):
     (sam,) = [e for e in group.entries if e.rows[0].method == "sam"]
     assert (len(sam.rows), sam.value) == (3, pytest.approx(3.0))
     # Three trainings: how they differ, and the images, whose error does not fall.
-    between = stats.repeated([1.0, 2.0, 6.0])
-    widest = stats.from_interval(6.0, 5.9, 6.1, canned_run.N)
-    expected = stats.total(3.0, (between, widest)).interval()
+    between = estimates.repeated([1.0, 2.0, 6.0])
+    widest = estimates.from_interval(6.0, 5.9, 6.1, canned_run.N)
+    expected = estimates.total(3.0, (between, widest)).interval()
     assert sam.ends == pytest.approx(expected)
     text = "\n".join(headline(rows(seeds(run))))
     assert "- **sam** (mean of 3 trainings), shares ranks 1 to 4: KD +3.00" in text
@@ -181,7 +182,7 @@ def test_influences_make_the_error_of_the_images(run):
     terms = {key(r.cell, r.kd_change.name): noise.standard_normal(canned_run.N) for r in members}
     (sam,) = [e for e in w4a8(some, terms).entries if e.rows[0].method == "sam"]
     values = [r.kd_change.value for r in members]
-    assert sam.ends == pytest.approx(stats.pooled(values, list(terms.values())).interval())
+    assert sam.ends == pytest.approx(estimates.pooled(values, list(terms.values())).interval())
 
 
 def test_two_checkpoints_of_one_method_and_seed_are_no_trainings(run):

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from canned_run import run as canned
+from helpers.canned_run import run as canned
 
-from bench import explanation, store
-from bench.explanation import Explanation, Part
-from bench.record import Run, to_json
-from bench.redaction import explained, redacted
+from bench.core import probe_record
+from bench.core.probe_record import Explanation, Part
+from bench.core.record import Run, to_json
+from bench.report.redaction import explained, redacted
+from bench.system import store
+from bench.system.runs import read_run, run_folders
 
 SECRETS = ("ann-laptop", "ann.smith", "/home", "/scratch", "secret project", "Users")
 
@@ -71,7 +73,7 @@ def test_report_redact_writes_a_copy_to_hand_out(bench, tmp_path, monkeypatch):
         "a", "f", "sam", 0, "0" * 64, "flatness", 1, "p", "failed", error=run.records[-1].error
     )
     found = Explanation("x", "2026", "", run.command, {}, (part,), run=run.id)
-    store.save_text(folder / explanation.FILE, explanation.to_json(found))
+    store.save_text(folder / probe_record.FILE, probe_record.to_json(found))
     before = (folder / "run.json").read_bytes()
     for form in ("json", "html", "markdown"):
         words = ("report", run.id, "--out", tmp_path / "reports", "--redact", "--format", form)
@@ -85,9 +87,9 @@ def test_report_redact_writes_a_copy_to_hand_out(bench, tmp_path, monkeypatch):
         if path.suffix in (".json", ".md", ".html", ".csv"):
             text = path.read_text(encoding="utf-8")
             assert not [secret for secret in SECRETS if secret in text], path
-    assert store.read_run(copy) == redacted(run)
+    assert read_run(copy) == redacted(run)
     # The copy is no run of its own: the newest run stays what it was.
-    assert store.run_folders(tmp_path / "reports") == [folder]
+    assert run_folders(tmp_path / "reports") == [folder]
     shutil.move(copy, tmp_path / "elsewhere")
     assert bench("report", tmp_path / "elsewhere")[0] == 0
     assert explained(found).parts[0].status == "failed"
@@ -99,7 +101,7 @@ def test_run_redact(bench, cards, tmp_path):
     code, stdout, stderr = bench("run", *words, "--out", tmp_path / "reports", "--redact")
     assert code == 0
     assert "batch: 4, as there are no more images" in stderr
-    run = store.read_run(Path(stdout.strip()).parent)
+    run = read_run(Path(stdout.strip()).parent)
     assert run.records[0].host.name == "host"
     assert str(tmp_path) not in to_json(run)
     assert run.records[0].cell.checkpoint.uri == ".../tiny.safetensors"

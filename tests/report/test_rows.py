@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import canned_run
 import pytest
+from helpers import canned_run
 
+from bench.core.scheme import Scheme
 from bench.report.rows import labels, rows, scheme_order, verdict, worst
-from bench.spec import Scheme
 
 
 def test_order_is_method_then_full_precision_then_falling_bits(run):

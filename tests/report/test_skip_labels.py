@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from canned_run import run as canned
+from helpers.canned_run import run as canned
 
+from bench.core.scheme import Scheme
 from bench.report import markdown
-from bench.report.figures import loss_by_bits
+from bench.report.figures.run import loss_by_bits
 from bench.report.ranking import groups
 from bench.report.rows import rows
-from bench.spec import Scheme
 
 LAYERS = "w4a8+skip=unet.up_blocks.2.resnets.{}.conv_shortcut+skip=unet.conv_in"
 

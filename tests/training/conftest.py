@@ -6,10 +6,10 @@ import struct
 import numpy as np
 import pytest
 import torch
-from tiny import TINY_NETWORK
+from helpers.tiny import TINY_NETWORK
 
-from bench.training import recipes
-from bench.training.recipe import Recipe
+from bench.models.training import recipes
+from bench.models.training.recipe import Recipe
 
 
 @pytest.fixture

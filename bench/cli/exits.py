@@ -1,0 +1,173 @@
+"""How a command ends: its exit code, and one line on stderr for whatever stopped it.
+
+    0    fine
+    1    regression (compare, history)
+    2    bad usage or input, or surroundings that do not allow it: nothing is lost or half-written
+    3    inconclusive where that was asked for
+    4    the run finished and its report is written, but a cell failed
+    70   an internal error of bench: an exception that nobody foresaw
+    130  interrupted (143 by SIGTERM); the same command goes on
+
+A traceback is written to a file of the cache, and printed where `bench --traceback` or
+BENCH_TRACEBACK=1 asks for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.core import printable
+from bench.core.errors import InputError
+from bench.system import interrupts, terminal
+
+FINE, REGRESSION, USAGE, INCONCLUSIVE, FAILED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
+# Of a process that writes where nobody reads any more: 128 and the number of SIGPIPE.
+BROKEN_PIPE = 141
+HELP = (
+    "Exit codes: 0 fine; 2 bad usage or input, or nothing of what was asked for could be "
+    "measured; 4 the report is written, but a cell failed; 70 internal error; 130 interrupted."
+)
+HELP_COMPARE = (
+    "Exit codes: 0 nothing is worse; 1 regression; 2 bad usage or input; 3 inconclusive, with "
+    "--fail-on inconclusive; 70 internal error."
+)
+VARIABLE = "BENCH_TRACEBACK"
+# What the system says of its own state or of a path that the user named.
+SYSTEM = {
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EMFILE", "ENFILE", "ENOENT"),
+        *("ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP", "EIO", "ESTALE", "ENXIO"),
+    )
+    if hasattr(errno, name)
+}
+ADVICE = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "the system has too many open files",
+    errno.ENOSPC: "make room, or set --out, BENCH_CACHE or TMPDIR to another disk",
+    errno.ENOENT: "is it still there?",
+}
+# How libraries word a lack of memory, beside MemoryError.
+NO_MEMORY = (
+    *("allocate memory", "not enough memory", "out of memory", "failed to map segment"),
+    *("start new thread", "bad_alloc", "insufficient memory", "Resource temporarily unavailable"),
+)
+
+
+def ended(command: Callable[[], int | None]) -> int:
+    """Run a command; its exit code, after whatever it wanted to say was said."""
+    terminal.prepare()
+    interrupts.install()
+    try:
+        code = command() or FINE
+        # The parser turns an interrupt into a code and says nothing.
+        if interrupts.code():
+            return _interrupted()
+        broken = terminal.unwritten()
+        return code if broken is None else _unwritten(broken)
+    # Nothing may escape: a traceback is what nobody can act on.
+    except BaseException as error:
+        return _told(error)
+
+
+def _told(error: BaseException) -> int:
+    """Say in one line what went wrong; return the exit code."""
+    if isinstance(error, SystemExit):
+        # The parser ends a broken pipe with 1, which means a regression here.
+        if isinstance(error.__context__, BrokenPipeError):
+            return BROKEN_PIPE
+        return error.code if isinstance(error.code, int) else FINE
+    if interrupts.code() or isinstance(error, KeyboardInterrupt) or _name(error) == "Abort":
+        return _interrupted()
+    if os.environ.get(VARIABLE):
+        terminal.say("".join(traceback.format_exception(error)).rstrip())
+    if (broken := terminal.unwritten()) is not None:
+        return _unwritten(broken)
+    # Usage errors of the parser; Typer ships its own copy of Click, so their class is private.
+    if (message := getattr(error, "format_message", None)) is not None:
+        if _name(error) == "NoArgsIsHelpError":
+            terminal.say(message())
+            return USAGE
+        return _say(message())
+    if isinstance(error, InputError):
+        return _say(str(error))
+    if line := _surroundings(error):
+        return _say(line)
+    return _internal(error)
+
+
+def _interrupted() -> int:
+    terminal.say(interrupts.LINE)
+    return interrupts.code() or INTERRUPTED
+
+
+def _unwritten(broken: OSError) -> int:
+    if isinstance(broken, BrokenPipeError):
+        return BROKEN_PIPE
+    return _say(f"cannot write to the standard output: {broken.strerror}")
+
+
+def _surroundings(error: BaseException) -> str:
+    """What the machine does not allow, "" where it is something else."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno in SYSTEM:
+        what = f"{error.filename}: " if error.filename else ""
+        advice = ADVICE.get(error.errno or 0, "check the path and its permissions")
+        return f"{what}{error.strerror or text}; {advice}"
+    short = isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY)
+    if short or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        # Some libraries wrap the reason in a page of advice.
+        reason = text if 0 < len(text) < 120 else _name(error)
+        return (
+            f"not enough memory ({reason}): lower --batch, close other "
+            f"programs, or raise the limit (ulimit -v)"
+        )
+    return ""
+
+
+def _internal(error: BaseException) -> int:
+    reason = f"{_name(error)}: {' '.join(str(error).split())}"[:300]
+    written = _write_traceback(error)
+    place = f"the traceback is in {written}" if written else "no traceback could be written"
+    words = sys.argv[1:] if "--traceback" in sys.argv[1:2] else ["--traceback", *sys.argv[1:]]
+    _say(
+        f"internal error ({reason}); {place}; please report it. To see the traceback: "
+        f"{VARIABLE}=1, or {shlex.join(['bench', *words])}"
+    )
+    return INTERNAL
+
+
+def _write_traceback(error: BaseException) -> Path | None:
+    """A file of the cache with the traceback, else one of the folder for temporary files."""
+    import tempfile
+
+    from bench.system.store import cache_root
+
+    text = f"bench {' '.join(sys.argv[1:])}\n" + "".join(traceback.format_exception(error))
+    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
+    for folder in (lambda: cache_root() / "errors", lambda: Path(tempfile.gettempdir())):
+        try:
+            target = folder() / f"bench-{name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("x", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(text)
+            return target
+        except (OSError, InputError):
+            continue
+    return None
+
+
+def _say(message: str) -> int:
+    terminal.say(f"bench: {printable.plain(message)}")
+    return USAGE
+
+
+def _name(error: BaseException) -> str:
+    return type(error).__name__

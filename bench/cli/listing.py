@@ -1,0 +1,45 @@
+"""What `bench list` and `bench check` print: what there is, and whether cards hold."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import __version__
+from bench.core import extensions
+from bench.core.printable import say
+from bench.evaluation import fits
+from bench.models.cards import card_file, load_cards, select, verify
+from bench.system.runs import run_folders
+
+
+def list_all(cards: Path | None, out: Path) -> None:
+    """Print checkpoints, recipes, extensions and runs."""
+    from bench.models.training.recipes import RECIPES
+
+    found = load_cards(card_file(cards))
+    print("checkpoints")
+    for card in found:
+        say(f"  {card.name:32} {card.method:10} {card.dataset:16} {card.family}")
+    for table in extensions.TABLES:
+        print(f"{table}\n  {'  '.join(extensions.names(table))}")
+    print(f"recipes\n  {'  '.join(RECIPES)}")
+    print("runs")
+    for folder in run_folders(out):
+        say(f"  {folder.name}")
+
+
+def check(cards: Path | None, globs: Sequence[str], force: bool = False) -> None:
+    """Verify the files of the selected cards, and that they denoise; print one line for each."""
+    path = card_file(cards)
+    for card in select(load_cards(path), globs):
+        verified = verify(card)
+        denoiser = extensions.lookup("sources", card.source)(verified)
+        fit = fits.of(verified, lambda loaded=denoiser: loaded)
+        fits.require([fit], [card], force)
+        for line in fits.tell([fit], [card]):
+            print(line, file=sys.stderr)
+        state = "ok" if card.sha256 else "ok, but the card has no sha256; add it"
+        say(f"{card.name:32} {verified.sha256} {state}")
+    print(f"{path}: valid (bench {__version__})", file=sys.stderr)

@@ -1,0 +1,217 @@
+"""`bench probe` and `bench run --probes`: from flags to `probes.json`, its page and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli import commands, exits
+from bench.cli.flags import Cards, Device, Out, Seed
+from bench.core import extensions, probe_record
+from bench.core.cell import Cell, Checkpoint, Draw
+from bench.core.errors import InputError
+from bench.core.printable import plain
+from bench.core.probe_record import Explanation, Part
+from bench.core.scheme import Scheme
+from bench.evaluation import planning
+from bench.evaluation.probe_context import SMOKE_EXAMPLES
+from bench.models.cards import card_file, load_cards, select, verify
+from bench.report import redaction
+from bench.system import devices, store
+from bench.system.checkout import git_state
+from bench.system.host import fingerprint
+from bench.system.runs import find_run, read_run
+
+if TYPE_CHECKING:
+    from bench.evaluation.probe_context import Plan
+
+# Of the setting that is taken by default; sizes small enough for a look at all that is there.
+SMOKE = {
+    **{"examples": SMOKE_EXAMPLES, "exposure": 20, "directions": 2},
+    **{"radii": (0.01, 0.05), "worst_radii": (0.001,)},
+    **{"ascent": 2, "shifts": 4, "curvature": 16, "lanczos": 4, "eigenvalues": 1},
+    **{"hutchinson": 3, "images": 10, "worst": 2},
+}
+PRESETS = ("smoke", "default")
+ALL = "all"
+
+
+def probe(
+    checkpoints: Annotated[
+        str, typer.Option("--checkpoints", metavar="GLOB,...", help="Names or methods.")
+    ] = "*",
+    probes: Annotated[
+        str | None,
+        typer.Option("--probes", metavar="NAME,...", help="Which (bench list) [default: all]."),
+    ] = None,
+    scheme: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scheme", metavar="SCHEME", help="To explain (repeatable) [default: w8a8, w4a8]."
+        ),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="NAME", help="What executes them.")
+    ] = "simulated",
+    device: Device = devices.CPU,
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="NAME", help="smoke or default.")
+    ] = "default",
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="RUN", help="A run to explain: files go beside its own."),
+    ] = None,
+    seed: Seed = 0,
+    cards: Cards = None,
+    out: Out = Path("reports"),
+) -> int:
+    """Flatness, Hessian, exposure bias, prior shift and layer sensitivity; the paper's claims.
+
+    Example: bench probe --checkpoints 'fashion-unet-sam*' --probes flatness,hessian
+    """
+    if preset not in PRESETS:
+        raise InputError(f"unknown preset {preset!r}: choose {', '.join(PRESETS)}")
+    names = _names(probes or ALL)
+    extensions.require("backends", backend)
+    place = devices.find(device)
+    wanted = planning.schemes(None, scheme or ())
+    found = load_cards(card_file(cards))
+    chosen = [verify(card) for card in select(found, checkpoints.split(","))]
+    folder = None if run is None else find_run(out, run)
+    commands.prepare(folder or out)
+    plan = replace(_plan(preset, seed, names, wanted, backend), device=place)
+    parts = _probe(plan, chosen)
+    if not any(part.status == "ok" for part in parts):
+        raise InputError(f"nothing could be probed: {parts[0].error}")
+    print(_write(out, folder, plan, parts))
+    return exits.FAILED if _failed(parts) else exits.FINE
+
+
+def of_run(cells: Sequence[Cell], probes: str | None, preset: str, device: str) -> Plan | None:
+    """What `bench run --probes` explains: the simulation of the run's schemes; None without.
+
+    Raises:
+        InputError: an unknown probe.
+    """
+    if probes is None:
+        return None
+    wanted = tuple(dict.fromkeys(c.scheme for c in cells if not c.scheme.is_float))
+    plan = _plan(preset, cells[0].draw.seed, _names(probes), wanted, "simulated")
+    return replace(plan, device=device)
+
+
+def dry_run(cells: Sequence[Cell], plan: Plan | None) -> None:
+    """Say what would be probed."""
+    if plan is not None:
+        count = sum(len(plan.parts(probe)) for probe in plan.probes)
+        print(
+            f"probes: {', '.join(plan.probes)}: {count} parts for each of "
+            f"{len(_checkpoints(cells))} checkpoints, not in this estimate"
+        )
+
+
+def parts_of_run(cells: Sequence[Cell], plan: Plan | None) -> list[Part]:
+    """Probe the checkpoints of a run, before it: an interrupted command leaves only the cache."""
+    return [] if plan is None else _probe(plan, _checkpoints(cells))
+
+
+def write_beside(
+    folder: Path, plan: Plan | None, parts: Sequence[Part], redact: bool = False
+) -> bool:
+    """Write what was found beside the run's files and render its report again with the claims;
+    whether a part failed."""
+    if plan is not None:
+        print(_write(folder.parent, folder, plan, parts, redact))
+    return _failed(parts)
+
+
+def _failed(parts: Sequence[Part]) -> bool:
+    return any(part.status == "failed" for part in parts)
+
+
+def _checkpoints(cells: Sequence[Cell]) -> list[Checkpoint]:
+    return list({cell.checkpoint.name: cell.checkpoint for cell in cells}.values())
+
+
+def _names(words: str) -> tuple[str, ...]:
+    """Probes of a flag: names with commas between, or all."""
+    names = tuple(extensions.PROBES) if words == ALL else tuple(words.split(","))
+    for name in names:
+        extensions.require("probes", name)
+    return names
+
+
+def _plan(
+    preset: str, seed: int, names: Sequence[str], wanted: Sequence[Scheme], backend: str
+) -> Plan:
+    """Sizes of a preset for all checkpoints."""
+    from bench.evaluation.probe_context import Plan
+    from bench.measurement.probes.context import Setting
+
+    smoke = preset == "smoke"
+    setting = Setting(seed=seed, **(SMOKE if smoke else {}))  # type: ignore[arg-type]
+    images, steps = setting.images, 5 if smoke else 20
+    draw = Draw(steps=steps, images=images, seed=seed, batch=min(images, 50))
+    return Plan(names, tuple(wanted), backend, draw, setting)
+
+
+def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
+    """All parts of all checkpoints, with a bar on a terminal and a line for each part."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bench.evaluation.probing import Prober
+
+    prober = Prober(fingerprint(plan.device), store.cache_root(), plan)
+    console = Console(stderr=True)
+    parts: list[Part] = []
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("probes", total=prober.count() * len(chosen))
+        for card in chosen:
+            for part in prober.run(card):
+                parts.append(part)
+                bar.update(task, advance=1, description=plain(f"{card.name} {part.probe}"))
+                line = f"{part.checkpoint} {part.probe}, {part.part}: {part.status}"
+                reason = f" ({part.error})" if part.error else ""
+                console.print(plain(line + reason), markup=False, highlight=False, soft_wrap=True)
+    return parts
+
+
+def _write(
+    out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part], redact: bool = False
+) -> Path:
+    """Write the file, its page and figures; return the page's path."""
+    from bench import report as rendering
+    from bench.report import probe_page
+
+    commit, _ = git_state(Path.cwd())
+    now = datetime.now(timezone.utc)
+    stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}-probes"
+    found = Explanation(
+        stem,
+        now.isoformat(timespec="seconds"),
+        commit,
+        commands.command_line(),
+        asdict(plan.setting)
+        | {"draw": asdict(plan.draw), "backend": plan.backend, "device": plan.device},
+        tuple(parts),
+        run="" if folder is None else read_run(folder).id,
+    )
+    found = redaction.explained(found) if redact else found
+
+    def write(target: Path, identity: str) -> None:
+        named = replace(found, id=identity)
+        store.save_text(target / probe_record.FILE, probe_record.to_json(named))
+        if folder is None:
+            probe_page.render(named, target)
+
+    if folder is None:
+        return store.publish(out, stem, write) / probe_page.PAGE
+    write(folder, stem)
+    rendering.render(read_run(folder), folder)
+    return folder / probe_page.PAGE

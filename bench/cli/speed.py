@@ -1,0 +1,133 @@
+"""The command `bench speed`, from flags to a table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.flags import Bits, Cards, Device, Words
+from bench.core.cell import Checkpoint, Draw
+from bench.core.errors import InputError
+from bench.core.printable import say
+from bench.core.record import Host
+from bench.evaluation import planning
+from bench.models.cards import card_file, first_seeds, load_cards, select, verify
+from bench.report.formatting import escape, size, table
+from bench.system import devices
+from bench.system.host import fingerprint
+
+if TYPE_CHECKING:
+    from bench.evaluation.speed import Timing
+
+FORMATS = ("markdown", "json")
+# The method that is timed where none is named.
+DEFAULT = "baseline"
+
+
+def speed(
+    bits: Bits = None,
+    scheme: Words = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            metavar="NAME",
+            help="int8-x86, int8-x86:compiled ... (repeatable) [default: simulated and int8].",
+        ),
+    ] = None,
+    device: Device = devices.CPU,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint", metavar="NAME", help="Name or method [default: baseline, or the only]."
+        ),
+    ] = None,
+    batches: Annotated[
+        str, typer.Option("--batches", metavar="N,...", help="Images per forward pass.")
+    ] = "1,50",
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Sampling steps.")] = 20,
+    rounds: Annotated[
+        int, typer.Option("--rounds", metavar="N", help="Forward passes of each execution.")
+    ] = 15,
+    cards: Cards = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="markdown or json.")
+    ] = "markdown",
+) -> None:
+    """Time a checkpoint in float32, bfloat16 and quantized; latency, images/s, memory.
+
+    Example: bench speed --bits 8 --batches 1,16
+    """
+    if format not in FORMATS:
+        raise InputError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
+    if rounds < 2:
+        raise InputError(f"--rounds must be at least 2, not {rounds}")
+    wanted = planning.schemes(bits, scheme or ())
+    place = devices.find(device)
+    backends = planning.backends(backend or (), wanted, place)
+    kinds = [(str(s), name) for s in wanted if not s.is_float for name in backends]
+    draws = [Draw(steps=steps, batch=_count(text)) for text in batches.split(",")]
+    card = _card(cards, checkpoint)
+    from bench.evaluation.speed import measure
+
+    timings = []
+    for draw in draws:
+        say(f"{card.name}, batch {draw.batch}: {len(kinds) + 2} executions", file=sys.stderr)
+        timings += measure(card, kinds, draw, rounds, place)
+    host = fingerprint(place)
+    print(_json(host, timings) if format == "json" else _markdown(host, card.name, timings))
+
+
+def _card(cards: Path | None, name: str | None) -> Checkpoint:
+    """The one verified card of a name or method; without one the baseline, or the only card."""
+    found = load_cards(card_file(cards))
+    if name is not None:
+        chosen = select(found, [name])
+    else:
+        chosen = [card for card in found if card.method == DEFAULT] or found
+    chosen = first_seeds(chosen)
+    if not chosen:
+        raise InputError("no checkpoint to time: write a card with `bench import PATH`")
+    if len(chosen) > 1:
+        names, asked = ", ".join(card.name for card in chosen), f" {name}" if name else ""
+        raise InputError(f"--checkpoint{asked} is not one but several: {names}; name one of them")
+    return verify(chosen[0])
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdigit() or int(text) < 1:
+        raise InputError(f"--batches takes counts like 1,50, not {text!r}")
+    return int(text)
+
+
+def _json(host: Host, timings: list[Timing]) -> str:
+    return json.dumps({"host": asdict(host), "timings": [asdict(t) for t in timings]}, indent=1)
+
+
+def _markdown(host: Host, name: str, timings: list[Timing]) -> str:
+    lines = [
+        [
+            escape(timing.execution),
+            str(timing.batch),
+            f"{timing.milliseconds:.1f} [{timing.low:.1f}, {timing.high:.1f}]",
+            f"{timing.speedup:.2f}x",
+            f"{timing.images_per_second:.2f}",
+            size(timing.weights),
+            size(timing.working) if timing.working else "unknown",
+        ]
+        for timing in timings
+    ]
+    header = ["Execution", "Batch", "Forward pass, ms", "Against float32", "Images/s"]
+    header += ["Weights in memory", "Working memory"]
+    legend = (
+        f"{escape(name)} on {escape(host.name)}: {host.device}, {escape(host.isa)}, "
+        f"{host.threads} threads. "
+        f"Forward pass: median and quartiles. Images/s: of sampling, the whole loop. Times hold "
+        f"for this machine and this run."
+    )
+    return "\n".join([*table(header, lines, left=1), "", legend])

@@ -1,0 +1,1 @@
+"""Values and contracts of the whole suite; nothing here imports torch."""

@@ -1,0 +1,221 @@
+"""Every extension by name: "module:attribute", imported on first use.
+
+Adding one costs a module, a line here and a test file. Other packages add theirs by entry points
+in the group `bench.<table>`, for example `bench.samplers`; none may have a name that is taken.
+What follows the first ":" of a name is an argument: `folder:/x/y` stands for what `folder` does,
+called with `argument="/x/y"`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import cache, partial
+from importlib import import_module, metadata
+from typing import Any
+
+from bench.core.errors import InputError, offer
+from bench.core.printable import quoted
+
+SOURCES = {
+    "safetensors": "bench.models.sources.weights_file:load",
+    "torch": "bench.models.sources.weights_file:load",
+    "adm": "bench.models.sources.adm:load",
+    "diffusers": "bench.models.sources.diffusers_folder:load",
+}
+DATASETS = {
+    "fashion-mnist": "bench.measurement.data.fashion_mnist:load",
+    "cifar10": "bench.measurement.data.cifar10:load",
+    "lsun-tower": "bench.measurement.data.lsun_tower:load",
+    "ffhq": "bench.measurement.data.ffhq:load",
+    "folder": "bench.measurement.data.folder:load",
+}
+BACKENDS = {
+    "float": "bench.quant.backends.simulated:FullPrecision",
+    "simulated": "bench.quant.backends.simulated:Simulated",
+    "int8-x86": "bench.quant.backends.int8:Int8X86",
+    "int8-cuda": "bench.quant.backends.int8:Int8Cuda",
+    "bnb-int8": "bench.quant.backends.linear_only:BnbInt8",
+    "bnb-nf4": "bench.quant.backends.linear_only:BnbNf4",
+    "ao-int8": "bench.quant.backends.linear_only:AoInt8",
+    "ao-int8-weight": "bench.quant.backends.linear_only:AoInt8Weight",
+}
+SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
+EXTRACTORS = {
+    "efficientnet": "bench.measurement.features.efficientnet:EfficientNet",
+    "inception": "bench.measurement.features.inception:Inception",
+    "inception-legacy-pytorch": "bench.measurement.features.inception:LegacyPytorch",
+    "inception-legacy-tensorflow": "bench.measurement.features.inception:LegacyTensorflow",
+    "inception-spatial": "bench.measurement.features.inception:Spatial",
+    "inception-classes": "bench.measurement.features.inception:Classes",
+    "dinov2": "bench.measurement.features.vit:Dinov2",
+    "clip": "bench.measurement.features.vit:Clip",
+}
+METRICS = {
+    "frechet": "bench.measurement.metrics.frechet:Frechet",
+    "frechet_twin": "bench.measurement.metrics.frechet:FrechetTwin",
+    "frechet_infinity": "bench.measurement.metrics.frechet_infinity:FrechetInfinity",
+    "precision": "bench.measurement.metrics.precision_recall:Precision",
+    "recall": "bench.measurement.metrics.precision_recall:Recall",
+    "density": "bench.measurement.metrics.precision_recall:Density",
+    "coverage": "bench.measurement.metrics.precision_recall:RealCoverage",
+    "kernel": "bench.measurement.metrics.kernel:Kernel",
+    "cmmd": "bench.measurement.metrics.cmmd:Cmmd",
+    "psnr": "bench.measurement.metrics.paired:Psnr",
+    "psnr_simulated": "bench.measurement.metrics.paired:SimulatedPsnr",
+    "ssim": "bench.measurement.metrics.paired:Ssim",
+    "inception_score": "bench.measurement.metrics.inception_score:InceptionScore",
+}
+PROBES = {
+    "perturbation": "bench.measurement.probes.perturbation:Perturbation",
+    "flatness": "bench.measurement.probes.flatness:Flatness",
+    "hessian": "bench.measurement.probes.hessian:Hessian",
+    "exposure": "bench.measurement.probes.exposure_bias:Exposure",
+    "prior": "bench.measurement.probes.prior_shift:Prior",
+    "sensitivity": "bench.measurement.probes.sensitivity:Sensitivity",
+}
+ENGINES = {"local": "bench.evaluation.engines.local:run"}
+
+TABLES = {
+    "sources": SOURCES,
+    "datasets": DATASETS,
+    "backends": BACKENDS,
+    "samplers": SAMPLERS,
+    "extractors": EXTRACTORS,
+    "metrics": METRICS,
+    "probes": PROBES,
+    "engines": ENGINES,
+}
+# What decides numbers besides the code: functions of a name, in modules that need no torch.
+IDENTITIES = {
+    "extractors efficientnet": "bench.measurement.features.identities:embedded",
+    "extractors inception": "bench.measurement.features.identities:inception",
+    "extractors inception-legacy-pytorch": "bench.measurement.features.identities:inception",
+    "extractors inception-legacy-tensorflow": "bench.measurement.features.identities:inception",
+    "extractors inception-spatial": "bench.measurement.features.identities:inception",
+    "extractors inception-classes": "bench.measurement.features.identities:inception",
+    "extractors dinov2": "bench.measurement.features.pretrained:versions",
+    "extractors clip": "bench.measurement.features.pretrained:versions",
+    "backends bnb-int8": "bench.quant.identities:bitsandbytes",
+    "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
+}
+
+
+def names(table: str) -> list[str]:
+    """The names in a table, those of other packages included."""
+    return sorted({*TABLES[table], *_points(table)})
+
+
+def plain(name: str) -> str:
+    """A name without its argument."""
+    return name.partition(":")[0]
+
+
+def lookup(table: str, name: str) -> Any:
+    """Import what a name stands for, bound to the argument where the name has one.
+
+    Raises:
+        InputError: unknown name, the message offers near ones; or one that takes no argument.
+    """
+    found = _import(table, plain(name))
+    if ":" not in name:
+        return found
+    if "argument" not in inspect.signature(found).parameters:
+        raise InputError(f"{table[:-1]} {plain(name)!r} takes no argument, in {name!r}")
+    return partial(found, argument=name.partition(":")[2])
+
+
+def require(table: str, name: str) -> None:
+    """Make sure that a name, less its argument, is known, without importing what it stands for.
+
+    Raises:
+        InputError: it is not; the message offers near ones.
+    """
+    name = plain(name)
+    if name not in names(table):
+        raise InputError(f"unknown {table[:-1]} {quoted(name)}: {offer(name[:100], names(table))}")
+
+
+def _import(table: str, name: str) -> Any:
+    require(table, name)
+    if name in TABLES[table]:
+        imported, attribute = TABLES[table][name].split(":")
+        return getattr(import_module(imported), attribute)
+    point = _points(table)[name]
+    try:
+        return point.load()
+    # A module of someone else may raise anything while it is imported.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"{table[:-1]} {name!r} of {package(point)} cannot be imported from {point.value} "
+            f"({reason}): mend or uninstall that package"
+        ) from None
+
+
+def module(table: str, name: str) -> str:
+    """The module of a name, which is not imported.
+
+    Raises:
+        InputError: unknown name.
+    """
+    require(table, name)
+    name = plain(name)
+    if name in TABLES[table]:
+        return TABLES[table][name].partition(":")[0]
+    return _points(table)[name].module
+
+
+def identity(table: str, name: str) -> dict[str, str]:
+    """What decides the numbers of an extension besides its code: {} where there is no more.
+
+    Of another package: the package, the `version` of what it offers, and what its own function
+    `identity()` says, a mapping of texts, as the hash of its weights. Of bench: what IDENTITIES
+    names. Only the first kind is imported.
+
+    Raises:
+        InputError: unknown name, or a package that cannot be imported or says no mapping.
+    """
+    require(table, name)
+    name = plain(name)
+    if point := _points(table).get(name):
+        made = _import(table, name)
+        stated = made.identity() if hasattr(made, "identity") else {}
+        if not isinstance(stated, Mapping):
+            raise InputError(
+                f"{table[:-1]} {name!r} of {package(point)}: identity() gives no mapping"
+            )
+        version = {"version": str(made.version)} if hasattr(made, "version") else {}
+        said = {str(key): str(value) for key, value in stated.items()}
+        return {"package": package(point), **version, **said}
+    if line := IDENTITIES.get(f"{table} {name}"):
+        imported, attribute = line.split(":")
+        return dict(getattr(import_module(imported), attribute)(name))
+    return {}
+
+
+def package(point: metadata.EntryPoint) -> str:
+    """The distribution of an entry point, with its version."""
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+
+
+@cache
+def _points(table: str) -> dict[str, metadata.EntryPoint]:
+    """The entry points of other packages; reading all installed ones takes a while.
+
+    Raises:
+        InputError: one has a name of bench's own, or two have the same.
+    """
+    found: dict[str, metadata.EntryPoint] = {}
+    for point in metadata.entry_points(group=f"bench.{table}"):
+        other = "bench itself" if point.name in TABLES[table] else ""
+        if point.name in found and found[point.name] != point:
+            other = package(found[point.name])
+        if other:
+            raise InputError(
+                f"{package(point)} offers a {table[:-1]} {point.name!r}, a name that {other} has "
+                f"taken: uninstall {point.dist.name if point.dist else 'it'}, or rename its entry "
+                f"point"
+            )
+        found[point.name] = point
+    return found

@@ -1,0 +1,298 @@
+"""What came out: measurements, coverage, host, records and runs, with JSON both ways.
+
+`run.json` is a `Run`; docs/run.schema.json is its JSON schema, written anew by
+`python -m bench.core.record > docs/run.schema.json`. Its schema number rises with each change that
+older readers cannot follow.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench.core import border, sound
+from bench.core.cell import Cell
+from bench.core.errors import InputError
+from bench.core.migrations import migrate
+from bench.core.printable import short
+
+SCHEMA = 4
+# A raw line end is never inside a string, so nothing but the layout changes.
+_INNERMOST = re.compile(r"[\[{]\n[^\[\]{}]*[\]}]")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number and what it means.
+
+    Attributes:
+        name: with the sample size where it matters, for example `fd_efficientnet@500`.
+        value: NaN where undefined.
+        low, high: ends of the 95% interval, None where there is no interval yet.
+        n: images it was computed from.
+        unit: "" for none.
+        better: "lower" or "higher".
+        version: rises when the arithmetic changes; different versions do not compare.
+        paired: whether it compares images with their full-precision twins.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    unit: str
+    better: str
+    version: int
+    paired: bool = False
+
+
+@dataclass(frozen=True)
+class LayerCoverage:
+    """One execution of a layer.
+
+    Attributes:
+        name: path of its module.
+        macs: multiply-accumulates for one image.
+        weights: count, 0 for a product of two activations.
+        bits: its precision, for example "w4a8", or "fp32".
+        kernel: the operator that was called, for example "onednn.qconv2d_pointwise".
+        reason: why it is in float, "" where it is not or nothing is to be quantized.
+    """
+
+    name: str
+    macs: int
+    weights: int
+    bits: str
+    kernel: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well kernels agree with the simulation of the same quantized network.
+
+    Attributes:
+        sqnr: signal to quantization noise of one evaluation, dB; 200 where equal.
+        codes: share of the layers' input codes that differ, 0..1.
+        worst_layer, worst_sqnr: the layer that agrees least on equal input, and its dB.
+    """
+
+    sqnr: float
+    codes: float
+    worst_layer: str
+    worst_sqnr: float
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which share of the network is quantized, and what really executed.
+
+    Attributes:
+        macs: multiply-accumulates of one forward pass of one image.
+        macs_quantized: those in layers whose weights are quantized.
+        macs_by_bits: those by layer precision, for example {"w4a8": ..., "w8a8": ...}.
+        params, params_quantized: counts of weights, all and quantized.
+        bytes: theoretical size of the weights at their bit widths, scales included.
+        kernel: "none" (float), "simulated", "int8", "nf4", ...
+        skipped: (module, reason) for each convolution or linear layer left in float.
+        macs_by_kernel: those by the operator that was called.
+        bytes_stored: measured size of the quantized network at rest, 4-bit weights two in a byte.
+        bytes_memory: measured size of its weights as the kernels keep them.
+        layers: all of them, in order of execution.
+        agreement: of integer kernels with the simulation.
+    """
+
+    macs: int
+    macs_quantized: int
+    params: int
+    params_quantized: int
+    bytes: int
+    kernel: str
+    macs_by_bits: Mapping[str, int] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
+    macs_by_kernel: Mapping[str, int] = field(default_factory=dict)
+    bytes_stored: int = 0
+    bytes_memory: int = 0
+    layers: tuple[LayerCoverage, ...] = ()
+    agreement: Agreement | None = None
+
+    @property
+    def share(self) -> float:
+        """Share of the multiply-accumulates that is quantized, 0..1."""
+        return self.macs_quantized / self.macs if self.macs else 0.0
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How a cell was sampled until its change was known well enough.
+
+    Attributes:
+        metric: the change that was looked at, without its N.
+        precision: the widest half width of its 95% interval that was wanted, in its unit.
+        reached: whether it became as narrow; else the budget of images ended.
+        counts: N at each look.
+    """
+
+    metric: str
+    precision: float
+    reached: bool
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Host:
+    """Where it ran.
+
+    Attributes:
+        device: that evaluated the networks: "cpu", "cuda", "cuda:1", "mps".
+        isa: its kind, which decides the arithmetic: "avx2", "NVIDIA H100 80GB HBM3 sm_90".
+        threads: of the CPU.
+    """
+
+    name: str
+    device: str
+    isa: str
+    threads: int
+    versions: Mapping[str, str]
+
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """What besides the versions changes the bits of a result, for content keys."""
+        return {"device": self.device, "isa": self.isa, "threads": str(self.threads)}
+
+
+@dataclass(frozen=True)
+class Record:
+    """The outcome of one cell. `status` is ok, refused (by the backend) or failed.
+
+    Attributes:
+        seconds: wall time by stage (load, quantize, sample, features, metrics).
+        calibration: SHA-256 of the calibration batches, "" where there are none.
+        error: reason of a refusal or failure, one line.
+        real: SHA-256 of the real images' features by extractor; empty in runs of schema 1.
+        rounds: of a quantized cell that was sampled to a wanted precision, else None.
+        real_images: how many real images those are, by extractor; empty in older runs.
+    """
+
+    cell: Cell
+    host: Host
+    status: str
+    coverage: Coverage | None
+    measurements: tuple[Measurement, ...]
+    seconds: Mapping[str, float]
+    calibration: str = ""
+    error: str = ""
+    real: Mapping[str, str] = field(default_factory=dict)
+    rounds: Rounds | None = None
+    real_images: Mapping[str, int] = field(default_factory=dict)
+
+    def measurement(self, prefix: str) -> Measurement | None:
+        """The first measurement whose name before "@" is `prefix`."""
+        return next((m for m in self.measurements if m.name.split("@")[0] == prefix), None)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was taken for the description of a checkpoint, and whether it fits the weights.
+
+    Attributes:
+        checkpoint: its name.
+        description: in words, by topic: schedule, prediction, bounds of x_0.
+        verdict: "fits", "another fits better", "worse than no network" or "not checked".
+        loss, trivial: mean square error of x_0 of the network and of the best multiple of x_t,
+            each a geometric mean over noise levels (`bench.models.plausibility`); None unless
+            checked.
+        images: real images that it was checked on.
+        better: descriptions that fit clearly better, each with its loss over the trivial one.
+        reason: why it was not checked, "" where it was.
+    """
+
+    checkpoint: str
+    description: Mapping[str, str]
+    verdict: str
+    loss: float | None = None
+    trivial: float | None = None
+    images: int = 0
+    better: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Loss over the trivial one; 1 is as good as no network."""
+        return self.loss / self.trivial if self.loss is not None and self.trivial else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A versioned report: everything that `bench report` renders.
+
+    Attributes:
+        fits: of the checkpoints; none in runs of before there was the check.
+    """
+
+    id: str
+    created: str
+    commit: str
+    dirty: bool
+    command: str
+    records: tuple[Record, ...]
+    schema: int = SCHEMA
+    fits: tuple[Fit, ...] = ()
+
+
+def to_json(value: Any) -> str:
+    """A record or run as indented JSON, with the innermost lists and objects on one line."""
+    text = json.dumps(asdict(value), indent=1) + "\n"
+    return _INNERMOST.sub(lambda match: re.sub(r"\n\s*", " ", match[0]), text)
+
+
+def run_from_json(text: str) -> Run:
+    """Read a run, also one of an older schema.
+
+    Raises:
+        InputError: no JSON, no run, one that cannot have happened, or a newer schema.
+    """
+    try:
+        data = border.parse(text)
+        schema = data["schema"]
+        if type(schema) is not int:
+            raise ValueError(f"schema {short(repr(schema))}")
+        if schema > SCHEMA:
+            raise InputError(f"run has schema {schema}, this bench reads up to {SCHEMA}: upgrade")
+        run = border.build(Run, migrate(data, SCHEMA))
+        sound.run(run)
+        return run
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"not a run.json of bench ({short(str(error), 240)})") from None
+
+
+def record_from_json(text: str) -> Record:
+    """Read one record, as cached; ValueError where it is none."""
+    found = border.build(Record, border.parse(text))
+    sound.record(found)
+    return found
+
+
+def fit_from_json(text: str) -> Fit:
+    """Read the fit of a checkpoint, as cached; ValueError where it is none."""
+    return border.build(Fit, border.parse(text))
+
+
+def coverage_from_json(text: str) -> Coverage:
+    """Read a coverage, as cached; ValueError where it is none."""
+    found = border.build(Coverage, border.parse(text))
+    sound.coverage(found)
+    return found
+
+
+def schema() -> str:
+    """The JSON schema of run.json, kept in docs/run.schema.json."""
+    return json.dumps(border.schema(Run), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema(), end="")

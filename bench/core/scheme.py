@@ -1,0 +1,132 @@
+"""Quantization schemes: bit widths, ranges and what stays in float, read and printed as text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from bench.core import scheme_words
+from bench.core.errors import InputError
+from bench.core.printable import quoted
+
+FLOAT_BITS = (16, 32)
+
+
+# Characters of a scheme that figures and tables have room for.
+LABEL = 40
+
+
+_SCHEME = re.compile(r"w([0-9]{1,2})a([0-9]{1,2})")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Bit widths and how ranges are found. Weights: symmetric, per output channel; activations:
+    affine, per tensor, static ranges from calibration.
+
+    Attributes:
+        weight_bits: 2..8, or 16/32 for untouched weights.
+        act_bits: 2..8, or 16/32 for untouched activations.
+        edge_bits: least bits of weights and activations of the first and the last convolution, as
+            the literature keeps them at 8; 0 treats them like all others, 32 leaves them in float.
+        observer: "histogram" (ranges of least squared error) or "minmax".
+        calibration: sampling trajectories used for calibration, rounded up to whole batches.
+        skip: globs of module names left in float.
+    """
+
+    weight_bits: int = 32
+    act_bits: int = 32
+    edge_bits: int = 8
+    observer: str = "histogram"
+    calibration: int = 50
+    skip: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for bits, what in ((self.weight_bits, "weight"), (self.act_bits, "activation")):
+            if bits not in FLOAT_BITS and not 2 <= bits <= 8:
+                raise InputError(f"{what} bits must be 2..8, or 16 or 32 for float, not {bits}")
+        if self.observer not in ("histogram", "minmax"):
+            raise InputError(f"observer must be histogram or minmax, not {quoted(self.observer)}")
+        if self.edge_bits not in (0, 8, 32):
+            raise InputError(f"edge bits must be 0, 8, or 32 for float, not {self.edge_bits}")
+        scheme_words.check_globs(self.skip)
+
+    @property
+    def is_float(self) -> bool:
+        """Whether nothing is quantized."""
+        return self.weight_bits in FLOAT_BITS and self.act_bits in FLOAT_BITS
+
+    @classmethod
+    def parse(cls, text: str) -> Scheme:
+        """Read "fp32", "w8a8", "w4a8", "w4a8+all", "w4a8+minmax", "w4a8+skip=GLOB".
+
+        "skip-io" leaves the first and the last convolution in float, "skip-io-time" also the
+        layers of the time embedding.
+
+        Raises:
+            InputError: unknown words, bits out of range, or an option that does nothing here.
+        """
+        shown = quoted(text)
+        if len(text) > (most := scheme_words.LONGEST):
+            raise InputError(f"a scheme of {len(text)} characters, {shown}: at most {most}")
+        head, *words = text.strip().split("+")
+        if head.lower() == "fp32" and not words:
+            return cls()
+        match = _SCHEME.fullmatch(head.lower())
+        if not match:
+            raise InputError(f"unknown scheme {shown}: write for example w8a8, w4a8 or w4a8+all")
+        scheme = cls(int(match[1]), int(match[2]))
+        if scheme.is_float:
+            raise InputError(f"scheme {shown} quantizes nothing: full precision is fp32")
+        try:
+            for word in words:
+                scheme = replace(scheme, **scheme_words.option(scheme, word))
+        except ValueError as error:
+            raise InputError(f"option {error} in scheme {shown}") from None
+        return scheme
+
+    def __str__(self) -> str:
+        if self.is_float:
+            return "fp32"
+        words = [f"w{self.weight_bits}a{self.act_bits}"]
+        words += ["all"] * (self.edge_bits == 0) + ["skip-io"] * (self.edge_bits in FLOAT_BITS)
+        words += ["minmax"] * (self.observer == "minmax")
+        return "+".join([*words, *(f"skip={glob}" for glob in self.skip)])
+
+    @property
+    def label(self) -> str:
+        """The name where there is little room: of a long skip list its length, "w4a8+4 skipped".
+
+        Lists of equal length share it, as those that a probe suggests to each checkpoint do.
+        """
+        text = str(self)
+        if len(text) <= LABEL:
+            return text
+        return f"{replace(self, skip=())}+{len(self.skip)} skipped"
+
+    def layer_bits(self, edge: bool) -> tuple[int, int]:
+        """Bits (weight, activation) of a layer; `edge` marks the first and last convolution."""
+        least = self.edge_bits if edge else 0
+        return max(self.weight_bits, least), max(self.act_bits, least)
+
+    def explain(self) -> str:
+        """The scheme in words, as echoed and recorded."""
+        if self.is_float:
+            return "full precision (float32)"
+        rest = f"{_bits(self.weight_bits)} weights, {_bits(self.act_bits)} activations"
+        edge_weight, edge_act = self.layer_bits(edge=True)
+        if (edge_weight, edge_act) == (self.weight_bits, self.act_bits):
+            edges = "every convolution and linear layer"
+        elif edge_weight in FLOAT_BITS and edge_act in FLOAT_BITS:
+            edges = "first and last convolution in float"
+        else:
+            edges = f"first and last convolution at W{edge_weight}A{edge_act}"
+        skipped = f"; in float: {', '.join(self.skip)}" if self.skip else ""
+        return (
+            f"{rest}, {edges}{skipped}; weights symmetric per channel, activations affine per "
+            f"tensor, static {self.observer} ranges from at least {self.calibration} trajectories"
+        )
+
+
+def _bits(bits: int) -> str:
+    return "float" if bits in FLOAT_BITS else f"{bits}-bit"

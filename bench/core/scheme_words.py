@@ -1,0 +1,73 @@
+"""The words after the bits of a scheme, `w4a8+all+skip=GLOB`: what each of them changes.
+
+An option that does nothing, repeats another one or contradicts it is refused by name: who writes
+it expects something of it. Globs are bounded, as they become regular expressions that are held
+against every layer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.core.errors import InputError
+from bench.core.printable import quoted, short
+
+if TYPE_CHECKING:
+    from bench.core.scheme import Scheme
+
+OPTIONS = ("all", "skip-io", "skip-io-time", "minmax")
+KNOWN = f"{', '.join(OPTIONS)}, skip=GLOB"
+# Of diffusers' and guided-diffusion's names for them.
+TIME_LAYERS = "*time_emb*"
+EDGES = 8
+# Of a scheme's text, of its globs, and of one of them: a network has hundreds of layers.
+LONGEST, GLOBS, GLOB = 10_000, 200, 200
+_GLOB = re.compile(r"[\w.*?!:\[\]-]+")
+
+
+def option(scheme: Scheme, word: str) -> dict[str, Any]:
+    """The fields that an option changes.
+
+    Raises:
+        ValueError: it is unknown, does nothing, or repeats or contradicts an earlier one.
+    """
+    name, separator, glob = word.partition("=")
+    name = name.lower()
+    if separator and name == "skip":
+        return {"skip": (*scheme.skip, glob)}
+    if separator or name not in OPTIONS:
+        raise ValueError(f"{quoted(word)} is unknown (there are {KNOWN})")
+    if name == "minmax":
+        if scheme.observer == "minmax":
+            raise ValueError("minmax is there twice")
+        if scheme.act_bits > EDGES:
+            raise ValueError("minmax does nothing, as the activations stay in float")
+        return {"observer": "minmax"}
+    if scheme.edge_bits != EDGES:
+        raise ValueError(f"{name} repeats or contradicts an earlier one: name one of them")
+    if name == "all":
+        if min(scheme.weight_bits, scheme.act_bits) >= EDGES:
+            raise ValueError("all does nothing, as every layer has these bits anyway")
+        return {"edge_bits": 0}
+    time = (TIME_LAYERS,) * name.endswith("time")
+    return {"edge_bits": 32, "skip": (*scheme.skip, *time)}
+
+
+def check_globs(globs: Sequence[str]) -> None:
+    """Make sure that globs of module names are some, and not twice the same.
+
+    Raises:
+        InputError: they are not.
+    """
+    if len(globs) > GLOBS:
+        raise InputError(f"{len(globs)} globs of layers to skip: at most {GLOBS}; use wildcards")
+    for glob in globs:
+        if not _GLOB.fullmatch(glob) or len(glob) > GLOB:
+            raise InputError(
+                f"skip={short(glob)} is no glob of module names: letters, digits, . _ * ? [ ], at "
+                f"most {GLOB} of them"
+            )
+        if globs.count(glob) > 1:
+            raise InputError(f"skip={short(glob)} is there twice")

@@ -1,0 +1,1 @@
+"""How a cell is computed: the order of the stages, keys, cache and engines."""

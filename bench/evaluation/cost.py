@@ -1,0 +1,136 @@
+"""What a run will take: time, by a short timing here, disk and memory; and whether compiling pays.
+
+Memory does not grow with the number of images: images and features lie on disk and are read in
+blocks. Beyond the network, D feature dimensions take some D x D matrices of the Fréchet distance
+and some blocks, and the real images' features where a metric needs them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from bench.core import extensions
+from bench.core.cell import Cell, Checkpoint, content_key
+from bench.core.shards import BLOCK
+from bench.evaluation import keys
+from bench.measurement import real
+from bench.measurement.features import reference
+from bench.system import artifacts, disk
+
+# Of D x D matrices and of blocks that exist at once, by a measurement at D = 2048.
+MATRICES, BLOCKS = 12, 6
+FLOAT64 = 8
+# What compiling the int8-x86 kernels takes and saves, measured on a CPU with VNNI and AMX at three
+# widths (docs/backends.md): 26 to 37 s, and 2e-10 to 7e-10 s an output of a layer.
+COMPILING = 40.0
+SAVED = 5e-10
+
+
+def feature_seconds(extractor: str, shape: Sequence[int], count: int = 2) -> float:
+    """Seconds for one image of an extractor here, from the second of two small batches."""
+    import torch
+
+    extract, images = extensions.lookup("extractors", extractor)(), torch.zeros(count, *shape)
+    for _ in range(2):
+        start = time.perf_counter()
+        extract(images.to(torch.uint8))
+    return (time.perf_counter() - start) / count
+
+
+def compiling_pays(card: Checkpoint, evaluations: int) -> bool:
+    """Whether compiled integer kernels save more time than compiling takes, on a CPU with VNNI.
+
+    By the size of the network, not by a clock, so that a command gives the same cells each time.
+
+    Args:
+        card: verified. One that cannot be loaded is not compiled; its cells will say why.
+        evaluations: of the network, for one image each.
+    """
+    return evaluations * SAVED * _outputs(card) > COMPILING
+
+
+def _outputs(card: Checkpoint) -> int:
+    """Of the network's layers for one image; kept, so that a finished run needs no torch."""
+    source = keys.code("bench.models.networks", [("sources", card.source)])
+    key = content_key(source=source, sha256=card.sha256, config=card.config)
+    place = disk.cache_root() / "outputs" / key
+    if (text := artifacts.load_text(place, key)) is not None:
+        return int(text)
+    from bench.models import networks
+
+    try:
+        denoiser = extensions.lookup("sources", card.source)(card)
+        count = networks.layer_outputs(denoiser.model, denoiser.shape)
+    except disk.MachineError:
+        raise
+    except Exception:  # of any kind, from untrusted files; the run loads it again and reports it
+        return 0
+    artifacts.save_text(place, key, str(count))
+    return count
+
+
+def lines(cells: Sequence[Cell], pipeline: Any, sampling: float) -> list[str]:
+    """The estimate in words.
+
+    Args:
+        cells: of the run, at least one.
+        pipeline: that will run them.
+        sampling: seconds of sampling.
+    """
+    open_cells = [c for c in cells if not pipeline.cached(c) and not pipeline.refusal(c)]
+    if not open_cells:
+        return ["estimated time: none, every cell is cached or refused"]
+    denoiser = pipeline.stages.denoiser(open_cells[0])
+    shape = real.image_shape(denoiser)
+    pixels = shape[0] * shape[1] * shape[2]
+    dims = {
+        name: extensions.lookup("extractors", name).dim for c in cells for name in c.extractors
+    }
+    cost = {name: feature_seconds(name, shape) for name in dims}
+    features = sum(c.draw.images * cost[name] for c in open_cells for name in c.extractors)
+    disk = sum(
+        c.draw.images * (pixels + 4 * sum(dims[name] for name in c.extractors)) for c in open_cells
+    )
+    weights = sum(p.numel() * p.element_size() for p in denoiser.model.parameters())
+    return [
+        f"estimated time: {duration(sampling)} of sampling, {duration(features)} of features",
+        f"disk: {size(disk)} in the cache",
+        f"memory: about {size(memory(open_cells[0], dims))} besides the network ({size(weights)} "
+        f"of weights and its activations), whatever the number of images",
+    ]
+
+
+def duration(seconds: float) -> str:
+    """A time in seconds, minutes, hours or days, the first that gives a number below 100."""
+    for unit, length in (("seconds", 1), ("minutes", 60), ("hours", 3600)):
+        if seconds < 100 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def size(count: float) -> str:
+    """A number of bytes in MB, or in GB from one on."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def memory(cell: Cell, dims: dict[str, int]) -> int:
+    """Bytes that the metrics take at once, about."""
+    most = 0
+    for name in cell.extractors:
+        held = FLOAT64 * dims[name] * (MATRICES * dims[name] + BLOCKS * BLOCK)
+        if "features" in reference.needs(cell.metrics, name):
+            held += (
+                FLOAT64 * dims[name] * reference.count(cell.checkpoint.dataset, name, cell.real)
+            )
+        most = max(most, held)
+    return most
+
+
+# Cost of a batch in float batches, for estimates; measured, and only an estimate.
+COSTS = {"float": 1.0, "simulated": 1.7}
+
+
+def _cost(cell: Cell, batches: int) -> float:
+    return batches * cell.draw.steps * COSTS.get(cell.backend, 1.0)

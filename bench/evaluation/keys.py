@@ -1,0 +1,151 @@
+"""The keys under which a cell's images, features and record are kept.
+
+A key is a hash of everything that decides the result: the content of the checkpoint, the scheme,
+the draw, the device, the versions of libraries, the code (`bench.evaluation.closure`: the module
+that does the work, each extension that the cell names, and all that these import), and what
+extensions say of themselves (`bench.core.extensions.identity`: their package, its version, their
+weights).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bench.core import extensions
+from bench.core.cell import Cell, Checkpoint, content_key
+from bench.core.record import Host
+from bench.evaluation.closure import code_hash
+from bench.system.host import library_versions
+
+# The modules that make images, features and records; the code of a key begins at them.
+IMAGES, FEATURES, RECORDS = (
+    "bench.evaluation.generation",
+    "bench.evaluation.scoring",
+    "bench.evaluation.pipeline",
+)
+PROBES = "bench.evaluation.probe_context"
+FITS = "bench.evaluation.fits"
+# The extractor and the metric that probes take.
+QUALITY = "efficientnet", "kernel"
+# Numbers of the libraries that only features and metrics use do not change images.
+IMAGE_LIBRARIES = ("torch", "torchao", "diffusers", "cuda", "cudnn")
+FEATURE_LIBRARIES = (*IMAGE_LIBRARIES, "torchvision")
+
+# An extension by table and name.
+Entry = tuple[str, str]
+
+
+def image_entries(cell: Cell) -> list[Entry]:
+    """The extensions that make the images of a cell."""
+    return [
+        ("sources", cell.checkpoint.source),
+        ("samplers", cell.draw.sampler),
+        ("backends", cell.backend),
+    ]
+
+
+def record_entries(cell: Cell) -> list[Entry]:
+    """All extensions that a cell's numbers rest on, those of its twin and simulation included."""
+    found = [*image_entries(cell), *image_entries(cell.reference)]
+    found += [("extractors", name) for name in cell.extractors]
+    for name in cell.metrics:
+        found.append(("metrics", name))
+        if getattr(extensions.lookup("metrics", name), "simulated", False):
+            found.append(("backends", "simulated"))
+    return list(dict.fromkeys(found))
+
+
+def of_images(cell: Cell, host: Host) -> str:
+    """The key of a cell's images, which does not depend on how many there are."""
+    draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
+    return content_key(
+        checkpoint=cell.checkpoint.content(),
+        scheme=asdict(cell.scheme),
+        backend=cell.backend,
+        draw=draw,
+        versions=_versions(host, IMAGE_LIBRARIES, IMAGES, image_entries(cell)),
+    )
+
+
+def of_calibration(cell: Cell, host: Host) -> str:
+    """The key of what the calibration of a cell leads to, the same for all backends."""
+    draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
+    entries = [*image_entries(cell)[:2], ("backends", "simulated")]
+    return content_key(
+        checkpoint=cell.checkpoint.content(),
+        scheme=asdict(cell.scheme),
+        draw=draw,
+        versions=_versions(host, IMAGE_LIBRARIES, IMAGES, entries),
+    )
+
+
+def of_features(cell: Cell, extractor: str, host: Host) -> str:
+    """The key of the features of a cell's images."""
+    return content_key(
+        images=of_images(cell, host),
+        extractor=extractor,
+        versions=_versions(host, FEATURE_LIBRARIES, FEATURES, [("extractors", extractor)]),
+    )
+
+
+def of_record(cell: Cell, host: Host, real: Mapping[str, str]) -> str:
+    """The key of a cell's record; `real` has the digests of real features by extractor."""
+    versions = _versions(host, host.versions, RECORDS, record_entries(cell))
+    return cell.key(versions | {f"real {name}": digest for name, digest in real.items()})
+
+
+def of_probe(card: Checkpoint, probe: str, wanted: Mapping[str, Any], host: Host) -> str:
+    """The key of a part of a probe; `wanted` says which part, and all that it is asked for."""
+    entries = [
+        ("sources", card.source),
+        ("probes", probe),
+        ("datasets", card.dataset),
+        ("samplers", wanted["draw"]["sampler"]),
+        ("backends", wanted["backend"]),
+        # By these a probe measures quality, and likeness of what it samples.
+        ("extractors", QUALITY[0]),
+        ("metrics", QUALITY[1]),
+    ]
+    return content_key(
+        checkpoint=card.content(),
+        dataset=card.dataset,
+        probe=probe,
+        wanted=wanted,
+        versions=_versions(host, host.versions, PROBES, entries),
+    )
+
+
+def of_fit(card: Checkpoint, images: str) -> str:
+    """The key of the check whether a checkpoint's description fits its weights; `images` is the
+    digest of real images whose data set's name does not tell what they are."""
+    entries = [("sources", card.source), ("datasets", card.dataset)]
+    return content_key(
+        checkpoint=card.content(),
+        dataset=card.dataset,
+        images=images,
+        versions=library_versions() | {"code": code(FITS, entries)} | identities(entries),
+    )
+
+
+def identities(entries: Iterable[Entry]) -> dict[str, str]:
+    """What extensions say of themselves, as texts by "table name what"; keys and runs hold it."""
+    return {
+        f"{table} {extensions.plain(name)} {what}": text
+        for table, name in entries
+        for what, text in extensions.identity(table, name).items()
+    }
+
+
+def code(root: str, entries: Iterable[Entry]) -> str:
+    """The hash of a module and of extensions, with all that they import."""
+    return code_hash([root, *(extensions.module(table, name) for table, name in entries)])
+
+
+def _versions(
+    host: Host, libraries: Iterable[str], root: str, entries: Iterable[Entry]
+) -> dict[str, str]:
+    found = {name: host.versions.get(name, "") for name in libraries}
+    entries = list(entries)
+    return {**host.arithmetic, **found, "code": code(root, entries), **identities(entries)}

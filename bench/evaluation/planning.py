@@ -1,0 +1,236 @@
+"""From flags to the cells of a run: sizes, schemes, backends, metrics, every input checked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench.core import distances, extensions
+from bench.core.cell import Cell, Checkpoint, Draw, expand
+from bench.core.errors import InputError
+from bench.core.scheme import Scheme
+from bench.evaluation.cost import compiling_pays
+from bench.measurement import real
+from bench.models.cards import card_file, first_seeds, is_shipped, load_cards, select, verify
+from bench.system import devices
+from bench.system.host import VNNI, fingerprint
+
+# Of the integer backends the first one that runs here is taken.
+INTEGER_BACKENDS = ("int8-cuda", "int8-x86")
+
+COMPILABLE = "int8-x86"
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What is done to each checkpoint.
+
+    Attributes:
+        schemes, backends: each backend executes each scheme.
+        scoring: fields of the cells that differ from the defaults: extractors, metrics, real.
+            Metrics that begin with "+" come beside the default ones.
+        compiled: whether integer kernels are compiled where they can be; None where it pays.
+    """
+
+    schemes: Sequence[Scheme]
+    backends: Sequence[str]
+    scoring: Mapping[str, Any] = field(default_factory=dict)
+    compiled: bool | None = None
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of a run; `repetitions` are trainings that differ in their seed alone."""
+
+    images: int
+    steps: int
+    checkpoints: tuple[str, ...]
+    repetitions: bool = False
+
+
+CORE = ("baseline", "ema", "swa", "sam")
+PRESETS = {
+    "smoke": Preset(50, 5, ("baseline", "sam")),
+    "default": Preset(500, 20, CORE),
+    "full": Preset(5000, 100, ("*",), repetitions=True),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of a name; InputError where there is none."""
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}: choose {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
+    """Schemes of the flags: `--bits B` is wBa8; without flags w8a8 and w4a8."""
+    if bits is not None and not 2 <= bits <= 8:
+        raise InputError(f"--bits must be 2..8, not {bits}")
+    wanted = [Scheme.parse(text) for text in texts]
+    if bits is not None:
+        wanted.insert(0, Scheme.parse(f"w{bits}a8"))
+    return list(dict.fromkeys(wanted)) or [Scheme.parse("w8a8"), Scheme.parse("w4a8")]
+
+
+def backends(
+    given: Sequence[str], wanted: Sequence[Scheme], device: str = devices.CPU
+) -> list[str]:
+    """Those of the flags, else the simulation and the integer kernels of the device here.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    for name in given:
+        extensions.require("backends", name)
+    if given:
+        return list(dict.fromkeys(given))
+    host, reasons = fingerprint(device), []
+    for name in INTEGER_BACKENDS:
+        refusals = [
+            extensions.lookup("backends", name)().refuses(scheme, host) for scheme in wanted
+        ]
+        if not any(refusals):
+            return ["simulated", name]
+        reasons.append(next(filter(None, refusals)))
+    print(f"simulated only: {'; '.join(reasons)}", file=sys.stderr)
+    return ["simulated"]
+
+
+def scoring(extractors: Sequence[str], metrics: Sequence[str], split: str) -> dict[str, Any]:
+    """Fields of the cells that say how they are scored, every name checked.
+
+    Raises:
+        InputError: an unknown name, or no split.
+    """
+    for table, words in (("extractors", extractors), ("metrics", metrics)):
+        for name in words:
+            extensions.require(table, name.removeprefix("+"))
+    if len({name.startswith("+") for name in metrics}) > 1:
+        raise InputError("--metrics: either all names begin with +, or none does")
+    if split not in ("test", "train"):
+        raise InputError(f"--real must be test or train, not {split!r}")
+    given = {"extractors": tuple(extractors), "metrics": tuple(metrics)}
+    return {field: value for field, value in given.items() if value} | {"real": split}
+
+
+def plan(
+    cards: Path | None, globs: Sequence[str], size: Preset, kinds: Kinds, draw: Draw
+) -> list[Cell]:
+    """The cells of a run, every input checked.
+
+    Args:
+        globs: names or methods of checkpoints; where there are none, those of the preset out of
+            the shipped cards and all of anyone else's, without repetitions of a training by other
+            seeds.
+        kinds: what is done to each checkpoint.
+
+    Raises:
+        InputError: bad cards, hashes, sizes or names.
+    """
+    extensions.require("samplers", draw.sampler)
+    chosen = [verify(card) for card in _selected(cards, globs, size)]
+    asked, draw = draw.batch, fitted(draw)
+    expanded = expand(chosen, kinds.schemes, kinds.backends, draw)
+    fast = {card.name for card in chosen if _compiles(card, kinds, draw)}
+    cells = [_compiled(cell) if cell.checkpoint.name in fast else cell for cell in expanded]
+    cells = [_scored(cell, kinds.scoring) for cell in cells]
+    _check_sizes(cells)
+    _check_kinds(cells[0])
+    for cell in {
+        (c.checkpoint.dataset, c.extractors, c.metrics, c.real): c for c in cells
+    }.values():
+        real.check(cell)
+    if draw.batch != asked:
+        print(f"batch: {draw.batch}, as there are no more images", file=sys.stderr)
+    for scheme in kinds.schemes:
+        print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
+    return cells
+
+
+def _selected(cards: Path | None, globs: Sequence[str], size: Preset) -> list[Checkpoint]:
+    """The cards that are asked for, or the default ones; which of a user's own is told."""
+    path = card_file(cards)
+    found = load_cards(path)
+    if globs:
+        return select(found, globs)
+    if not found:
+        raise InputError(f"{path} holds no checkpoint: write a card with `bench import PATH`")
+    shipped = is_shipped(path)
+    chosen = select(found, size.checkpoints) if shipped else found
+    chosen = chosen if size.repetitions else first_seeds(chosen)
+    if not shipped:
+        names = ", ".join(card.name for card in chosen)
+        print(f"checkpoints of {path}: {names} (--checkpoints chooses)", file=sys.stderr)
+    return chosen
+
+
+def fitted(draw: Draw) -> Draw:
+    """The draw with no more images in a batch than there are: batches are sampled whole, and what
+    would be padded costs time. The batch is part of the keys of what is cached."""
+    if draw.batch <= draw.images:
+        return draw
+    return replace(draw, batch=draw.images)
+
+
+def _compiles(card: Checkpoint, kinds: Kinds, draw: Draw) -> bool:
+    """Whether integer kernels of a checkpoint are compiled: where that is wanted or pays."""
+    if kinds.compiled is not None or COMPILABLE not in kinds.backends:
+        return bool(kinds.compiled)
+    # Without VNNI it was measured to save nothing.
+    return fingerprint().isa in VNNI and compiling_pays(card, draw.images * draw.steps)
+
+
+def _compiled(cell: Cell) -> Cell:
+    if cell.backend != COMPILABLE:
+        return cell
+    return replace(cell, backend=f"{COMPILABLE}:compiled")
+
+
+def _scored(cell: Cell, changes: Mapping[str, Any]) -> Cell:
+    """The cell with other extractors, metrics and real images."""
+    given = tuple(changes.get("metrics", ()))
+    if given and not given[0].startswith("+"):
+        # What compares kernels with the simulation belongs to the backend.
+        given = (*given, *(m for m in cell.metrics if m == "psnr_simulated"))
+    else:
+        given = (*cell.metrics, *(name.removeprefix("+") for name in given))
+    return replace(cell, **{**changes, "metrics": tuple(dict.fromkeys(given))})
+
+
+def _check_sizes(cells: Sequence[Cell]) -> None:
+    """Refuse a number of images that a metric is not defined for.
+
+    Raises:
+        InputError: N is too small.
+    """
+    for cell in cells:
+        for name in cell.metrics:
+            least = extensions.lookup("metrics", name).least
+            if cell.draw.images < least:
+                raise InputError(
+                    f"metric {name} needs at least {least} images, not {cell.draw.images}: "
+                    f"raise --images"
+                )
+
+
+def _check_kinds(cell: Cell) -> None:
+    """Refuse what would be left out without a word; the defaults are not asked for.
+
+    Raises:
+        InputError: an extractor that no metric takes, or a metric that takes none of them.
+    """
+    takes = {name: extensions.lookup("metrics", name).kinds for name in cell.metrics}
+    kinds = {distances.kind(extractor) for extractor in cell.extractors}
+    for extractor in set(cell.extractors) - set(Cell.extractors):
+        if not any(distances.kind(extractor) in found for found in takes.values()):
+            raise InputError(
+                f"extractor {extractor}: none of the metrics takes what it gives; see `--metrics`"
+                + (", for example +cmmd" if extractor == "clip" else "")
+            )
+    for name in set(cell.metrics) - set(Cell.metrics):
+        if takes[name] and not kinds & set(takes[name]):
+            raise InputError(f"metric {name}: none of the extractors gives what it takes")

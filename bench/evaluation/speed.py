@@ -1,0 +1,230 @@
+"""How fast and how large a checkpoint is in each execution, on this machine, in one run.
+
+Float32 and bfloat16 stand beside the schemes. The forward passes of all executions alternate, so
+that their ratios hold also on a machine with other work; the times themselves do not compare
+across machines.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bench.core import extensions
+from bench.core.cell import Checkpoint, Draw
+from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError
+from bench.core.record import Coverage
+from bench.core.scheme import Scheme
+from bench.models.samplers.noise import image_generators
+from bench.models.samplers.trajectories import Trajectories
+from bench.system import devices
+from bench.system.host import fingerprint
+from bench.system.timing import alternate
+
+FLOATS = ("float32", "bfloat16")
+CALIBRATION_STEPS = 4
+
+
+@dataclass(frozen=True)
+class Job:
+    """One execution to build: also in another process, so everything in it is plain.
+
+    Attributes:
+        backend: name of a backend, or of `FLOATS`.
+        device: where it executes, from `devices.find`.
+    """
+
+    checkpoint: Checkpoint
+    scheme: str
+    backend: str
+    draw: Draw
+    device: str = devices.CPU
+
+    def __str__(self) -> str:
+        return self.backend if self.backend in FLOATS else f"{self.scheme} {self.backend}"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One execution at one batch size.
+
+    Attributes:
+        execution: "float32", "bfloat16", or a scheme and its backend.
+        batch: images per forward pass.
+        milliseconds, low, high: of one forward pass: median and quartiles.
+        speedup: over float32, by the medians of this run.
+        images_per_second: of sampling from noise to pixels, the whole loop.
+        weights: bytes of the weights as they execute.
+        working: bytes of memory that one forward pass takes beside them, at most.
+    """
+
+    execution: str
+    batch: int
+    milliseconds: float
+    low: float
+    high: float
+    speedup: float
+    images_per_second: float
+    weights: int
+    working: int
+
+
+class _Half(nn.Module):
+    """A network in bfloat16 between float32 tensors."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model.to(torch.bfloat16)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.model(x.to(torch.bfloat16), t).to(torch.float32)
+
+
+def measure(
+    card: Checkpoint,
+    kinds: Sequence[tuple[str, str]],
+    draw: Draw,
+    rounds: int,
+    device: str = devices.CPU,
+) -> list[Timing]:
+    """Time all executions of a checkpoint at one batch size.
+
+    Args:
+        card: verified.
+        kinds: (scheme, backend) of the executions beside the floats.
+        draw: its batch and steps.
+        rounds: forward passes of each, at least 2.
+        device: where they execute.
+
+    Raises:
+        InputError: a backend refuses a scheme here.
+    """
+    wanted = [("fp32", name) for name in FLOATS] + list(kinds)
+    jobs = [Job(card, scheme, backend, draw, device) for scheme, backend in wanted]
+    built = {str(job): build(job) for job in jobs}
+    x, t = _inputs(built["float32"][0], draw)
+    with torch.inference_mode():
+        calls = {name: functools.partial(d.model, x, t) for name, (d, _) in built.items()}
+        seconds = alternate(calls, rounds, device=device)
+        loops = {name: functools.partial(_sample, d, draw) for name, (d, _) in built.items()}
+        whole = alternate(loops, 1, warm=0, device=device)
+    working = {str(job): _in_a_process(job) for job in jobs}
+    base = statistics.median(seconds["float32"])
+    timings = []
+    for name, (_, coverage) in built.items():
+        low, middle, high = (1e3 * value for value in statistics.quantiles(seconds[name], n=4))
+        timings.append(
+            Timing(
+                name,
+                draw.batch,
+                *(middle, low, high, 1e3 * base / middle),
+                images_per_second=draw.batch / whole[name][0],
+                weights=coverage.bytes_memory,
+                working=working[name],
+            )
+        )
+    return timings
+
+
+def build(job: Job) -> tuple[Denoiser, Coverage]:
+    """The network of a job, and its coverage.
+
+    Raises:
+        InputError: the backend refuses the scheme here.
+    """
+    scheme, is_float = Scheme.parse(job.scheme), job.backend in FLOATS
+    loaded = extensions.lookup("sources", job.checkpoint.source)(job.checkpoint)
+    full = devices.placed(loaded, job.device)
+    backend = extensions.lookup("backends", "float" if is_float else job.backend)()
+    if reason := backend.refuses(scheme, fingerprint(job.device)):
+        raise InputError(reason)
+    sampler = extensions.lookup("samplers", job.draw.sampler)
+    # The ranges do not matter to the speed.
+    draw = replace(job.draw, steps=CALIBRATION_STEPS)
+    calibrate = Trajectories(full, draw, sampler, scheme.calibration)
+    denoiser, coverage = backend(full, scheme, calibrate)
+    if job.backend == "bfloat16":
+        half = replace(coverage, bytes_memory=coverage.bytes_memory // 2)
+        return replace(denoiser, model=_Half(denoiser.model)), half
+    return denoiser, coverage
+
+
+def _inputs(denoiser: Denoiser, draw: Draw) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(draw.batch, *denoiser.shape, generator=generator).to(denoiser.device)
+    return x, torch.full((draw.batch,), len(denoiser.alpha_bar) // 2, device=denoiser.device)
+
+
+def _sample(denoiser: Denoiser, draw: Draw) -> None:
+    sampler = extensions.lookup("samplers", draw.sampler)
+    sampler(denoiser, image_generators("images", draw.seed, range(draw.batch)), draw)
+
+
+def _in_a_process(job: Job) -> int:
+    """`working_memory` in a process of its own, with nothing else in it."""
+    # Isolated (-I) nothing is imported from the working folder; what this process imports from is
+    # handed over instead. A Ctrl-C reaches both, and this one tells it.
+    code = "import sys; sys.path[:] = sys.argv[1:]; import pickle, signal; "
+    code += "signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    code += f"from {__name__} import working_memory; "
+    code += "print(working_memory(pickle.load(sys.stdin.buffer)))"
+    here = Path(__file__).parents[len(__name__.split(".")) - 1]
+    paths = [os.path.abspath(path) for path in sys.path if path]
+    words = [sys.executable, "-I", "-c", code, *paths, str(here)]
+    done = subprocess.run(words, input=pickle.dumps(job), stdout=subprocess.PIPE)
+    if done.returncode < 0:
+        raise MemoryError(f"{job}: the process that measures it was ended by the system")
+    done.check_returncode()
+    return int(done.stdout.split()[-1])
+
+
+def working_memory(job: Job) -> int:
+    """Bytes that one forward pass takes at most beside what the process holds; 0 if unknown.
+
+    Linux keeps the peak of a process's resident memory, and forgets it on request; of a GPU torch
+    keeps what it allocated.
+    """
+    denoiser, _ = build(job)
+    x, t = _inputs(denoiser, job.draw)
+    with torch.inference_mode():
+        denoiser.model(x, t)
+        if job.device != devices.CPU:
+            return _allocated(denoiser, x, t)
+        try:
+            # Give back what is free, else the pass would use it unseen.
+            ctypes.CDLL(None).malloc_trim(0)
+            Path("/proc/self/clear_refs").write_text("5")
+            before = _status("VmRSS")
+            denoiser.model(x, t)
+            return max(_status("VmHWM") - before, 0)
+        except (OSError, AttributeError):
+            return 0
+
+
+def _allocated(denoiser: Denoiser, x: Tensor, t: Tensor) -> int:
+    """The most memory of an accelerator that torch holds during a pass, less that before."""
+    accelerator = torch.accelerator
+    try:
+        before = accelerator.memory_allocated(denoiser.device)
+        accelerator.reset_peak_memory_stats(denoiser.device)
+    except (RuntimeError, NotImplementedError):
+        return 0
+    denoiser.model(x, t)
+    return accelerator.max_memory_allocated(denoiser.device) - before
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))

@@ -1,0 +1,173 @@
+"""Image files in a folder or a zip archive: their names, and their bytes as a `Collection`.
+
+A name is the path relative to the folder, or the member's name in the archive, with "/" between
+its parts. Hidden files and the `__MACOSX` folder that macOS adds to archives are left out.
+Archives are read in place and never extracted (format: PKWARE's APPNOTE.TXT).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+from bench.core import border
+from bench.core.errors import InputError
+from bench.core.printable import say, short
+from bench.measurement.data.images import Collection, watched
+from bench.system import disk
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+# No encoded image is larger; a damaged or hostile archive may say that one is.
+LIMIT = 1 << 28
+
+
+def image_names(path: Path) -> list[str]:
+    """Names of the images in a folder or zip archive, sorted.
+
+    Raises:
+        InputError: neither of them, unreadable, or an archive with a name twice.
+    """
+    if border.is_folder(path):
+        return sorted(filter(_is_image, _files(path)))
+    with _archive(path) as archive:
+        names = sorted(filter(_is_image, archive.namelist()))
+    for name, following in pairwise(names):
+        if name == following:
+            raise InputError(f"{path}: holds {name} twice")
+    return names
+
+
+def collection(path: Path, names: Sequence[str]) -> Collection:
+    """The named images of a folder or zip archive, in the order given.
+
+    The content key of an archive holds names and CRC-32 of its directory, that of a folder names,
+    sizes and SHA-256 of the files.
+
+    Raises:
+        InputError: neither of them, or unreadable.
+    """
+    if border.is_folder(path):
+        content = _digest(_folder_lines(path, names))
+        return Collection(path, len(names), content, lambda: _read_folder(path, names))
+    with _archive(path) as archive:
+        infos = [archive.getinfo(name) for name in names]
+    content = _digest(f"{info.filename}\0{info.file_size}\0{info.CRC}" for info in infos)
+    return Collection(path, len(names), content, lambda: _read_archive(path, names))
+
+
+def _is_image(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return name.lower().endswith(SUFFIXES) and not hidden
+
+
+def _digest(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(os.fsencode(line) + b"\n")
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> list[str]:
+    """Names of the files of a folder, each file and each sub-folder once.
+
+    Links are followed, as data sets are often linked together, but after everything that is there
+    itself: a link to what is already taken, such as one to a folder above it, adds nothing.
+    """
+    found: dict[str, str] = {}
+    folders, double = [folder], 0
+    links: list[Path] = []
+    seen: set[str] = set()
+    while folders or links:
+        path = folders.pop() if folders else links.pop()
+        place = os.path.realpath(path)
+        if place in seen:
+            double += 1
+            continue
+        seen.add(place)
+        try:
+            if not path.is_dir():
+                found[place] = path.relative_to(folder).as_posix()
+                continue
+            with os.scandir(path) as entries:
+                # The last is taken next.
+                for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
+                    inner = Path(entry.path)
+                    if entry.is_symlink():
+                        links.append(inner)
+                    elif entry.is_dir():
+                        folders.append(inner)
+                    elif (there := os.path.realpath(inner)) not in seen:
+                        seen.add(there)
+                        found[there] = inner.relative_to(folder).as_posix()
+        except OSError as error:
+            raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    if double:
+        say(f"{folder}: {double} links lead to what is there already: passed over", sys.stderr)
+    return list(found.values())
+
+
+def _folder_lines(folder: Path, names: Sequence[str]) -> Iterator[str]:
+    for name in watched(names, len(names), "hash images"):
+        path = _regular(folder / name)
+        try:
+            yield f"{name}\0{path.stat().st_size}\0{disk.sha256(path)}"
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _read_folder(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        path = _regular(folder / name)
+        try:
+            yield name, path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _regular(path: Path) -> Path:
+    """The path of an image; a pipe would hang, a device never end.
+
+    Raises:
+        InputError: it is no regular file, or larger than any image.
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{path} is a pipe, socket or device, no image: remove it")
+    if found.st_size > LIMIT:
+        raise InputError(f"{path} has {found.st_size} bytes, no image has")
+    return path
+
+
+def _archive(path: Path) -> zipfile.ZipFile:
+    if not border.is_file(path):
+        raise InputError(f"{short(str(path))}: no folder or zip archive there")
+    try:
+        return zipfile.ZipFile(path)
+    # The readers of archives raise nearly every exception on damaged bytes.
+    except Exception as error:
+        raise InputError(f"{path}: not a whole zip archive ({short(str(error), 200)})") from None
+
+
+def _read_archive(path: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    with _archive(path) as archive:
+        for name in names:
+            info = archive.getinfo(name)
+            if info.file_size > LIMIT:
+                raise InputError(f"{path}: {name} has {info.file_size} bytes, no image has")
+            try:
+                data = archive.read(info)
+            except Exception as error:
+                raise InputError(
+                    f"{path}: {short(name)} cannot be read ({short(str(error), 200)})"
+                ) from None
+            yield name, data

@@ -1,0 +1,53 @@
+"""Where the files of a data set lie, and which splits there are.
+
+A data set `NAME` is looked for in `$BENCH_DATA/NAME`, then in places of its own, then in
+`data/NAME` of bench's cache. Nothing is downloaded here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.core.errors import InputError
+from bench.system.disk import cache_root
+
+SPLITS = ("train", "test")
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that no data set has.
+
+    Raises:
+        InputError: neither "train" nor "test".
+    """
+    if split not in SPLITS:
+        raise InputError(f"unknown split {split!r}: use train or test")
+
+
+def folders(name: str, *more: Path) -> list[Path]:
+    """The folders that may hold a data set's files, in the order of search."""
+    found = [*more, cache_root() / "data" / name]
+    if given := os.environ.get("BENCH_DATA"):
+        found.insert(0, Path(given) / name)
+    return found
+
+
+def find(name: str, candidates: Sequence[str]) -> Path | None:
+    """The first of the candidate files or folders that exists, or None."""
+    paths = (folder / candidate for folder in folders(name) for candidate in candidates)
+    return next((path for path in paths if path.exists()), None)
+
+
+def missing(name: str, files: str) -> InputError:
+    """The error of a data set that is nowhere: `files` says which files are wanted."""
+    cached = cache_root() / "data" / name
+    return InputError(f"{name} not found: put {files} into $BENCH_DATA/{name} or {cached}")
+
+
+def spread(names: Sequence[str], most: int) -> Sequence[str]:
+    """At most so many names, evenly from all of them; all for 0."""
+    if not most or len(names) <= most:
+        return names
+    return [names[k * len(names) // most] for k in range(most)]

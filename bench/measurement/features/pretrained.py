@@ -1,0 +1,206 @@
+"""Weights of the optional extractors: where they are, and what identifies them.
+
+`dinov2` and `clip` take a network of the hub in the format of transformers: a folder, or
+`OWNER/NAME[@REVISION]`, named by an environment variable, else the one of the paper at a pinned
+commit. Anyone may name another, so the SHA-256 of the configuration and of the weights is part of
+the extractor's version and of the keys of all that is cached, and the run records it with the
+commit that a name of the hub led to. Nothing here imports torch or transformers.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import InputError
+from bench.system import disk, hub
+
+DESCRIPTION = "config.json"
+# Of two the first one that is there; neither runs code.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which network an extractor takes.
+
+    Attributes:
+        variable: environment variable that names another one.
+        default: the network of the paper, on the hub, at a commit.
+        kind: `model_type` that its configuration must state.
+        arithmetic: rises with what bench does before and after the network.
+    """
+
+    variable: str
+    default: str
+    kind: str
+    arithmetic: int = 1
+
+
+CHOICES = {
+    "dinov2": Choice(
+        "BENCH_DINOV2", "facebook/dinov2-large@47b73eefe95e8d44ec3623f8890bd894b6ea2d6c", "dinov2"
+    ),
+    "clip": Choice(
+        "BENCH_CLIP",
+        "openai/clip-vit-large-patch14-336@ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
+        "clip",
+    ),
+}
+
+
+def folder(extractor: str) -> Path:
+    """The folder of an extractor's network: the one named, or its snapshot of the hub.
+
+    Raises:
+        InputError: it is not there and cannot be had, or lacks a file.
+    """
+    choice, given = CHOICES[extractor], _given(extractor)
+    found = Path(given) if Path(given).is_dir() else _snapshot(given, choice.variable)
+    if not (found / DESCRIPTION).is_file() or not _weights(found):
+        raise InputError(
+            f"{found} has no {DESCRIPTION} and {WEIGHTS[0]}: {choice.variable} names a folder "
+            f"that transformers saved, or OWNER/NAME of the hub"
+        )
+    return found
+
+
+def files(extractor: str) -> tuple[Path, Path]:
+    """The configuration and the weights of an extractor.
+
+    Raises:
+        InputError: they are not there.
+    """
+    place = folder(extractor)
+    return place / DESCRIPTION, _weights(place)[0]
+
+
+def _weights(place: Path) -> list[Path]:
+    return [place / name for name in WEIGHTS if (place / name).is_file()]
+
+
+def _given(extractor: str) -> str:
+    choice = CHOICES[extractor]
+    return os.environ.get(choice.variable) or choice.default
+
+
+@functools.cache
+def _snapshot(given: str, variable: str) -> Path:
+    name, _, revision = given.partition("@")
+    if (found := hub.cached(name, revision)) and _weights(found):
+        return found
+    try:
+        for weights in WEIGHTS:
+            found = hub.fetched(name, revision, [DESCRIPTION, weights])
+            if _weights(found):
+                break
+    # The hub's client raises errors of its own, of its transport and of the system.
+    except Exception as error:
+        command = f"hf download {name}" + (f" --revision {revision}" if revision else "")
+        raise InputError(
+            f"no weights of {given}: neither a folder nor in the cache of the hub, and they "
+            f"cannot be fetched ({hub.reason(error)}): `{command}` where there is a network, or "
+            f"name a folder by {variable}"
+        ) from None
+    return found
+
+
+def origin(extractor: str) -> str:
+    """Where the weights are from, and their digest: OWNER/NAME@COMMIT, or the name of a folder.
+
+    Raises:
+        InputError: they are not there.
+    """
+    given, place = _given(extractor), folder(extractor)
+    if Path(given).is_dir():
+        where = f"folder {place.resolve().name}"
+    else:
+        # The hub's client keeps a snapshot in a folder that is named by its commit.
+        where = f"{given.partition('@')[0]}@{place.name}"
+    return f"{where} ({digest(extractor)[:12]})"
+
+
+def recorded(extractors: Iterable[str]) -> dict[str, str]:
+    """What a run keeps beside the versions of the other libraries; {} for other extractors."""
+    chosen = [name for name in extractors if name in CHOICES]
+    found = {name: origin(name) for name in chosen}
+    return found | ({"transformers": _library(chosen[0])} if chosen else {})
+
+
+def configuration(extractor: str) -> dict[str, Any]:
+    """What config.json says of the image network.
+
+    Raises:
+        InputError: it is damaged, or of another kind of network.
+    """
+    path, kind = files(extractor)[0], CHOICES[extractor].kind
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        found = said.get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read ({error})") from None
+    if found not in (kind, f"{kind}_vision_model"):
+        raise InputError(f"{path} describes a network {found!r}: {extractor} takes {kind}")
+    return said
+
+
+def digest(extractor: str) -> str:
+    """SHA-256 of the files and of what bench does with them; "" for other extractors."""
+    if extractor not in CHOICES:
+        return ""
+    stamps = tuple((str(path), path.stat().st_mtime_ns) for path in files(extractor))
+    return _digest(stamps, CHOICES[extractor].arithmetic)
+
+
+@functools.cache
+def _digest(stamps: tuple[tuple[str, int], ...], arithmetic: int) -> str:
+    total = hashlib.sha256(str(arithmetic).encode())
+    for path, _ in stamps:
+        total.update(disk.sha256(Path(path)).encode())
+    return total.hexdigest()
+
+
+def versions(extractor: str) -> dict[str, str]:
+    """What keys of cached features hold beside the rest; {} for other extractors.
+
+    Raises:
+        InputError: no weights, or transformers is missing.
+    """
+    if extractor not in CHOICES:
+        return {}
+    return {f"{extractor} weights": digest(extractor), "transformers": _library(extractor)}
+
+
+def _library(extractor: str) -> str:
+    try:
+        return metadata.version("transformers")
+    except metadata.PackageNotFoundError:
+        raise InputError(
+            f"extractor {extractor} needs transformers: pip install "
+            f"'diffusion-quant-bench[transformers]'"
+        ) from None
+
+
+class Version:
+    """Class attribute `version` of an extractor: the first 32 bits of its digest."""
+
+    def __get__(self, instance: object, owner: Any) -> int:
+        return int(digest(owner.name)[:8], 16)
+
+
+class Dimension:
+    """Class attribute `dim` of an extractor, of its configuration."""
+
+    def __get__(self, instance: object, owner: Any) -> int:
+        said = configuration(owner.name)
+        field = "projection_dim" if owner.name == "clip" else "hidden_size"
+        if not isinstance(said.get(field), int):
+            raise InputError(f"{files(owner.name)[0]} does not say {field}")
+        return int(said[field])

@@ -1,0 +1,1 @@
+"""Probes: why a checkpoint loses what it loses."""

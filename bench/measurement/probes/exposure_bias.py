@@ -1,0 +1,139 @@
+"""Exposure bias: what the network predicts along its own sampling against real, noised data.
+
+In training x_t comes from data; in sampling it comes from the network's own errors. Ning et al.
+(2024, arXiv 2308.15321) see it in the norm of the predicted noise, and so does the paper that the
+suite examines: the mean of ||eps(x_t, t)||^2 over images,
+
+    gap_t = mean over sampled x_t - mean over x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps,
+
+at the timesteps of the sampler. The summary is its mean over those timesteps, each sampled image
+beside one real image being one observation. A quantized network is sampled and evaluated as
+quantized.
+
+The distributions of x_t themselves are compared by the energy distance (Szekely and Rizzo 2013),
+2 E|X - Y| - E|X - X'| - E|Y - Y'| >= 0, with |.| the Euclidean norm over sqrt(dimension); it is
+zero only for equal distributions, and its estimate without the pairs (i, i) is unbiased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.core.denoiser import Denoiser, diffuse, noise_of
+from bench.core.probe_record import Row
+from bench.measurement.probes.context import Setting, Subject, compared, row
+from bench.system.random import seeded
+
+
+class Exposure:
+    """Rows `sampling_norm`, `data_norm`, `gap`, `energy_distance` for each timestep, and
+    `exposure_gap`, `exposure_distance`; for quantized networks also `psnr` to full precision."""
+
+    version = 2
+
+    def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
+        """Full precision, then each scheme."""
+        return ["full precision", *(f"{scheme}:quantized" for scheme in schemes)]
+
+    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+        """One network."""
+        scheme = "" if part == "full precision" else part.removesuffix(":quantized")
+        if not scheme:
+            return gaps(subject, subject.full, scheme, len(subject.real))[0]
+        (wanted,) = (found for found in subject.schemes if str(found) == scheme)
+        # Methods are compared in full precision: quantized networks, for a look, take fewer.
+        count = min(subject.setting.images, len(subject.real))
+        rows, images = gaps(subject, subject.executed(wanted), scheme, count)
+        values = subject.likeness(images, subject.sample(subject.full, None)[:count])
+        terms = values - values.mean()
+        return [*rows, row("psnr", values.mean(), terms, unit="dB", scheme=scheme)]
+
+
+def gaps(
+    subject: Subject, denoiser: Denoiser, scheme: str, count: int
+) -> tuple[list[Row], np.ndarray]:
+    """All rows of a network, and the `count` images that it sampled, against as many real ones."""
+    seen: dict[int, list[Tensor]] = {}
+
+    def watch(x_t: Tensor, t: Tensor) -> None:
+        seen.setdefault(int(t[0]), []).append(x_t.clone())
+
+    images = subject.sample(denoiser, watch, count)
+    rows, differences, distances = [], [], []
+    for t, inputs in seen.items():
+        sampled = torch.cat(inputs)[: len(images)]
+        data = noised(subject, t)[:count]
+        norms = squared_norms(subject, denoiser, sampled, t)
+        usual = squared_norms(subject, denoiser, data, t)
+        differences.append(norms - usual)
+        distance, terms = energy_distance(*(x.flatten(1).cpu().numpy() for x in (sampled, data)))
+        distances.append((distance, terms))
+        place: dict[str, float | str] = {"t": int(t)}
+        rows += [
+            row("sampling_norm", norms.mean(), norms - norms.mean(), scheme=scheme, where=place),
+            row("data_norm", usual.mean(), usual - usual.mean(), scheme=scheme, where=place),
+            row("gap", *_mean(differences[-1]), scheme=scheme, where=place),
+            row("energy_distance", distance, terms, scheme=scheme, where=place),
+        ]
+    rows.append(compared("exposure_gap", *_mean(np.mean(differences, axis=0)), scheme=scheme))
+    mean = float(np.mean([value for value, _ in distances]))
+    terms = np.mean([terms for _, terms in distances], axis=0)
+    rows.append(compared("exposure_distance", mean, terms, scheme=scheme))
+    return rows, images
+
+
+def noised(subject: Subject, t: int) -> Tensor:
+    """Data at a timestep, with noise that is the same for all checkpoints, (N, C, H, W)."""
+    x_0 = subject.real
+    generator = seeded("probes", "exposure", t, subject.setting.seed)
+    noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
+    return diffuse(x_0, noise, subject.full.alpha_bar[t].expand(len(x_0)))
+
+
+@torch.inference_mode()
+def squared_norms(subject: Subject, denoiser: Denoiser, x_t: Tensor, t: int) -> np.ndarray:
+    """||eps||^2 of each image in float64, (N,), in batches that the network takes."""
+    found = []
+    for chunk in x_t.split(subject.batch):
+        # Exported graphs take whole batches only.
+        padded = torch.cat([chunk, chunk.new_zeros(subject.batch - len(chunk), *chunk.shape[1:])])
+        steps = torch.full((subject.batch,), t, device=padded.device)
+        prediction = denoiser.model(padded, steps)[: len(chunk)]
+        found.append(noise_of(denoiser, prediction, chunk, t).double().square().flatten(1).sum(1))
+    return torch.cat(found).cpu().numpy()
+
+
+def energy_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
+    """The unbiased estimate, and the influence of each pair of rows on it.
+
+    Args:
+        x, y: (n, D), independent of each other, n >= 2.
+
+    Returns:
+        (distance, influences (n,)). Where the distributions are equal the first-order influences
+        vanish: the error made from them is too large and the estimate skewed, so that an interval
+        wholly below 0 means nothing.
+    """
+    n, scale = len(x), np.sqrt(x.shape[1])
+    across, within, beside = (_distances(a, b) / scale for a, b in ((x, y), (x, x), (y, y)))
+    x_terms = 2 * across.mean(1) - 2 * within.sum(1) / (n - 1)
+    y_terms = 2 * across.mean(0) - 2 * beside.sum(1) / (n - 1)
+    value = 2 * across.mean() - (within.sum() + beside.sum()) / (n * (n - 1))
+    return float(value), (x_terms - x_terms.mean()) + (y_terms - y_terms.mean())
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Euclidean distances of all rows, (n, m); those of a row to itself are exactly zero."""
+    from scipy.spatial.distance import cdist
+
+    return cdist(a.astype(np.float64), b.astype(np.float64))
+
+
+def _mean(values: np.ndarray) -> tuple[float, np.ndarray]:
+    """A mean and the influence of each value on it."""
+    mean = float(values.mean())
+    return mean, values - mean

@@ -1,0 +1,180 @@
+"""Curvature of the denoising loss: top eigenvalues, spectrum and trace of its Hessian H.
+
+H is never formed: H v = d/dw (g(w) . v) by a second backward pass, chunk by chunk of the images.
+
+Eigenvalues: Lanczos with full reorthogonalization from a random vector. After m products the Ritz
+values theta of the m x m tridiagonal matrix approximate the ends of the spectrum from inside, and
+an eigenvalue lies within |beta_m s| of theta, s being the last entry of its Ritz vector (Parlett
+1998, section 13.2): the ends that a row gives. That is a bound of linear algebra for these images,
+not an interval over images.
+
+Spectrum: the same iterations are a Gauss quadrature of the density of eigenvalues: m nodes theta_k
+whose weights are the squared first entries of their Ritz vectors (stochastic Lanczos quadrature;
+Ghorbani, Krishnan and Xiao 2019, arXiv 1901.10159). One random vector is enough for as many
+weights as a network has: the spread over vectors falls with their root.
+
+Trace: Hutchinson, the mean of v' H v over vectors v of random signs, with the Student interval
+over the vectors. PyHessian (Yao et al. 2020, arXiv 1912.07145) estimates both likewise, the
+eigenvalues by power iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bench.core import estimates
+from bench.core.probe_record import Row
+from bench.measurement.probes import weight_space as space
+from bench.measurement.probes.context import Examples, Setting, Subject
+from bench.system.random import seeded
+
+Product = Callable[[Tensor], Tensor]
+# A Krylov space is exhausted where a new direction is shorter than this share of the last.
+EXHAUSTED = 1e-6
+# Of the largest value: what float32 products leave open beside the bound.
+ROUNDING = 1e-6
+
+
+class Hessian:
+    """Rows `hessian_eigenvalue` (where: its rank), `hessian_density` (a share of the directions;
+    where: their eigenvalue) and `hessian_trace`."""
+
+    version = 2
+
+    def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
+        """The two."""
+        return ["eigenvalues", "trace"]
+
+    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+        """One of them."""
+        setting = subject.setting
+        examples = subject.examples.first(setting.curvature)
+        names = trained(subject, examples)
+        product = products(subject, examples, names)
+        size = sum(dict(subject.full.model.named_parameters())[name].numel() for name in names)
+        where: dict[str, float | str] = {"images": len(examples)}
+        if part == "trace":
+            values = trace_samples(product, size, setting.hutchinson, setting.seed)
+            mean = float(values.mean())
+            low, high = estimates.interval(mean, values - mean)
+            return [Row("hessian_trace", mean, low, high, len(values), where=where)]
+        found = lanczos(product, size, setting.lanczos, setting.seed)
+        ends = list(zip(found.values.tolist(), found.bounds.tolist(), strict=True))
+        count = len(ends)
+        top = [
+            Row(
+                *("hessian_eigenvalue", value, value - bound, value + bound, count),
+                where=where | {"rank": rank},
+            )
+            for rank, (value, bound) in enumerate(ends[: setting.eigenvalues], 1)
+        ]
+        nodes = zip(found.values.tolist(), found.shares.tolist(), strict=True)
+        return top + [
+            Row("hessian_density", share, n=count, where=where | {"eigenvalue": value})
+            for value, share in nodes
+        ]
+
+
+def trained(subject: Subject, examples: Examples) -> list[str]:
+    """Names of the parameters that the loss depends on."""
+    weights = space.point(subject.full.model)
+    slope = space.gradient(subject, weights, examples.first(1))
+    return [name for name in weights if name in slope]
+
+
+def products(subject: Subject, examples: Examples, names: Sequence[str]) -> Product:
+    """v -> H v of the mean loss over the examples, for flat float32 vectors over `names`, on the
+    device of v."""
+    weights = space.point(subject.full.model)
+    shapes = [weights[name].shape for name in names]
+
+    def product(vector: Tensor) -> Tensor:
+        moved = vector.to(weights[names[0]].device)
+        pieces = moved.split([shape.numel() for shape in shapes])
+        pieces = [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        total = torch.zeros_like(moved)
+        for chunk in examples.chunks(subject.setting.chunk):
+            leaves = {name: weights[name].detach().requires_grad_() for name in names}
+            # Fused attention has no second derivative.
+            with sdpa_kernel(SDPBackend.MATH):
+                network = space.at(subject.full.model, weights | leaves)
+                loss = subject.losses(network, chunk).mean()
+                # `grad` and not `backward`: that would leave gradients that hold the graph alive.
+                slope = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
+                # Constant where the loss is linear in a parameter, so that nothing flows back.
+                curved = [(g, p) for g, p in zip(slope, pieces, strict=True) if g.requires_grad]
+                found = torch.autograd.grad(
+                    [g for g, _ in curved],
+                    list(leaves.values()),
+                    [p for _, p in curved],
+                    materialize_grads=True,
+                    allow_unused=True,
+                )
+            total += torch.cat([f.flatten() for f in found]) * (len(chunk) / len(examples))
+        return total.to(vector.device)
+
+    return product
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What m Lanczos iterations tell, all (m,), the largest value first.
+
+    Attributes:
+        values: Ritz values.
+        bounds: an eigenvalue lies within this distance of each.
+        shares: of the eigenvalues, the weight of each Ritz value; their sum is 1.
+    """
+
+    values: np.ndarray
+    bounds: np.ndarray
+    shares: np.ndarray
+
+
+def lanczos(product: Product, size: int, count: int, seed: int) -> Spectrum:
+    """Ritz values of a symmetric matrix.
+
+    Args:
+        product: of a symmetric matrix with a float32 vector (size,).
+        size: of the matrix.
+        count: products; fewer where the space is exhausted before. Holds as many vectors.
+        seed: of the first vector.
+    """
+    vector = torch.randn(size, generator=seeded("probes", "lanczos", seed))
+    basis = [vector / vector.norm()]
+    diagonal: list[float] = []
+    beside: list[float] = []
+    for _ in range(min(count, size)):
+        new = product(basis[-1]).double()
+        diagonal.append(float(new @ basis[-1].double()))
+        # Twice is enough (Parlett): once leaves the rounding errors of the large components.
+        for _ in range(2):
+            for old in basis:
+                new -= (new @ old.double()) * old.double()
+        beside.append(float(new.norm()))
+        if beside[-1] <= EXHAUSTED * max(map(abs, diagonal)):
+            beside[-1] = 0.0
+            break
+        basis.append((new / beside[-1]).float())
+    matrix = np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1)
+    values, vectors = np.linalg.eigh(matrix)
+    order = np.argsort(values)[::-1]
+    rounding = ROUNDING * np.abs(values).max()
+    bounds = beside[-1] * np.abs(vectors[-1, order]) + rounding
+    return Spectrum(values[order], bounds, vectors[0, order] ** 2)
+
+
+def trace_samples(product: Product, size: int, count: int, seed: int) -> np.ndarray:
+    """v' A v for vectors v of random signs, (count,); their mean estimates the trace of A."""
+    found = []
+    for k in range(count):
+        signs = torch.randint(0, 2, (size,), generator=seeded("probes", "signs", k, seed))
+        vector = signs.float() * 2 - 1
+        found.append(float(vector.double() @ product(vector).double()))
+    return np.array(found)

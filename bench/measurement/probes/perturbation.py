@@ -1,0 +1,119 @@
+"""The denoising loss at moved weights, L(w + r d), against the radius r.
+
+Directions d, all of L2 norm r ||w||:
+- "global": Gaussian over all weights together;
+- "layers": Gaussian with the norm of each parameter tensor in proportion to that of the tensor
+  (Li et al. 2018, there for each filter);
+- "worst": the highest loss met on the way of gradient ascent on these examples, after one step
+  (SAM's) and after k;
+- of each scheme: the error of its rounded weights, at multiples of it; 1 is what it really does.
+
+A rise is L(w + r d) - L(w) on the same images, noise and timesteps, so its interval is paired.
+That of random directions also covers how much directions differ (`stats.pooled`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bench.core.probe_record import Row
+from bench.measurement.probes import weight_space as space
+from bench.measurement.probes.context import Setting, Subject, compared, row
+
+MULTIPLES = (0.25, 0.5, 1.0, 2.0)
+
+
+class Perturbation:
+    """Rows `loss` (radius 0) and `loss_rise`, with direction, relative and absolute radius."""
+
+    version = 2
+
+    def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
+        """The base, the kinds of directions, the schemes."""
+        return ["base", "global", "layers", "worst", *(f"{scheme}:error" for scheme in schemes)]
+
+    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+        """One curve."""
+        weights = space.point(subject.full.model)
+        base = space.losses(subject, weights, subject.examples)
+        if part == "base":
+            where = {"norm": space.norm(weights)}
+            return [row("loss", base.mean(), base - base.mean(), where=where)]
+        if part == "worst":
+            radii = subject.setting.worst_radii
+            return [r for radius in radii for r in _worst(subject, base, radius)]
+        if part in ("global", "layers"):
+            return [_random(subject, base, part, radius) for radius in subject.setting.radii]
+        return _error(subject, base, part.removesuffix(":error"))
+
+
+def direction(weights: space.Point, kind: str, length: float, *words: int | str) -> space.Point:
+    """A random direction of L2 norm `length`; kinds as in the module's text."""
+    drawn = space.gaussian(weights, *words)
+    if kind == "layers":
+        sizes = {name: float(value.norm()) for name, value in weights.items()}
+        drawn = {name: space.scaled({"": v}, sizes[name])[""] for name, v in drawn.items()}
+    return space.scaled(drawn, length)
+
+
+def rise(subject: Subject, base: np.ndarray, step: space.Point) -> np.ndarray:
+    """L(w + step) - L(w) of each example, (N,)."""
+    weights = space.point(subject.full.model)
+    return space.losses(subject, space.moved(weights, step), subject.examples) - base
+
+
+def _random(subject: Subject, base: np.ndarray, kind: str, radius: float) -> Row:
+    weights = space.point(subject.full.model)
+    size = space.norm(weights)
+    rises = [
+        rise(subject, base, direction(weights, kind, radius * size, kind, k, subject.setting.seed))
+        for k in range(subject.setting.directions)
+    ]
+    where: dict[str, float | str] = {"direction": kind, "radius": radius}
+    where["length"] = radius * size
+    mean = np.mean(rises, axis=0)
+    repeats = [float(values.mean()) for values in rises]
+    return compared("loss_rise", mean.mean(), mean - mean.mean(), repeats, where=where)
+
+
+def _worst(subject: Subject, base: np.ndarray, radius: float) -> list[Row]:
+    weights = space.point(subject.full.model)
+    length = radius * space.norm(weights)
+    found = space.ascent(subject, weights, subject.examples, length, subject.setting.ascent)
+    first = best = np.zeros_like(base)
+    for k, step in enumerate(found):
+        values = rise(subject, base, step)
+        # A network that diverged has no finite loss: worse than any other.
+        if not values.mean() <= best.mean():
+            best = values
+        first = best if k == 0 else first
+    place = {"radius": radius, "length": length}
+    return [
+        compared(
+            *("loss_rise", values.mean(), values - values.mean()),
+            where=place | {"direction": kind},
+        )
+        for kind, values in (("worst, 1 step", first), ("worst", best))
+    ]
+
+
+def _error(subject: Subject, base: np.ndarray, scheme: str) -> list[Row]:
+    (wanted,) = (found for found in subject.schemes if str(found) == scheme)
+    weights = space.point(subject.full.model)
+    error = {
+        f"{layer.name}.weight": layer.error
+        for layer in subject.constants(wanted)
+        if layer.error is not None
+    }
+    size, rows = space.norm(weights), []
+    for multiple in MULTIPLES:
+        step = {name: multiple * value for name, value in error.items()}
+        values, length = rise(subject, base, step), space.norm(step)
+        where = {"direction": "quantization", "multiple": multiple}
+        where |= {"radius": length / size, "length": length}
+        rows.append(
+            row("loss_rise", values.mean(), values - values.mean(), scheme=scheme, where=where)
+        )
+    return rows

@@ -1,0 +1,221 @@
+"""Which layers, at which timesteps, pay for quantization.
+
+One layer at a time, in one band of timesteps at a time, is executed as the scheme says, all else
+in float; the noise-to-signal ratio of what the network then predicts,
+
+    NSR = mean ||eps_q - eps||^2 / mean ||eps||^2,    SQNR = -10 log10 NSR dB,
+
+on noised data in that band ranks the layers cheaply. Which band decides is asked of images: PSNR
+to the same noise in full precision with the whole network quantized in that band alone. The layers
+that are noisiest in the worst band are verified by images too, each quantized alone.
+
+The worst of these by PSNR make the skip list. What it costs is the share of multiply-accumulates
+that stays in float; what it brings is measured, by PSNR with and without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.core import estimates
+from bench.core.denoiser import Denoiser, diffuse
+from bench.core.probe_record import Row
+from bench.core.protocols import Constants
+from bench.core.scheme import Scheme
+from bench.measurement.probes.context import Examples, Setting, Subject, row
+
+# dB of what is not changed at all.
+EXACT = 200.0
+# Layers that are verified by images, for each one of the skip list.
+CANDIDATES = 2
+
+
+class Sensitivity:
+    """Rows `layer_sqnr` (layer, band), `layer_psnr`, `band_psnr`, `skip_psnr`, `skip_macs`."""
+
+    version = 1
+
+    def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
+        """For the scheme of the fewest bits: the map, the bands, the worst layers, the list."""
+        scheme = lowest(schemes)
+        names = ("map", "bands", "layers", "skip") if scheme else ()
+        return [f"{scheme}:{name}" for name in names]
+
+    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+        """One part; layers look at the map and the bands, the list at the layers."""
+        text, _, kind = part.rpartition(":")
+        (scheme,) = (found for found in subject.schemes if str(found) == text)
+        if kind == "map":
+            return noise_map(subject, scheme)
+        if kind == "bands":
+            return list(_bands(subject, scheme))
+        if kind == "skip":
+            verified = sorted(earlier[f"{text}:layers"], key=lambda found: found.value)
+            names = [str(found.where["layer"]) for found in verified]
+            return _skip(subject, scheme, names[: subject.setting.worst])
+        worst = min(earlier[f"{text}:bands"], key=lambda found: found.value).where["band"]
+        names = ranked(earlier[f"{text}:map"], worst)[: CANDIDATES * subject.setting.worst]
+        layers = {layer.name: layer for layer in subject.constants(scheme)}
+        return [
+            _psnr(subject, only(subject.full, [layers[name]]), "layer_psnr", text, {"layer": name})
+            for name in names
+        ]
+
+
+def lowest(schemes: Sequence[str]) -> str:
+    """The scheme of the fewest weight bits, "" for none."""
+    return min(schemes, key=lambda text: Scheme.parse(text).weight_bits, default="")
+
+
+def ranked(rows: Sequence[Row], band: float | str) -> list[str]:
+    """Layers by their noise in a band, the noisiest first."""
+    inside = [found for found in rows if found.where["band"] == band]
+    return [str(found.where["layer"]) for found in sorted(inside, key=lambda row: row.value)]
+
+
+def only(full: Denoiser, layers: Sequence[Constants]) -> Denoiser:
+    """The denoiser with these layers alone quantized; `full` is not changed."""
+    return replace(full, model=_Partly(full.model, layers))
+
+
+class _Partly(nn.Module):
+    """A network that quantizes some layers while it is called."""
+
+    def __init__(self, model: nn.Module, layers: Sequence[Constants]) -> None:
+        super().__init__()
+        self.model, self.layers = model, layers
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        with ExitStack() as stack:
+            for layer in self.layers:
+                stack.enter_context(_quantized(self.model, layer))
+            return self.model(x, t)
+
+
+@contextmanager
+def _quantized(model: nn.Module, layer: Constants) -> Iterator[None]:
+    """Quantize the input and the weights of a module inside the block."""
+    module = model.get_submodule(layer.name)
+    calls = 0
+
+    def rounded(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        nonlocal calls
+        limits = layer.ranges[calls % len(layer.ranges)]
+        calls += 1
+        if limits is None:
+            return inputs
+        return (torch.fake_quantize_per_tensor_affine(inputs[0], *limits),)
+
+    handle = module.register_forward_pre_hook(rounded)
+    weight = module.get_parameter("weight")
+    if layer.error is not None:
+        module.weight = nn.Parameter(weight + layer.error, requires_grad=False)
+    try:
+        yield
+    finally:
+        module.weight = weight
+        handle.remove()
+
+
+def bands_of(subject: Subject) -> list[Examples]:
+    """The examples by equal bands of timesteps, from small t to large."""
+    count, t = subject.setting.bands, subject.examples.t
+    which = t * count // len(subject.full.alpha_bar)
+    tensors = subject.examples.x_0, subject.examples.t, subject.examples.noise
+    return [Examples(*(value[which == band] for value in tensors)) for band in range(count)]
+
+
+@torch.inference_mode()
+def noise_map(subject: Subject, scheme: Scheme) -> list[Row]:
+    """`layer_sqnr` of each quantized layer and band, in order of execution."""
+    count = max(subject.setting.curvature // subject.setting.bands, 4)
+    inputs = []
+    for band in bands_of(subject):
+        some = band.first(count)
+        x_t = diffuse(some.x_0, some.noise, subject.full.alpha_bar[some.t])
+        inputs.append((x_t, some.t, subject.full.model(x_t, some.t)))
+    rows = []
+    for layer in subject.constants(scheme):
+        if layer.error is None and not any(layer.ranges):
+            continue
+        model = only(subject.full, [layer]).model
+        for number, (x_t, t, exact) in enumerate(inputs):
+            channels = slice(subject.full.shape[0])
+            error = (model(x_t, t) - exact)[:, channels].double().square().flatten(1).sum(1)
+            signal = exact[:, channels].double().square().flatten(1).sum(1)
+            where: dict[str, float | str] = {"layer": layer.name, "band": number}
+            rows.append(_sqnr(error.cpu().numpy(), signal.cpu().numpy(), str(scheme), where))
+    return rows
+
+
+def _sqnr(
+    error: np.ndarray, signal: np.ndarray, scheme: str, where: Mapping[str, float | str]
+) -> Row:
+    """-10 log10 of a ratio of means, with the interval of the ratio."""
+    ratio = float(error.mean() / signal.mean())
+    low, high = estimates.interval(ratio, (error - ratio * signal) / signal.mean())
+    least, most = (None if end is None else _decibels(end) for end in (high, low))
+    return Row("layer_sqnr", _decibels(ratio), least, most, len(error), "dB", scheme, where)
+
+
+def _decibels(ratio: float) -> float:
+    return min(-10 * math.log10(ratio), EXACT) if ratio > 0 else EXACT
+
+
+class _Banded(nn.Module):
+    """One network in a band of timesteps, another elsewhere."""
+
+    def __init__(self, inside: nn.Module, outside: nn.Module, low: int, high: int) -> None:
+        super().__init__()
+        self.inside, self.outside, self.low, self.high = inside, outside, low, high
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        chosen = self.inside if self.low <= int(t[0]) < self.high else self.outside
+        return chosen(x, t)
+
+
+def _bands(subject: Subject, scheme: Scheme) -> Iterator[Row]:
+    quantized, total = subject.executed(scheme), len(subject.full.alpha_bar)
+    count = subject.setting.bands
+    for band in range(count):
+        ends = band * total // count, (band + 1) * total // count
+        model = _Banded(quantized.model, subject.full.model, *ends)
+        where: dict[str, float | str] = {"band": band, "from": ends[0], "to": ends[1]}
+        denoiser = replace(subject.full, model=model)
+        yield _psnr(subject, denoiser, "band_psnr", str(scheme), where)
+
+
+def _skip(subject: Subject, scheme: Scheme, names: Sequence[str]) -> list[Row]:
+    """PSNR without and with the skip list, and what the list costs."""
+    layers = subject.constants(scheme)
+    skipping = replace(scheme, skip=tuple(dict.fromkeys((*scheme.skip, *names))))
+    total = sum(layer.macs for layer in layers)
+    macs = sum(layer.macs for layer in layers if layer.name in names)
+    found = {"": subject.executed(scheme), str(skipping): subject.executed(skipping)}
+    rows = [
+        _psnr(subject, denoiser, "skip_psnr", str(scheme), {"scheme": text or str(scheme)})
+        for text, denoiser in found.items()
+    ]
+    where: dict[str, float | str] = {"scheme": str(skipping), "layers": ", ".join(names)}
+    share = macs / total
+    return [*rows, Row("skip_macs", share, n=len(names), scheme=str(scheme), where=where)]
+
+
+def _psnr(
+    subject: Subject,
+    denoiser: Denoiser,
+    name: str,
+    scheme: str,
+    where: Mapping[str, float | str],
+) -> Row:
+    twins = subject.sample(subject.full, None)
+    values = subject.likeness(subject.sample(denoiser, None), twins)
+    terms = values - values.mean()
+    return row(name, values.mean(), terms, unit="dB", scheme=scheme, where=where)

@@ -1,0 +1,113 @@
+"""What a cell's metrics take of real images: their features, or no more than their statistics.
+
+The features of 50,000 real images fill a gigabyte, their mean and covariance do not: where no
+metric asks for features, they are read once, reduced, and dropped.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from bench.core import distances, extensions
+from bench.core.cell import Cell
+from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError
+from bench.core.protocols import Features, Statistics
+from bench.measurement.features import moments, reference, statistics_files
+
+
+def of(cell: Cell, extractor: str) -> tuple[Features | None, Statistics | None]:
+    """Features and statistics of the real images of a cell, None where nothing asks for them."""
+    needed = reference.needs(cell.metrics, extractor)
+    dataset, split = cell.checkpoint.dataset, cell.real
+    features = reference.load(dataset, extractor, split) if "features" in needed else None
+    return features, _statistics(dataset, extractor, split) if needed else None
+
+
+@functools.cache
+def _statistics(dataset: str, extractor: str, split: str) -> Statistics:
+    path = reference.find(dataset, extractor, split)
+    if path.suffix == ".npz":
+        return statistics_files.read(path, extractor)
+    version = extensions.lookup("extractors", extractor).version
+    # Past the cache of `read`, which would keep the features.
+    values = reference.unkept(path, version).values
+    return Statistics(*moments.statistics(values), len(values))
+
+
+def counts(cell: Cell, ask: Callable[[str, str, str], int]) -> dict[str, int]:
+    """How many real images the metrics of a cell compare with, by extractor; 0 where a file of
+    statistics does not say. `ask` is `count`, or keeps its answers."""
+    return {
+        extractor: ask(cell.checkpoint.dataset, extractor, cell.real)
+        for extractor in cell.extractors
+        if reference.needs(cell.metrics, extractor)
+    }
+
+
+def count(dataset: str, extractor: str, split: str) -> int:
+    """How many real images a reference file is of, 0 where it does not say."""
+    path = reference.find(dataset, extractor, split)
+    if path.suffix == ".npz":
+        return statistics_files.count(path)
+    return reference.count(dataset, extractor, split)
+
+
+def check(cell: Cell) -> None:
+    """Make sure that there is what the metrics of a cell take, without reading it.
+
+    Raises:
+        InputError: no reference features, statistics alone where a metric needs features, or
+            fewer real images than a metric is defined for.
+    """
+    for extractor, found in counts(cell, count).items():
+        for name in cell.metrics:
+            metric = extensions.lookup("metrics", name)
+            takes = metric.needs and distances.kind(extractor) in metric.kinds
+            if takes and 0 < found < metric.least:
+                raise InputError(
+                    f"{cell.checkpoint.dataset} has {found} real images of the split {cell.real}, "
+                    f"metric {name} needs at least {metric.least}: add images, or leave it out by "
+                    f"--metrics"
+                )
+    for extractor in cell.extractors:
+        needed = reference.needs(cell.metrics, extractor)
+        if not needed:
+            continue
+        path = reference.find(cell.checkpoint.dataset, extractor, cell.real)
+        if path.suffix == ".npz" and "features" in needed:
+            asking = [
+                m for m in cell.metrics if extensions.lookup("metrics", m).needs == "features"
+            ]
+            raise InputError(
+                f"{path} holds statistics, but {', '.join(asking)} need the features of real "
+                f"images: leave them out by --metrics, or make the features with `bench reference`"
+            )
+
+
+def image_shape(denoiser: Denoiser) -> tuple[int, ...]:
+    """(C, H, W) of the images of a denoiser, through its decoder where it has one."""
+    if denoiser.decode is None:
+        return tuple(denoiser.shape)
+    import torch
+
+    latents = torch.zeros(1, *denoiser.shape, device=denoiser.device)
+    with torch.inference_mode():
+        return tuple(denoiser.decode(latents).shape[1:])
+
+
+def check_images(cell: Cell, denoiser: Denoiser) -> None:
+    """Hold the images of a network against the real ones.
+
+    Raises:
+        InputError: they are of another shape.
+    """
+    dataset = cell.checkpoint.dataset
+    for name in cell.extractors:
+        shape = reference.shape(dataset, name, cell.real)
+        if shape and (found := image_shape(denoiser)) != shape:
+            raise InputError(
+                f"card {cell.checkpoint.name!r} makes images of shape {list(found)}, those of "
+                f"{dataset} have {list(shape)}: name another data set"
+            )

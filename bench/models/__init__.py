@@ -1,0 +1,1 @@
+"""From a card to samples: sources of checkpoints, networks, samplers and training."""

@@ -1,0 +1,266 @@
+"""Does a description fit its weights? The denoising loss on real images tells what no file does.
+
+A schedule, a kind of prediction or a flag of the network that is not that of the training loads
+without a word, and all numbers that follow are wrong. It shows in the denoising itself. At a
+signal to noise ratio r = alpha_bar / (1 - alpha_bar) the network is given
+
+    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps,    t with log r_t nearest to a level,
+
+and what it predicts is turned into an estimate of x_0, whatever it predicts. Its error is divided
+by that of the best constant multiple of x_t (the trivial predictor, which needs no network),
+
+    m (1 - alpha_bar) / (alpha_bar m + 1 - alpha_bar),    m the mean square of x_0.
+
+This ratio is the same in terms of x_0, eps or v. Levels are those of r, not of t, so descriptions
+with other schedules are held to the same task and differ only in the t that they tell the network.
+The loss of a description is the geometric mean over levels: 1 is as good as no network at all.
+Images and noise are fixed, so descriptions are compared in pairs: a few images suffice.
+
+Candidates are the named schedules, the kinds of prediction, and what the module of the source
+lists in ALTERNATIVES: {field of config, with dots for nested ones: values, or config -> values}.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.core import extensions
+from bench.core.cell import Checkpoint
+from bench.core.denoiser import Denoiser, parts
+from bench.core.errors import InputError
+from bench.models.schedules import SCHEDULES
+from bench.models.sources import noise as noises
+from bench.models.sources.weights_file import CHOICES, DEFAULTS
+from bench.system import devices
+from bench.system.random import seeded
+
+# Of log r: outside of them a good network, too, is hardly better or worse than the multiple.
+LEVELS = (4.0, 2.0, 0.0, -2.0, -4.0)
+# A candidate that is worse by this ratio here, on half of the images, is not looked at in full.
+FIRST_LEVELS, HOPELESS = (2.0, -2.0), 1.1
+# One description fits clearly better by this ratio. docs/checkpoints.md has what was measured.
+CLEAR = 1.15
+# From here on it is as good as no network: an untrained one, read as v_prediction, comes near 1.
+TRIVIAL = 0.9
+# A field whose value ties the network to the number of timesteps.
+SCALED = "rescale_timesteps"
+# Curves of alpha_bar closer than this are one schedule, and ratios closer to 1 one network.
+ALIKE, SAME = 1e-3, 1e-6
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A description and how well it fits.
+
+    Attributes:
+        changes: fields of the config that differ from the card; none for the card's own.
+        loss: error relative to the trivial predictor, geometric mean over LEVELS.
+        error: of x_0, mean square, geometric mean over LEVELS. Both are estimates for a candidate
+            that was worse at first sight.
+    """
+
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    loss: float = math.inf
+    error: float = math.inf
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {_word(value)}" for name, value in self.changes.items())
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def images_for(shape: Sequence[int]) -> int:
+    """Images that suffice: the pixels of one are many observations."""
+    return 8 if math.prod(shape) <= 3 * 64 * 64 else 4
+
+
+def losses(
+    denoiser: Denoiser, x_0: Tensor, levels: Sequence[float] = LEVELS
+) -> dict[str, Candidate]:
+    """How well a network fits, read as each kind of prediction.
+
+    Args:
+        denoiser: its network and schedule; not what it says to predict.
+        x_0: images or latents, (B, C, H, W).
+        levels: of log r.
+    """
+    power = float(x_0.square().mean())
+    logs: dict[str, list[tuple[float, float]]] = {kind: [] for kind in CHOICES["predicts"]}
+    ratios = torch.logit(denoiser.alpha_bar.double().cpu())
+    for level in levels:
+        t = int((ratios - level).abs().argmin())
+        a = float(denoiser.alpha_bar[t])
+        trivial = power * (1 - a) / (a * power + 1 - a)
+        x_t, prediction = _predicted(denoiser, x_0, t, a, level)
+        for kind, found in logs.items():
+            error = float((parts(kind, prediction, x_t, a)[0] - x_0).square().mean())
+            # A network of zeros may be exact; one that diverges is as bad as it gets.
+            error = min(max(error, 1e-30), 1e30) if math.isfinite(error) else 1e30
+            found.append((math.log(error / trivial), math.log(error)))
+    return {
+        kind: Candidate(
+            {}, *(math.exp(sum(column) / len(found)) for column in zip(*found, strict=True))
+        )
+        for kind, found in logs.items()
+    }
+
+
+@torch.inference_mode()
+def _predicted(
+    denoiser: Denoiser, x_0: Tensor, t: int, a: float, level: float
+) -> tuple[Tensor, Tensor]:
+    """(x_t, prediction) of all images; labels are drawn, as those of real images are not known."""
+    generators = [seeded("plausibility", str(level), index) for index in range(len(x_0))]
+    noise = torch.stack([torch.randn(x_0.shape[1:], generator=g) for g in generators])
+    x_t = math.sqrt(a) * x_0 + math.sqrt(1 - a) * noise.to(x_0.device)
+    drawn = [int(torch.randint(max(denoiser.classes, 1), (), generator=g)) for g in generators]
+    codes = t + len(denoiser.alpha_bar) * torch.tensor(drawn, device=x_0.device)
+    chunks = zip(x_t.split(4), codes.split(4), strict=True)
+    prediction = torch.cat([denoiser.model(x, code) for x, code in chunks])
+    return x_t, prediction[:, : x_0.shape[1]].float()
+
+
+def latents(denoiser: Denoiser, images: Tensor) -> Tensor:
+    """x_0 of images in [-1, 1]: the images, or what the decoder's own encoder makes of them.
+
+    Raises:
+        InputError: there is a decoder, and no encoder beside it.
+    """
+    if denoiser.decode is None:
+        return images.to(denoiser.device)
+    encode = getattr(denoiser.decode, "encode", None)
+    if encode is None:
+        raise InputError("its decoder has no encoder")
+    with torch.inference_mode():
+        found = encode(images.to(denoiser.device))
+    if tuple(found.shape[1:]) != tuple(denoiser.shape):
+        raise InputError(f"its encoder gives {list(found.shape[1:])}, not {list(denoiser.shape)}")
+    return found
+
+
+class Search:
+    """Descriptions of one checkpoint against each other.
+
+    Args:
+        checkpoint: its card; the config is the description.
+        denoiser: loaded from it.
+        x_0: from `latents`.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, denoiser: Denoiser, x_0: Tensor) -> None:
+        self.checkpoint, self.denoiser, self.x_0 = checkpoint, denoiser, x_0
+        self.own = losses(denoiser, x_0)[denoiser.predicts]
+        self._half = x_0[: max(1, len(x_0) // 2)]
+        self._first = losses(denoiser, self._half, FIRST_LEVELS)[denoiser.predicts]
+
+    def candidates(self) -> list[Candidate]:
+        """The other descriptions that are worth a look, best first."""
+        found = [*self._readings(), *self._reloaded()]
+        return sorted(found, key=lambda candidate: candidate.loss)
+
+    def _readings(self) -> Iterator[Candidate]:
+        """Other schedules and kinds of prediction of the same network."""
+        own, count = self.denoiser.alpha_bar, len(self.denoiser.alpha_bar)
+        yield from self._kinds(self.denoiser, {})
+        for name in SCHEDULES:
+            # It has none of so many timesteps.
+            try:
+                other = noises.of_word(name, count, self.checkpoint.source).to(own.device)
+            except InputError:
+                continue
+            if float((other - own).abs().max()) > ALIKE:
+                yield from self._kinds(replace(self.denoiser, alpha_bar=other), {"schedule": name})
+
+    def _kinds(self, denoiser: Denoiser, changes: Mapping[str, Any]) -> Iterator[Candidate]:
+        """A network read as each kind of prediction, but as the card says."""
+        first = losses(denoiser, self._half, FIRST_LEVELS)
+        full: dict[str, Candidate] = {}
+        for kind, found in first.items():
+            predicts = {} if kind == denoiser.predicts else {"predicts": kind}
+            if not changes and not predicts:
+                continue
+            ratio = found.loss / self._first.loss
+            if abs(ratio - 1) < SAME and not predicts:
+                # A default in other words.
+                continue
+            if ratio <= HOPELESS:
+                full = full or losses(denoiser, self.x_0)
+                found = full[kind]
+            else:
+                found = replace(found, loss=self.own.loss * ratio, error=self.own.error * ratio)
+            yield replace(found, changes={**changes, **predicts})
+
+    def _reloaded(self) -> Iterator[Candidate]:
+        """Other values of the fields that the source lists."""
+        source = extensions.lookup("sources", self.checkpoint.source)
+        listed = getattr(sys.modules[source.__module__], "ALTERNATIVES", {})
+        for name, values in listed.items():
+            present = at({**DEFAULTS, **self.checkpoint.config}, name)
+            for value in values(self.checkpoint.config) if callable(values) else values:
+                if value == present:
+                    continue
+                # It does not fit the shapes of the weights, or contradicts what they tell.
+                try:
+                    denoiser = self._with(name, value)
+                except InputError:
+                    continue
+                denoiser.alpha_bar = denoiser.alpha_bar.to(self.x_0.device)
+                for found in self._kinds(denoiser, {name: value}):
+                    if "predicts" not in found.changes:
+                        yield found
+
+    def _with(self, name: str, value: Any) -> Denoiser:
+        """The checkpoint with another value of one field.
+
+        Raises:
+            InputError: it cannot be loaded.
+        """
+        config = changed(self.checkpoint.config, {name: value})
+        schedule = config.get("schedule", DEFAULTS["schedule"])
+        free = schedule in SCHEDULES and not {"scheduler", SCALED} & set(config)
+        if name == "timesteps" and free and not self.denoiser.classes:
+            # Nothing but the schedule depends on their number.
+            curve = noises.of_word(schedule, value, self.checkpoint.source)
+            return replace(self.denoiser, alpha_bar=curve)
+        found = extensions.lookup("sources", self.checkpoint.source)(
+            replace(self.checkpoint, config=config)
+        )
+        loaded: Denoiser = devices.placed(found, str(self.x_0.device))
+        return loaded
+
+
+def clearly_better(own: Candidate, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that fit clearly better than the own description and about as well as the
+    best of them, those that change least first."""
+    found = [c for c in candidates if c.loss < TRIVIAL and c.loss * CLEAR < own.loss]
+    best = min((c.loss for c in found), default=0.0)
+    near = [c for c in found if c.loss <= CLEAR * best]
+    return sorted(near, key=lambda c: (len(c.changes), c.loss))
+
+
+def at(config: Mapping[str, Any], path: str) -> Any:
+    """The value of a field, named with dots where it is nested; None where there is none."""
+    found: Any = config
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
+
+
+def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a config with other values of fields, named as in `at`."""
+    result = dict(config)
+    for path, value in changes.items():
+        name, dot, rest = path.partition(".")
+        inner = result.get(name)
+        inner = inner if isinstance(inner, Mapping) else {}
+        result[name] = changed(inner, {rest: value}) if dot else value
+    return result

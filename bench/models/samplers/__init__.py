@@ -1,0 +1,1 @@
+"""Samplers: from noise to images along the noise levels of a network."""

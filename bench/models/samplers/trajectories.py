@@ -1,0 +1,53 @@
+"""The sampling trajectories on which a quantized network is calibrated."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench.core.cell import Draw
+from bench.core.denoiser import Denoiser
+from bench.core.protocols import Sampler
+from bench.models.samplers.noise import image_generators
+
+
+class Trajectories:
+    """The calibration of a draw: its own sampling, from noise that no measured image has.
+
+    Args:
+        denoiser: whose network is replaced by the one that is called.
+        draw: how to sample; its batch is that of each evaluation.
+        sampler: the draw's.
+        count: trajectories, rounded up to whole batches.
+
+    Attributes:
+        shape: (B, C, H, W) of each network input.
+        place: folder for what the calibration leads to.
+        digest: SHA-256 of all network inputs.
+    """
+
+    place: Path | None = None
+    digest = ""
+
+    def __init__(self, denoiser: Denoiser, draw: Draw, sampler: Sampler, count: int) -> None:
+        self.denoiser, self.draw, self.sampler, self.count = denoiser, draw, sampler, count
+        self.shape = (draw.batch, *denoiser.shape)
+
+    def __call__(self, model: torch.nn.Module) -> None:
+        """Sample the trajectories with a network."""
+        size, hashed = self.draw.batch, hashlib.sha256()
+
+        def note(*inputs: Tensor) -> None:
+            for tensor in inputs:
+                hashed.update(tensor.cpu().contiguous().numpy().tobytes())
+
+        for start in range(0, self.count, size):
+            generators = image_generators(
+                "calibration", self.draw.seed, range(start, start + size)
+            )
+            self.sampler(replace(self.denoiser, model=model), generators, self.draw, note)
+        self.digest = hashed.hexdigest()

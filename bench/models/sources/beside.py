@@ -1,0 +1,74 @@
+"""Descriptions beside a file of weights: config.json of diffusers, or of a training itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import InputError
+from bench.models.sources import network_config
+
+NAME = "config.json"
+NETWORK = "UNet2DModel"
+# What a description of this network cannot do without; a training's own settings lack them.
+NEEDED = {"down_block_types", "up_block_types", "block_out_channels"}
+
+
+def network(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The U-Net that a config.json beside a file describes, and lines about it.
+
+    Returns:
+        (None, []) without one; (None, [why]) for one that describes no network.
+
+    Raises:
+        InputError: it is damaged, or describes another network of diffusers.
+    """
+    said, place = _said(path), path.parent / NAME
+    if said is None:
+        return None, []
+    name = said.get("_class_name")
+    if name is None and not set(said) >= NEEDED:
+        return None, [f"{NAME} beside the file describes no network of diffusers: not used"]
+    if name not in (None, NETWORK):
+        raise InputError(
+            f"{place} describes a {name}: one file of weights must be of a {NETWORK}; import the "
+            f"whole folder, or move the weights to a folder of their own"
+        )
+    full = {**said, "_class_name": NETWORK}
+    _, unet = network_config.network(full, str(place))
+    # As YAML has it: lists, no tuples.
+    unet = json.loads(json.dumps(unet))
+    lines = [f"the network is that of {NAME} beside the file"]
+    usual = network_config.untold(full)
+    if usual:
+        words = ", ".join(f"{field} {value}" for field, value in usual.items())
+        lines.append(f"{words}: {NAME} leaves it to diffusers' defaults")
+    return unet, lines
+
+
+def averaged(path: Path) -> bool:
+    """Whether diffusers' EMAModel wrote the config.json beside a file, and so the file."""
+    return network_config.averaged(_said(path) or {})
+
+
+def _said(path: Path) -> Mapping[str, Any] | None:
+    """What stands in a config.json beside a file; None without one, {} for no mapping.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    place = path.parent / NAME
+    if not place.is_file():
+        return None
+    try:
+        said = json.loads(place.read_text(encoding="utf-8"))
+    # Nesting without end makes the parser give up.
+    except (OSError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{place} beside the weights cannot be read ({reason}): mend it, or move the weights "
+            f"to a folder of their own"
+        ) from None
+    return said if isinstance(said, dict) else {}

@@ -1,0 +1,225 @@
+"""What a file of weights holds, in one flat view: networks by their place, and all beside them.
+
+Mappings are walked to the bottom, and names of all tensors joined by dots. A network is found
+where two names lie that only it has together; everything below that place is its weights, but for
+buffers of a noise schedule and of an average.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.core.errors import InputError
+from bench.models.sources import kinds
+
+# Parts of names that wrappers of torch put in: DataParallel, compile, FSDP, activation
+# checkpoints; and the key of DeepSpeed's files.
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+# Of each network two names that it alone has together.
+NETWORKS = (
+    ("time_embedding.linear_1.weight", "conv_in.weight"),
+    ("time_embed.0.weight", "input_blocks.0.0.weight"),
+)
+SCHEDULE = re.compile(
+    r"betas|(log_one_minus_|sqrt_(one_minus_)?|sqrt_recipm?1?_)?alphas(_cumprod(_prev|_next)?)?"
+    r"|posterior_(variance|log_variance_clipped|mean_coef[12])|(p2_)?loss_weight|lvlb_weights"
+    r"|logvar|sigmas"
+)
+COUNTERS = ("n_averaged", "initted", "step", "num_updates", "decay")
+LISTS = ("shadow_params", "shadow")
+DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list of tensors without names, and the keys on the way to it."""
+
+    place: str
+    tensors: list[Tensor]
+
+
+@dataclass
+class Contents:
+    """The flat view.
+
+    Attributes:
+        tensors: all tensors by their names, wrappers dropped, in the order of the file.
+        networks: weights of each network, by its place.
+        lists: lists of tensors.
+        undotted: averages under names without dots, by their place.
+        counts: places of torch AveragedModels.
+        alpha_bars: noise schedules, by their place.
+        objectives: loss weights by timestep, by their place.
+        keys: of the top.
+        others: those that are no weights.
+        averaged_by: kind that the name of a Lightning callback says, "averaged" where it only
+            says an average; "" without one.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    networks: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    lists: list[Listed] = field(default_factory=list)
+    undotted: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    counts: list[str] = field(default_factory=list)
+    alpha_bars: dict[str, Tensor] = field(default_factory=dict)
+    objectives: dict[str, Tensor] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    averaged_by: str = ""
+
+
+def collect(data: Any, path: Path) -> Contents:
+    """Walk what a file holds.
+
+    Raises:
+        InputError: an optimizer's state, no mapping, a name that stands twice, or no weights.
+    """
+    if isinstance(data, list | tuple) and any(isinstance(value, Mapping) for value in data):
+        data = _ddim(data)
+    if not isinstance(data, Mapping):
+        raise InputError(f"{path} holds no state dict but a {type(data).__name__}")
+    if "param_groups" in data or _is_shard(data):
+        what = "a shard of DeepSpeed's ZeRO" if _is_shard(data) else "the state of an optimizer"
+        hint = (
+            "gather the weights with zero_to_fp32.py"
+            if _is_shard(data)
+            else ("name the file of the weights")
+        )
+        raise InputError(f"{path} is {what}: {hint}")
+    found = Contents(keys=tuple(str(key) for key in data))
+    for name, value in _walk(data, (), path, found):
+        if name in found.tensors:
+            raise InputError(f"{path} holds two weights of the name {name}")
+        found.tensors[name] = value
+    if not found.tensors and not found.lists:
+        _refuse_empty(data, path)
+    _sort(found)
+    found.averaged_by = _callback(data.get("callbacks"))
+    found.others = tuple(_others(data, found))
+    return found
+
+
+def _others(data: Mapping[Any, Any], found: Contents) -> list[str]:
+    """What is no part of a network: tensors by the first of their words, and keys without any."""
+    used = {f"{stem}.{name}".lstrip(".") for stem, w in found.networks.items() for name in w}
+    used |= {f"{place}.{name}" for place, flat in found.undotted.items() for name in flat}
+    aside = [
+        name
+        for name in found.tensors
+        if name not in used and not _is_buffer(name.rpartition(".")[2])
+    ]
+    others = dict.fromkeys(".".join(name.split(".")[:2]) for name in aside)
+    places = [*found.tensors, *(f"{listed.place}." for listed in found.lists)]
+    tops = {name.split(".")[0] for name in places}
+    for key, value in data.items():
+        if not isinstance(value, Tensor) and str(key) not in tops | WRAPPERS | set(LISTS):
+            others[str(key)] = None
+    return list(others)
+
+
+def _is_buffer(name: str) -> bool:
+    """Whether this is of a noise schedule or of an average, not a weight."""
+    return bool(SCHEDULE.fullmatch(name)) or name in COUNTERS
+
+
+def _ddim(data: list[Any] | tuple[Any, ...]) -> dict[str, Any]:
+    """DDIM's list: weights, optimizer, epoch, step and, with an average, its weights."""
+    found: dict[str, Any] = {}
+    for index, value in enumerate(data):
+        name = str(index)
+        if isinstance(value, Mapping) and "param_groups" not in value:
+            name = "ema" if "model" in found else "model"
+        found[name if name not in found else str(index)] = value
+    return found
+
+
+def _is_shard(data: Mapping[Any, Any]) -> bool:
+    """Whether this is a part of a network that ZeRO spread over processes."""
+    state = data.get("optimizer_state_dict")
+    spread = isinstance(state, Mapping) and any("fp32" in str(key) for key in state)
+    return spread or ("ds_version" in data and "module" not in data)
+
+
+def _refuse_empty(data: Mapping[Any, Any], path: Path) -> None:
+    for name, value in data.items():
+        if name == "shadow_params":
+            raise InputError(f"{path} holds no weights: shadow_params must be a list of tensors")
+        if not isinstance(value, Mapping):
+            raise InputError(f"{path} holds no weights: {name} is a {type(value).__name__}")
+    raise InputError(f"{path} holds no weights")
+
+
+def _walk(
+    data: Mapping[Any, Any], way: tuple[str, ...], path: Path, found: Contents
+) -> Iterator[tuple[str, Tensor]]:
+    if len(way) > DEEPEST:
+        raise InputError(f"{path} nests mappings more than {DEEPEST} deep: no weights")
+    for key, value in data.items():
+        here = (*way, *(word for word in str(key).split(".") if word not in WRAPPERS))
+        if isinstance(value, Tensor):
+            if type(key) is not str:
+                raise InputError(
+                    f"{path}: a tensor has the name {key!r}, a {type(key).__name__}: save the "
+                    f"state dict of the network, whose names are words"
+                )
+            yield ".".join(here), value
+        elif isinstance(value, Mapping) and "param_groups" not in value:
+            yield from _walk(value, here, path, found)
+        elif key in LISTS and isinstance(value, list | tuple) and value:
+            if not all(isinstance(item, Tensor) for item in value):
+                raise InputError(f"{path} holds no weights: {key} must be a list of tensors")
+            found.lists.append(Listed(".".join(way), list(value)))
+
+
+def _sort(found: Contents) -> None:
+    """Give each tensor to the network that it lies under, or to what lies beside one."""
+    stems = [
+        name[: -len(first)].rstrip(".")
+        for name in found.tensors
+        for first, second in NETWORKS
+        if (name == first or name.endswith(f".{first}"))
+        and f"{name[: -len(first)]}{second}" in found.tensors
+    ]
+    # The names of bench itself: what lies beside is a weight too many, not another network.
+    stems = ["" if stem == "unet" else stem for stem in stems]
+    found.networks = {stem: {} for stem in stems}
+    for name, value in found.tensors.items():
+        place, _, last = name.rpartition(".")
+        if last in ("alphas_cumprod", "betas") and value.ndim == 1 and value.numel() > 1:
+            exact = value.to(torch.float64)
+            known = exact if last == "alphas_cumprod" else (1 - exact).cumprod(0)
+            if last == "alphas_cumprod" or place not in found.alpha_bars:
+                found.alpha_bars[place] = known
+        elif last in ("loss_weight", "p2_loss_weight") and value.ndim == 1:
+            found.objectives[place] = value
+        elif last == "n_averaged":
+            found.counts.append(place)
+        if _is_buffer(last):
+            continue
+        if place.rpartition(".")[2] == "model_ema" and last not in ("weight", "bias"):
+            found.undotted.setdefault(place, {})[last] = value
+            continue
+        under = [stem for stem in stems if not stem or name.startswith(f"{stem}.")]
+        if under:
+            stem = max(under, key=len)
+            found.networks[stem][name[len(stem) :].lstrip(".")] = value
+
+
+def _callback(callbacks: Any) -> str:
+    """What the callbacks of a Lightning checkpoint say of an average in its state_dict."""
+    for name in callbacks if isinstance(callbacks, Mapping) else ():
+        # The key is the name of the class, sometimes with its arguments.
+        title = re.match(r"\w*", str(name))
+        kind = kinds.of_word(title[0]) if title else ""
+        if kind and kind != "raw":
+            return kind
+        if title and title[0] == "StochasticWeightAveraging":
+            return "swa"
+    return ""

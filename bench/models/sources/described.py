@@ -1,0 +1,180 @@
+"""What the files of a diffusers folder say, before any weight is read.
+
+The network's config, the scheduler's and the decoder's are read and held against each other and
+against the card; what none of them says is assumed, and told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import InputError
+from bench.models.sources import fields, network_config, pipeline_index, scheduler_config
+from bench.system import components
+
+# What a config without a scale means: SD's pipelines had 0.18215 in their code before their
+# decoder's config had it, and LDM's pipeline did not scale.
+SCALES = {"AutoencoderKL": 0.18215, "VQModel": 1.0}
+# Variants whose names say a kind of weights; plain weights beside `non_ema` are the average.
+VARIANTS = {"ema": "ema", "non_ema": "raw"}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the files of a folder say, before any weight is read.
+
+    Attributes:
+        place: folder of the network.
+        name: of the class that builds it.
+        arguments: of that class.
+        shape: (C, H, W) of x_t.
+        noise: the scheduler's.
+        averaged: whether the weights are an average by diffusers' EMAModel.
+        decoder: (folder, class, arguments) of the decoder.
+        image: (C, H, W) of an image.
+        assumed: what the files do not say, in words.
+    """
+
+    place: Path
+    name: str
+    arguments: Mapping[str, Any]
+    shape: tuple[int, int, int]
+    noise: scheduler_config.Noise
+    averaged: bool
+    decoder: tuple[Path, str, Mapping[str, Any]] | None
+    image: tuple[int, int, int]
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, 0 for an unconditional network."""
+        dit = self.name == "DiTTransformer2DModel"
+        return int(self.arguments.get("num_embeds_ada_norm" if dit else "num_class_embeds") or 0)
+
+
+def positive(value: Any) -> bool:
+    """Whether a value is a number above 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def describe(folder: Path, config: Mapping[str, Any]) -> Described:
+    """What the files of a folder say.
+
+    Args:
+        folder: of the pipeline, or of one network with its scheduler.
+        config: of the card.
+
+    Raises:
+        InputError: a component, a class or a field that is not understood, or a contradiction.
+    """
+    found = pipeline_index.parts(folder)
+    component, place = pipeline_index.network(found, config.get("weights"), folder)
+    said = fields.read(place / "config.json")
+    label = str(place / "config.json")
+    name, arguments = network_config.network(said, label)
+    named = found.classes.get(component, said["_class_name"])
+    if named not in (name, said["_class_name"]):
+        raise InputError(f"{folder / pipeline_index.INDEX} names a {named}, {label} a {name}")
+    noise = _noise(folder, found, config.get("predicts"))
+    size = network_config.sides(arguments["sample_size"], config.get("sample_size"), label)
+    if name == "DiTTransformer2DModel":
+        if size[0] != size[1]:
+            raise InputError(f"{label}: sample_size = {list(size)} where a DiT must be square")
+        arguments["sample_size"] = size[0]
+    shape = (_count(arguments["in_channels"], "in_channels", label), *size)
+    learned = arguments.get("num_train_timesteps")
+    timesteps = len(noise.alpha_bar)
+    if arguments.get("time_embedding_type") == "learned" and learned != timesteps:
+        raise InputError(
+            f"{label}: num_train_timesteps = {learned!r} embeds other timesteps than the "
+            f"{timesteps} of the scheduler"
+        )
+    decoder, image, assumed = None, shape, _left_out(said)
+    if found.decoder:
+        decoder, image, more = _decoder(found, found.decoder, config, shape)
+        assumed = (*assumed, *more)
+    averaged = network_config.averaged(said) or component in components.AVERAGES
+    return Described(
+        place, name, arguments, shape, noise, averaged, decoder, image, tuple(assumed)
+    )
+
+
+def _count(value: Any, name: str, label: str) -> int:
+    if type(value) is not int or value < 1:
+        raise InputError(f"{label}: {name} must be a positive number, not {value!r}")
+    return value
+
+
+def _left_out(said: Mapping[str, Any]) -> tuple[str, ...]:
+    untold = network_config.untold(said)
+    words = ", ".join(f"{name} {value}" for name, value in untold.items())
+    return (f"{words}: diffusers' defaults, config.json does not say",) if untold else ()
+
+
+def _noise(
+    folder: Path, found: pipeline_index.Parts, predicts: str | None
+) -> scheduler_config.Noise:
+    path = components.beside(folder)
+    if path is None:
+        raise InputError(
+            f"{folder} holds no scheduler_config.json, which says what x_t is: save the whole "
+            f"pipeline, or put the scheduler's file there"
+        )
+    said = fields.read(path)
+    # The index names the class that loads the file.
+    if found.scheduler:
+        said["_class_name"] = found.scheduler
+    return scheduler_config.understand(said, str(path), predicts)
+
+
+def _decoder(
+    found: pipeline_index.Parts, place: Path, config: Mapping[str, Any], shape: tuple[int, ...]
+) -> tuple[tuple[Path, str, Mapping[str, Any]], tuple[int, int, int], tuple[str, ...]]:
+    """The decoder, the shape of its images, and what is assumed of it."""
+    label = str(place / "config.json")
+    said = fields.read(place / "config.json")
+    name, arguments = network_config.decoder(said, label)
+    named = found.classes.get(place.name, name)
+    if named != name:
+        raise InputError(f"{pipeline_index.INDEX} names a {named}, {label} a {name}")
+    stated, card = said.get("scaling_factor"), config.get("scaling_factor")
+    assumed: tuple[str, ...] = ()
+    if "scaling_factor" in said and not positive(stated):
+        raise InputError(f"{label}: scaling_factor must be a positive number, not {stated!r}")
+    if stated is not None and card is not None and stated != card:
+        raise InputError(f"the card says scaling_factor: {card}, {label} says {stated}")
+    scale = stated if stated is not None else card
+    if scale is None:
+        scale = SCALES[name]
+        assumed = (
+            f"latents are divided by {scale:g}: {place.name}/config.json has no scaling_factor "
+            f"(--set scaling_factor=X)",
+        )
+    latents = arguments.get("vq_embed_dim") or arguments["latent_channels"]
+    if latents != shape[0]:
+        raise InputError(f"{label}: it decodes {latents} channels, the network makes {shape[0]}")
+    edge = 2 ** (len(arguments["block_out_channels"]) - 1)
+    image = (arguments["out_channels"], shape[1] * edge, shape[2] * edge)
+    return (place, name, {**arguments, "scaling_factor": float(scale)}), image, assumed
+
+
+def kind(found: Described, config: Mapping[str, Any]) -> str | None:
+    """The kind of weights of a folder: what its files say, or the card.
+
+    Raises:
+        InputError: they contradict each other.
+    """
+    card, variant = config.get("weights"), components.choose(found.place, config.get("variant"))[0]
+    names = {name for name, _ in components.variants(found.place)}
+    stated = "ema" if found.averaged else VARIANTS.get(variant)
+    if variant == "" and "non_ema" in names:
+        stated = "ema"
+    if stated and card not in (None, stated):
+        raise InputError(
+            f"weights {card} contradicts {found.place}, whose weights are {stated}"
+            + (f" (variant {variant})" if variant else "")
+        )
+    return stated or card

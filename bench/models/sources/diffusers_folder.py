@@ -1,0 +1,150 @@
+"""Source `diffusers`: a folder that a diffusers pipeline saved, or `hf:OWNER/NAME` of the hub.
+
+What the folder says is used: its components (`bench.models.sources.pipeline_index`), the network
+with its config and the decoder of a latent model (`network_config`), the noise schedule, the kind
+of prediction and the bounds of x_0 (`scheduler_config`). A field that is not honoured is refused.
+
+The images of a latent model are decode(x_0 / scaling_factor + shift_factor).
+
+config:
+    weights: raw | ema | swa   what the folder holds; chooses between `unet` and `unet_ema`
+    variant: fp16              which files of weights, where there are several
+    predicts: ...              only where the folder does not say
+    sample_size: 32            only where the network's config does not say
+    scaling_factor: 1.0        only where the decoder's config does not say
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bench.core.cell import Checkpoint
+from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError
+from bench.models.networks import LabelledUNet, PatchedUNet, check_network
+from bench.models.sources import pretrained
+from bench.models.sources.described import Described, describe, kind, positive
+from bench.models.sources.weights_file import CHOICES, check_fields, check_kind
+from bench.system import components, hub
+
+FIELDS = ("weights", "variant", "predicts", "sample_size", "scaling_factor")
+
+
+class Decoder:
+    """Images of latents: (B, C, H, W) -> (B, 3, H', W') in about [-1, 1]."""
+
+    def __init__(self, network: Any, scale: float) -> None:
+        self.network, self.scale = network, scale
+        self.shift = float(network.config.get("shift_factor") or 0.0)
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Decode."""
+        return self.network.decode(latents / self.scale + self.shift).sample
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents of images in [-1, 1], the mode where there is a distribution of them."""
+        found = self.network.encode(images)
+        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
+        return (latents - self.shift) * self.scale
+
+    def to(self, device: str) -> None:
+        """Move the network to a device."""
+        self.network.to(device)
+
+
+def load(checkpoint: Checkpoint) -> Denoiser:
+    """Load a folder strictly: every weight present, none left over, all finite.
+
+    Raises:
+        InputError: a missing or damaged file, a network or schedule of another kind, weights that
+            do not fit, or a config with other fields than those above.
+    """
+    label = f"card {checkpoint.name!r}"
+    _check_config(checkpoint, f"{label}, field config")
+    try:
+        folder = hub.folder(checkpoint.uri, checkpoint.revision)
+        found = describe(folder, checkpoint.config)
+        check_kind(checkpoint.method, kind(found, checkpoint.config), label)
+        return _build(found, checkpoint.config)
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from None
+
+
+def _check_config(checkpoint: Checkpoint, label: str) -> None:
+    check_fields(checkpoint, FIELDS)
+    for name, value in checkpoint.config.items():
+        if name in CHOICES and value not in CHOICES[name]:
+            words = ", ".join(word for word in CHOICES[name] if word)
+            raise InputError(f"{label}: {name} must be one of {words}, not {value!r}")
+        if name == "variant" and not isinstance(value, str):
+            raise InputError(f"{label}: variant must be text, not {value!r}")
+        if name == "scaling_factor" and not positive(value):
+            raise InputError(f"{label}: scaling_factor must be a positive number, not {value!r}")
+    check_kind(checkpoint.method, checkpoint.config.get("weights"), label)
+
+
+def _build(found: Described, config: Mapping[str, Any]) -> Denoiser:
+    noise, variant = found.noise, config.get("variant")
+    model = pretrained.component(found.place, found.name, found.arguments, variant)
+    classes = found.classes
+    timesteps = len(noise.alpha_bar)
+    wrapped = LabelledUNet(1, model, timesteps) if classes else PatchedUNet(1, model)
+    channels = found.shape[0]
+    learns = (found.arguments.get("out_channels") or channels) == 2 * channels
+    check_network(wrapped, found.shape, learns)
+    if noise.variance == "learned_range" and not learns:
+        raise InputError(
+            f"variance_type = 'learned_range' of the scheduler does not fit {found.place}, whose "
+            f"network has no outputs for the variance"
+        )
+    decoder = None
+    if found.decoder:
+        place, name, arguments = found.decoder
+        chosen = variant if variant in {v for v, _ in components.variants(place)} else None
+        decoder = Decoder(
+            pretrained.component(place, name, arguments, chosen), arguments["scaling_factor"]
+        )
+    clips = noise.clips if noise.clips is not None else decoder is None
+    return Denoiser(
+        model=wrapped,
+        alpha_bar=noise.alpha_bar,
+        predicts=noise.predicts,
+        shape=found.shape,
+        learns_variance=learns,
+        variance="fixed_large" if noise.variance == "fixed_large" else "fixed_small",
+        classes=classes,
+        clips=clips,
+        decode=decoder,
+        clip_range=noise.clip_range,
+        thresholds=noise.thresholds,
+        description=description(found, config, clips, learns),
+    )
+
+
+def description(
+    found: Described, config: Mapping[str, Any], clips: bool, learns: bool
+) -> dict[str, str]:
+    """What the files say, in words, for the protocol of a run."""
+    told = {
+        "schedule": found.noise.schedule,
+        "prediction": found.noise.predicts,
+        "predicted x_0": found.noise.bounds(clips),
+        "variance": _variance(found.noise.variance, learns),
+        "weights": pretrained.told(found.place, config.get("variant")),
+    }
+    if found.decoder:
+        place, name, arguments = found.decoder
+        told["decoder"] = f"{name} in {place.name}, latents / {arguments['scaling_factor']:g}"
+    if found.assumed:
+        told["assumed"] = "; ".join(found.assumed)
+    return told
+
+
+def _variance(stated: str | None, learns: bool) -> str:
+    if not learns:
+        return stated or "fixed_small"
+    passed = stated not in (None, "learned_range")
+    return "learned_range" + (f", which the scheduler calls {stated}" if passed else "")

@@ -1,0 +1,115 @@
+"""What becomes of each field of a description: used, irrelevant to the images, or refused.
+
+A description is a `config.json` or `scheduler_config.json` of diffusers. A field that changes the
+images and is not honoured would make a wrong number without a word, so every field stands in a
+table. What stands in none is taken only where it has the default of the installed diffusers, or
+null, which a description writes for "not set".
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import InputError
+from bench.system.quiet import quiet_import
+
+
+@dataclass(frozen=True)
+class Field:
+    """What becomes of a field.
+
+    Attributes:
+        use: "used", "irrelevant" or "refused".
+        why: of an irrelevant one, why it does not matter; of a refused one, what it would mean.
+        allowed: of a refused one, the values with which it says nothing.
+    """
+
+    use: str
+    why: str = ""
+    allowed: tuple[Any, ...] = ()
+
+
+def used(*names: str) -> dict[str, Field]:
+    """Fields that are honoured."""
+    return {name: Field("used") for name in names}
+
+
+def irrelevant(why: str, *names: str) -> dict[str, Field]:
+    """Fields that do not change what is measured."""
+    return {name: Field("irrelevant", why) for name in names}
+
+
+def refused(why: str, *allowed: Any, names: tuple[str, ...]) -> dict[str, Field]:
+    """Fields that are refused unless they have one of the allowed values."""
+    return {name: Field("refused", why, allowed) for name in names}
+
+
+def check(
+    said: Mapping[str, Any], table: Mapping[str, Field], defaults: Mapping[str, Any], label: str
+) -> None:
+    """Hold a description against the table of its kind.
+
+    Args:
+        said: the description; names that begin with "_" are notes of diffusers itself.
+        table: what becomes of each field.
+        defaults: of the class, for fields that the table does not have.
+        label: the file, for the error.
+
+    Raises:
+        InputError: a field that bench does not honour has a value that says something.
+    """
+    for name, value in said.items():
+        if name.startswith("_"):
+            continue
+        field = table.get(name)
+        if field is None and value is not None and not same(value, defaults.get(name)):
+            raise InputError(
+                f"{label}: {name} = {value!r} is not known to bench, and may change the images; "
+                f"if it does not, take it out of the file"
+            )
+        if field and field.use == "refused" and not any(same(value, a) for a in field.allowed):
+            raise InputError(f"{label}: {name} = {value!r} is not supported: {field.why}")
+
+
+def same(value: Any, other: Any) -> bool:
+    """Equality, true and 1 apart, lists and tuples alike."""
+    if isinstance(value, list | tuple) and isinstance(other, list | tuple):
+        return list(value) == list(other)
+    return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The arguments and defaults of a class of the installed diffusers; None where it has none.
+
+    Raises:
+        InputError: this diffusers has no such class.
+    """
+    with quiet_import():
+        import diffusers
+
+        found = getattr(diffusers, name, None)
+    if found is None:
+        raise InputError(f"diffusers {diffusers.__version__} has no {name}: install a newer one")
+    arguments = list(inspect.signature(found.__init__).parameters.values())[1:]
+    return {a.name: None if a.default is a.empty else a.default for a in arguments}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A description as it stands in its file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    # Nesting without end makes the parser give up.
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read ({error})") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds no description")
+    return found

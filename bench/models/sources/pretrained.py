@@ -1,0 +1,89 @@
+"""One component of a diffusers folder as a network: its weights, strictly, in float32.
+
+Weights may be stored in another precision, as a variant (`*.fp16.safetensors`), in shards, or as
+a pickle, which diffusers reads as weights alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.core.errors import InputError
+from bench.system import components
+from bench.system.quiet import quiet_diffusers, quiet_import
+
+
+def component(
+    place: Path, name: str, arguments: Mapping[str, Any], variant: str | None
+) -> nn.Module:
+    """A network of a folder, in float32 and evaluation mode.
+
+    Args:
+        place: its folder.
+        name: the class of diffusers that builds it.
+        arguments: of that class.
+        variant: of the weights; None for the plain ones, or the only ones.
+
+    Raises:
+        InputError: arguments of which no network can be built, a damaged file, or weights that do
+            not fit exactly.
+    """
+    chosen, stored = components.choose(place, variant)
+    try:
+        with quiet_import():
+            import diffusers
+        with quiet_diffusers():
+            model, found = getattr(diffusers, name).from_pretrained(
+                place,
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                output_loading_info=True,
+                torch_dtype=torch.float32,
+                variant=chosen or None,
+                use_safetensors=stored == "safetensors",
+                **arguments,
+            )
+    # diffusers and what it reads with raise nearly every exception on damaged files.
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{place} cannot be loaded ({reason})") from None
+    for what in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
+        if found.get(what):
+            first = str(next(iter(found[what])))
+            raise InputError(f"weights of {place} do not fit the network: {what} {first}")
+    for key, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise InputError(f"weight {key} of {place} holds NaN or infinite values")
+    return model.eval().requires_grad_(False)
+
+
+def told(place: Path, variant: str | None) -> str:
+    """Which files of weights are taken, and in which precision they are stored, in words."""
+    chosen, kind = components.choose(place, variant)
+    found = components.variants(place)
+    others = sorted({name or "plain" for name, _ in found} - {chosen or "plain"})
+    precision = _precision(found[chosen, kind][0])
+    words = f"{place.name}, stored in {precision}" + (f", variant {chosen}" if chosen else "")
+    return words + (f"; {', '.join(others)} beside it is not used" if others else "")
+
+
+def _precision(path: Path) -> str:
+    """The precisions of the floating-point weights of a file."""
+    if path.suffix == ".safetensors":
+        from safetensors import safe_open
+
+        with safe_open(path, "pt") as weights:
+            kinds = {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118
+        named = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+        floats = sorted(named.get(kind, kind) for kind in kinds if "F" in kind)
+        return ", ".join(floats) or "integers"
+    weights = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    kinds = {
+        str(v.dtype).removeprefix("torch.") for v in weights.values() if v.is_floating_point()
+    }
+    return ", ".join(sorted(kinds)) or "integers"

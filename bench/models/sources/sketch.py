@@ -1,0 +1,181 @@
+"""The config of a card out of one file of weights: its network and its noise, and what is assumed.
+
+The network is that of a config.json beside the file, else what names and shapes tell. The noise
+schedule is that of a scheduler_config.json beside the file, else of buffers in the file, else what
+the user says, else what is usual, which is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bench.core.errors import InputError
+from bench.models.sources import (
+    adm_names,
+    beside,
+    network_config,
+    noise,
+    scheduler_config,
+    unet_shapes,
+)
+from bench.models.sources import state_dicts as files
+from bench.models.sources.given import NETWORK
+from bench.models.sources.heads import Heads, of_network
+
+# Channels of images; a network for others works on latents, or on patches.
+IMAGES = (1, 3)
+USUAL = {"schedule": "cosine", "timesteps": 1000, "predicts": "epsilon"}
+# Of ADM's published networks for small images, and of UNet2DModel itself.
+HEADS = {"adm": Heads(64), "unet": Heads(8)}
+
+
+@dataclass
+class Sketch:
+    """A config in the making.
+
+    Attributes:
+        path: of the file.
+        given: what the user says, of their types.
+        weights: of the chosen network, under the names of the file.
+        config: of the card.
+        assumed: what neither the file nor the user says, a line each.
+        described: whether config.json beside the file has the network.
+    """
+
+    path: Path
+    given: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+    config: dict[str, Any] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
+    described: bool = False
+
+    @property
+    def is_adm(self) -> bool:
+        """Whether the weights are under ADM's names."""
+        return adm_names.is_adm(self.weights)
+
+    @property
+    def heads(self) -> Heads:
+        """Those that the user says, else those that are usual."""
+        if "num_heads" in self.given:
+            return Heads(number=self.given["num_heads"])
+        if "attention_head_dim" in self.given:
+            return Heads(self.given["attention_head_dim"])
+        if self.described:
+            return of_network(self.config["network"])
+        return HEADS["adm" if self.is_adm else "unet"]
+
+    @property
+    def asks_heads(self) -> bool:
+        """Whether the heads are open."""
+        return not self.described and not {"num_heads", "attention_head_dim"} & set(self.given)
+
+
+def network(sketch: Sketch) -> None:
+    """Add the fields network, shape and learns_variance.
+
+    Raises:
+        InputError: no known network, or fields that are missing or that another file decides.
+    """
+    unet, lines = beside.network(sketch.path)
+    sketch.assumed += lines
+    if unet is not None and sketch.is_adm:
+        raise InputError(
+            f"{sketch.path} holds an ADM network, but config.json beside it describes a "
+            f"UNet2DModel: move the weights to a folder of their own"
+        )
+    made = _described(sketch, unet) if unet is not None else _shown(sketch)
+    inner, patch = made["unet"], made["patch"]
+    sides = network_config.sides(inner.get("sample_size"), None, str(sketch.path))
+    inputs = inner.get("in_channels", 3)
+    channels = inputs // patch**2
+    if channels * patch**2 != inputs or channels not in IMAGES:
+        raise InputError(
+            f"{sketch.path}: the network takes {inputs} channels, which are no images: of a "
+            f"latent model import the folder, which has the decoder; for patches of pixels, "
+            f"--set patch=N"
+        )
+    sketch.config["network"] = made
+    sketch.config["shape"] = [channels, *(side * patch for side in sides)]
+    sketch.config["learns_variance"] = inner.get("out_channels", 3) == 2 * inputs
+
+
+def _described(sketch: Sketch, unet: dict[str, Any]) -> dict[str, Any]:
+    sketch.described = True
+    decided = {*NETWORK, "attention_head_dim", "num_heads"} & set(sketch.given)
+    if decided:
+        name = sorted(decided)[0]
+        raise InputError(
+            f"--set {name}: config.json beside {sketch.path.name} decides it; change it there, or "
+            f"move the weights to a folder of their own"
+        )
+    patch = sketch.given.get("patch", 1)
+    if "sample_size" in sketch.given:
+        size, stated = _patches(sketch.given["sample_size"], patch), unet.get("sample_size")
+        if stated not in (None, size, [size, size]):
+            raise InputError(
+                f"--set sample_size: config.json beside {sketch.path.name} says {stated}"
+            )
+        unet = {**unet, "sample_size": size}
+    return {"patch": patch, "unet": unet}
+
+
+def _shown(sketch: Sketch) -> dict[str, Any]:
+    said = {name: sketch.given[name] for name in NETWORK if name in sketch.given}
+    patch = sketch.given.get("patch", 1)
+    if "sample_size" not in sketch.given:
+        raise InputError("weights do not tell the size of the images: --set sample_size=N")
+    size = _patches(sketch.given["sample_size"], patch)
+    if sketch.is_adm:
+        for name in (*said, *(["patch"] if patch != 1 else [])):
+            raise InputError(f"--set {name}: ADM's networks leave no choice of it")
+        return adm_names.network(sketch.weights, sketch.heads, size)
+    return unet_shapes.network(sketch.weights, sketch.heads, size, said) | {"patch": patch}
+
+
+def _patches(size: Any, patch: int) -> Any:
+    sides = size if isinstance(size, list) else [size]
+    if any(side % patch for side in sides):
+        raise InputError(f"--set patch={patch} does not divide the size of the images")
+    found = [side // patch for side in sides]
+    return found if isinstance(size, list) else found[0]
+
+
+def schedule(sketch: Sketch, found: files.Weights, part: files.Part) -> None:
+    """Add schedule, timesteps and predicts, or scheduler.
+
+    Raises:
+        InputError: a description beside the file that is not honoured, or that the user
+            contradicts.
+    """
+    given, config = sketch.given, sketch.config
+    if described := scheduler_config.beside(sketch.path):
+        for name in ("schedule", "timesteps", "variance"):
+            if name in given:
+                raise InputError(f"--set {name}: {described} decides it; move the weights away")
+        config["scheduler"] = scheduler_config.relevant(scheduler_config.read(described))
+        config |= {"predicts": given["predicts"]} if "predicts" in given else {}
+        sketch.assumed.append(f"the noise schedule is that of {described.name} beside the file")
+        return
+    if (lying := noise.in_file(found, part)) is not None:
+        usual = {"schedule": noise.FILE, "timesteps": len(lying)}
+        sketch.assumed.append("the noise schedule is that of the betas in the file")
+        if "predicts" not in given and (told := noise.objective(found, lying)):
+            usual["predicts"] = told
+            sketch.assumed.append(f"predicts {told}, by the weights of the loss in the file")
+    else:
+        usual = {}
+    for name, word in USUAL.items():
+        if name not in given and name not in usual:
+            sketch.assumed.append(f"{name} {word} (--set {name}=...)")
+        config[name] = given.get(name, usual.get(name, word))
+    if "variance" in given:
+        config["variance"] = given["variance"]
+    elif sketch.is_adm and not config["learns_variance"]:
+        config["variance"] = "fixed_large"
+        sketch.assumed.append("variance fixed_large, of ddpm's steps (--set variance=...)")

@@ -1,0 +1,228 @@
+"""Sources `safetensors` and `torch`: one file of weights; the card's `config` has the network.
+
+`torch` reads the pickles of `torch.save`, weights only. Both know what training code puts around
+the weights (`bench.models.sources.state_dicts`).
+
+config:
+    network: {patch, unet}     see `bench.models.networks.build_network`
+    shape: [C, H, W]           of an image
+    schedule: cosine | linear | scaled_linear | sigmoid, as diffusers defines them, or file:
+                               betas that lie beside the weights
+    timesteps: 1000
+    rescale_timesteps: false   true for a network that was given 1000 t / T
+    predicts: epsilon | v_prediction | sample
+    scheduler: {...}           a scheduler_config.json of diffusers, in place of schedule,
+                               timesteps, predicts and variance
+    learns_variance: false     true for 2C outputs, the last C for the variance
+    variance: fixed_small | fixed_large
+    weights: raw | ema | swa   of a file that holds several, and of an average
+    part: NAME                 of a file that holds several of one kind
+    stored: float32 | float16 | bfloat16 | float64 | mixed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bench.core.cell import Checkpoint
+from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError, offer
+from bench.models.networks import PatchedUNet, build_network, check_network
+from bench.models.schedules import SCHEDULES
+from bench.models.sources import network_config, unet_shapes
+from bench.models.sources import noise as noises
+from bench.models.sources import state_dicts as files
+from bench.models.sources.filling import PRECISIONS, fill, named
+from bench.models.sources.scheduler_config import Noise
+
+DEFAULTS = {
+    "schedule": "cosine",
+    "timesteps": 1000,
+    "rescale_timesteps": False,
+    "predicts": "epsilon",
+    "learns_variance": False,
+    "variance": "fixed_small",
+    "weights": None,
+    "part": None,
+    "scheduler": None,
+    "stored": "float32",
+}
+# Every field of the config: another one is refused.
+FIELDS = ("network", "shape", *DEFAULTS)
+CHOICES = {
+    "schedule": (*SCHEDULES, noises.FILE),
+    "predicts": ("epsilon", "v_prediction", "sample"),
+    "variance": ("fixed_small", "fixed_large"),
+    "weights": (*files.KINDS, None),
+    "stored": (*PRECISIONS, "mixed"),
+}
+# More timesteps than any training has; each is a number of the schedule.
+MOST_TIMESTEPS = 100_000
+
+# What neither names nor shapes tell: values that the check of descriptions holds against the
+# card's.
+ALTERNATIVES: Mapping[str, Any] = {
+    "timesteps": (1000, 4000),
+    "network.unet.norm_num_groups": unet_shapes.OPEN["norm_num_groups"],
+    "network.unet.attention_head_dim": lambda config: near_heads(config),
+    "network.unet.flip_sin_to_cos": (True, False),
+    "network.unet.freq_shift": (0, 1),
+    "network.unet.downsample_padding": unet_shapes.OPEN["downsample_padding"],
+}
+
+Rename = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Mapping[str, Tensor]]
+
+
+def load(checkpoint: Checkpoint) -> Denoiser:
+    """Load a checkpoint strictly: every weight present, none left over, all finite.
+
+    Raises:
+        InputError: the file is truncated, no safetensors or state dict, the weights do not fit
+            the network, or the config is incomplete.
+    """
+    check_fields(checkpoint, FIELDS)
+    return build(checkpoint, lambda weights, config: unet_shapes.renamed(weights))
+
+
+def check_fields(checkpoint: Checkpoint, known: Collection[str]) -> None:
+    """Refuse a field of the card's config that its source does not read.
+
+    Raises:
+        InputError: there is one; the message offers near ones.
+    """
+    for name in checkpoint.config:
+        if name not in known:
+            raise InputError(
+                f"card {checkpoint.name!r}, field config: unknown field {name} of source "
+                f"{checkpoint.source}; {offer(str(name), known)}"
+            )
+
+
+def near_heads(config: Mapping[str, Any]) -> list[int]:
+    """Half and twice the channels of an attention head."""
+    head = config["network"]["unet"].get("attention_head_dim")
+    return [2 * head, head // 2] if type(head) is int and head > 1 else []
+
+
+def build(checkpoint: Checkpoint, rename: Rename) -> Denoiser:
+    """Load a checkpoint whose weights get the names of the network from `rename`.
+
+    Args:
+        checkpoint: its card.
+        rename: (weights of the file, complete config) -> weights under the network's names.
+    """
+    label, config = f"card {checkpoint.name!r}", complete(checkpoint)
+    path = Path(checkpoint.uri)
+    try:
+        found = files.read(path)
+        part = files.choose(found, config["weights"], config["part"])
+        files.check_tensors(part.tensors, path)
+        noise = noises.of(config, found, part, checkpoint.source)
+    except (InputError, OSError) as error:
+        raise InputError(f"{label}: {error}") from None
+    timesteps = len(noise.alpha_bar)
+    config |= {"timesteps": timesteps, "predicts": noise.predicts}
+    try:
+        if isinstance(unet := config["network"].get("unet"), Mapping):
+            network_config.check_unet(unet)
+        model = build_network(config["network"], timesteps, config["rescale_timesteps"])
+        model.eval().requires_grad_(False)
+        check_network(model, config["shape"], config["learns_variance"])
+    except InputError as error:
+        raise InputError(f"{label}, field config: {error}") from None
+    try:
+        weights = named(model, part.tensors) if part.ordered else rename(part.tensors, config)
+        fill(model, weights, config["stored"])
+    except InputError as error:
+        raise InputError(f"{label}: {error}") from None
+    return _denoiser(model, config, noise)
+
+
+def _denoiser(model: PatchedUNet, config: Mapping[str, Any], noise: Noise) -> Denoiser:
+    variance = noise.variance or "fixed_small"
+    variance = variance if variance in CHOICES["variance"] else "fixed_small"
+    clips = noise.clips is not False
+    rescaled = ", seen by the network as 1000 t / T" if config["rescale_timesteps"] else ""
+    return Denoiser(
+        model=model,
+        alpha_bar=noise.alpha_bar,
+        predicts=noise.predicts,
+        shape=tuple(config["shape"]),
+        learns_variance=config["learns_variance"],
+        variance=variance,
+        classes=config["network"]["unet"].get("num_class_embeds") or 0,
+        clips=clips,
+        clip_range=noise.clip_range,
+        thresholds=noise.thresholds,
+        description={
+            "schedule": noise.schedule + rescaled,
+            "prediction": noise.predicts,
+            "predicted x_0": noise.bounds(clips),
+            "variance": "learned" if config["learns_variance"] else variance,
+        },
+    )
+
+
+def complete(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The card's config with the defaults, of the right types.
+
+    Raises:
+        InputError: a field is missing or wrong, or contradicts the card's method.
+    """
+    label = f"card {checkpoint.name!r}, field config"
+    config: dict[str, Any] = {**DEFAULTS, **checkpoint.config}
+    shape, timesteps = config.get("shape"), config["timesteps"]
+    checks = {
+        "network": (isinstance(config.get("network"), dict), "a mapping of patch and unet"),
+        "shape": (
+            isinstance(shape, list) and len(shape) == 3 and all(_positive(n) for n in shape),
+            "[channels, height, width]",
+        ),
+        "timesteps": (
+            _positive(timesteps) and timesteps <= MOST_TIMESTEPS,
+            f"a positive integer, at most {MOST_TIMESTEPS}",
+        ),
+        "learns_variance": (isinstance(config["learns_variance"], bool), "true or false"),
+        "rescale_timesteps": (isinstance(config["rescale_timesteps"], bool), "true or false"),
+        "part": (isinstance(config["part"], str | None), "the name of a part of the file"),
+        "scheduler": (
+            isinstance(config["scheduler"], dict | None),
+            "the content of a scheduler_config.json",
+        ),
+    }
+    for name, known in CHOICES.items():
+        words = ", ".join(word for word in known if word)
+        value = config[name]
+        checks[name] = (isinstance(value, str | None) and value in known, f"one of {words}")
+    for name, (good, expected) in checks.items():
+        if not good:
+            raise InputError(f"{label}: {name} must be {expected}, not {config.get(name)!r}")
+    if config["scheduler"] is not None:
+        for name in ("schedule", "timesteps", "variance"):
+            if name in checkpoint.config:
+                raise InputError(f"{label}: {name} and scheduler exclude each other")
+        config["predicts"] = checkpoint.config.get("predicts")
+    check_kind(checkpoint.method, config["weights"], label)
+    return config
+
+
+def check_kind(method: str, kind: str | None, label: str) -> None:
+    """Hold the kind of weights against the method, which the report shows.
+
+    Raises:
+        InputError: averaged weights under a method that does not say so, or the reverse.
+    """
+    averages = {"ema", "swa"} & {word.split("@")[0] for word in method.split("+")}
+    if kind is not None and averages != {kind} - {"raw"}:
+        raise InputError(
+            f"{label}: weights {kind} contradict method {method!r}: write them alike, for example "
+            f"method sam+ema for weights ema"
+        )
+
+
+def _positive(value: Any) -> bool:
+    return type(value) is int and value > 0

@@ -1,0 +1,165 @@
+"""`bench train`: run a recipe with a progress bar and write weights, cards and provenance."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import save
+from torch import Tensor
+
+import bench
+from bench.core import extensions
+from bench.core.errors import InputError
+from bench.models.training.loop import Trainer, train
+from bench.models.training.recipe import Recipe
+from bench.system import devices, store
+from bench.system.checkout import git_state
+from bench.system.host import fingerprint
+
+# Reading the loss off a GPU stops it, so it is read now and then only.
+SHOW_EVERY = 20
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run computes and writes.
+
+    Attributes:
+        out: folder of weights, cards and snapshot.
+        name: stem of the files, "" for that of the recipe and seed.
+        device: "auto", "cpu", "cuda", "mps" ...
+        compiled: whether the network is compiled.
+    """
+
+    out: Path
+    name: str = ""
+    device: str = "auto"
+    compiled: bool = False
+
+
+def run(recipe: Recipe, place: Place) -> None:
+    """Train to the end, from the snapshot in the folder where there is one; print the cards.
+
+    Raises:
+        InputError: an unwritable folder, an unknown device, a missing data set, a foreign
+            snapshot, or a run that diverged.
+    """
+    name = place.name or recipe.name + (f"-seed{recipe.seed}" if recipe.seed else "")
+    if Path(name).name != name or len(name) > 200:
+        raise InputError(f"--name must be the stem of a file, not {name!r}")
+    store.check_writable(place.out)
+    images = extensions.lookup("datasets", recipe.dataset)("train")
+    trainer = Trainer(recipe, images, devices.find(place.device), place.compiled)
+    stem = f"{name}-{recipe.method.replace('+', '-')}"
+    _train_with_bar(trainer, place.out / f"{stem}.snapshot.pt")
+    print(write_cards(trainer, name, place.out), end="")
+
+
+def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:
+    console, recipe = Console(stderr=True), trainer.recipe
+    size = sum(p.numel() for p in trainer.parameters)
+    print(
+        f"{recipe.method}: {recipe.steps} updates of {recipe.batch} images, {recipe.gradients} "
+        f"gradient{'s' * (recipe.gradients > 1)} each; {size / 1e6:.2f} M parameters on "
+        f"{trainer.device}, {recipe.precision}",
+        file=sys.stderr,
+    )
+    columns = (BarColumn(24), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        report = _reporter(trainer, progress, console.is_terminal)
+        train(trainer, snapshot, report, _provenance(trainer))
+
+
+def _reporter(
+    trainer: Trainer, progress: Progress, terminal: bool
+) -> Callable[[int, Tensor], None]:
+    """What is shown after an update: a bar on a terminal, else a line every 100 updates."""
+    recipe, start, first = trainer.recipe, time.perf_counter(), 0
+    task = progress.add_task("", total=recipe.steps)
+
+    def report(done: int, loss: Tensor) -> None:
+        nonlocal first
+        first = first or done
+        if done % SHOW_EVERY and done != recipe.steps:
+            return
+        rate = (done - first + 1) * recipe.batch / (time.perf_counter() - start)
+        text = f"{done}/{recipe.steps}  loss {float(loss):.4f}  {rate:.0f} images/s"
+        progress.update(task, completed=done, description=f"{text}  left")
+        if not terminal and (done % 100 == 0 or done == recipe.steps):
+            print(text, file=sys.stderr, flush=True)
+
+    return report
+
+
+def _provenance(trainer: Trainer) -> dict[str, Any]:
+    """What decides the bits besides the recipe: code, machine, versions."""
+    commit, dirty = git_state(Path(bench.__file__).parent)
+    host = fingerprint()
+    return {
+        "bench": bench.__version__,
+        "commit": commit,
+        "dirty": dirty,
+        "device": str(trainer.device),
+        "compiled": trainer.network is not trainer.model,
+        "isa": host.isa,
+        "threads": host.threads,
+        "versions": dict(host.versions),
+    }
+
+
+def write_cards(trainer: Trainer, name: str, out: Path) -> str:
+    """Write each kind of weights as safetensors, with NAME-METHOD.yaml; return the cards as text.
+
+    Beside them NAME-METHOD.made.yaml says exactly how they were made: the recipe, and the code and
+    machine of each part of the run.
+    """
+    recipe, cards = trainer.recipe, []
+    for average, weights in trainer.averages.weights().items():
+        method = method_name(recipe.method, average)
+        path = out / f"{name}-{method.replace('+', '-').replace('@', '-')}.safetensors"
+        with store.atomic(path) as temporary:
+            temporary.write_bytes(save({k: v.contiguous() for k, v in weights.items()}))
+        cards.append(_card(recipe, f"{name}-{method}", method, path))
+    made = {"recipe": recipe.to_dict(), "made_by": trainer.made}
+    text = yaml.safe_dump({"checkpoints": cards}, sort_keys=False)
+    stem = f"{name}-{recipe.method.replace('+', '-')}"
+    store.save_text(out / f"{stem}.yaml", text)
+    store.save_text(out / f"{stem}.made.yaml", yaml.safe_dump(made, sort_keys=False))
+    return text
+
+
+def method_name(method: str, average: str) -> str:
+    """Name of a row of the comparison: the method and the average, each alone by its own name."""
+    if average == "raw":
+        return method
+    return average if method == "baseline" else f"{method}+{average}"
+
+
+def _card(recipe: Recipe, name: str, method: str, path: Path) -> dict[str, Any]:
+    return {
+        "name": name,
+        "family": recipe.name,
+        "method": method,
+        "seed": recipe.seed,
+        "source": "safetensors",
+        "uri": path.name,
+        "sha256": store.sha256(path),
+        "dataset": recipe.dataset,
+        "license": "Apache-2.0",
+        "config": {
+            "shape": list(recipe.shape),
+            "schedule": recipe.schedule,
+            "timesteps": recipe.timesteps,
+            "predicts": recipe.predicts,
+            "learns_variance": recipe.learns_variance,
+            "network": recipe.to_dict()["network"],
+        },
+    }

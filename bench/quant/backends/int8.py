@@ -1,0 +1,134 @@
+"""The backends that lower the quantized graph to integer kernels of this machine.
+
+Torch is imported when a backend is called, not before: refusals need none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError
+from bench.core.protocols import Calibration
+from bench.core.record import Coverage, Host
+from bench.core.scheme import Scheme
+from bench.system.host import X86_FEATURES
+
+if TYPE_CHECKING:
+    from bench.quant.kernels.lowering import IntegerLayer, Kernel
+
+
+class Int8X86:
+    """oneDNN on x86 CPUs, for weights and activations of 2 to 8 bits.
+
+    Args:
+        argument: "compiled" to compile what is between the kernels, for a minute or more; it
+            pays for very many images.
+    """
+
+    kernel = "int8"
+
+    def __init__(self, argument: str = "") -> None:
+        if argument not in ("", "compiled"):
+            raise InputError(f"int8-x86 takes no argument but compiled, not {argument!r}")
+        self.compiled = argument == "compiled"
+        self.kernel = "int8 compiled" if self.compiled else "int8"
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """Refuse float operands and other machines."""
+        if host.device != "cpu" or host.isa not in X86_FEATURES:
+            return f"int8-x86 needs an x86 CPU with AVX2, and this is {host.device} {host.isa}"
+        return _refuses_floats(scheme)
+
+    def __call__(
+        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
+    ) -> tuple[Denoiser, Coverage]:
+        """Quantize; the result takes inputs of the shape of `calibrate` only.
+
+        Raises:
+            RuntimeError: a layer has no kernel, or one that disagrees with the simulation.
+        """
+        from bench.quant.kernels.onednn import kernel
+
+        quantized, coverage = _lowered(denoiser, scheme, calibrate, kernel)
+        if not self.compiled:
+            return quantized, coverage
+        return _compiled(quantized, coverage, self.kernel)
+
+
+class Int8Cuda:
+    """int8 matrix products on an NVIDIA GPU, for weights and activations of 2 to 8 bits."""
+
+    kernel = "int8"
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """Refuse float operands and other devices."""
+        if not host.device.startswith("cuda"):
+            return f"int8-cuda needs an NVIDIA GPU, and this run is on {host.device}"
+        return _refuses_floats(scheme)
+
+    def __call__(
+        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
+    ) -> tuple[Denoiser, Coverage]:
+        """Quantize; the result takes inputs of the shape of `calibrate` only.
+
+        Raises:
+            RuntimeError: a layer has no kernel, or one that disagrees with the simulation.
+        """
+        from bench.quant.kernels.cublas import Product
+
+        return _lowered(denoiser, scheme, calibrate, Product)
+
+
+def _refuses_floats(scheme: Scheme) -> str | None:
+    for bits, what in ((scheme.weight_bits, "weights"), (scheme.act_bits, "activations")):
+        if bits > 8:
+            return f"integer kernels need integer {what}, and {scheme} has float ones"
+    return None
+
+
+def _compiled(denoiser: Denoiser, coverage: Coverage, kernel: str) -> tuple[Denoiser, Coverage]:
+    """The same kernels, with the operations between them fused."""
+    import torch
+    from torch._inductor import config
+
+    from bench.quant.rewrite import Compiled
+    from bench.system.quiet import quiet_compiler
+
+    execution = denoiser.model
+    compiled = Compiled(torch.compile(execution.graph, dynamic=False), execution.shape).eval()
+    x, t = torch.zeros(execution.shape), torch.zeros(execution.shape[0], dtype=torch.int64)
+    # Now, and not at the first use: packed weights are constants only where freezing is on while
+    # the graph is read, which the options of `torch.compile` do not reach.
+    with config.patch(freezing=True), quiet_compiler():
+        compiled(x, t)
+    return replace(denoiser, model=compiled), replace(coverage, kernel=kernel)
+
+
+def _lowered(
+    denoiser: Denoiser,
+    scheme: Scheme,
+    calibrate: Calibration,
+    choose: Callable[[IntegerLayer], Kernel],
+) -> tuple[Denoiser, Coverage]:
+    """Quantize, lower, and hold the kernels against the simulation."""
+    from bench.quant.coverage import measure
+    from bench.quant.graph import inputs_of, layers_of
+    from bench.quant.kernels import agreement
+    from bench.quant.kernels.lowering import kernels_of, lower
+    from bench.quant.rewrite import executed
+    from bench.quant.simulate import simulate
+    from bench.quant.stored import quantized, stored_bytes
+
+    graph = quantized(denoiser, scheme, calibrate)
+    execution = lower(graph, choose)
+    coverage = measure(denoiser, layers_of(graph), "int8", executed(execution))
+    floats = 4 * (coverage.params - coverage.params_quantized)
+    return replace(denoiser, model=execution), replace(
+        coverage,
+        bytes_stored=stored_bytes(graph),
+        bytes_memory=sum(kernel.bytes for kernel in kernels_of(execution).values()) + floats,
+        agreement=agreement.measure(execution, simulate(graph), inputs_of(graph)),
+    )

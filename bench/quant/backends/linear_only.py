@@ -1,0 +1,216 @@
+"""What people do today: linear layers replaced by those of bitsandbytes or of torchao.
+
+Neither library has a quantized convolution, and convolutions are nearly all of a UNet: the
+coverage says so. They find their own ranges (by row, when they run; weights by channel or by block
+of 64), so only the bits of the scheme apply, and there is nothing to calibrate. Which operator
+does the products is read from a profile of one evaluation: on some devices it is a float one,
+after the weights were expanded again.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from bench.core.denoiser import Denoiser
+from bench.core.protocols import Calibration
+from bench.core.record import Coverage, Host
+from bench.core.scheme import Scheme
+from bench.system.quiet import quiet_import, quiet_profiler
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+PRODUCT = re.compile(r"(mm|mm_4bit|matmul|linear)$")
+
+
+class LinearOnly:
+    """A backend for linear layers. Subclasses say for which scheme, and replace a layer."""
+
+    kernel = bits = package = ""
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """Refuse other bits, and where the package is missing."""
+        wanted = Scheme.parse(self.bits)
+        if (scheme.weight_bits, scheme.act_bits) != (wanted.weight_bits, wanted.act_bits):
+            return f"{self.kernel} executes {self.bits} only: ask for --scheme {self.bits}"
+        if find_spec(self.package) is None:
+            return f"{self.kernel} needs {self.package}: pip install {self.package}"
+        return None
+
+    def make(self, linear: nn.Linear) -> nn.Module:
+        """A quantized layer in the place of another."""
+        raise NotImplementedError
+
+    def __call__(
+        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
+    ) -> tuple[Denoiser, Coverage]:
+        """Quantize a copy of the network.
+
+        Raises:
+            RuntimeError: there is no linear layer.
+        """
+        import torch
+
+        from bench.quant.coverage import measure
+        from bench.quant.layers import layers, matches
+
+        model = copy.deepcopy(denoiser.model).eval().requires_grad_(False)
+        names = [name for name, m in model.named_modules() if type(m) is torch.nn.Linear]
+        names = [name for name in names if not any(matches(name, g) for g in scheme.skip)]
+        if not names:
+            raise RuntimeError(f"{self.kernel} found no linear layer to quantize")
+        for name in names:
+            parent, _, last = name.rpartition(".")
+            setattr(model.get_submodule(parent), last, self.make(model.get_submodule(name)))
+        found = []
+        for layer in layers(denoiser, Scheme()):
+            if layer.name in names:
+                bits = {"weight_bits": scheme.weight_bits, "act_bits": scheme.act_bits}
+                found.append(replace(layer, **bits))
+            else:
+                reason = layer.reason or f"{self.package} quantizes linear layers only"
+                found.append(replace(layer, reason=reason))
+        x = torch.zeros(calibrate.shape, device=denoiser.device)
+        called = products(model, names, x)
+        operators = {
+            layer.node: called.get(layer.name, layer.operator) if layer.weights else layer.operator
+            for layer in found
+        }
+        coverage = measure(denoiser, found, self.kernel, operators)
+        floats = 4 * (coverage.params - coverage.params_quantized)
+        size = sum(_bytes(model.get_submodule(name)) for name in names) + floats
+        return replace(denoiser, model=model), replace(
+            coverage, bytes_memory=size, bytes_stored=size
+        )
+
+
+class BnbInt8(LinearOnly):
+    """LLM.int8 of bitsandbytes."""
+
+    kernel, bits, package = "bnb-int8", "w8a8", "bitsandbytes"
+
+    def make(self, linear: nn.Linear) -> nn.Module:
+        """The layer with int8 weights."""
+        import bitsandbytes
+
+        sizes = linear.in_features, linear.out_features, linear.bias is not None
+        made = bitsandbytes.nn.Linear8bitLt(*sizes, has_fp16_weights=False)
+        made.load_state_dict(linear.state_dict())
+        return made.to(linear.weight.device).eval()
+
+
+class BnbNf4(LinearOnly):
+    """NF4 of bitsandbytes: 16 levels at quantiles of the normal distribution."""
+
+    kernel, bits, package = "bnb-nf4", "w4a16", "bitsandbytes"
+
+    def make(self, linear: nn.Linear) -> nn.Module:
+        """The layer with two weights in a byte."""
+        import bitsandbytes
+        import torch
+
+        sizes = linear.in_features, linear.out_features, linear.bias is not None
+        made = bitsandbytes.nn.Linear4bit(*sizes, compute_dtype=torch.float32, quant_type="nf4")
+        weight = linear.weight.detach().clone()
+        made.weight = bitsandbytes.nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
+        made.bias = linear.bias
+        # With AVX512-BF16 it would pack weights for a kernel of its own, which fails on layers of
+        # no whole blocks of 32 x 64 and whose operator no profile names. So it expands them, as on
+        # other CPUs.
+        made.support_avx512bf16_for_cpu = False
+        return made.to(linear.weight.device).eval()
+
+
+class AoInt8(LinearOnly):
+    """torchao's int8 weights and activations, with ranges by row when it runs."""
+
+    kernel, bits, package = "ao-int8", "w8a8", "torchao"
+    configuration = "Int8DynamicActivationInt8WeightConfig"
+
+    def make(self, linear: nn.Linear) -> nn.Module:
+        """The layer with its weights as a tensor subclass."""
+        from torch import nn
+
+        with quiet_import():
+            from torchao import quantization
+        holder = nn.Sequential(linear)
+        quantization.quantize_(holder, getattr(quantization, self.configuration)())
+        return holder[0]
+
+
+class AoInt8Weight(AoInt8):
+    """torchao's int8 weights, with activations in float."""
+
+    kernel, bits = "ao-int8-weight", "w8a16"
+    configuration = "Int8WeightOnlyConfig"
+
+
+def products(model: nn.Module, names: list[str], x: torch.Tensor) -> Mapping[str, str]:
+    """The operator that does the products of each named layer, from one profiled evaluation.
+
+    Args:
+        model: (x, t) -> tensor.
+        names: of its layers.
+        x: (B, C, H, W).
+    """
+    import torch
+    from torch.autograd import profiler
+
+    marks: dict[str, Any] = {}
+
+    def enter(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: Any) -> None:
+            marks[name] = profiler.record_function(f"layer {name}")
+            marks[name].__enter__()
+
+        return hook
+
+    def leave(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, arguments: Any, result: Any) -> None:
+            marks.pop(name).__exit__(None, None, None)
+
+        return hook
+
+    hooks = []
+    for name in names:
+        module = model.get_submodule(name)
+        hooks.append(module.register_forward_pre_hook(enter(name)))
+        hooks.append(module.register_forward_hook(leave(name)))
+    t = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    try:
+        with quiet_profiler(), torch.inference_mode(), profiler.profile(use_kineto=False) as seen:
+            model(x, t)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    found = {}
+    for event in seen.function_events:
+        if event.name.startswith("layer "):
+            found[event.name.removeprefix("layer ")] = _product(event) or "unknown"
+    return found
+
+
+def _product(event: Any) -> str:
+    """The innermost product below an event, "" for none."""
+    for child in event.cpu_children:
+        if inner := _product(child):
+            return inner
+    return event.name.replace("::", ".") if PRODUCT.search(event.name) else ""
+
+
+def _bytes(module: nn.Module) -> int:
+    """Size of a layer's weights with their scales; the bias is counted elsewhere."""
+    total = 0
+    for name, tensor in module.state_dict().items():
+        if name == "bias":
+            continue
+        inner = getattr(tensor, "__tensor_flatten__", None)
+        parts = [getattr(tensor, part) for part in inner()[0]] if inner else [tensor]
+        total += sum(part.nbytes for part in parts if part is not None)
+    return total

@@ -1,0 +1,74 @@
+"""The backends that every machine has: full precision, and simulated quantization in float.
+
+Torch is imported when a backend is called, not before: refusals need none of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.core.denoiser import Denoiser
+from bench.core.protocols import Calibration
+from bench.core.record import Coverage, Host
+from bench.core.scheme import Scheme
+from bench.quant.layers import layers
+
+if TYPE_CHECKING:
+    from bench.quant.layers import Layer
+
+
+# Of full-precision networks by structure: checkpoints that differ in weights share an export.
+_LAYERS: dict[tuple[str, tuple[int, int, int]], tuple[Layer, ...]] = {}
+
+
+class FullPrecision:
+    """Runs the network as it is."""
+
+    kernel = "none"
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """Refuse everything but float."""
+        return None if scheme.is_float else f"full precision cannot run {scheme}"
+
+    def __call__(
+        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
+    ) -> tuple[Denoiser, Coverage]:
+        """Return the denoiser itself, and what it computes. There is nothing to calibrate."""
+        from bench.quant.coverage import measure
+
+        key = repr(denoiser.model), denoiser.shape
+        if key not in _LAYERS:
+            _LAYERS[key] = layers(denoiser, scheme)
+        operators = {layer.node: layer.operator for layer in _LAYERS[key]}
+        coverage = measure(denoiser, _LAYERS[key], self.kernel, operators)
+        size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
+        return denoiser, replace(coverage, bytes_stored=size, bytes_memory=size)
+
+
+class Simulated:
+    """Runs the quantized graph in float arithmetic, with the constants of the integer kernels."""
+
+    kernel = "simulated"
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """Refuse float, which has nothing to simulate."""
+        return f"{scheme} has nothing to simulate: use backend float" if scheme.is_float else None
+
+    def __call__(
+        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
+    ) -> tuple[Denoiser, Coverage]:
+        """Quantize; the result takes inputs of the shape of `calibrate` only."""
+        from bench.quant.coverage import measure
+        from bench.quant.graph import layers_of
+        from bench.quant.rewrite import executed
+        from bench.quant.simulate import simulate
+        from bench.quant.stored import quantized, stored_bytes
+
+        graph = quantized(denoiser, scheme, calibrate)
+        simulation = simulate(graph)
+        coverage = measure(denoiser, layers_of(graph), self.kernel, executed(simulation))
+        # In memory its weights are floats, whatever the bits.
+        size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
+        coverage = replace(coverage, bytes_stored=stored_bytes(graph), bytes_memory=size)
+        return replace(denoiser, model=simulation), coverage

@@ -1,0 +1,1 @@
+"""Integer kernels: lowering the quantized graph, and its agreement with the simulation."""

@@ -1,0 +1,120 @@
+"""Whether integer kernels agree with the simulation of the same quantized graph.
+
+One layer at a time, on the input that the simulation gives it: there the two differ by the order
+of a sum of floats, and a layer that differs by more than `LEAST_SQNR` has a wrong kernel. From end
+to end they differ more, and must: a last bit decides now and then which way a code is rounded,
+each such code is off by a whole step, and the next layers multiply them. In a deep network the
+difference nears the quantization noise itself, between any two executions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Interpreter, Node
+
+from bench.core.record import Agreement
+from bench.quant.kernels.lowering import Kernel, kernels_of, quantize
+from bench.quant.rewrite import LAYER, Execution
+
+LEAST_SQNR = 60.0
+# Reported for equal results, whose noise is zero.
+EXACT = 200.0
+# Images whose codes are compared from end to end; all would take too much memory.
+COMPARED = 4
+
+
+def measure(
+    execution: Execution, simulation: Execution, inputs: Sequence[tuple[Tensor, Tensor]]
+) -> Agreement:
+    """Compare an execution in integers with the simulation.
+
+    Args:
+        execution: from `lower`.
+        simulation: of the same quantized graph.
+        inputs: (x, t) of the graph's shape, at least one.
+
+    Raises:
+        RuntimeError: a layer disagrees beyond its bound; the message has its name.
+    """
+    kernels = kernels_of(execution)
+    whole, different, compared = _Ratio(), 0, 0
+    layers = {node: _Ratio() for node in kernels}
+    with torch.inference_mode():
+        for x, t in inputs:
+            seen: dict[int, Tensor] = {}
+            hooks = [kernel.register_forward_pre_hook(_keep(seen)) for kernel in kernels.values()]
+            try:
+                y = execution(x, t)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            watch = _Watch(simulation.graph, kernels, layers, seen)
+            whole.add(y, watch.run(x, t))
+            different, compared = different + watch.different, compared + watch.compared
+    worst = min(layers, key=lambda node: layers[node].decibels)
+    name, sqnr = kernels[worst].layer.name, layers[worst].decibels
+    if not sqnr >= LEAST_SQNR:
+        raise RuntimeError(
+            f"layer {name}: {kernels[worst].operator} agrees with the simulation to {sqnr:.1f} dB "
+            f"only, and must to {LEAST_SQNR:g} dB"
+        )
+    return Agreement(whole.decibels, different / compared, name, sqnr)
+
+
+class _Ratio:
+    """Signal to quantization noise, 10 log10 (sum y^2 / sum (y' - y)^2) in dB."""
+
+    def __init__(self) -> None:
+        self.signal = self.noise = 0.0
+
+    def add(self, test: Tensor, reference: Tensor) -> None:
+        exact = reference.to(torch.float64)
+        self.signal += exact.square().sum().item()
+        self.noise += (test.to(torch.float64) - exact).square().sum().item()
+
+    @property
+    def decibels(self) -> float:
+        if self.noise == 0:
+            return EXACT
+        if self.signal == 0 or not math.isfinite(self.signal + self.noise):
+            return -EXACT
+        return min(10 * math.log10(self.signal / self.noise), EXACT)
+
+
+class _Watch(Interpreter):
+    """Runs the simulation and each kernel beside it, on the same input."""
+
+    def __init__(
+        self,
+        module: Any,
+        kernels: dict[str, Kernel],
+        layers: dict[str, _Ratio],
+        seen: dict[int, Tensor],
+    ) -> None:
+        super().__init__(module)
+        self.kernels, self.layers, self.seen = kernels, layers, seen
+        self.different = self.compared = 0
+
+    def run_node(self, n: Node) -> Any:
+        result = super().run_node(n)
+        if kernel := self.kernels.get(n.meta.get(LAYER, "")):
+            layer = kernel.layer
+            x = self.env[n.args[0]]
+            codes = quantize(x, layer.act_scale, layer.act_zero, layer.act_high)
+            self.layers[n.meta[LAYER]].add(kernel(codes), result)
+            executed = self.seen[id(kernel)]
+            self.different += int((executed != codes[:COMPARED]).sum())
+            self.compared += executed.numel()
+        return result
+
+
+def _keep(seen: dict[int, Tensor]) -> Any:
+    def hook(kernel: nn.Module, arguments: tuple[Tensor]) -> None:
+        seen[id(kernel)] = arguments[0][:COMPARED].clone()
+
+    return hook

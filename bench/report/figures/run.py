@@ -1,0 +1,289 @@
+"""The figures of a run: loss against bits, loss against method, and sample images side by side.
+
+Drawn through matplotlib's objects with the Agg canvas: no window, no global state. Colours are of
+the Okabe-Ito palette, told apart with any colour vision; marks repeat what colours say. Methods
+keep their colour in every run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.core.distances import frechet_title, kernel_title
+from bench.core.printable import on_figure
+from bench.core.record import Measurement, Run
+from bench.report.figures import grid
+from bench.report.labels import legend
+from bench.report.ranking import Group, groups
+from bench.report.rows import Row, interval, labels, rows, scheme_order, schemes, trained
+from bench.system import store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STYLES = {
+    "baseline": ("#000000", "o"),
+    "ema": ("#56B4E9", "s"),
+    "swa": ("#0072B2", "^"),
+    "sam": ("#D55E00", "D"),
+    "sam+ema": ("#E69F00", "v"),
+    "sam+swa": ("#CC79A7", "P"),
+    "ip": ("#009E73", "X"),
+    "ip+ema": ("#56B4E9", "<"),
+    "ip+swa": ("#0072B2", "h"),
+}
+OTHERS = (("#009E73", "<"), ("#0072B2", ">"), ("#CC79A7", "d"), ("#E69F00", "*"))
+LINES = ("-", "--", ":", "-.")
+DPI = 150
+COLOURS = 128
+LEGEND_CHARACTERS = 100
+# Height of a line of a legend, in inches.
+LEGEND_LINE = 0.21
+SPREAD = 40.0
+# Beyond it, sums of the ends of axes overflow.
+LARGEST = 1e100
+
+
+def draw(run: Run, folder: Path) -> list[Path]:
+    """Write the figures that the run has data for to `folder`/figures; remove those it has not."""
+    found = rows(run)
+    target = folder / "figures"
+    drawn = []
+    for name, make in (("loss_by_bits.png", loss_by_bits), ("loss_by_method.png", loss_by_method)):
+        if (figure := make(found)) is not None:
+            drawn.append(save(figure, target / name))
+    if picture := grid.draw(found, folder / "samples"):
+        with store.atomic(target / "grid.png") as temporary:
+            temporary.write_bytes(picture)
+        drawn.append(target / "grid.png")
+    for name in ("loss_by_bits.png", "loss_by_method.png", "grid.png"):
+        if target / name not in drawn:
+            (target / name).unlink(missing_ok=True)
+    return drawn
+
+
+def loss_by_bits(found: Sequence[Row]) -> Figure | None:
+    """Two panels over the schemes: PSNR, and the change of FD (of KD where there is no FD); one
+    line for each checkpoint."""
+    from matplotlib.figure import Figure
+
+    series = _series(found)
+    if not series:
+        return None
+    figure = Figure(figsize=(9.0, 4.4), dpi=DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    quantized = schemes(row for _, members in series for row in members)
+    ticks = list(dict.fromkeys(scheme.label for scheme in quantized))
+    _bits_panel(left, series, ticks, "psnr")
+    field, name = _change(found)
+    _bits_panel(right, series, ["fp32", *ticks], field)
+    left.invert_yaxis()
+    left.set_title("PSNR to own full-precision images", fontsize=11)
+    left.set_ylabel("PSNR, dB (axis reversed: higher up is worse)", fontsize=10)
+    right.axhline(0.0, color="#999999", linewidth=0.8, zorder=0)
+    right.set_title(f"Change of {name} against full precision", fontsize=11)
+    right.set_ylabel(f"Change of {name} (higher up is worse)", fontsize=10)
+    _compress(right, [getattr(row, field) for _, members in series for row in members])
+    if len({row.images for _, members in series for row in members}) > 1:
+        figure.supxlabel(
+            "Lines join cells of equal N; hollow marks: more images than the least N", fontsize=10
+        )
+    _legend(figure, found, series)
+    return figure
+
+
+def _change(found: Sequence[Row]) -> tuple[str, str]:
+    """(field, title) of the distance whose change is drawn; embeddings have no Fréchet one."""
+    used = [row.extractor for row in found]
+    if any(row.kd_change for row in found) and not any(row.fd_change for row in found):
+        return "kd_change", kernel_title(used)
+    return "fd_change", frechet_title(used)
+
+
+def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, list[Row]]]) -> None:
+    """A mark for each checkpoint, one for all trainings of a method, and where there are several
+    kinds of lines one of each."""
+    from matplotlib.lines import Line2D
+
+    members = {rows[0].checkpoint: rows[0] for _, rows in series}
+    entries = legend(trained(members.values()))
+    methods = {entries[checkpoint]: row.method for checkpoint, row in members.items()}
+    handles = []
+    for label, method in methods.items():
+        colour, mark = style(method)
+        handles.append(Line2D([], [], color=colour, marker=mark, label=on_figure(label)))
+    lines = _lines(series)
+    families = len({family for family, _ in lines}) > 1
+    for (family, kernel), line in lines.items() if len(lines) > 1 else ():
+        label = on_figure(f"{family}, {kernel}" if families else kernel)
+        handles.append(Line2D([], [], color="#666666", linestyle=line, label=label))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = min(len(handles), max(1, LEGEND_CHARACTERS // (longest + 8)))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+    # The panels keep their height whatever the legend takes.
+    extra = math.ceil(len(handles) / columns) - 1
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)
+
+
+def loss_by_method(found: Sequence[Row]) -> Figure | None:
+    """For each scheme and kernel a row of two panels: dots with intervals, one per checkpoint."""
+    from matplotlib.figure import Figure
+
+    ranked = groups(found)
+    if not ranked:
+        return None
+    heights = [len(group.members) + 1.6 for group in ranked]
+    figure = Figure(figsize=(9.0, 0.3 * sum(heights) + 0.9), dpi=DPI, layout="constrained")
+    axes = figure.subplots(
+        len(ranked), 2, squeeze=False, gridspec_kw={"height_ratios": heights}, sharey="row"
+    )
+    names, kernels = labels(found), len({group.kernel for group in ranked}) > 1
+    families = len({group.family for group in ranked}) > 1
+    field, name = _change(found)
+    for group, (left, right) in zip(ranked, axes, strict=True):
+        ordered = [row for row in found if row in group.members]
+        _method_panel(left, ordered, "psnr")
+        _method_panel(right, ordered, field)
+        right.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
+        left.set_yticks(range(len(ordered)), [on_figure(names[row.checkpoint]) for row in ordered])
+        left.set_ylim(len(ordered) - 0.4, -0.6)
+        title = on_figure(_title(group, kernels, families))
+        left.set_title(title, fontsize=11, loc="left", weight="bold")
+    axes[-1][0].set_xlabel("PSNR to own full-precision images, dB (left is worse)", fontsize=10)
+    against = f"Change of {name} against full precision (right is worse)"
+    axes[-1][1].set_xlabel(against, fontsize=10)
+    return figure
+
+
+def _title(group: Group, kernels: bool, families: bool) -> str:
+    words = [group.scheme.label, *([group.kernel] if kernels else [])]
+    return ", ".join([*words, *([group.family] if families else [])])
+
+
+def _series(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Measured quantized rows of each checkpoint and kernel, by falling bits, with a label."""
+    names = labels(found)
+    measured = [row for row in found if row.ok and not row.scheme.is_float]
+    kernels = len({row.kernel for row in measured}) > 1
+    series: dict[str, list[Row]] = {}
+    for row in measured:
+        label = names[row.checkpoint] + (f", {row.kernel}" if kernels else "")
+        series.setdefault(label, []).append(row)
+    return [(k, sorted(s, key=lambda r: scheme_order(r.scheme))) for k, s in series.items()]
+
+
+def _lines(series: Sequence[tuple[str, list[Row]]]) -> dict[tuple[str, str], str]:
+    """The line that a family and kernel are drawn with."""
+    pairs = dict.fromkeys((row.family, row.kernel) for _, members in series for row in members)
+    return {pair: LINES[k % len(LINES)] for k, pair in enumerate(pairs)}
+
+
+def _bits_panel(
+    axes: Axes, series: Sequence[tuple[str, list[Row]]], ticks: list[str], field: str
+) -> None:
+    lines, least = _lines(series), min(row.images for _, rows in series for row in rows)
+    step = min(0.07, 0.4 / len(series))
+    for k, (label, members) in enumerate(series):
+        shift = (k - (len(series) - 1) / 2) * step
+        points = [
+            (ticks.index(row.scheme.label) + shift, measurement, row.images)
+            for row in members
+            if (measurement := _finite(getattr(row, field)))
+        ]
+        colour, mark = style(members[0].method)
+        line = lines[members[0].family, members[0].kernel]
+        # Points of different N do not compare, so no line joins them. Only the first line leaves
+        # full precision, where the change is 0 by definition, without a mark.
+        for n, part in itertools.groupby(points, key=lambda point: point[2]):
+            joined = list(part)
+            xs, ys = [x for x, _, _ in joined], [m.value for _, m, _ in joined]
+            start = field.endswith("_change") and joined[0] is points[0]
+            if start:
+                xs, ys = [0.0, *xs], [0.0, *ys]
+            drawn = axes.plot(xs, ys, line, color=colour, linewidth=1.4, label=label)[0]
+            drawn.set(marker=mark, markersize=6, markevery=list(range(start, len(xs))))
+            if n != least:
+                drawn.set(markerfacecolor="white")
+            # One entry in the legend for all parts of a series.
+            label = "_"
+        for x, measurement, _ in points:
+            if ends := interval(measurement):
+                axes.plot([x, x], ends, color=colour, linewidth=1.2)
+    axes.set_xticks(range(len(ticks)), list(map(on_figure, ticks)))
+    axes.set_xlim(-0.5, len(ticks) - 0.5)
+    axes.set_xlabel("Scheme (weight and activation bits)", fontsize=10)
+    plain_axes(axes, "y")
+    _note_empty(axes, any(_finite(getattr(row, field)) for _, m in series for row in m))
+
+
+def _method_panel(axes: Axes, members: Sequence[Row], field: str) -> None:
+    for y, row in enumerate(members):
+        measurement = _finite(getattr(row, field))
+        colour, mark = style(row.method)
+        if measurement is None:
+            continue
+        if ends := interval(measurement):
+            axes.plot(ends, [y, y], color=colour, linewidth=1.6)
+        axes.plot([measurement.value], [y], mark, color=colour, markersize=7)
+    axes.margins(x=0.08)
+    plain_axes(axes, "x")
+    axes.tick_params(axis="y", length=0)
+    _note_empty(axes, any(_finite(getattr(row, field)) for row in members))
+
+
+def plain_axes(axes: Axes, grid_axis: str) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid_axis, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=10)
+
+
+def _note_empty(axes: Axes, drawn: bool) -> None:
+    if not drawn:
+        place = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, 0.5, "no finite values", fontsize=10, color="#666666", **place)
+
+
+def _compress(axes: Axes, changes: Sequence[Measurement | None]) -> None:
+    """Use a scale that is linear near 0 and logarithmic beyond where the changes differ much."""
+    values = [m.value for m in changes if m and _finite(m)]
+    sizes = sorted(abs(value) for value in values if value)
+    if not sizes or sizes[-1] < SPREAD * sizes[len(sizes) // 4]:
+        return
+    linear = 10.0 ** math.ceil(math.log10(sizes[len(sizes) // 4]))
+    ends = [end for m in changes if m and _finite(m) for end in interval(m) or ()]
+    low, high = min(0.0, *values, *ends), max(0.0, *values, *ends)
+    axes.set_yscale("symlog", linthresh=linear)
+    axes.set_ylim(1.6 * low - 0.1 * linear, 1.6 * high + 0.1 * linear)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_ylabel(f"{axes.get_ylabel()},\nlogarithmic beyond ±{linear:g}", fontsize=10)
+
+
+def _finite(measurement: Measurement | None) -> Measurement | None:
+    """The measurement where it can be drawn."""
+    numbers = (measurement.value, *(interval(measurement) or ())) if measurement else ()
+    return measurement if all(abs(number) < LARGEST for number in numbers) else None
+
+
+def style(method: str) -> tuple[str, str]:
+    """Colour and mark of a method; unknown ones share the last few, always the same one."""
+    return STYLES.get(method) or OTHERS[sum(method.encode()) % len(OTHERS)]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    import numpy as np
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    # A palette, as line drawings have few colours: a third of the bytes of true colour.
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(COLOURS)
+    with store.atomic(path) as temporary:
+        image.save(temporary, "PNG", optimize=True)
+    return path

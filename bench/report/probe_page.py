@@ -1,0 +1,213 @@
+"""What the probes found as a page, `probes.md`, and its summary in the report of a run.
+
+The page reads `probes.json`, and `run.json` where that lies beside it: rendering it again gives
+the same text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.core import border, probe_record
+from bench.core.printable import code
+from bench.core.probe_record import Explanation, Row
+from bench.core.record import Run
+from bench.report import claims
+from bench.report.figures import probes
+from bench.report.formatting import NONE, escape, percent, significant, table
+from bench.system import influences, store
+from bench.system.runs import read_run
+from bench.verdicts.claims import FLATNESS, differences, flatness, lost
+
+PAGE = "probes.md"
+FLATNESS_LEGEND = (
+    "Rises of the denoising loss; of each curve its largest radius, relative to the norm of the "
+    "weights. Brackets: 95% interval, of the eigenvalue the bound of its computation. Lower is "
+    "flatter. A relative radius compares networks whose weights differ in size, but no measure of "
+    "flatness is free of the way a network is parametrized."
+)
+
+
+# Layers that are shown at least, for each checkpoint.
+NOISIEST = 3
+LAYERS_LEGEND = (
+    "The noisiest layer first, by its worst band. Only the layers that are noisiest in the band "
+    "that costs the images most were sampled, each quantized alone; the skip list is made of them."
+)
+
+
+def render(found: Explanation, folder: Path) -> Path:
+    """Write the figures and `probes.md` to a folder; return the page's path."""
+    figures = probes.draw(found, folder / "figures")
+    run = read_run(folder) if (folder / "run.json").is_file() else None
+    store.save_text(folder / PAGE, markdown(found, run, folder, figures))
+    return folder / PAGE
+
+
+def beside(folder: Path) -> Explanation | None:
+    """What the probes found beside a run; None where nothing was probed."""
+    path = folder / probe_record.FILE
+    return probe_record.read(path) if border.exists(path) else None
+
+
+def summary(folder: Path) -> list[str]:
+    """The claims and where the rest is, for a run's report; nothing where nothing was probed."""
+    found = beside(folder)
+    if found is None:
+        return []
+    run = read_run(folder)
+    told = claims.lines(found, run, influences.load(folder / influences.NAME))
+    return [*told, "", f"All numbers and figures: [{PAGE}]({PAGE})."]
+
+
+def markdown(
+    found: Explanation, run: Run | None, folder: Path, figures: dict[str, str] | None = None
+) -> str:
+    """The page; `figures` are titles by file name."""
+    terms = influences.load(folder / influences.NAME) if run else {}
+    apart = [*differences(found), *(lost(run, terms) if run else [])]
+    pictures = [
+        line
+        for name, title in (figures or {}).items()
+        for line in (f"![{escape(title)}](figures/{name})", "")
+    ]
+    parts = [
+        ("The paper's claims, one by one", claims.lines(found, run, terms)),
+        ("Flatness", _flatness(found)),
+        ("Exposure bias and prior shift", _sampling(found)),
+        ("Sensitive layers", _layers(found)),
+        ("Skip list", _skips(found)),
+        ("Refused and failed", _bad(found)),
+        ("Figures", pictures[:-1]),
+        ("Flatness against loss", claims.correlation_table(found, run)),
+        ("SAM against the others", claims.difference_table(apart)),
+        ("Setting", _setting(found)),
+    ]
+    lines = [f"# Probes, {escape(found.run or found.id)}"]
+    for heading, body in parts:
+        if body:
+            lines += ["", f"## {heading}", "", *body]
+    return "\n".join(lines) + "\n"
+
+
+def cell(row: Row | None) -> str:
+    """A number with its interval, in three significant digits."""
+    if row is None:
+        return NONE
+    text = significant(row.value)
+    if row.low is not None and row.high is not None and row.low < row.high:
+        text += f" [{significant(row.low)}, {significant(row.high)}]"
+    return "undefined" if text.startswith("nan") else text
+
+
+def _flatness(found: Explanation) -> list[str]:
+    names = probes.checkpoints(found)
+    columns = [t for t in FLATNESS if any(flatness(found, name, t) for name, _ in names)]
+    if not columns:
+        return []
+    body = []
+    for name, method in names:
+        rows = [flatness(found, name, title) for title in columns]
+        loss = _first(found.rows(name, "loss"))
+        body.append([escape(name), escape(method), cell(loss), *map(cell, rows)])
+    header = ["Checkpoint", "Method", "Loss", *columns]
+    return [*table(header, body, left=2), "", FLATNESS_LEGEND]
+
+
+def _sampling(found: Explanation) -> list[str]:
+    names = ("exposure_gap", "exposure_distance", "prior_shift", "psnr")
+    body = []
+    for name, method in probes.checkpoints(found):
+        rows = [row for number in names for row in found.rows(name, number)]
+        for scheme in dict.fromkeys(row.scheme for row in rows):
+            at = [_first([r for r in rows if (r.name, r.scheme) == (n, scheme)]) for n in names]
+            body.append([escape(name), escape(method), escape(scheme) or "fp32", *map(cell, at)])
+    if not body:
+        return []
+    legend = (
+        "Exposure gap: mean over the timesteps of sampling of the squared norm of the predicted "
+        "noise, less that on noised real images; quantized networks take fewer images, so that "
+        "their intervals are wider. Energy distance: of the distributions of x_t. "
+        "Prior shift: mean rise of the kernel distance (1e-3) over the shifted starts. PSNR: to "
+        "the same noise in full precision."
+    )
+    header = ["Checkpoint", "Method", "Scheme", "Exposure gap", "Energy distance", "Prior shift"]
+    return [*table([*header, "PSNR, dB"], body, left=3), "", legend]
+
+
+def _layers(found: Explanation) -> list[str]:
+    """The layers that were verified by images and the noisiest ones, the noisiest first."""
+    body, bare = [], False
+    for name, _ in probes.checkpoints(found):
+        verified = {str(row.where["layer"]): row for row in found.rows(name, "layer_psnr")}
+        lowest: dict[str, Row] = {}
+        for row in sorted(found.rows(name, "layer_sqnr"), key=lambda row: row.value):
+            lowest.setdefault(str(row.where["layer"]), row)
+        # The candidates are those of one band: the noisiest of all may lie in another one.
+        noisiest = list(lowest)[: max(len(verified), NOISIEST)]
+        for layer in [layer for layer in lowest if layer in verified or layer in noisiest]:
+            noise, psnr = lowest[layer], verified.get(layer)
+            bare |= psnr is None
+            body.append(
+                [
+                    *map(escape, (name, noise.scheme, f"only {layer}")),
+                    _band(noise),
+                    cell(psnr) if psnr else "not sampled",
+                ]
+            )
+        for row in found.rows(name, "band_psnr"):
+            ends = f"all layers, t from {row.where['from']} to below {row.where['to']}"
+            body.append([escape(name), escape(row.scheme), ends, NONE, cell(row)])
+    header = ["Checkpoint", "Scheme", "Quantized", "Lowest SQNR, dB", "PSNR, dB"]
+    lines = table(header, body, left=3) if body else []
+    return [*lines, "", LAYERS_LEGEND] if bare else lines
+
+
+def _band(row: Row | None) -> str:
+    return f"{row.value:.1f} (band {int(float(row.where['band'])) + 1})" if row else NONE
+
+
+def _skips(found: Explanation) -> list[str]:
+    body = []
+    for name, _ in probes.checkpoints(found):
+        for cost in found.rows(name, "skip_macs"):
+            scheme = str(cost.where["scheme"])
+            psnr = [_first(found.rows(name, "skip_psnr", scheme=s)) for s in (cost.scheme, scheme)]
+            body.append([escape(name), code(scheme), percent(cost.value), *map(cell, psnr)])
+    if not body:
+        return []
+    legend = (
+        "`bench run --skip from-probe` runs each checkpoint with its list beside that without."
+    )
+    header = [
+        "Checkpoint",
+        "Suggested scheme",
+        "MACs left in float",
+        "PSNR before",
+        "PSNR with it",
+    ]
+    return [*table(header, body, left=2), "", legend]
+
+
+def _bad(found: Explanation) -> list[str]:
+    body = [
+        list(map(escape, (p.checkpoint, p.probe, p.part, p.status, p.error)))
+        for p in found.parts
+        if p.status != "ok"
+    ]
+    header = ["Checkpoint", "Probe", "Part", "Status", "Reason"]
+    return table(header, body, left=5) if body else []
+
+
+def _setting(found: Explanation) -> list[str]:
+    body = [[escape(name), escape(str(value))] for name, value in found.setting.items()]
+    versions = dict.fromkeys(f"{part.probe} v{part.version}" for part in found.parts)
+    body.append(["Probes", escape(", ".join(versions))])
+    body.append(["Command", escape(found.command)])
+    body.append(["Created, commit", escape(f"{found.created}, {found.commit or NONE}")])
+    return table(["Setting", "Value"], body, left=2)
+
+
+def _first(rows: Sequence[Row]) -> Row | None:
+    return rows[0] if rows else None

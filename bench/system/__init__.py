@@ -1,0 +1,1 @@
+"""The machine: disk, host, devices, the hub, random numbers and the terminal."""

@@ -1,0 +1,91 @@
+"""The components of a diffusers folder: which sub-folders it has, and the files that are read.
+
+A pipeline's folder holds one folder for each component, named in `model_index.json`; a folder of
+one component holds its files at the top. `hub` takes the hash of what is found here, and the
+source `diffusers` reads the same files.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bench.core.errors import InputError
+
+# Averages of a training by diffusers' scripts lie beside the network, as NETWORK_ema.
+NETWORKS = ("unet", "transformer")
+AVERAGES = tuple(f"{name}_ema" for name in NETWORKS)
+DECODERS = ("vae", "vqvae")
+SCHEDULER = "scheduler_config.json"
+_TRAINING = re.compile(r"checkpoint-\d+")
+_WEIGHTS = re.compile(
+    r"diffusion_pytorch_model(?:\.(?P<before>[A-Za-z]\w*))?(?:-\d+-of-\d+)?"
+    r"(?:\.(?P<after>[A-Za-z]\w*))?\.(?P<format>safetensors|bin)"
+)
+
+
+def network_places(folder: Path) -> dict[str, Path]:
+    """Folders with the config of a network, by name; the folder itself has the name ""."""
+    names = (*NETWORKS, *AVERAGES)
+    found = {name: folder / name for name in names if (folder / name / "config.json").is_file()}
+    return found or ({"": folder} if (folder / "config.json").is_file() else {})
+
+
+def beside(path: Path) -> Path | None:
+    """The description of the scheduler that belongs to a file of weights, or to a folder.
+
+    It lies in the same folder or its `scheduler`. Where the folder is one component, or a
+    checkpoint of a training (`checkpoint-500`), it lies in the pipeline around it.
+    """
+    folder = path if path.is_dir() else path.parent
+    places = [folder, folder / "scheduler"]
+    while folder.name in (*NETWORKS, *AVERAGES) or _TRAINING.fullmatch(folder.name):
+        folder = folder.parent
+        places += [folder / "scheduler", folder]
+    return next((place / SCHEDULER for place in places if (place / SCHEDULER).is_file()), None)
+
+
+def variants(place: Path) -> dict[tuple[str, str], list[Path]]:
+    """Files of weights of one component by (variant, format); the variant of plain ones is ""."""
+    found: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted(place.glob("diffusion_pytorch_model*")):
+        if match := _WEIGHTS.fullmatch(path.name):
+            variant = match["before"] or match["after"] or ""
+            found.setdefault((variant, match["format"]), []).append(path)
+    return found
+
+
+def choose(place: Path, wanted: str | None) -> tuple[str, str]:
+    """The (variant, format) of a component's weights that is loaded: the plain one where it is
+    there, else the only one.
+
+    Args:
+        place: the component's folder.
+        wanted: the variant that the card asks for, None where it does not say.
+
+    Raises:
+        InputError: no weights, not the wanted ones, or several variants and none wanted.
+    """
+    found = variants(place)
+    if not found:
+        raise InputError(f"{place} holds no diffusion_pytorch_model weights of diffusers")
+    names = sorted({variant for variant, _ in found})
+    told = ", ".join(name or "the plain one" for name in names)
+    if wanted is not None and wanted not in names:
+        raise InputError(f"{place} holds no variant {wanted!r} of its weights, but {told}")
+    if wanted is None and "" not in names and len(names) > 1:
+        raise InputError(
+            f"{place} holds several variants of its weights, {told}: say which (variant: "
+            f"{names[0]} in the card's config, or --set variant={names[0]})"
+        )
+    variant = wanted if wanted is not None else names[0]
+    return variant, "safetensors" if (variant, "safetensors") in found else "bin"
+
+
+def weights_of(place: Path) -> list[Path]:
+    """Files of weights of one component: safetensors, and pickles where those are missing or
+    there are no plain ones; [] for none."""
+    found = variants(place)
+    safe = [path for (_, kind), paths in found.items() if kind == "safetensors" for path in paths]
+    pickled = [path for (_, kind), paths in found.items() if kind == "bin" for path in paths]
+    return sorted(safe if ("", "safetensors") in found else [*safe, *pickled])

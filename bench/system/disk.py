@@ -1,0 +1,231 @@
+"""The disk: files that appear whole or not at all, and what an error of the disk means.
+
+A file is written beside its target under a name of its own, brought to the disk, and renamed over
+the target, so neither a killed process nor a power cut leaves half a file under a name that a
+later process would trust. What a killed process leaves are files whose names say whose they are;
+the next run removes them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.core.errors import InputError
+
+# Unfinished files and folders, ".bench-<process>-<random>-<host>".
+UNFINISHED = re.compile(r"\.bench-(\d+)-[0-9a-f]{12}-(.*)")
+# Of earlier versions: a dot, the file's name, and eight random characters; or a run's folder.
+EARLIER = re.compile(
+    r"\.(.+\.(npy|npz|json|jsonl|txt|safetensors|png|md|html)\.|bench-)[a-z0-9_]{8}"
+)
+# Seconds after which an unfinished file has no owner any more, wherever it was written.
+ABANDONED = 86_400
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FILES = (errno.EMFILE, errno.ENFILE)
+DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+BROKEN = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
+# Libraries put an error of the system into a message of their own.
+_NUMBER = re.compile(r"(?:os error|Errno) (\d+)\b")
+_MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory")
+
+
+class MachineError(InputError):
+    """The machine does not allow what is to be done: it stops the command, and is no outcome of a
+    cell or probe."""
+
+
+def unfinished_name() -> str:
+    """A new name for something that is being written by this process."""
+    host = re.sub(r"[^A-Za-z0-9.]", "_", platform.node())[:40]
+    return f".bench-{os.getpid()}-{secrets.token_hex(6)}-{host}"
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it over `path` when the block ends well.
+
+    Raises:
+        InputError: the disk does not take it.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name = path.parent / unfinished_name()
+        # The mode is what the system makes of 0o666 by the umask, as for any file.
+        os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
+        temporary = name
+        yield temporary
+        synchronize(temporary)
+        os.replace(temporary, path)
+        synchronize(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def synchronize(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot do that for a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def cannot_write(path: Path, error: OSError) -> MachineError:
+    """What to say, and what to do, where the disk does not take a file."""
+    return MachineError(f"cannot write {path}: {error.strerror or error}; {_advice(error.errno)}")
+
+
+def cannot_read(path: Path, error: OSError) -> MachineError:
+    """What to say, and what to do, where the disk does not give a file that is there."""
+    return MachineError(f"cannot read {path}: {error.strerror or error}; {_advice(error.errno)}")
+
+
+def _advice(number: int | None) -> str:
+    if number in FILES:
+        return "raise the number of files that a process may open (`ulimit -n 4096`)"
+    if number in DENIED:
+        return "give the permission, or set --out or BENCH_CACHE to another folder"
+    return "make room, or set --out or BENCH_CACHE to another folder"
+
+
+def stops(error: BaseException) -> MachineError | None:
+    """The one line of an error that is the machine's and no cell's: a full disk, no permission,
+    no more open files, too little memory; None for every other error.
+
+    Errors that a library wrapped in one of its own are known by their number in the message.
+    """
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    for found in links:
+        if isinstance(found, MachineError):
+            return found
+        text = " ".join(str(found).split())[:200]
+        if isinstance(found, MemoryError) or _MEMORY.search(text):
+            return MachineError(
+                "not enough memory; free some, or lower --batch, and repeat the command: what "
+                "was finished is kept"
+            )
+        match = _NUMBER.search(text)
+        number = found.errno if isinstance(found, OSError) else int(match[1]) if match else None
+        if number in (*FULL, *FILES, *DENIED, *BROKEN):
+            return MachineError(
+                f"{text}; {_advice(number)}, and repeat the command: what was finished is kept"
+            )
+    return None
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def cache_root() -> Path:
+    """The cache folder: `BENCH_CACHE`, else `bench` in the user's cache folder.
+
+    Raises:
+        InputError: the user has no home folder.
+    """
+    if given := os.environ.get("BENCH_CACHE"):
+        return Path(given)
+    # A relative XDG_CACHE_HOME is to be ignored, says its specification.
+    if Path(given := os.environ.get("XDG_CACHE_HOME", "")).is_absolute():
+        return Path(given) / "bench"
+    try:
+        return Path.home() / ".cache" / "bench"
+    except RuntimeError:
+        raise InputError(
+            "no home folder to keep the cache in: set BENCH_CACHE to a folder"
+        ) from None
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check_writable(folder: Path, advice: str = "choose --out DIR") -> None:
+    """Make sure that a folder takes files or can be made; nothing is left behind.
+
+    Raises:
+        InputError: it does not, or the working folder is gone.
+    """
+    try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}; {advice}") from None
+
+
+def check_cache() -> None:
+    """Make sure that the cache takes files.
+
+    Raises:
+        InputError: it does not.
+    """
+    check_writable(cache_root(), "set BENCH_CACHE to another folder")
+
+
+def sweep(folder: Path, deep: bool = True) -> None:
+    """Remove what killed processes left unfinished in a folder, and below it where `deep`.
+
+    What this machine's living processes write stays, and so does what is less than a day old and
+    was written on another machine.
+    """
+    for parent, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = Path(parent, name)
+            if name.startswith(".") and _is_abandoned(path):
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(path) if name in folders else path.unlink()
+        folders[:] = [name for name in folders if deep and not name.startswith(".")]
+
+
+def _is_abandoned(path: Path) -> bool:
+    match = UNFINISHED.fullmatch(path.name)
+    if not match and not EARLIER.fullmatch(path.name):
+        return False
+    try:
+        old = time.time() - path.stat().st_mtime > ABANDONED
+    except OSError:
+        return False
+    here = match and unfinished_name().endswith(f"-{match[2]}")
+    return old or bool(match and here and not _lives(int(match[1])))
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True

@@ -1,0 +1,57 @@
+"""The machine and the versions that change arithmetic, found without importing torch on a CPU."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from bench.core.record import Host
+from bench.system import devices
+
+# From the weakest to the strongest; the last one present decides which int8 kernels run.
+X86_FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
+VNNI = X86_FEATURES[2:]
+LIBRARIES = ("torch", "torchao", "diffusers", "torchvision", "numpy", "scipy")
+
+
+def instruction_set() -> str:
+    """The strongest instruction set that decides the arithmetic, for example "avx2"."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return platform.machine()
+    found = [feature for feature in X86_FEATURES if feature in flags]
+    return found[-1] if found else platform.machine()
+
+
+def threads() -> int:
+    """Threads that a run uses: `OMP_NUM_THREADS`, else the cores this process may use."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def library_versions() -> dict[str, str]:
+    """Installed versions of the libraries whose arithmetic we use."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def fingerprint(device: str = devices.CPU) -> Host:
+    """This machine, with the device that evaluates networks (a name from `devices.find`)."""
+    versions = {"python": platform.python_version(), **library_versions()}
+    isa = instruction_set()
+    if device != devices.CPU:
+        isa, more = devices.accelerator(device)
+        versions |= more
+    return Host(platform.node(), device, isa, threads(), versions)

@@ -1,0 +1,53 @@
+"""Ctrl-C, a terminal that is closed and `kill`: the command ends and says how to go on.
+
+The first signal raises `KeyboardInterrupt`, so that temporary files go and processes end. Where a
+library swallows it, or the end takes long, the second one ends the process there and then: what
+is written appears whole or not at all, so nothing is lost by it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from bench.system import terminal
+
+LINE = "bench: interrupted; repeat the command to go on"
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+_received: list[int] = []
+
+
+def install() -> None:
+    """Take the signals that are not ignored, as they are of a job in the background."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    _received.clear()
+    for number in SIGNALS:
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            signal.signal(number, _handle)
+    sys.unraisablehook = _unraisable
+
+
+def code() -> int:
+    """128 and the number of the signal that came; 0 where none did."""
+    return 128 + _received[0] if _received else 0
+
+
+def _handle(number: int, frame: FrameType | None) -> None:
+    if _received:
+        terminal.say_at_once(LINE)
+        os._exit(code())
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
+def _unraisable(what: Any) -> None:
+    """An interrupt inside a destructor is no news: it is told once, by the command."""
+    if not (_received and issubclass(what.exc_type, KeyboardInterrupt)):
+        sys.__unraisablehook__(what)

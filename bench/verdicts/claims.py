@@ -1,0 +1,187 @@
+"""The paper's claims about methods, held against what was measured.
+
+A claim about two methods compares their numbers, paired (`bench.verdicts.paired_difference`): both
+were measured on the same images, noise and directions. Where both were trained several times, on
+the same seeds, the difference is the mean over the trainings, with how they vary: only then it
+speaks of the methods. Of checkpoints that share method and seed the first is taken.
+
+supported: the interval lies wholly on the claim's side of 0; contradicted: wholly on the other;
+undecided: it holds 0, or there is too little to say anything.
+
+Whether flatness explains the losses: `bench.verdicts.correlations`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.core.probe_record import Explanation, Row
+from bench.core.record import Record, Run
+from bench.system.influences import Influences
+from bench.verdicts import decisions
+from bench.verdicts.methods import METRICS, measured, measurement, shared
+from bench.verdicts.paired_difference import Between, between, sizes, turned
+
+# Each flatness number that is correlated: its name and the coordinates that single it out.
+FLATNESS: Mapping[str, tuple[str, dict[str, float | str]]] = {
+    "LPF rise": ("lpf_rise", {}),
+    "LPF, relative": ("lpf_relative", {}),
+    "epsilon-sharpness": ("epsilon_sharpness", {}),
+    "rise, global": ("loss_rise", {"direction": "global"}),
+    "rise, layers": ("loss_rise", {"direction": "layers"}),
+    "rise, worst": ("loss_rise", {"direction": "worst"}),
+    "top eigenvalue": ("hessian_eigenvalue", {"rank": 1}),
+    "trace": ("hessian_trace", {}),
+}
+OTHERS = ("baseline", "ema", "swa")
+AVERAGED = (("sam+ema", "ema"), ("sam+swa", "swa"))
+FLATTER, LESS_BIAS = "sam is flatter", "sam has less exposure bias"
+SIMULATED = "simulated"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A number of one method less that of another, and what it says about the claim.
+
+    Attributes:
+        trainings: pairs of trainings behind it; one cannot tell a method from chance.
+    """
+
+    family: str
+    claim: str
+    number: str
+    method: str
+    against: str
+    trainings: int
+    value: float
+    low: float
+    high: float
+    verdict: str
+
+
+def verdict(low: float, high: float, positive: bool) -> str:
+    """What the interval of a number says about the claim that it is positive, or negative."""
+    if math.isnan(low) or math.isnan(high) or low <= 0 <= high:
+        return "undecided"
+    return "supported" if (low > 0) == positive else "contradicted"
+
+
+def families(found: Explanation) -> dict[str, list[str]]:
+    """Names of the checkpoints by family."""
+    names: dict[str, list[str]] = {}
+    for part in found.parts:
+        if part.checkpoint not in names.setdefault(part.family, []):
+            names[part.family].append(part.checkpoint)
+    return names
+
+
+def flatness(found: Explanation, checkpoint: str, title: str) -> Row | None:
+    """A flatness number of a checkpoint; of a curve the point of the largest radius."""
+    name, where = FLATNESS[title]
+    rows = found.rows(checkpoint, name, **where)
+    return max(rows, key=lambda row: float(row.where.get("radius", 0)), default=None)
+
+
+def counted(run: Run) -> list[Record]:
+    """The measured quantized cells, each scheme in one execution: simulated where it was.
+
+    Kernels that agree with the simulation would count every comparison twice.
+    """
+    found = [r for r in run.records if r.status == "ok" and not r.cell.scheme.is_float]
+    first: dict[str, str] = {}
+    for record in sorted(found, key=lambda r: r.cell.backend != SIMULATED):
+        first.setdefault(str(record.cell.scheme), record.cell.backend)
+    return [r for r in found if r.cell.backend == first[str(r.cell.scheme)]]
+
+
+def differences(found: Explanation) -> list[Difference]:
+    """SAM against the other methods of its family: is it flatter, is its exposure bias smaller?"""
+    lines = []
+    for family in families(found):
+        trained = _trained(found, family)
+        for other in OTHERS:
+            pairs = shared(trained, "sam", other)
+            for number in FLATNESS:
+                # An eigenvalue has a bound of its computation and a trace the error of its random
+                # vectors: both speak of a few images, without an interval over images.
+                if number not in ("top eigenvalue", "trace"):
+                    rows = [
+                        (flatness(found, a, number), flatness(found, b, number)) for a, b in pairs
+                    ]
+                    lines += _told((family, FLATTER, number, "sam", other), between(rows))
+            gaps, distances = (
+                [(_full(found, a, number), _full(found, b, number)) for a, b in pairs]
+                for number in ("exposure_gap", "exposure_distance")
+            )
+            # Bias in either direction is bias.
+            if sized := sizes(gaps):
+                place = family, LESS_BIAS, "size of the gap", "sam", other
+                lines += _told(place, sized[0], sized[1:])
+            place = family, LESS_BIAS, "energy distance", "sam", other
+            lines += _told(place, between(distances))
+    return lines
+
+
+def _trained(found: Explanation, family: str) -> dict[tuple[str, int], str]:
+    """Checkpoints by method and seed of the training, the first of each that was measured."""
+    names: dict[tuple[str, int], str] = {}
+    for part in found.parts:
+        if part.family == family and part.status == "ok":
+            names.setdefault((part.method, part.seed), part.checkpoint)
+    return names
+
+
+def _full(found: Explanation, checkpoint: str, name: str) -> Row | None:
+    """A number in full precision."""
+    return next((row for row in found.rows(checkpoint, name) if not row.scheme), None)
+
+
+def _told(
+    place: tuple[str, str, str, str, str],
+    found: Between | None,
+    ends: tuple[float, float] | None = None,
+    decided: bool = True,
+) -> list[Difference]:
+    if found is None:
+        return []
+    low, high = ends or found.estimate.interval()
+    told = verdict(low, high, positive=False) if decided else "undecided"
+    return [Difference(*place, found.trainings, found.estimate.value, low, high, told)]
+
+
+def lost(run: Run, terms: Influences) -> list[Difference]:
+    """Losses under each scheme of SAM less those of the other methods, and of averages with SAM
+    less those without, paired by image; significant by Holm over all, the intervals without."""
+    pairs = (*(("sam", other) for other in OTHERS), *AVERAGED)
+    groups: dict[tuple[str, str, str], dict[tuple[str, int], Record]] = {}
+    for record in counted(run):
+        cell = record.cell
+        place = cell.checkpoint.family, str(cell.scheme), cell.backend
+        training = cell.checkpoint.method, cell.checkpoint.seed
+        groups.setdefault(place, {}).setdefault(training, record)
+    found = []
+    for (family, scheme, backend), trained in groups.items():
+        for metric, (method, other) in itertools.product(METRICS, pairs):
+            rows = [
+                (_loss(a, metric, terms), _loss(b, metric, terms))
+                for a, b in shared(trained, method, other)
+            ]
+            if line := between(rows):
+                number = f"{metric}, {scheme} {backend}"
+                found.append(((family, f"{method} loses less", number, method, other), line))
+    chances = [decisions.two_sided(line.estimate) for _, line in found]
+    adjusted = decisions.holm([1.0 if math.isnan(p) else p for p in chances])
+    return [
+        difference
+        for (where, line), p in zip(found, adjusted, strict=True)
+        for difference in _told(where, line, decided=p < decisions.ALPHA)
+    ]
+
+
+def _loss(record: Record, metric: str, terms: Influences) -> Row | None:
+    """A loss of a record, higher is worse, with the influences of its images; None without."""
+    row, found = measured(record, metric, terms), measurement(record, metric)
+    return turned(row) if row and found and found.better == "higher" else row

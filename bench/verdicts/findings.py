@@ -1,0 +1,156 @@
+"""What differs between two cells of one name besides their numbers.
+
+A changed kernel, coverage or protocol is a finding of its own: it may explain a number, hide one,
+or make two numbers no longer comparable. What may change without meaning anything for quality
+(host, libraries, seed) is a note.
+
+A version that stands beside those of the libraries is that of something that makes the numbers:
+an extractor with its weights, a metric or sampler of another package. Another one of these, or
+none where BASE had one, is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.core.record import Coverage, Record
+
+PROTOCOL = ("sampler", "steps", "eta", "spacing", "dtype", "images")
+NOISE = (*PROTOCOL, "seed")
+# Numbers of such cells mean different things.
+INCOMPARABLE = ("kernel", "protocol", "dataset", "reference")
+# Why a number that gates cannot be compared; see `bench.verdicts.matching`.
+OBSTACLES = ("version", "unit", "undefined", "interval", "threshold", "missing", "refused")
+KINDS = ("weights", "coverage", "inert", *INCOMPARABLE, "extractor", *OBSTACLES)
+# Of the software under the numbers: what a comparison is made to try.
+LIBRARIES = (
+    *("python", "torch", "torchao", "diffusers", "torchvision", "transformers", "numpy", "scipy"),
+    *("pillow", "safetensors", "cuda", "cudnn"),
+)
+# PSNR of equal images.
+EXACT = 100.0
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A difference: `kind` is one of KINDS, `text` says what was and what is."""
+
+    kind: str
+    text: str
+
+
+def findings(base: Record, head: Record) -> list[Finding]:
+    """The differences between two measured cells that somebody must look at."""
+    found = [*_asked(base, head), *_executed(base.coverage, head.coverage), *_real(base, head)]
+    found += _makers(base, head)
+    if _is_inert(head) and not _is_inert(base):
+        found.append(Finding("inert", "every image equals its full-precision twin in HEAD"))
+    return found
+
+
+def notes(base: Record, head: Record) -> list[str]:
+    """The differences that are only said."""
+    found = []
+    if base.cell.draw.seed != head.cell.draw.seed:
+        seeds = base.cell.draw.seed, head.cell.draw.seed
+        found.append("seed {} → {}: other noise, compared as independent".format(*seeds))
+    if base.cell.draw.batch != head.cell.draw.batch:
+        found.append(f"batch {base.cell.draw.batch} → {head.cell.draw.batch}")
+    for name in ("name", "device", "isa", "threads"):
+        was, now = getattr(base.host, name), getattr(head.host, name)
+        if was != now:
+            found.append(f"host {name} {was} → {now}")
+    for name, was, now in _versions(base, head):
+        if name in LIBRARIES or was == MISSING:
+            found.append(f"{name} {was} → {now}")
+    if not base.real and head.real:
+        found.append("BASE does not say which real images it took")
+    return found
+
+
+def same_noise(base: Record, head: Record) -> bool:
+    """Whether image i of both cells was made from the same random numbers in the same way."""
+    draws = base.cell.draw, head.cell.draw
+    return all(getattr(draws[0], name) == getattr(draws[1], name) for name in NOISE)
+
+
+def _asked(base: Record, head: Record) -> Iterator[Finding]:
+    old, new = base.cell, head.cell
+    if old.checkpoint.content() != new.checkpoint.content():
+        was, now = old.checkpoint.sha256, new.checkpoint.sha256
+        text = f"SHA-256 {was[:12] or 'none'} → {now[:12] or 'none'}"
+        yield Finding("weights", text if was != now else "network of other structure")
+    if old.checkpoint.dataset != new.checkpoint.dataset:
+        yield Finding("dataset", f"{old.checkpoint.dataset} → {new.checkpoint.dataset}")
+    for name in PROTOCOL:
+        was, now = getattr(old.draw, name), getattr(new.draw, name)
+        if was != now:
+            yield Finding("protocol", f"{name} {was} → {now}")
+    if old.scheme != new.scheme:
+        yield Finding("protocol", f"{old.scheme.explain()} → {new.scheme.explain()}")
+
+
+def _executed(base: Coverage | None, head: Coverage | None) -> Iterator[Finding]:
+    if base is None or head is None:
+        if base is not head:
+            side = "BASE" if base is None else "HEAD"
+            yield Finding("coverage", f"{side} does not say what executed")
+        return
+    if base.kernel != head.kernel:
+        yield Finding("kernel", f"{base.kernel} → {head.kernel}")
+    if base.share != head.share:
+        shares = f"{base.share:.2%} → {head.share:.2%}"
+        yield Finding("coverage", f"{shares} of the multiply-accumulates quantized")
+    elif dict(base.macs_by_bits) != dict(head.macs_by_bits):
+        yield Finding("coverage", f"{_bits(base)} → {_bits(head)}")
+
+
+def _bits(coverage: Coverage) -> str:
+    shares = {name: count / coverage.macs for name, count in coverage.macs_by_bits.items()}
+    return ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+
+
+def _is_inert(record: Record) -> bool:
+    """Whether a quantized cell's features are those of full precision, bit for bit.
+
+    A quantizer that does nothing loses nothing: no number would tell, and all would look better.
+    Shares (recall ...) may stay though the images moved, so what sees images is asked too.
+    """
+    changes = [m for m in record.measurements if m.name.startswith("delta_")]
+    if not changes or any(m.value or m.low or m.high for m in changes):
+        return False
+    likeness, apart = (
+        record.measurement("psnr"),
+        [m for m in record.measurements if m.name.startswith("fd_twin_")],
+    )
+    moved = likeness is not None and likeness.value < EXACT
+    return not moved and not any(m.value > 0 for m in apart)
+
+
+def _real(base: Record, head: Record) -> Iterator[Finding]:
+    if base.cell.real != head.cell.real:
+        text = f"real images of the split {base.cell.real} → {head.cell.real}"
+        yield Finding("reference", text)
+    for name in sorted(base.real):
+        was, now = base.real[name][:12], head.real.get(name, "unknown")[:12]
+        if base.real[name] != head.real.get(name):
+            text = f"other real images' features of {name}, SHA-256 {was} → {now}"
+            yield Finding("reference", text)
+
+
+def _makers(base: Record, head: Record) -> Iterator[Finding]:
+    """Versions of what makes the numbers; BASE may be older than their being recorded."""
+    for name, was, now in _versions(base, head):
+        if name not in LIBRARIES and was != MISSING:
+            yield Finding("extractor", f"{name} {was} → {now}")
+
+
+def _versions(base: Record, head: Record) -> Iterator[tuple[str, str, str]]:
+    """(name, in BASE, in HEAD) of all that differ."""
+    versions = dict(base.host.versions), dict(head.host.versions)
+    for name in sorted({*versions[0], *versions[1]}):
+        was, now = (there.get(name, MISSING) for there in versions)
+        if was != now:
+            yield name, was, now

@@ -1,0 +1,140 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.core.cell import Cell, Checkpoint, Draw, content_key, expand
+from bench.core.errors import InputError
+from bench.core.scheme import Scheme
+
+CHECKPOINT = Checkpoint(
+    "a", "f", "baseline", "safetensors", "a.safetensors", "00", "fashion-mnist"
+)
+CELL = Cell(CHECKPOINT, Scheme.parse("w4a8"), "simulated", Draw())
+
+bits = st.sampled_from([2, 3, 4, 5, 6, 7, 8, 16, 32])
+
+
+@given(
+    bits,
+    bits,
+    st.sampled_from([0, 8, 32]),
+    st.sampled_from(["histogram", "minmax"]),
+    st.lists(st.from_regex(r"[A-Za-z_.*]{1,8}", fullmatch=True), max_size=2, unique=True),
+)
+def test_scheme_round_trip(weight, act, edge, observer, skip):
+    """Each scheme is read back from its name, but for options that do nothing for its bits."""
+    scheme = Scheme(weight, act, edge, observer, skip=tuple(skip))
+    idle = {"all": edge == 0 and min(weight, act) >= 8, "minmax": observer == "minmax" and act > 8}
+    if scheme.is_float:
+        assert str(scheme) == "fp32"
+    elif any(idle.values()):
+        with pytest.raises(InputError, match="does nothing"):
+            Scheme.parse(str(scheme))
+    else:
+        assert Scheme.parse(str(scheme)) == scheme
+
+
+@given(st.text(st.sampled_from("w48a+=allskipminmax-iote* \x00٤\x1b"), max_size=40))
+def test_what_is_parsed_is_parsed_again_from_its_name(text):
+    try:
+        scheme = Scheme.parse(f"w4a8+{text}")
+    except InputError:
+        return
+    assert Scheme.parse(str(scheme)) == scheme
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("w32a32+all", "quantizes nothing"),
+        ("w16a16", "quantizes nothing"),
+        ("w8a8+all", "all does nothing"),
+        ("w4a32+minmax", "minmax does nothing"),
+        ("w4a8+minmax+minmax", "minmax is there twice"),
+        ("w4a8+all+skip-io", "skip-io repeats or contradicts"),
+        ("w4a8+skip-io+skip-io-time", "skip-io-time repeats or contradicts"),
+        ("w4a8+skip=a+skip=a", "skip=a is there twice"),
+        ("w4a8+skip=", "no glob"),
+        ("w4a8+skip=a b", "no glob"),
+        ("w4a8+skip=\x1b[2J", r"skip=\\x1b\[2J is no glob"),
+        ("w4a8\x00", r"w4a8\\x00"),
+        ("w٤a٨", "unknown scheme"),
+        ("w" + "4" * 5000 + "a8", "unknown scheme"),
+        ("w4a8+skip=" + "[a" * 500, "no glob"),
+        ("w4a8" + "".join(f"+skip={k}" for k in range(300)), "at most 200"),
+        ("w8a8" + "+skip=x" * 5000, "at most 10000"),
+    ],
+)
+def test_a_scheme_that_means_nothing_is_refused_by_name(text, reason):
+    with pytest.raises(InputError, match=reason) as caught:
+        Scheme.parse(text)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("text", ["w4", "4", "w4a8+", "w4a8+most", "int8", "w1a8", "w9a8", "w4a0"])
+def test_scheme_refuses(text):
+    with pytest.raises(InputError):
+        Scheme.parse(text)
+
+
+def test_edge_layers_keep_8_bits():
+    assert Scheme.parse("w4a8").layer_bits(edge=True) == (8, 8)
+    assert Scheme.parse("w4a8").layer_bits(edge=False) == (4, 8)
+    assert Scheme.parse("w4a8+all").layer_bits(edge=True) == (4, 8)
+    assert Scheme.parse("w4a16").layer_bits(edge=True) == (8, 16)
+    assert "first and last convolution at W8A8" in Scheme.parse("w4a8").explain()
+
+
+def test_edges_and_time_in_float():
+    scheme = Scheme.parse("w4a8+skip-io")
+    assert scheme.layer_bits(edge=True) == (32, 32) and scheme.layer_bits(edge=False) == (4, 8)
+    assert (str(scheme), scheme.skip) == ("w4a8+skip-io", ())
+    assert "first and last convolution in float" in scheme.explain()
+    scheme = Scheme.parse("w4a8+skip-io-time")
+    assert scheme.skip == ("*time_emb*",) and scheme.edge_bits == 32
+    assert Scheme.parse(str(scheme)) == scheme
+
+
+def test_draw_refuses_nonsense():
+    for change in ({"images": 0}, {"steps": 0}, {"steps": 1001}, {"batch": 0}, {"seed": -1}):
+        with pytest.raises(InputError):
+            Draw(**change)
+
+
+def test_expand_puts_the_reference_first():
+    cells = expand([CHECKPOINT], [Scheme.parse("w8a8"), Scheme()], ["simulated"], Draw())
+    assert [str(cell.scheme) for cell in cells] == ["fp32", "w8a8"]
+    assert cells[1].reference == cells[0]
+
+
+def test_key_ignores_names_and_paths_and_nothing_else():
+    versions = {"torch": "2"}
+    same = replace(CHECKPOINT, name="b", uri="elsewhere")
+    assert replace(CELL, checkpoint=same).key(versions) == CELL.key(versions)
+    others = [
+        replace(CELL, checkpoint=replace(CHECKPOINT, sha256="01")),
+        replace(CELL, checkpoint=replace(CHECKPOINT, config={"x": 1})),
+        replace(CELL, scheme=Scheme.parse("w4a8+all")),
+        replace(CELL, scheme=replace(CELL.scheme, calibration=7)),
+        replace(CELL, backend="float"),
+        replace(CELL, metrics=("psnr",)),
+        *(
+            replace(CELL, draw=replace(Draw(), **change))
+            for change in ({"seed": 1}, {"steps": 3}, {"images": 7}, {"batch": 3}, {"eta": 0.5})
+        ),
+    ]
+    keys = {cell.key(versions) for cell in [CELL, *others]} | {CELL.key({"torch": "3"})}
+    assert len(keys) == len(others) + 2
+
+
+def test_content_key_is_pinned():
+    assert content_key(a=1, b=[1, 2]) == content_key(b=[1, 2], a=1)
+    assert content_key(a=1) == "015abd7f5cc57a2dd94b7590f04ad808"
+
+
+def test_label_of_a_long_skip_list():
+    long = "w4a8+skip=unet.up_blocks.2.resnets.1.conv_shortcut+skip=unet.conv_in"
+    assert Scheme.parse(long).label == "w4a8+2 skipped"
+    assert Scheme.parse("w4a8+skip=*.attentions.*").label == "w4a8+skip=*.attentions.*"

@@ -1,0 +1,194 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers.tiny import write_card, write_cards
+from safetensors.torch import load_file, save_file
+
+from bench.core.cell import Draw
+from bench.core.scheme import Scheme
+from bench.evaluation.probe_context import Plan
+from bench.evaluation.probing import Prober
+from bench.measurement.probes.context import Setting
+from bench.measurement.probes.flatness import Flatness
+from bench.models.cards import load_cards, verify
+from bench.system import store
+from bench.system.host import fingerprint
+
+SETTING = Setting(
+    **{"examples": 8, "chunk": 8, "radii": (0.01,), "worst_radii": (0.001,), "directions": 2},
+    **{"ascent": 1, "shifts": 2, "curvature": 4, "lanczos": 2, "eigenvalues": 1},
+    **{"hutchinson": 2, "images": 4, "worst": 1},
+)
+DRAW = Draw(steps=2, images=4, batch=4)
+
+
+def prober(cache, probes=("flatness",), **changes):
+    plan = Plan(probes, (Scheme.parse("w4a8"),), "simulated", DRAW, SETTING)
+    return Prober(fingerprint(), cache, replace(plan, **changes))
+
+
+def card(cards, name="tiny"):
+    (found,) = (c for c in load_cards(cards) if c.name == name)
+    return verify(found)
+
+
+def test_a_repeated_probe_computes_nothing(cards, cache, monkeypatch):
+    first = list(prober(cache).run(card(cards)))
+    assert [part.status for part in first] == ["ok", "ok"]
+    monkeypatch.setattr(Flatness, "__call__", None)
+    assert list(prober(cache).run(card(cards))) == first
+    other = prober(cache, setting=replace(SETTING, seed=1))
+    assert [part.status for part in other.run(card(cards))] == ["failed", "failed"]
+
+
+def test_an_interrupted_probe_goes_on(cards, cache, monkeypatch):
+    whole, asked = Flatness.__call__, []
+
+    def interrupted(self, subject, part, earlier):
+        asked.append(part)
+        if part == "sharpness" and len(asked) == 2:
+            raise KeyboardInterrupt
+        return whole(self, subject, part, earlier)
+
+    monkeypatch.setattr(Flatness, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(prober(cache).run(card(cards)))
+    found = list(prober(cache).run(card(cards)))
+    assert [part.status for part in found] == ["ok", "ok"]
+    assert asked == ["lpf", "sharpness", "sharpness"]
+
+
+def test_nan_weights_are_rows_and_stop_nothing(tmp_path, cache):
+    entries = [write_card(tmp_path, "bad"), write_card(tmp_path, "good")]
+    weights = load_file(tmp_path / "bad.safetensors")
+    weights["unet.conv_in.weight"][0] = float("nan")
+    save_file(weights, tmp_path / "bad.safetensors")
+    entries[0]["sha256"] = store.sha256(tmp_path / "bad.safetensors")
+    cards, made = write_cards(tmp_path, entries), prober(cache)
+    bad = list(made.run(card(cards, "bad")))
+    assert [part.status for part in bad] == ["failed", "failed"]
+    assert "unet.conv_in.weight holds NaN" in bad[0].error
+    assert [part.status for part in made.run(card(cards, "good"))] == ["ok", "ok"]
+
+
+def test_classes_are_refused_by_name(cards, cache, monkeypatch):
+    made = prober(cache)
+    full = made.stages.denoiser
+    monkeypatch.setattr(made.stages, "denoiser", lambda cell: replace(full(cell), classes=3))
+    found = list(made.run(card(cards)))
+    assert {part.status for part in found} == {"failed"}
+    assert "'tiny': probes take no classes" in found[0].error
+
+
+def test_a_refused_scheme_is_a_row(cards, cache):
+    made = prober(cache, ("exposure",), backend="int8-cuda")
+    full, quantized = made.run(card(cards))
+    assert full.status == "ok"
+    assert (quantized.part, quantized.status) == ("w4a8:quantized", "refused")
+    assert quantized.error
+    assert quantized.rows == ()
+
+
+def test_all_checkpoints_see_the_same_examples(tmp_path, cache):
+    entries = [write_card(tmp_path, f"seed{seed}", seed=seed) for seed in (0, 1)]
+    cards, made = write_cards(tmp_path, entries), prober(cache)
+    found = []
+    for name in ("seed0", "seed1"):
+        list(made.run(card(cards, name)))
+        found.append(made._subject(name).examples)
+    assert torch.equal(found[0].x_0, found[1].x_0)
+    assert torch.equal(found[0].noise, found[1].noise)
+    # One timestep in each of the equal slices.
+    assert (found[0].t * len(found[0].t) // 1000).tolist() == list(range(8))
+
+
+def test_too_few_images_say_what_to_do(cards, cache):
+    made = prober(cache, setting=replace(SETTING, examples=20_000))
+    (part, _) = made.run(card(cards))
+    assert part.status == "failed"
+    assert "10000 test images" in part.error
+
+
+@pytest.mark.slow
+def test_all_probes_of_a_checkpoint(cards, cache):
+    names = ("perturbation", "flatness", "hessian", "exposure", "prior", "sensitivity")
+    found = list(prober(cache, names).run(card(cards)))
+    assert {part.status for part in found} == {"ok"}
+    assert {part.probe for part in found} == set(names)
+    assert all(part.rows for part in found)
+
+
+def test_command(bench, cards, tmp_path):
+    words = ("--cards", cards, "--preset", "smoke", "--probes", "flatness,perturbation")
+    out = tmp_path / "reports"
+    code, stdout, stderr = bench("probe", *words, "--scheme", "w4a8", "--out", out)
+    assert code == 0
+    (folder,) = out.iterdir()
+    assert stdout.strip() == str(folder / "probes.md")
+    assert "tiny flatness, lpf: ok" in stderr
+    found = json.loads((folder / "probes.json").read_text())
+    names = {row["name"] for part in found["parts"] for row in part["rows"]}
+    assert {"lpf", "lpf_rise", "lpf_relative", "epsilon_sharpness", "loss_rise"} <= names
+    page = (folder / "probes.md").read_text()
+    assert "| 1   | SAM reaches flatter minima" in page
+    assert (folder / "figures" / "probe_loss.png").is_file()
+    # A folder without a run is none for the other commands.
+    code, _, stderr = bench("report", "--out", out)
+    assert code == 2
+    assert "no runs" in stderr
+
+
+def test_command_refuses_bad_input(bench, cards, tmp_path):
+    out = tmp_path / "reports"
+    for words, reason in (
+        (("--probes", "flatnes"), "did you mean 'flatness'"),
+        (("--preset", "large"), "choose smoke, default"),
+        (("--backend", "int8"), "unknown backend"),
+        (("--checkpoints", "nothing"), "no checkpoint matches"),
+        (("--run", "nothing"), "no run 'nothing'"),
+    ):
+        code, stdout, stderr = bench("probe", "--cards", cards, *words, "--out", out)
+        assert (code, stdout) == (2, "")
+        assert reason in stderr
+        assert not out.exists()
+
+
+def test_command_with_nothing_but_nan(bench, tmp_path):
+    entry = write_card(tmp_path)
+    weights = load_file(tmp_path / "tiny.safetensors")
+    weights["unet.conv_in.weight"][0] = float("nan")
+    save_file(weights, tmp_path / "tiny.safetensors")
+    entry["sha256"] = store.sha256(tmp_path / "tiny.safetensors")
+    out = tmp_path / "reports"
+    cards = write_cards(tmp_path, [entry])
+    words = ("--cards", cards, "--preset", "smoke", "--probes", "flatness", "--out", out)
+    code, _, stderr = bench("probe", *words)
+    assert code == 2
+    assert "holds NaN" in stderr
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_run_is_explained(bench, tmp_path):
+    # Other weights, said to be of one training seed: only such methods are compared.
+    entries = [
+        write_card(tmp_path, m, m, k) | {"seed": 0} for k, m in enumerate(("baseline", "sam"))
+    ]
+    cards, out = write_cards(tmp_path, entries), tmp_path / "reports"
+    sizes = ("--images", "6", "--steps", "2", "--batch", "6", "--checkpoints", "*")
+    words = ("--cards", cards, "--scheme", "w8a8", "--backend", "simulated", "--out", out)
+    code, stdout, stderr = bench("run", *words, *sizes)
+    assert code == 0, stderr
+    (folder,) = (path.parent for path in out.glob("*/run.json"))
+    words = ("--cards", cards, "--preset", "smoke", "--probes", "flatness", "--out", out)
+    code, stdout, stderr = bench("probe", *words, "--run", folder.name)
+    assert code == 0, stderr
+    assert stdout.strip() == str(folder / "probes.md")
+    page = (folder / "probes.md").read_text()
+    assert "sam loses less" in page
+    assert "delta_kd, w8a8 simulated" in page.replace("\\", "")
+    report = (folder / "report.md").read_text()
+    assert "## The paper's claims" in report
+    assert "[probes.md](probes.md)" in report

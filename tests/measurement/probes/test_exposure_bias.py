@@ -1,0 +1,91 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers.subjects import small
+
+from bench.core.cell import Draw
+from bench.core.denoiser import Denoiser, noise_of
+from bench.core.scheme import Scheme
+from bench.evaluation.probe_context import likeness, sampling
+from bench.measurement.probes.exposure_bias import Exposure, energy_distance, gaps
+from bench.system.random import seeded
+
+DRAW = Draw(steps=4, images=6, batch=4)
+
+
+class Same(torch.nn.Module):
+    """The identity quantizer: another module that computes the same."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x, t):
+        return self.model(x, t)
+
+
+def sampled(**changes):
+    found = small(schemes=(Scheme.parse("w8a8"),), **changes)
+    same = Denoiser(Same(found.full.model), found.full.alpha_bar, "epsilon", found.full.shape)
+    tools = {"sample": sampling(found.full, DRAW), "likeness": likeness}
+    return small(schemes=found.schemes, executed=lambda scheme: same, **tools)
+
+
+def test_identity_has_the_gaps_of_full_precision():
+    found = sampled()
+    quantized = Exposure()(found, "w8a8:quantized", {})
+    assert quantized[-1].name == "psnr"
+    assert quantized[-1].value == 100.0
+    assert {r.n for r in quantized} == {6}
+    exact = gaps(found, found.full, "", 6)[0]
+    assert [(r.name, r.value, r.low, r.where) for r in exact] == [
+        (r.name, r.value, r.low, r.where) for r in quantized[:-1]
+    ]
+    assert {r.where["t"] for r in exact if r.name == "gap"} == {999, 749, 499, 249}
+    found_gaps = [r.value for r in exact if r.name == "gap"]
+    (total,) = (r for r in exact if r.name == "exposure_gap")
+    assert total.value == pytest.approx(np.mean(found_gaps))
+    assert total.low < total.value < total.high
+    # Full precision takes all real images.
+    whole = Exposure()(found, "full precision", {})
+    (total,) = (r for r in whole if r.name == "exposure_gap")
+    assert total.n == len(total.terms) == 16
+    assert np.mean(total.terms) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_gap_is_the_difference_of_the_norms():
+    exact = Exposure()(sampled(), "full precision", {})
+    for t in (999, 249):
+        at = {r.name: r.value for r in exact if r.where.get("t") == t}
+        assert at["gap"] == pytest.approx(at["sampling_norm"] - at["data_norm"])
+
+
+def test_energy_distance_of_points_and_of_normals():
+    value, terms = energy_distance(np.zeros((5, 9)), np.full((5, 9), 0.7))
+    assert value == pytest.approx(2 * 0.7)
+    assert terms == pytest.approx(np.zeros(5), abs=1e-12)
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(3000, 1)), generator.normal(1.0, 1.0, size=(3000, 1))
+    # X - Y is normal(1, 2); the mean of its absolute value is that of a folded normal.
+    across = 2 / math.sqrt(math.pi) * math.exp(-1 / 4) + math.erf(1 / 2)
+    exact = 2 * across - 2 * 2 / math.sqrt(math.pi)
+    value, terms = energy_distance(x, y)
+    error = terms.std(ddof=1) / len(terms) ** 0.5
+    assert abs(value - exact) < 4 * error < 0.15
+
+
+def test_every_prediction_implies_the_same_noise():
+    generator = seeded("noise")
+    x_0, eps = torch.randn(2, 3, 1, 4, 4, generator=generator)
+    full = small().full
+    a = full.alpha_bar[300]
+    x_t = a.sqrt() * x_0 + (1 - a).sqrt() * eps
+    v = a.sqrt() * eps - (1 - a).sqrt() * x_0
+    for predicts, prediction in (("epsilon", eps), ("sample", x_0), ("v_prediction", v)):
+        denoiser = Denoiser(full.model, full.alpha_bar, predicts, full.shape)
+        # Two channels more, as networks that learn the variance have.
+        both = torch.cat([prediction, prediction], 1)
+        found = noise_of(denoiser, both, x_t, 300)
+        torch.testing.assert_close(found, eps, rtol=1e-4, atol=1e-5)

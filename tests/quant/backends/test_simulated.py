@@ -1,0 +1,96 @@
+import copy
+import dataclasses
+import subprocess
+import sys
+
+import torch
+
+from bench.core.record import Host
+from bench.core.scheme import Scheme
+from bench.quant.backends.simulated import FullPrecision, Simulated
+
+HOST = Host("here", "cpu", "AVX2", 1, {})
+
+
+def test_refusals():
+    full, simulated = FullPrecision(), Simulated()
+    assert full.refuses(Scheme(), HOST) is None
+    assert "w4a8" in full.refuses(Scheme.parse("w4a8"), HOST)
+    assert simulated.refuses(Scheme.parse("w4a16"), HOST) is None
+    assert "nothing to simulate" in simulated.refuses(Scheme(), HOST)
+
+
+def test_refusals_do_not_import_torch():
+    code = (
+        "import sys; from bench.quant.backends.simulated import Simulated; "
+        "from bench.core.scheme import Scheme;"
+        "Simulated().refuses(Scheme(), None); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_import_is_silent():
+    code = "import bench.quant.graph"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout + done.stderr == ""
+
+
+def test_full_precision_changes_nothing(tiny):
+    denoiser, coverage = FullPrecision()(tiny, Scheme(), [])
+    assert denoiser is tiny
+    assert coverage.kernel == "none"
+    assert coverage.macs_quantized == 0
+    assert coverage.bytes == 4 * sum(p.numel() for p in tiny.model.parameters())
+
+
+def test_full_precision_reads_each_structure_once(tiny, toy, monkeypatch):
+    """Checkpoints that differ in weights share what was read; another network is another one."""
+    first = FullPrecision()(tiny, Scheme(), None)[1]
+    twin = dataclasses.replace(tiny, model=copy.deepcopy(tiny.model))
+    next(twin.model.parameters()).data.add_(1)
+    other = FullPrecision()(toy, Scheme(), None)[1]
+    assert other.macs != first.macs
+    monkeypatch.setattr("bench.quant.layers.export", None)
+    assert FullPrecision()(twin, Scheme(), None)[1] == first
+
+
+def test_simulated_leaves_the_denoiser_alone(tiny, batches):
+    before = {name: value.clone() for name, value in tiny.model.state_dict().items()}
+    x, t = batches[0]
+    with torch.inference_mode():
+        expected = tiny.model(x, t)
+    quantized, coverage = Simulated()(tiny, Scheme.parse("w4a8+minmax"), batches)
+    assert quantized is not tiny and quantized.model is not tiny.model
+    assert (quantized.shape, quantized.predicts) == (tiny.shape, tiny.predicts)
+    assert quantized.alpha_bar is tiny.alpha_bar
+    assert coverage.kernel == "simulated"
+    assert 0.9 < coverage.share < 1
+    after = tiny.model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with torch.inference_mode():
+        assert torch.equal(tiny.model(x, t), expected)
+        assert not torch.equal(quantized.model(x, t), expected)
+    assert not quantized.model.training
+    assert not any(parameter.requires_grad for parameter in quantized.model.parameters())
+
+
+def test_quantizing_in_inference_mode(toy, toy_batches):
+    with torch.inference_mode():
+        inside = type(toy_batches)((x + 0, t + 0) for x, t in toy_batches)
+        quantized, _ = Simulated()(toy, Scheme.parse("w8a8"), inside)
+        y = quantized.model(*inside[0])
+    again, _ = Simulated()(toy, Scheme.parse("w8a8"), toy_batches)
+    assert torch.equal(again.model(*toy_batches[0]), y)
+
+
+def test_a_model_in_training_mode_is_quantized_in_evaluation_mode(toy, toy_batches):
+    toy.model.train()
+    try:
+        quantized, _ = Simulated()(toy, Scheme.parse("w8a8"), toy_batches)
+        assert toy.model.training and toy.model.first.training
+    finally:
+        toy.model.eval()
+    expected, _ = Simulated()(toy, Scheme.parse("w8a8"), toy_batches)
+    x, t = toy_batches[0]
+    assert torch.equal(quantized.model(x, t), expected.model(x, t))

@@ -1,0 +1,58 @@
+"""The sections of coverage and agreement, on rows of integer kernels."""
+
+from dataclasses import replace
+
+import pytest
+from helpers import canned_run
+
+from bench.core.record import Agreement, Measurement
+from bench.report.coverage import agreement, coverage
+from bench.report.rows import rows
+
+
+@pytest.fixture
+def found():
+    """The canned rows, the w4a8 ones as if executed by int8 kernels."""
+    run = canned_run.run()
+    records = []
+    for k, record in enumerate(run.records):
+        if record.status == "ok" and str(record.cell.scheme) == "w4a8":
+            known = replace(
+                record.coverage,
+                kernel="int8",
+                macs_by_kernel={"onednn.qconv2d_pointwise": 9_800_000, "aten.bmm": 200_000},
+                bytes_stored=531_000,
+                bytes_memory=1_100_000,
+                agreement=Agreement(42.26, 0.0316, f"layer{k}", 125.9),
+            )
+            likeness = Measurement("psnr_simulated@500", 39.3, 38.0, 40.6, 500, "dB", "higher", 1)
+            record = replace(record, coverage=known, measurements=(*record.measurements, likeness))
+        records.append(record)
+    return rows(replace(run, records=tuple(records)))
+
+
+def test_operators_and_measured_sizes(found):
+    text = "\n".join(coverage(found))
+    assert "onednn.qconv2d_pointwise 98.0%, aten.bmm 2.0%" in text
+    assert "531.0 kB" in text and "1.10 MB" in text
+    # Checkpoints that differ only in how well they agree share a line.
+    assert sum(line.startswith("| w4a8") for line in text.splitlines()) == 1
+
+
+def test_what_was_not_measured_is_not_printed(found):
+    simulated = [row for row in found if row.kernel != "int8"]
+    line = next(line for line in coverage(simulated) if line.startswith("| w8a8"))
+    assert line.count("–") == 2
+
+
+def test_agreement_of_each_checkpoint(found):
+    lines = [line for line in agreement(found) if line.startswith("| ") and "w4a8" in line]
+    assert len(lines) == sum(row.kernel == "int8" for row in found) > 1
+    for line in lines:
+        assert "| 125.9 |" in " ".join(line.split())
+        assert "42.3" in line and "3.16%" in line and "39.3 [38.0, 40.6]" in line
+    assert len({line.split("|")[5] for line in lines}) == len(lines)
+
+
+def test_no_kernels_no_section():
+    assert agreement(rows(canned_run.run())) == []

@@ -1,0 +1,29 @@
+"""Only the known noise is dropped, and only while the block runs."""
+
+import logging
+import warnings
+
+import pytest
+
+from bench.system.quiet import NOISE, quiet_compiler, quiet_import
+
+
+@pytest.mark.parametrize("name", NOISE)
+def test_the_known_message_is_dropped_inside_the_block_only(name, caplog):
+    logger = logging.getLogger(name)
+    with caplog.at_level(logging.WARNING, logger=name):
+        with quiet_import():
+            logger.warning("%s: no such library", NOISE[name][0])
+            logger.warning("something else")
+        logger.warning("%s: no such library", NOISE[name][0])
+    assert [record.getMessage() for record in caplog.records] == [
+        "something else",
+        f"{NOISE[name][0]}: no such library",
+    ]
+
+
+def test_the_compiler_may_warn_of_other_things():
+    with pytest.warns(UserWarning) as caught, quiet_compiler():
+        warnings.warn("To copy construct from a tensor, it is recommended ...", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+    assert [str(warning.message) for warning in caught] == ["something else"]
