@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli import gate
 from bench.core.errors import InputError
 from bench.core.record import Run
 from bench.system.influences import Influences
+from bench.verdicts import gate
 from bench.verdicts.comparison import Comparison, Side
 
 if TYPE_CHECKING:

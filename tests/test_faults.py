@@ -9,7 +9,6 @@ import pytest
 import torch
 from helpers.tiny import write_card, write_cards
 
-from bench.cli import gate
 from bench.core.cell import Draw, expand
 from bench.core.errors import InputError
 from bench.core.record import Run, to_json
@@ -19,6 +18,7 @@ from bench.measurement.metrics.paired import Psnr
 from bench.models.cards import load_cards, verify
 from bench.quant.backends.simulated import FullPrecision, Simulated
 from bench.system.host import fingerprint
+from bench.verdicts import gate
 from bench.verdicts.comparison import Side, compare
 from bench.verdicts.thresholds import load
 

@@ -25,7 +25,7 @@ ROOMS = {
 }
 FREE = {"__init__", "__main__", "api"}
 # A command has as many lines as it has flags.
-COMMANDS = ("app.py", "compare.py", "speed.py", "probe.py")
+COMMANDS = ("run.py", "train.py", "compare.py", "speed.py", "probe.py")
 
 
 def imported(path):
@@ -78,7 +78,7 @@ def test_size_limits():
 def test_light_modules_do_not_import_torch():
     code = (
         "import sys, bench.cli.app, bench.models.cards, bench.report, bench.evaluation.pipeline;"
-        "import bench.core.protocols, bench.core.denoiser, bench.cli.gate;"
+        "import bench.core.protocols, bench.core.denoiser, bench.verdicts.gate;"
         "import bench.report.history, bench.report.comparison;"
         "assert 'torch' not in sys.modules"
     )

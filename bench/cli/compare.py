@@ -1,14 +1,22 @@
-"""The commands that judge runs: `compare`, `baseline` and `history`, from flags to the gate."""
+"""`bench compare`: what became worse from one run to another; the exit code is the answer."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.cli import exits, gate
 from bench.cli.flags import Limits, Out
+from bench.core.errors import InputError
+from bench.core.printable import quoted
+from bench.system import chronology
+from bench.system.runs import run_folders
+from bench.verdicts import gate
+from bench.verdicts.comparison import Side
+from bench.verdicts.findings import KINDS
 
 
 def compare(
@@ -43,45 +51,45 @@ def compare(
     Example: bench compare baseline --fail-on psnr:0.5 --fail-on inconclusive
     """
     sides = gate.side(out, base), gate.side(out, head)
-    code = gate.decide(sides, thresholds, fail_on or (), allow or (), format)
+    code = decide(sides, thresholds, fail_on or (), allow or (), format)
     if head is None:
-        gate.tell_newest(out, sides[1])
+        _tell_newest(out, sides[1])
     return code
 
 
-baseline = typer.Typer(help="The pinned run that others are compared with.", no_args_is_help=True)
+def _tell_newest(out: Path, head: Side) -> None:
+    """Say on stderr which run was taken as the newest one, and what is doubtful about that."""
+    print(f"HEAD is the newest run, {head.name}, made {head.run.created}", file=sys.stderr)
+    for line in chronology.doubts(run_folders(out)):
+        print(line, file=sys.stderr)
 
 
-@baseline.command()
-def accept(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run in the folder.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it moves.")],
-    out: Out = Path("reports"),
-) -> None:
-    """Move the baseline to a run; the reason is kept."""
-    gate.accept(out, run, reason)
-
-
-@baseline.command()
-def show(out: Out = Path("reports")) -> None:
-    """Print all baselines with their reasons; the last one holds."""
-    gate.show(out)
-
-
-def history(
-    last: Annotated[int, typer.Option("--last", metavar="K", help="Runs to look at.")] = 10,
-    metric: Annotated[
-        str, typer.Option("--metric", metavar="GLOB", help="Metrics to look at.")
-    ] = "*",
-    thresholds: Limits = None,
-    out: Out = Path("reports"),
+def decide(
+    sides: tuple[Side, Side],
+    limits: Path | None,
+    fail_on: Sequence[str],
+    allow: Sequence[str],
+    form: str,
 ) -> int:
-    """Show the course of each number and draw it; exit code 1 where one drifts to the worse."""
-    return gate.trend(out, last, metric, thresholds)
+    """Print the comparison of (BASE, HEAD) and return the exit code.
 
+    Args:
+        limits: a file of thresholds.
+        fail_on: metrics that gate, and `inconclusive`.
+        allow: kinds of findings that do not fail.
+        form: name in `bench.report.comparison.FORMATS`.
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command(epilog=exits.HELP_COMPARE)(compare)
-    app.add_typer(baseline, name="baseline")
-    app.command()(history)
+    Raises:
+        InputError: an unknown word, kind, format or a bad file.
+    """
+    from bench.report.comparison import FORMATS
+
+    for kind in allow:
+        if kind not in KINDS:
+            raise InputError(f"--allow {quoted(kind)}: choose {', '.join(KINDS)}")
+    if form not in FORMATS:
+        raise InputError(f"unknown format {quoted(form)}: choose {', '.join(FORMATS)}")
+    found = gate.compared(sides, limits, fail_on)
+    code = found.code(allow, gate.UNDECIDED in fail_on)
+    print(FORMATS[form](found, allow, code), end="")
+    return code

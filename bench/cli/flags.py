@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from bench.core.errors import InputError
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")]
 Cards = Annotated[
@@ -118,3 +122,23 @@ Probes = Annotated[
 Redact = Annotated[
     bool, typer.Option("--redact", help="Without host name, users' names and folders.")
 ]
+
+
+def settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]:
+    """Fields of a recipe as text, from the flags and from FIELD=VALUE words."""
+    settings = {field: str(value) for field, value in given.items() if value is not None}
+    for text in sets:
+        field, found, value = text.partition("=")
+        if not found:
+            raise InputError(f"--set needs FIELD=VALUE, not {text!r}")
+        settings[field] = value
+    return settings
+
+
+def name_inception(given: Path | None) -> None:
+    """Take the weights of Inception from a file or folder that the user names."""
+    if given is None:
+        return
+    if not given.exists():
+        raise InputError(f"--inception {given}: no such file or folder")
+    os.environ["BENCH_INCEPTION"] = str(given)

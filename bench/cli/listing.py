@@ -1,12 +1,12 @@
-"""What `bench list` and `bench check` print: what there is, and whether cards hold."""
+"""`bench list` and `bench check`: what there is, and whether cards hold what they say."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from bench import __version__
+from bench.cli.flags import Cards, Force, Names, Out
 from bench.core import extensions
 from bench.core.printable import say
 from bench.evaluation import fits
@@ -14,8 +14,8 @@ from bench.models.cards import card_file, load_cards, select, verify
 from bench.system.runs import run_folders
 
 
-def list_all(cards: Path | None, out: Path) -> None:
-    """Print checkpoints, recipes, extensions and runs."""
+def list_all(cards: Cards = None, out: Out = Path("reports")) -> None:
+    """List checkpoints, recipes, extensions and runs."""
     from bench.models.training.recipes import RECIPES
 
     found = load_cards(card_file(cards))
@@ -30,10 +30,10 @@ def list_all(cards: Path | None, out: Path) -> None:
         say(f"  {folder.name}")
 
 
-def check(cards: Path | None, globs: Sequence[str], force: bool = False) -> None:
-    """Verify the files of the selected cards, and that they denoise; print one line for each."""
+def check(cards: Cards = None, checkpoints: Names = None, force: Force = False) -> None:
+    """Validate cards, the hashes of their files, and whether descriptions fit the weights."""
     path = card_file(cards)
-    for card in select(load_cards(path), globs):
+    for card in select(load_cards(path), checkpoints.split(",") if checkpoints else ["*"]):
         verified = verify(card)
         denoiser = extensions.lookup("sources", card.source)(verified)
         fit = fits.of(verified, lambda loaded=denoiser: loaded)

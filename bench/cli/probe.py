@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli import commands, exits
+from bench.cli import execution, exits
 from bench.cli.flags import Cards, Device, Out, Seed
 from bench.core import extensions, probe_record
 from bench.core.cell import Cell, Checkpoint, Draw
@@ -83,7 +83,7 @@ def probe(
     found = load_cards(card_file(cards))
     chosen = [verify(card) for card in select(found, checkpoints.split(","))]
     folder = None if run is None else find_run(out, run)
-    commands.prepare(folder or out)
+    execution.prepare(folder or out)
     plan = replace(_plan(preset, seed, names, wanted, backend), device=place)
     parts = _probe(plan, chosen)
     if not any(part.status == "ok" for part in parts):
@@ -196,7 +196,7 @@ def _write(
         stem,
         now.isoformat(timespec="seconds"),
         commit,
-        commands.command_line(),
+        execution.command_line(),
         asdict(plan.setting)
         | {"draw": asdict(plan.draw), "backend": plan.backend, "device": plan.device},
         tuple(parts),

@@ -209,6 +209,7 @@ class Fit:
         images: real images that it was checked on.
         better: descriptions that fit clearly better, each with its loss over the trivial one.
         reason: why it was not checked, "" where it was.
+        remedy: where the description is put right, if another one fits clearly better.
     """
 
     checkpoint: str
@@ -219,6 +220,7 @@ class Fit:
     images: int = 0
     better: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    remedy: str = ""
 
     @property
     def ratio(self) -> float | None:

@@ -78,6 +78,7 @@ def judged(search: Search, candidates: Sequence[Candidate]) -> Fit:
         search.own.error / search.own.loss,
         len(search.x_0),
         {str(candidate): candidate.loss for candidate in better},
+        remedy=_remedy(search.checkpoint, str(better[0])) if better else "",
     )
 
 
@@ -188,7 +189,7 @@ def _line(fit: Fit, card: Checkpoint) -> str:
         parts = [f"{fit.checkpoint!r} denoises worse than no network: {own}"]
     if fit.better:
         told = " or ".join(f"{what} ({loss:.2f})" for what, loss in fit.better.items())
-        parts.append(f"clearly better fits {told}: {_remedy(card, next(iter(fit.better)))}")
+        parts.append(f"clearly better fits {told}: {fit.remedy}")
     elif fit.verdict == WORSE:
         parts.append(
             "nothing that bench knows fits: it is not trained, of another data set, or of another "

@@ -26,7 +26,8 @@ SMALL += ["--steps", "1", "--checkpoints", "*"]
 # All verbs in one process, since an import takes longer than what they do here.
 VERBS = """
 import sys
-from bench import exits, terminal
+from bench.cli import exits
+from bench.system import terminal
 from bench.cli.app import app
 lines = [line.split() for line in sys.argv[1].splitlines()]
 for words in lines:

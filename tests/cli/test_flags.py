@@ -78,7 +78,7 @@ def test_flags_are_those_of_the_verb_they_stand_beside(path):
 
 def test_what_is_measured_by_a_flag_of_run_is_named_so():
     """The shipped thresholds named `--metric`, which is a flag of `bench history`."""
-    text = (ROOT / "bench" / "thresholds.toml").read_text(encoding="utf-8")
+    text = (ROOT / "bench" / "verdicts" / "thresholds.toml").read_text(encoding="utf-8")
     told = re.findall(r"Measured with ([^;.\n]*)", text)
     assert len(told) == 3
     for words in told:

@@ -198,7 +198,7 @@ def test_identities_of_bench_need_no_torch():
     import sys
 
     code = (
-        "import sys; from bench import tables;"
+        "import sys; from bench.core import extensions as tables;"
         "[tables.identity('extractors', n) for n in tables.EXTRACTORS if n[0] in 'ei'];"
         "[tables.identity(t, n) for t in ('backends', 'sources', 'samplers', 'metrics') "
         "for n in tables.TABLES[t]]; assert 'torch' not in sys.modules"

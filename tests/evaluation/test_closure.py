@@ -21,7 +21,8 @@ from dataclasses import replace
 import bench
 from bench.evaluation import closure, keys
 from bench.system.host import fingerprint
-from bench.core.cell import Cell, Checkpoint, Draw, Scheme
+from bench.core.cell import Cell, Checkpoint, Draw
+from bench.core.scheme import Scheme
 
 root, host = Path(bench.__file__).parent, fingerprint()
 card = Checkpoint("a", "f", "m", "safetensors", "uri", "0" * 64, "fashion-mnist")
@@ -112,7 +113,7 @@ IDLE = (
     *(
         "api",
         "cli.app",
-        "cli.commands",
+        "cli.execution",
         "evaluation.planning",
         "models.cards",
         "report",
@@ -121,7 +122,7 @@ IDLE = (
         "verdicts.correlations",
     ),
     *(
-        "cli.gate",
+        "cli.history",
         "verdicts.baseline",
         "verdicts.findings",
         "verdicts.thresholds",
@@ -186,12 +187,13 @@ def test_what_is_imported_while_images_are_made_is_in_their_key(cards, tmp_path)
     program = f"""
 import sys
 from pathlib import Path
-from bench import keys
+from bench.evaluation import keys
 from bench.evaluation.closure import closure
 from bench.system.host import fingerprint
 from bench.core.record import Host
 from bench.models.cards import load_cards, verify
-from bench.core.cell import Cell, Draw, Scheme
+from bench.core.cell import Cell, Draw
+from bench.core.scheme import Scheme
 card = verify(load_cards(Path({str(cards)!r}))[0])
 before = set(sys.modules)
 from bench.evaluation.generation import Stages

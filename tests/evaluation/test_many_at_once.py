@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 import pytest
 from core.test_record import RUN
 
-from bench.cli import commands
+from bench.cli import execution
 from bench.core.cell import Draw, expand
 from bench.core.record import to_json
 from bench.core.scheme import Scheme
@@ -171,7 +171,7 @@ def test_baselines_that_are_accepted_at_once_are_all_kept(tmp_path):
     for k in range(3):
         store.save_text(tmp_path / f"run{k}" / "run.json", to_json(replace(RUN, id=f"run{k}")))
     code = (
-        "import sys; from pathlib import Path; from bench import baseline;"
+        "import sys; from pathlib import Path; from bench.verdicts import baseline;"
         "[baseline.accept(Path(sys.argv[1]), 'run0', f'{sys.argv[2]} {k}') for k in range(10)]"
     )
     words = [[sys.executable, "-c", code, str(tmp_path), str(k)] for k in range(3)]
@@ -231,10 +231,13 @@ def test_two_runs_that_end_in_the_same_second_are_both_there(cells, cache, tmp_p
         def now(cls, zone=None):
             return datetime(2026, 1, 1, tzinfo=timezone.utc)
 
-    monkeypatch.setattr(commands, "datetime", Now)
+    monkeypatch.setattr(execution, "datetime", Now)
     pipeline = Pipeline(fingerprint(), cache)
     records = [pipeline.run(cells[0])]
-    folders = [commands._write(tmp_path / "out", records, pipeline) for _ in range(2)]
+    described = execution._described(records, ())
+    folders = [
+        execution._write(tmp_path / "out", described, pipeline, redact=False) for _ in range(2)
+    ]
     assert folders[1].name == f"{folders[0].name}-2"
     assert [read_run(folder).id for folder in folders] == [f.name for f in folders]
     index = (tmp_path / "out" / "index.md").read_text()

@@ -254,7 +254,7 @@ def test_a_change_that_is_rounding_is_none():
     before = Measurement("kd@3", 130.0, 129.0, 131.0, 3, "1e-3", "lower", 1)
     after = dataclasses.replace(before, value=130.0 + 1e-8)
     found = change(after, before, np.array([1e-9, 0.0, -1e-9]))
-    assert (found.name, found.value, found.low, found.high) == ("delta_kd@3", 0.0, 0.0, 0.0)
+    assert (found.name, found.value, found.low, found.high) == ("delta_kd@3", 0.0, None, None)
     found = change(dataclasses.replace(before, value=131.0), before, np.array([1.0, 0.0, -1.0]))
     # Deviation 1, t of two degrees of freedom 4.302653.
     assert (found.value, found.high) == (1.0, pytest.approx(1 + 4.302653 / 3**0.5))

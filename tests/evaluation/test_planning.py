@@ -5,7 +5,7 @@ import functools
 
 import pytest
 
-from bench.cli import commands
+from bench.cli import execution
 from bench.core.cell import Draw
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
@@ -112,6 +112,6 @@ def test_few_real_images_are_told_before_a_run(cards, monkeypatch, capsys):
     (cell, *_) = cells(cards)
     monkeypatch.setattr("bench.measurement.features.reference.count", lambda *names: 2)
     capsys.readouterr()
-    commands._remark([cell, cell])
+    execution._remark([cell, cell])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"fashion-mnist: only 2 real images for N = {cell.draw.images}")

@@ -46,9 +46,9 @@ def runs(folder):
     """run.json in every format, against itself undamaged in every format, and as a history."""
     from helpers import canned_run
 
-    from bench.cli import gate
     from bench.report import FORMATS, comparison, history
     from bench.report.index import index
+    from bench.verdicts import gate
     from bench.verdicts.comparison import Side, compare
     from bench.verdicts.history import histories
 

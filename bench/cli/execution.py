@@ -1,4 +1,4 @@
-"""What the commands do, between the parsed flags and the layers below.
+"""Carries out the cells of a run: checks, samples, measures, and writes the report.
 
 Data goes to stdout, progress and remarks to stderr. Nothing is written before the whole input has
 been checked; a run's folder appears at its end.
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import functools
 import shlex
-import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core import distances, extensions, probe_record
+from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.printable import say
@@ -29,7 +28,7 @@ from bench.report import redaction
 from bench.system import devices, influences, store
 from bench.system.checkout import git_state
 from bench.system.host import fingerprint
-from bench.system.runs import find_run, read_run, sample_name, save_strip
+from bench.system.runs import sample_name, save_strip
 
 if TYPE_CHECKING:
     from bench.evaluation.pipeline import Pipeline
@@ -213,59 +212,3 @@ def command_line() -> str:
     """This command as a shell takes it; bytes that are no text stand escaped."""
     line = shlex.join(["bench", *sys.argv[1:]])
     return line.encode(errors="backslashreplace").decode()
-
-
-def report(out: Path, name: str | None, form: str, redact: bool = False) -> None:
-    """Render a run again and print it.
-
-    Args:
-        out: the folder of runs.
-        name: of the run, None for the newest.
-        form: the format that is printed.
-        redact: render a copy in the folder `redacted` of the run, without host name, users' names
-            and folders; the run itself stays as it is.
-    """
-    from bench import report as rendering
-
-    if form not in rendering.FORMATS:
-        raise InputError(f"unknown format {form!r}: choose {', '.join(rendering.FORMATS)}")
-    folder = find_run(out, name)
-    run = read_run(folder)
-    store.check_writable(folder, "copy the run to a folder of yours, and name that")
-    store.sweep(folder)
-    if redact:
-        folder = _redacted_copy(folder, run)
-        run = read_run(folder)
-        print(folder / "report.md", file=sys.stderr)
-    rendering.render(run, folder)
-    if not redact:
-        rendering.write_index(folder.resolve().parent)
-    print(rendering.FORMATS[form](run, folder), end="")
-
-
-def _redacted_copy(folder: Path, run: Run) -> Path:
-    """A folder inside a run's own, with the run and what was probed redacted, and its images."""
-    target = folder / "redacted"
-    store.save_text(target / "run.json", to_json(redaction.redacted(run)))
-    for path in (*folder.glob("samples/*.png"), folder / influences.NAME):
-        if path.is_file():
-            with store.atomic(target / path.relative_to(folder)) as temporary:
-                shutil.copyfile(path, temporary)
-    if (path := folder / probe_record.FILE).is_file():
-        found = probe_record.from_json(path.read_text(encoding="utf-8"))
-        text = probe_record.to_json(redaction.explained(found, run))
-        store.save_text(target / probe_record.FILE, text)
-    return target
-
-
-def train(recipe: str, settings: Mapping[str, str], place: Mapping[str, Any]) -> None:
-    """Train, resume, and write weights with their cards.
-
-    Args:
-        recipe: name of a recipe.
-        settings: fields of the recipe to change, as text.
-        place: fields of `training.run.Place`.
-    """
-    from bench.models.training import cards, recipes
-
-    cards.run(recipes.find(recipe).changed(settings), cards.Place(**place))

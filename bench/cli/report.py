@@ -1,0 +1,79 @@
+"""`bench report`: render a run again, and print it in a format."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli.flags import Out, Redact
+from bench.core import probe_record
+from bench.core.errors import InputError
+from bench.core.printable import quoted
+from bench.core.record import Run, to_json
+from bench.report import redaction
+from bench.system import influences, store
+from bench.system.runs import find_run, read_run
+
+
+def report(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Id or folder [default: the last run].")
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="Name of a format.")
+    ] = "markdown",
+    out: Out = Path("reports"),
+    redact: Redact = False,
+) -> None:
+    """Render a run again: report.md and figures in its folder; the chosen format to stdout.
+
+    With --redact a copy in the folder `redacted` of the run's own is rendered instead.
+    """
+    _render(out, name, format, redact)
+
+
+def _render(out: Path, name: str | None, form: str, redact: bool = False) -> None:
+    """Render a run again and print it.
+
+    Args:
+        out: the folder of runs.
+        name: of the run, None for the newest.
+        form: the format that is printed.
+        redact: render a copy in the folder `redacted` of the run, without host name, users' names
+            and folders; the run itself stays as it is.
+    """
+    from bench import report as rendering
+
+    if form not in rendering.FORMATS:
+        raise InputError(f"unknown format {quoted(form)}: choose {', '.join(rendering.FORMATS)}")
+    folder = find_run(out, name)
+    run = read_run(folder)
+    store.check_writable(folder, "copy the run to a folder of yours, and name that")
+    store.sweep(folder)
+    if redact:
+        folder = _redacted_copy(folder, run)
+        run = read_run(folder)
+        print(folder / "report.md", file=sys.stderr)
+    rendering.render(run, folder)
+    if not redact:
+        rendering.write_index(folder.resolve().parent)
+    print(rendering.FORMATS[form](run, folder), end="")
+
+
+def _redacted_copy(folder: Path, run: Run) -> Path:
+    """A folder inside a run's own, with the run and what was probed redacted, and its images."""
+    target = folder / "redacted"
+    store.save_text(target / "run.json", to_json(redaction.redacted(run)))
+    for path in (*folder.glob("samples/*.png"), folder / influences.NAME):
+        if path.is_file():
+            with store.atomic(target / path.relative_to(folder)) as temporary:
+                shutil.copyfile(path, temporary)
+    if (path := folder / probe_record.FILE).is_file():
+        found = probe_record.from_json(path.read_text(encoding="utf-8"))
+        text = probe_record.to_json(redaction.explained(found, run))
+        store.save_text(target / probe_record.FILE, text)
+    return target
