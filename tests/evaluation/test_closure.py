@@ -199,7 +199,7 @@ before = set(sys.modules)
 from bench.evaluation.generation import Stages
 cell = Cell(card, Scheme(4, 8, calibration=2), "simulated", Draw(steps=1, images=2, batch=2))
 Stages(fingerprint(), Path({str(tmp_path / "c")!r}), lambda *_: None).images(cell)
-roots = [keys.IMAGES, *(keys.tables.module(*entry) for entry in keys.image_entries(cell))]
+roots = [keys.IMAGES, *(keys.extensions.module(*entry) for entry in keys.image_entries(cell))]
 loaded = {{name for name in set(sys.modules) - before if name.split(".")[0] == "bench"}}
 packages = {{name for name in loaded if hasattr(sys.modules[name], "__path__")}}
 missing = loaded - packages - closure(roots)

@@ -54,7 +54,8 @@ def test_no_runs(tmp_path):
 
 def test_rendering_never_imports_torch(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from helpers import canned_run; from bench import report\n"
+        "import sys; from pathlib import Path; from helpers import canned_run\n"
+        "from bench import report\n"
         "folder = Path(sys.argv[1]); run = canned_run.run()\n"
         "canned_run.write_samples(run, folder); report.render(run, folder)\n"
         "[form(run, folder) for form in report.FORMATS.values()]; report.write_index(folder)\n"
