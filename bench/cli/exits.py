@@ -64,7 +64,7 @@ NO_MEMORY = (
 def ended(command: Callable[[], int | None]) -> int:
     """Run a command; its exit code, after whatever it wanted to say was said."""
     terminal.prepare()
-    interrupts.install()
+    interrupts.begin()
     try:
         code = command() or FINE
         # The parser turns an interrupt into a code and says nothing.

@@ -26,7 +26,8 @@ SMALL += ["--steps", "1", "--checkpoints", "*"]
 # All verbs in one process, since an import takes longer than what they do here.
 VERBS = """
 import sys
-from bench import exits, terminal
+from bench.cli import exits
+from bench.system import terminal
 from bench.cli.app import app
 lines = [line.split() for line in sys.argv[1].splitlines()]
 for words in lines:
@@ -176,6 +177,35 @@ def test_a_signal_says_how_to_go_on(cards, tmp_path, numbers, code, wait):
     found = process.returncode
     assert (found if found >= 0 else 128 - found) == code
     assert not (tmp_path / "reports").exists()
+
+
+# A library that never comes back, and takes no notice of signals: a mutex is locked twice.
+STUCK = """
+import ctypes
+from pathlib import Path
+mutex, library = ctypes.create_string_buffer(256), ctypes.CDLL(None)
+library.pthread_mutex_lock(mutex)
+Path("stuck").touch()
+library.pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a mutex of zeros is one of glibc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_library_that_hangs_while_it_is_loaded_can_be_ended(tmp_path, number):
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries" / "typer.py").write_text(STUCK)
+    process = start(["list"], tmp_path, PYTHONPATH=str(tmp_path / "libraries"))
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "stuck").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        process.send_signal(number)
+        assert process.wait(timeout=20) == -number
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def verbs(folder, lines, environment, redirect=""):
