@@ -198,10 +198,10 @@ def test_identities_of_bench_need_no_torch():
     import sys
 
     code = (
-        "import sys; from bench import tables;"
-        "[tables.identity('extractors', n) for n in tables.EXTRACTORS if n[0] in 'ei'];"
-        "[tables.identity(t, n) for t in ('backends', 'sources', 'samplers', 'metrics') "
-        "for n in tables.TABLES[t]]; assert 'torch' not in sys.modules"
+        "import sys; from bench.core import extensions;"
+        "[extensions.identity('extractors', n) for n in extensions.EXTRACTORS if n[0] in 'ei'];"
+        "[extensions.identity(t, n) for t in ('backends', 'sources', 'samplers', 'metrics') "
+        "for n in extensions.TABLES[t]]; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -186,7 +186,7 @@ def test_what_is_imported_while_images_are_made_is_in_their_key(cards, tmp_path)
     program = f"""
 import sys
 from pathlib import Path
-from bench import keys
+from bench.evaluation import keys
 from bench.evaluation.closure import closure
 from bench.system.host import fingerprint
 from bench.core.record import Host

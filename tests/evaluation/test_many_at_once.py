@@ -171,7 +171,7 @@ def test_baselines_that_are_accepted_at_once_are_all_kept(tmp_path):
     for k in range(3):
         store.save_text(tmp_path / f"run{k}" / "run.json", to_json(replace(RUN, id=f"run{k}")))
     code = (
-        "import sys; from pathlib import Path; from bench import baseline;"
+        "import sys; from pathlib import Path; from bench.verdicts import baseline;"
         "[baseline.accept(Path(sys.argv[1]), 'run0', f'{sys.argv[2]} {k}') for k in range(10)]"
     )
     words = [[sys.executable, "-c", code, str(tmp_path), str(k)] for k in range(3)]

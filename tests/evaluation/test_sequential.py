@@ -212,8 +212,8 @@ def test_bad_flags(bench, cards, tmp_path, flags, word):
 # Kills itself as a round's last file is complete.
 DYING = """
 import os, signal, sys
-from bench import rounds
-rounds.FIRST = 8
+from bench.evaluation import sequential
+sequential.FIRST = 8
 count, rename = int(sys.argv.pop(1)), os.replace
 def replace(source, target):
     global count
