@@ -48,6 +48,7 @@ def raising(error):
     ("error", "code", "says"),
     [
         (InputError("do this\ninstead"), 2, "bench: do this instead"),
+        (InputError(f"no {'a' * 10_000} here, nor {'b' * 10_000}"), 2, "aa... here, nor bb"),
         (MemoryError(), 2, "not enough memory (MemoryError): lower --batch"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 2, "memory"),
         (ImportError("libtorch.so: failed to map segment from shared object"), 2, "memory"),
@@ -55,6 +56,8 @@ def raising(error):
         (OSError(errno.ENOSPC, "No space left on device", "/x"), 2, "/x: No space left"),
         (OSError(errno.EMFILE, "Too many open files"), 2, "ulimit -n"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "/x: Permission denied"),
+        (SystemExit(0), 70, "internal error (SystemExit: 0)"),
+        (SystemExit("enough"), 70, "internal error (SystemExit: enough)"),
         (KeyError("a"), 70, "internal error (KeyError: 'a'); the traceback is in "),
         (RecursionError("too deep"), 70, "RecursionError"),
         (KeyboardInterrupt(), 130, "bench: interrupted; repeat the command to go on"),
