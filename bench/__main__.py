@@ -27,7 +27,9 @@ def _forget_the_working_folder() -> None:
 
 def _command() -> int | None:
     from bench.cli.app import app
+    from bench.system import interrupts
 
+    interrupts.install()
     code: int | None = app(standalone_mode=False)
     return code
 

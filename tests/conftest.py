@@ -26,7 +26,7 @@ def cache(tmp_path_factory, monkeypatch):
 @pytest.fixture(autouse=True)
 def signals_of_the_tests(monkeypatch):
     """A command that runs in this process leaves the handlers of signals as they are."""
-    monkeypatch.setattr(interrupts, "install", lambda: None)
+    monkeypatch.setattr(interrupts, "install", lambda *numbers: None)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import sys
 import time
@@ -39,6 +40,8 @@ HELP_COMPARE = (
     "--fail-on inconclusive; 70 internal error."
 )
 VARIABLE = "BENCH_TRACEBACK"
+# No path that a system takes is as long.
+LONG = re.compile(r"(\S{200})\S{4000,}")
 # What the system says of its own state or of a path that the user named.
 SYSTEM = {
     getattr(errno, name)
@@ -64,7 +67,7 @@ NO_MEMORY = (
 def ended(command: Callable[[], int | None]) -> int:
     """Run a command; its exit code, after whatever it wanted to say was said."""
     terminal.prepare()
-    interrupts.install()
+    interrupts.begin()
     try:
         code = command() or FINE
         # The parser turns an interrupt into a code and says nothing.
@@ -83,7 +86,8 @@ def _told(error: BaseException) -> int:
         # The parser ends a broken pipe with 1, which means a regression here.
         if isinstance(error.__context__, BrokenPipeError):
             return BROKEN_PIPE
-        return error.code if isinstance(error.code, int) else FINE
+        # No line of bench ends the process: a library that does so did not answer the question.
+        return _internal(error)
     if interrupts.code() or isinstance(error, KeyboardInterrupt) or _name(error) == "Abort":
         return _interrupted()
     if os.environ.get(VARIABLE):
@@ -165,7 +169,8 @@ def _write_traceback(error: BaseException) -> Path | None:
 
 
 def _say(message: str) -> int:
-    terminal.say(f"bench: {printable.plain(message)}")
+    # A path of thousands of characters would hide what is said of it.
+    terminal.say("bench: " + LONG.sub(r"\1...", printable.plain(message)))
     return USAGE
 
 

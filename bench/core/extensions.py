@@ -144,8 +144,8 @@ def _import(table: str, name: str) -> Any:
     point = _points(table)[name]
     try:
         return point.load()
-    # A module of someone else may raise anything while it is imported.
-    except Exception as error:
+    # A module of someone else may raise anything while it is imported, or try to end the process.
+    except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(
             f"{table[:-1]} {name!r} of {package(point)} cannot be imported from {point.value} "
@@ -179,19 +179,39 @@ def identity(table: str, name: str) -> dict[str, str]:
     require(table, name)
     name = plain(name)
     if point := _points(table).get(name):
-        made = _import(table, name)
-        stated = made.identity() if hasattr(made, "identity") else {}
-        if not isinstance(stated, Mapping):
-            raise InputError(
-                f"{table[:-1]} {name!r} of {package(point)}: identity() gives no mapping"
-            )
-        version = {"version": str(made.version)} if hasattr(made, "version") else {}
-        said = {str(key): str(value) for key, value in stated.items()}
-        return {"package": package(point), **version, **said}
+        said = _said(f"{table[:-1]} {name!r} of {package(point)}", _import(table, name))
+        return {"package": package(point), **said}
     if line := IDENTITIES.get(f"{table} {name}"):
         imported, attribute = line.split(":")
         return dict(getattr(import_module(imported), attribute)(name))
     return {}
+
+
+def _said(what: str, made: Any) -> dict[str, str]:
+    """The version of what another package offers, and what it says of itself.
+
+    Only what reads the same in every process can be part of a key: texts and numbers.
+    """
+    try:
+        stated = made.identity() if hasattr(made, "identity") else {}
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"{what}: identity() fails ({reason}): mend or uninstall that package"
+        ) from None
+    if not isinstance(stated, Mapping):
+        raise InputError(f"{what}: identity() gives no mapping")
+    version = {"version": made.version} if hasattr(made, "version") else {}
+    if not all(isinstance(number, int) for number in version.values()):
+        kind = type(made.version).__name__
+        raise InputError(f"{what}: its version is a value of type {kind}, not a whole number")
+    for key, value in stated.items():
+        if not isinstance(value, str | int | float):
+            kind = type(value).__name__
+            raise InputError(
+                f"{what}: identity() gives a value of type {kind} for {key!r}, not a text"
+            )
+    return {str(key): str(value) for key, value in {**version, **stated}.items()}
 
 
 def package(point: metadata.EntryPoint) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.core import extensions
+from bench.core import extensions, printable
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.record import Host, Record, record_from_json, to_json
@@ -112,7 +112,7 @@ class Pipeline:
             except Exception as error:
                 if stop := disk.stops(error):
                     raise stop from error
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+                reason = printable.short(f"{type(error).__name__}: {error}", 500)
                 return Record(
                     cell, self.host, "failed", None, (), self.stages.seconds, error=reason
                 )
@@ -138,9 +138,11 @@ class Pipeline:
         )
         terms = {name: t for name, (_, t) in measured.items() if np.isfinite(t).all()}
         path = self._record_path(cell)
-        content = influences.pack(terms)
+        content, text = influences.pack(terms), to_json(record)
+        # A metric of another package may give what no reader of the report takes.
+        record_from_json(text)
         artifacts.write(path.with_suffix(".npz"), f"{path.stem}.npz", content)
-        artifacts.save_text(path, path.name, to_json(record))
+        artifacts.save_text(path, path.name, text)
         return record
 
     def influences(self, cell: Cell) -> dict[str, np.ndarray]:

@@ -3,6 +3,11 @@
 The first signal raises `KeyboardInterrupt`, so that temporary files go and processes end. Where a
 library swallows it, or the end takes long, the second one ends the process there and then: what
 is written appears whole or not at all, so nothing is lost by it.
+
+Python runs a handler only between two of its own steps, and a C library that runs out of memory
+while it is loaded may never come back to one. Until the command starts there is nothing to tidy
+up, so `kill` and a closed terminal keep the system's own action, which ends the process wherever
+it is.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -20,18 +26,25 @@ LINE = "bench: interrupted; repeat the command to go on"
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+# Before the command starts: Python itself has a handler for Ctrl-C.
+EARLY = (signal.SIGINT,)
 _received: list[int] = []
 
 
-def install() -> None:
+def install(numbers: Sequence[int] = SIGNALS) -> None:
     """Take the signals that are not ignored, as they are of a job in the background."""
     if threading.current_thread() is not threading.main_thread():
         return
-    _received.clear()
-    for number in SIGNALS:
+    for number in numbers:
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             signal.signal(number, _handle)
     sys.unraisablehook = _unraisable
+
+
+def begin() -> None:
+    """Forget what came before, and take Ctrl-C: the rest is taken when the command starts."""
+    _received.clear()
+    install(EARLY)
 
 
 def code() -> int:

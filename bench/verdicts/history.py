@@ -10,7 +10,8 @@ Of two or three runs no line is fitted: there the last is held against the first
 intervals, as of independent images, so that few runs do not hide a gross loss.
 
 Every series without a verdict says why. One that gates and that could have been judged, but for an
-undefined value or a missing threshold, or whose cell the newest run no longer measures, fails.
+undefined value or a missing threshold, or whose cell the newest run no longer measures, fails, and
+so does one of which no earlier run compares with the newest.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from bench.verdicts.thresholds import Threshold, find
 
 LEAST = 4
 NONE = "no threshold for this number"
+UNMEASURED = "not measured"
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,8 @@ def _drifting(series: Series, others: Counter[str]) -> Series:
     reason = "; ".join(filter(None, (series.reason, few)))
     moved = len(measured) > 1 and measured[0].value != measured[-1].value
     broken = moved and (step is None or series.threshold is None)
+    # Else another unit in the newest run alone would take its number out of the gate.
+    broken |= len(measured) < 2 and any(kind != UNMEASURED for kind in others)
     if moved and step is None:
         reason += "; no interval"
     return replace(series, drift=step, reason=reason, broken=broken)
@@ -153,7 +157,7 @@ def _drifting(series: Series, others: Counter[str]) -> Series:
 def _apart(record: Record, newest: Record, measured: Measurement | None, last: Measurement) -> str:
     """What keeps an earlier run's number from being compared with the newest, "" for nothing."""
     if measured is None:
-        return "not measured"
+        return UNMEASURED
     kinds = dict.fromkeys(finding.kind for finding in findings(record, newest))
     found = obstacle(measured, last)
     # An undefined value is a point of the series, which it keeps from being judged.

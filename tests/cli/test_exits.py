@@ -48,6 +48,7 @@ def raising(error):
     ("error", "code", "says"),
     [
         (InputError("do this\ninstead"), 2, "bench: do this instead"),
+        (InputError(f"no {'a' * 10_000} here, nor {'b' * 10_000}"), 2, "aa... here, nor bb"),
         (MemoryError(), 2, "not enough memory (MemoryError): lower --batch"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 2, "memory"),
         (ImportError("libtorch.so: failed to map segment from shared object"), 2, "memory"),
@@ -55,6 +56,8 @@ def raising(error):
         (OSError(errno.ENOSPC, "No space left on device", "/x"), 2, "/x: No space left"),
         (OSError(errno.EMFILE, "Too many open files"), 2, "ulimit -n"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "/x: Permission denied"),
+        (SystemExit(0), 70, "internal error (SystemExit: 0)"),
+        (SystemExit("enough"), 70, "internal error (SystemExit: enough)"),
         (KeyError("a"), 70, "internal error (KeyError: 'a'); the traceback is in "),
         (RecursionError("too deep"), 70, "RecursionError"),
         (KeyboardInterrupt(), 130, "bench: interrupted; repeat the command to go on"),
@@ -177,6 +180,35 @@ def test_a_signal_says_how_to_go_on(cards, tmp_path, numbers, code, wait):
     found = process.returncode
     assert (found if found >= 0 else 128 - found) == code
     assert not (tmp_path / "reports").exists()
+
+
+# A library that never comes back, and takes no notice of signals: a mutex is locked twice.
+STUCK = """
+import ctypes
+from pathlib import Path
+mutex, library = ctypes.create_string_buffer(256), ctypes.CDLL(None)
+library.pthread_mutex_lock(mutex)
+Path("stuck").touch()
+library.pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a mutex of zeros is one of glibc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_library_that_hangs_while_it_is_loaded_can_be_ended(tmp_path, number):
+    (tmp_path / "libraries").mkdir()
+    (tmp_path / "libraries" / "typer.py").write_text(STUCK)
+    process = start(["list"], tmp_path, PYTHONPATH=str(tmp_path / "libraries"))
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "stuck").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        process.send_signal(number)
+        assert process.wait(timeout=20) == -number
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def verbs(folder, lines, environment, redirect=""):

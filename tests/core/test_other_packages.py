@@ -77,8 +77,8 @@ def test_a_name_of_bench_is_not_replaced(site, table, name, bench):
 
 
 def test_two_packages_with_one_name(site):
-    install(site, "first", "[bench.measurement.metrics]\nmine = first:Metric\n")
-    install(site, "second", "[bench.measurement.metrics]\nmine = second:Metric\n")
+    install(site, "first", "[bench.metrics]\nmine = first:Metric\n")
+    install(site, "second", "[bench.metrics]\nmine = second:Metric\n")
     with pytest.raises(InputError, match=r"mine', a name that (first|second) 1\.0 has taken"):
         extensions.require("metrics", "mine")
 
@@ -96,9 +96,7 @@ def test_two_packages_with_one_name(site):
 def test_a_broken_package_is_one_line(site, text, reason, monkeypatch):
     monkeypatch.delitem(__import__("sys").modules, "broken", raising=False)
     module = "broken" if text is not None else ""
-    install(
-        site, "shaky", "[bench.measurement.metrics]\nmine = broken:Metric\n", "2.1", module, text
-    )
+    install(site, "shaky", "[bench.metrics]\nmine = broken:Metric\n", "2.1", module, text)
     with pytest.raises(InputError) as refused:
         extensions.lookup("metrics", "mine")
     line = str(refused.value)
@@ -115,7 +113,7 @@ def metric_key(site, monkeypatch, cell, distribution="1.0", version=1, weights="
     for old in site.glob("*.dist-info"):
         old.rmdir()
     text = METRIC.format(version=version, weights=weights) + more
-    points = "[bench.measurement.metrics]\nmine = mine:Mine\n"
+    points = "[bench.metrics]\nmine = mine:Mine\n"
     install(site, "other-metrics", points, distribution, "mine", text)
     # Python keeps compiled code of a file of the same second.
     sys.dont_write_bytecode = True
@@ -171,11 +169,51 @@ def test_a_sampler_of_another_package_is_in_the_keys_of_images(site, cards, monk
 
 def test_an_identity_that_is_no_mapping_is_refused(site):
     text = "class Mine:\n    identity = staticmethod(lambda: 'x')\n"
-    install(
-        site, "odd", "[bench.measurement.metrics]\nodd = oddmodule:Mine\n", "1", "oddmodule", text
-    )
+    install(site, "odd", "[bench.metrics]\nodd = oddmodule:Mine\n", "1", "oddmodule", text)
     with pytest.raises(InputError, match=r"metric 'odd' of odd 1: identity\(\) gives no mapping"):
         extensions.identity("metrics", "odd")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("identity = staticmethod(lambda: 1 / 0)", "identity() fails (ZeroDivisionError: "),
+        ("identity = staticmethod(lambda: exit(0))", "identity() fails (SystemExit: 0)"),
+        ("def identity(self): return {}", "identity() fails (TypeError: "),
+        ("identity = staticmethod(lambda: {'a': object()})", "a value of type object for 'a'"),
+        ("identity = staticmethod(lambda: {'a': None})", "a value of type NoneType for 'a'"),
+        ("version = '1.0'", "its version is a value of type str, not a whole number"),
+        ("version = None", "its version is a value of type NoneType, not a whole number"),
+        ("exit(0)", "cannot be imported from junk:Mine (SystemExit: 0)"),
+    ],
+)
+def test_junk_that_a_package_says_of_itself_is_one_line(site, body, says, monkeypatch):
+    monkeypatch.delitem(__import__("sys").modules, "junk", raising=False)
+    text = f"class Mine:\n    {body}\n"
+    install(site, "junk", "[bench.metrics]\njunk = junk:Mine\n", "1", "junk", text)
+    with pytest.raises(InputError) as refused:
+        extensions.identity("metrics", "junk")
+    line = str(refused.value)
+    assert line.startswith("metric 'junk' of junk 1") and says in line and "\n" not in line
+
+
+@pytest.mark.parametrize("junk", ["'high'", "float('nan'), unit=3", "1.0, n='many'", "None"])
+def test_a_number_that_no_reader_takes_fails_its_cell(site, cards, monkeypatch, tmp_path, junk):
+    monkeypatch.delitem(__import__("sys").modules, "odd", raising=False)
+    text = METRIC.format(version=1, weights="a").replace("mine", "odd").replace("Mine", "Odd")
+    text += f"""
+    def measure(self, evidence):
+        from dataclasses import replace
+        value, terms = super().measure(evidence)
+        return replace(value, value={junk}), terms
+"""
+    install(site, "odd", "[bench.metrics]\nodd = odd:Odd\n", "1", "odd", text)
+    card = load_cards(cards)[0]
+    draw = Draw(steps=1, images=2, batch=2)
+    cell = Cell(card, Scheme.parse("w8a8"), "simulated", draw, ("efficientnet",), ("odd",))
+    record = Pipeline(fingerprint(), tmp_path / "cache").run(cell)
+    assert (record.status, record.measurements) == ("failed", ())
+    assert not list((tmp_path / "cache").glob("records/*"))
 
 
 def test_weights_of_the_embedded_network_are_in_keys_and_in_the_run(cards, monkeypatch, tmp_path):
@@ -198,10 +236,10 @@ def test_identities_of_bench_need_no_torch():
     import sys
 
     code = (
-        "import sys; from bench.core import extensions as tables;"
-        "[tables.identity('extractors', n) for n in tables.EXTRACTORS if n[0] in 'ei'];"
-        "[tables.identity(t, n) for t in ('backends', 'sources', 'samplers', 'metrics') "
-        "for n in tables.TABLES[t]]; assert 'torch' not in sys.modules"
+        "import sys; from bench.core import extensions;"
+        "[extensions.identity('extractors', n) for n in extensions.EXTRACTORS if n[0] in 'ei'];"
+        "[extensions.identity(t, n) for t in ('backends', 'sources', 'samplers', 'metrics') "
+        "for n in extensions.TABLES[t]]; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -174,3 +174,13 @@ def test_runs_left_out_are_counted_by_their_reason():
     unit = [made(replace(side(), run=run), lambda m: replace(m, unit="x")).run for run in many]
     series = psnr(histories([*unit[:5], many[5]], 9, load()))
     assert "5 not comparable (weights, unit)" in series.reason
+
+
+def test_a_number_of_which_no_earlier_run_compares_fails():
+    """Another unit in the newest run took its number out of the gate."""
+    many = runs(0.0, 0.0, 0.0, 0.0, -9.0)
+    many[4] = made(replace(side(), run=many[4]), lambda m: replace(m, unit="x")).run
+    series = psnr(histories(many, 9, load()))
+    assert (series.verdict, series.failing) == ("", True)
+    assert series.reason == "too few runs for a line: 1 of 4; 4 not comparable (unit)"
+    assert psnr(histories(many[:4], 9, load())).verdict == "unchanged"
