@@ -15,7 +15,8 @@ from bench.core.printable import quoted, say
 from bench.system import chronology, influences, store
 from bench.system.runs import find_run, read_run, run_folders
 from bench.verdicts import baseline, thresholds
-from bench.verdicts.comparison import Comparison, Side, compare
+from bench.verdicts.compared import Comparison, Side
+from bench.verdicts.comparison import compare
 from bench.verdicts.findings import KINDS
 from bench.verdicts.history import histories
 
