@@ -17,7 +17,7 @@ from bench.core.errors import InputError
 from bench.core.record import Run
 from bench.system.influences import Influences
 from bench.verdicts import gate
-from bench.verdicts.comparison import Comparison, Side
+from bench.verdicts.compared import Comparison, Side
 
 if TYPE_CHECKING:
     import pandas

@@ -15,7 +15,7 @@ from bench.core.printable import quoted
 from bench.system import chronology
 from bench.system.runs import run_folders
 from bench.verdicts import gate
-from bench.verdicts.comparison import Side
+from bench.verdicts.compared import Side
 from bench.verdicts.findings import KINDS
 
 

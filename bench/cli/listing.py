@@ -8,6 +8,7 @@ from pathlib import Path
 from bench import __version__
 from bench.cli.flags import Cards, Force, Names, Out
 from bench.core import extensions
+from bench.core.denoiser import Denoiser
 from bench.core.printable import say
 from bench.evaluation import fits
 from bench.models.cards import card_file, load_cards, select, verify
@@ -36,10 +37,14 @@ def check(cards: Cards = None, checkpoints: Names = None, force: Force = False) 
     for card in select(load_cards(path), checkpoints.split(",") if checkpoints else ["*"]):
         verified = verify(card)
         denoiser = extensions.lookup("sources", card.source)(verified)
-        fit = fits.of(verified, lambda loaded=denoiser: loaded)
+        fit = fits.of(verified, _ready(denoiser))
         fits.require([fit], [card], force)
         for line in fits.tell([fit], [card]):
             print(line, file=sys.stderr)
         state = "ok" if card.sha256 else "ok, but the card has no sha256; add it"
         say(f"{card.name:32} {verified.sha256} {state}")
     print(f"{path}: valid (bench {__version__})", file=sys.stderr)
+
+
+def _ready(denoiser: Denoiser) -> fits.Load:
+    return lambda: denoiser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -93,7 +93,8 @@ def run(
     else:
         size = planning.preset(preset)
         most = size.images * (1 if precision is None else sequential.TIMES)
-        draw = Draw(**{"steps": size.steps, "images": most, **changes})
+        drawn: dict[str, Any] = {"steps": size.steps, "images": most, **changes}
+        draw = Draw(**drawn)
         scoring = planning.scoring(_words(extractors), _words(metrics), real)
         kinds = dataclasses.replace(kinds, scoring=scoring)
         runs = [planning.plan(cards, globs, size, kinds, draw)]

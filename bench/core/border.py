@@ -105,7 +105,8 @@ def build(kind: type[T], data: Any) -> T:
 
     try:
         adapter: TypeAdapter[Any] = _adapter(kind)  # type: ignore[arg-type]
-        return adapter.validate_json(json.dumps([data]))[0]
+        made: T = adapter.validate_json(json.dumps([data]))[0]
+        return made
     except ValidationError as error:
         raise ValueError(_line(error)) from None
     # Of the dataclasses' own checks.
@@ -118,7 +119,8 @@ def schema(kind: type) -> dict[str, Any]:
     found = _adapter(kind).json_schema()
     definitions = found["$defs"]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return head | definitions.pop(kind.__name__) | {"$defs": definitions}
+    made: dict[str, Any] = head | definitions.pop(kind.__name__) | {"$defs": definitions}
+    return made
 
 
 @functools.cache

@@ -12,10 +12,22 @@ import inspect
 from collections.abc import Mapping
 from functools import cache, partial
 from importlib import import_module, metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from bench.core.errors import InputError, offer
 from bench.core.printable import quoted
+
+if TYPE_CHECKING:
+    from bench.core.protocols import (
+        Backend,
+        Dataset,
+        Engine,
+        Extractor,
+        Metric,
+        Probe,
+        Sampler,
+        Source,
+    )
 
 SOURCES = {
     "safetensors": "bench.models.sources.weights_file:load",
@@ -111,6 +123,22 @@ def plain(name: str) -> str:
     return name.partition(":")[0]
 
 
+@overload
+def lookup(table: Literal["sources"], name: str) -> Source: ...
+@overload
+def lookup(table: Literal["datasets"], name: str) -> Dataset: ...
+@overload
+def lookup(table: Literal["backends"], name: str) -> type[Backend]: ...
+@overload
+def lookup(table: Literal["samplers"], name: str) -> Sampler: ...
+@overload
+def lookup(table: Literal["extractors"], name: str) -> type[Extractor]: ...
+@overload
+def lookup(table: Literal["metrics"], name: str) -> type[Metric]: ...
+@overload
+def lookup(table: Literal["probes"], name: str) -> type[Probe]: ...
+@overload
+def lookup(table: Literal["engines"], name: str) -> Engine: ...
 def lookup(table: str, name: str) -> Any:
     """Import what a name stands for, bound to the argument where the name has one.
 

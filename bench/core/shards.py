@@ -30,11 +30,11 @@ class Shards:
         first = load(paths[0])
         self.paths, self.load = list(paths), load
         self.size = len(first)
-        self.shape = (length, *first.shape[1:])
+        self.length, self.shape = length, (length, *first.shape[1:])
         self.dtype = first.dtype
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return self.length
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """The rows of a slice without a step."""

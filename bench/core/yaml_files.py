@@ -115,6 +115,7 @@ def _check_depth(text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > DEPTH:
+            assert event.start_mark is not None
             raise _Refused(f"nested more than {DEPTH} levels deep", event.start_mark.line)
 
 
@@ -188,7 +189,8 @@ def _check_scalar(node: yaml.ScalarNode) -> None:
 def _number(node: yaml.ScalarNode) -> float:
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node)
+        number: float = loader.construct_object(node)
+        return number
     except (ValueError, KeyError):
         raise _Refused(f"not a number, {node.value!r:.40}", node.start_mark.line) from None
     finally:

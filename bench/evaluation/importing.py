@@ -173,8 +173,8 @@ def _chosen(
             draft.assumed[number] = f"{'; '.join(told)} ({hint})"
     draft.assumed = [_plain(text) for text in draft.assumed]
     fits.require([found.fit], [found.checkpoint], given.force)
-    for line in fits.tell([found.fit], [found.checkpoint]):
-        print(line, file=sys.stderr)
+    for sentence in fits.tell([found.fit], [found.checkpoint]):
+        print(sentence, file=sys.stderr)
     entry = {**entry, "config": dict(found.checkpoint.config)}
     entry |= {"assumed": list(draft.assumed)} if draft.assumed else {}
     entry |= {"force": True} if found.fit.verdict == fits.WORSE else {}

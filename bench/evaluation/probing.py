@@ -90,7 +90,7 @@ class Prober:
         self, card: Checkpoint, probe: str, part: str, earlier: dict[str, list[Row]]
     ) -> Part:
         made = extensions.lookup("probes", probe)()
-        what = {"probe": probe, "version": made.version, "part": part}
+        what: dict[str, Any] = {"probe": probe, "version": made.version, "part": part}
         if reason := self._refusal(part):
             return Part(**_names(card), **what, status="refused", error=reason)
         start = time.monotonic()

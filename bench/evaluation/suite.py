@@ -135,9 +135,9 @@ def plan(
     runs = []
     for steps in (changes["steps"],) if "steps" in changes else suite.steps:
         fixed = {"sampler": suite.sampler, "spacing": suite.spacing, "images": suite.images}
-        draw = Draw(**(fixed | dict(changes) | {"steps": steps}))
+        drawn: dict[str, Any] = {**fixed, **changes, "steps": steps}
         scored = dataclasses.replace(kinds, scoring=scoring)
-        cells = planning.plan(path, [c.name for c in chosen], size, scored, draw)
+        cells = planning.plan(path, [c.name for c in chosen], size, scored, Draw(**drawn))
         runs.append([_reported(cell, suite) for cell in cells])
     return runs
 

@@ -116,7 +116,7 @@ def _check_fields(label: str, entry: Mapping[str, Any]) -> None:
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             shown = repr(value)[:SHORT]
             raise InputError(f"{label}, field {name}: must be {_WORDS[kind]}, not {shown}")
-        if kind is str:
+        if isinstance(value, str):
             _check_text(f"{label}, field {name}", value, SHORT if name in LABELS else LONGEST)
     for text in entry.get("assumed", ()):
         if not isinstance(text, str):

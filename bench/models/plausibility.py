@@ -94,7 +94,8 @@ def losses(
         levels: of log r.
     """
     power = float(x_0.square().mean())
-    logs: dict[str, list[tuple[float, float]]] = {kind: [] for kind in CHOICES["predicts"]}
+    kinds = [kind for kind in CHOICES["predicts"] if kind]
+    logs: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
     ratios = torch.logit(denoiser.alpha_bar.double().cpu())
     for level in levels:
         t = int((ratios - level).abs().argmin())

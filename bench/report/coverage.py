@@ -51,15 +51,14 @@ def coverage(found: Sequence[Row]) -> list[str]:
 
 def agreement(found: Sequence[Row]) -> list[str]:
     """One line for each row of integer kernels that was held against the simulation."""
-    rows = [(row, row.record.coverage) for row in found if row.record.coverage]
-    rows = [(row, covered) for row, covered in rows if covered.agreement]
+    counted = [(row, row.record.coverage) for row in found if row.record.coverage]
+    rows = [(row, covered.agreement) for row, covered in counted if covered.agreement]
     if not rows:
         return []
     images = [row.record.measurement("psnr_simulated") for row, _ in rows]
     decimals = places(images)
     lines = []
-    for (row, covered), likeness in zip(rows, images, strict=True):
-        known = covered.agreement
+    for (row, known), likeness in zip(rows, images, strict=True):
         line = [*map(escape, (row.checkpoint, row.scheme.label, row.kernel))]
         line += [f"{known.worst_sqnr:.1f}", escape(known.worst_layer), f"{known.sqnr:.1f}"]
         lines.append([*line, f"{100 * known.codes:.2f}%", measured(likeness, decimals)])

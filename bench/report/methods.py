@@ -22,8 +22,8 @@ def lines(
     several = any(contrast.trainings > 1 for contrast in found)
     for contrast in found:
         p = "below 0.001" if contrast.adjusted < 0.001 else f"{contrast.adjusted:.3f}"
-        names = (contrast.family, contrast.scheme, contrast.backend, contrast.method)
-        names = (*names, contrast.against, contrast.metric, str(contrast.trainings))
+        pair = (contrast.family, contrast.scheme, contrast.backend, contrast.method)
+        names = (*pair, contrast.against, contrast.metric, str(contrast.trainings))
         verdict = escape(contrast.better) or f"not told apart {NONE}"
         if contrast.better and several and contrast.trainings == 1:
             verdict += ", of these weights"

@@ -114,19 +114,20 @@ def _reason(trailer: bytes) -> str:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes] | None]:
     """Open a regular file for reading; None where there is none."""
+    status: os.stat_result | None = None
     try:
-        status = path.stat()
+        seen = path.stat()
         # A pipe would be waited for, a device has no end.
-        if not stat.S_ISREG(status.st_mode):
-            set_aside(path, "it is no file", status)
-            status = None
+        if stat.S_ISREG(seen.st_mode):
+            status = seen
+        else:
+            set_aside(path, "it is no file", seen)
     except (FileNotFoundError, NotADirectoryError):
-        status = None
+        pass
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise disk.cannot_read(path, error) from None
         set_aside(path, "it is a link to itself")
-        status = None
     stream: IO[bytes] | None = None
     if status is not None:
         try:

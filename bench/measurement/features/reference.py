@@ -55,7 +55,7 @@ def file_name(dataset: str, extractor: str, split: str = "test") -> str:
     plain, end = extensions.plain(dataset), "" if split == "test" else f"-{split}"
     if plain != dataset or plain not in extensions.DATASETS:
         images = extensions.lookup("datasets", dataset)(split).numpy()
-        plain += f"-{hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]}"
+        plain += f"-{hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()[:16]}"
     return f"{plain}-{extractor}{end}.safetensors"
 
 

@@ -41,7 +41,7 @@ def _gaussian(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _real_term(y: np.ndarray) -> float:
     """The term of the real images alone, kept as it is the same for every cell."""
-    key = hashlib.sha256(np.ascontiguousarray(y)).digest()
+    key = hashlib.sha256(np.ascontiguousarray(y).data).digest()
     if key not in _REAL_TERMS:
         _REAL_TERMS[key] = float(kernel_sums(y, y).sum() / len(y) ** 2)
     return _REAL_TERMS[key]

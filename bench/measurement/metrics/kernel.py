@@ -64,13 +64,13 @@ def others(x: np.ndarray | Shards) -> np.ndarray:
 
 def _real_term(y: np.ndarray) -> float:
     """The term of the real images alone, kept as it is the same for every cell."""
-    key = hashlib.sha256(np.ascontiguousarray(y)).digest()
+    key = hashlib.sha256(np.ascontiguousarray(y).data).digest()
     if key not in _REAL_TERMS:
         _REAL_TERMS[key] = float(others(y).sum() / (len(y) * (len(y) - 1)))
     return _REAL_TERMS[key]
 
 
-def kernel_distance(x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
+def kernel_distance(x: np.ndarray | Shards, y: np.ndarray | Shards) -> tuple[float, np.ndarray]:
     """Unbiased MMD^2 and the influence of each test image on it.
 
     Args:

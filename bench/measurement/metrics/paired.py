@@ -25,6 +25,7 @@ from bench.core.errors import InputError
 from bench.core.estimates import interval
 from bench.core.protocols import Evidence
 from bench.core.record import Measurement
+from bench.core.shards import Shards
 
 CAP = 100.0
 WINDOW, SIGMA = 11, 1.5
@@ -75,7 +76,9 @@ def ssim(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
 
 
 def per_image(
-    measure: Callable[[np.ndarray, np.ndarray], np.ndarray], images: np.ndarray, twins: np.ndarray
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    images: np.ndarray | Shards,
+    twins: np.ndarray | Shards,
 ) -> np.ndarray:
     """`measure` of all images against their twins, (N,), in batches to bound the memory."""
     if images.shape != twins.shape:
@@ -99,7 +102,7 @@ class Likeness:
     needs = ""
     function: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
-    def others(self, evidence: Evidence) -> np.ndarray:
+    def others(self, evidence: Evidence) -> np.ndarray | Shards:
         """What the images are compared with: their full-precision twins."""
         return evidence.twin_images
 
@@ -141,7 +144,7 @@ class SimulatedPsnr(Psnr):
     name = "psnr_simulated"
     simulated = True
 
-    def others(self, evidence: Evidence) -> np.ndarray:
+    def others(self, evidence: Evidence) -> np.ndarray | Shards:
         """The images of the simulation."""
         if evidence.simulated_images is None:
             raise InputError("psnr_simulated needs the images of the simulation")

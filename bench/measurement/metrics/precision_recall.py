@@ -43,7 +43,7 @@ def squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def radii(values: np.ndarray, k: int) -> np.ndarray:
     """Squared distance of each vector to its k-th nearest neighbour among the others, (n,)."""
-    key = hashlib.sha256(np.ascontiguousarray(values)).digest(), k
+    key = hashlib.sha256(np.ascontiguousarray(values).data).digest(), k
     if key not in _KNOWN:
         found = np.empty(len(values))
         for start in range(0, len(values), ROWS):

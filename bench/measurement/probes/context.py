@@ -174,8 +174,8 @@ def compared(
     """
     found = estimates.pooled(repeats, [terms]) if repeats else estimates.estimate(value, terms)
     low, high = found.interval() if found else (None, None)
-    kept = {"terms": tuple(map(_digits, terms)), "repeats": tuple(map(float, repeats))}
-    return Row(name, float(value), low, high, len(terms), **kept, **rest)
+    rest |= {"terms": tuple(map(_digits, terms)), "repeats": tuple(map(float, repeats))}
+    return Row(name, float(value), low, high, len(terms), **rest)
 
 
 def _digits(x: float) -> float:

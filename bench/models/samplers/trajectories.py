@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -35,9 +37,9 @@ class Trajectories:
 
     def __init__(self, denoiser: Denoiser, draw: Draw, sampler: Sampler, count: int) -> None:
         self.denoiser, self.draw, self.sampler, self.count = denoiser, draw, sampler, count
-        self.shape = (draw.batch, *denoiser.shape)
+        self.shape: tuple[int, ...] = (draw.batch, *denoiser.shape)
 
-    def __call__(self, model: torch.nn.Module) -> None:
+    def __call__(self, model: Callable[[Tensor, Tensor], Tensor]) -> None:
         """Sample the trajectories with a network."""
         size, hashed = self.draw.batch, hashlib.sha256()
 
@@ -49,5 +51,6 @@ class Trajectories:
             generators = image_generators(
                 "calibration", self.draw.seed, range(start, start + size)
             )
-            self.sampler(replace(self.denoiser, model=model), generators, self.draw, note)
+            executed = replace(self.denoiser, model=cast("torch.nn.Module", model))
+            self.sampler(executed, generators, self.draw, note)
         self.digest = hashed.hexdigest()

@@ -43,8 +43,8 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
         xi = None if self.xi is None else self.xi.to(device)
-        tensors = (value.to(device) for value in (self.x_0, self.t, self.noise))
-        return Batch(*tensors, xi, self.weight.to(device))
+        x_0, t, noise = (value.to(device) for value in (self.x_0, self.t, self.noise))
+        return Batch(x_0, t, noise, xi, self.weight.to(device))
 
 
 class Objective:

@@ -35,9 +35,10 @@ def sharpness_aware_gradient(
     """
     loss = loss_with_gradient()
     with torch.no_grad():
-        trained = [p for p in parameters if p.grad is not None]
-        gradients = [p.grad for p in trained]
+        trained: list[Tensor] = [p for p in parameters if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         weights = [p.clone() for p in trained]
+        directions: tuple[Tensor, ...] | list[Tensor]
         if adaptive:
             scales = torch._foreach_add(torch._foreach_abs(weights), ADAPTIVE_OFFSET)
             scaled = torch._foreach_mul(gradients, scales)

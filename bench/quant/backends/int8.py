@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
@@ -17,6 +17,8 @@ from bench.core.scheme import Scheme
 from bench.system.host import X86_FEATURES
 
 if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
     from bench.quant.kernels.lowering import IntegerLayer, Kernel
 
 
@@ -94,11 +96,12 @@ def _compiled(denoiser: Denoiser, coverage: Coverage, kernel: str) -> tuple[Deno
     import torch
     from torch._inductor import config
 
-    from bench.quant.rewrite import Compiled
+    from bench.quant.rewrite import Compiled, Execution
     from bench.system.quiet import quiet_compiler
 
-    execution = denoiser.model
-    compiled = Compiled(torch.compile(execution.graph, dynamic=False), execution.shape).eval()
+    execution = cast("Execution", denoiser.model)
+    graph = cast("GraphModule", torch.compile(execution.graph, dynamic=False))
+    compiled = Compiled(graph, execution.shape).eval()
     x, t = torch.zeros(execution.shape), torch.zeros(execution.shape[0], dtype=torch.int64)
     # Now, and not at the first use: packed weights are constants only where freezing is on while
     # the graph is read, which the options of `torch.compile` do not reach.

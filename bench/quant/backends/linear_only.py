@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
@@ -67,12 +67,13 @@ class LinearOnly:
             raise RuntimeError(f"{self.kernel} found no linear layer to quantize")
         for name in names:
             parent, _, last = name.rpartition(".")
-            setattr(model.get_submodule(parent), last, self.make(model.get_submodule(name)))
+            linear = cast("nn.Linear", model.get_submodule(name))
+            setattr(model.get_submodule(parent), last, self.make(linear))
         found = []
         for layer in layers(denoiser, Scheme()):
             if layer.name in names:
-                bits = {"weight_bits": scheme.weight_bits, "act_bits": scheme.act_bits}
-                found.append(replace(layer, **bits))
+                weight_bits, act_bits = scheme.weight_bits, scheme.act_bits
+                found.append(replace(layer, weight_bits=weight_bits, act_bits=act_bits))
             else:
                 reason = layer.reason or f"{self.package} quantizes linear layers only"
                 found.append(replace(layer, reason=reason))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +104,7 @@ class _Watch(Interpreter):
         result = super().run_node(n)
         if kernel := self.kernels.get(n.meta.get(LAYER, "")):
             layer = kernel.layer
-            x = self.env[n.args[0]]
+            x = self.env[cast("Node", n.args[0])]
             codes = quantize(x, layer.act_scale, layer.act_zero, layer.act_high)
             self.layers[n.meta[LAYER]].add(kernel(codes), result)
             executed = self.seen[id(kernel)]

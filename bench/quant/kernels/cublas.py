@@ -24,6 +24,10 @@ class Product(Kernel):
     """A layer as one product for each group."""
 
     operator = "aten._int_mm"
+    weight: Tensor
+    offset: Tensor
+    factor: Tensor
+    bias: Tensor | None
 
     def __init__(self, layer: IntegerLayer) -> None:
         super().__init__(layer)

@@ -15,10 +15,11 @@ import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
 from bench.quant.graph import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE, decomposed, layers_of
@@ -150,7 +151,8 @@ def kernels_of(execution: Execution) -> dict[str, Kernel]:
     found = {}
     for node in graph.graph.nodes:
         if node.op == "call_module":
-            found[node.meta["bench_layer"]] = graph.get_submodule(str(node.target))
+            kernel = cast("Kernel", graph.get_submodule(str(node.target)))
+            found[node.meta["bench_layer"]] = kernel
     return found
 
 
@@ -171,7 +173,8 @@ class _Lowering(Rewriter):
         if layer is None:
             return None
         _require_integers(node, layer)
-        codes = self.node(self.values[node.args[0].args[0]])
+        act: Any = node.args[0]
+        codes = self.node(self.values[act.args[0]])
         key = ("kernel", codes, node.args[1:])
         if self.pure and key in self.known:
             return self.known[key]
@@ -190,7 +193,7 @@ class _Lowering(Rewriter):
 
 
 def _require_integers(node: Node, layer: Layer) -> None:
-    act, weight = node.args[:2]
+    act, weight = cast("tuple[Any, Any]", node.args[:2])
     if act.target is not DEQUANTIZE or act.args[0].target is not QUANTIZE:
         raise RuntimeError(f"layer {layer.name} has a float input, which no integer kernel takes")
     if weight.target is not DEQUANTIZE_WEIGHT:
@@ -199,10 +202,12 @@ def _require_integers(node: Node, layer: Layer) -> None:
 
 def _read(rewriter: Rewriter, node: Node, layer: Layer) -> IntegerLayer:
     """The integers and the geometry of a layer of a quantized graph."""
-    act, weight = node.args[:2]
+    act, weight = cast("tuple[Any, Any]", node.args[:2])
     _, act_scale, act_zero, _, act_high, _ = act.args
     codes, scale = (rewriter.values[argument] for argument in weight.args[:2])
-    bias = rewriter.values[node.args[2]] if len(node.args) > 2 and node.args[2] else None
+    # No bias is None, or an argument that is not there.
+    given = cast("Node | None", node.args[2]) if len(node.args) > 2 else None
+    bias = rewriter.values[given] if given else None
     geometry = _geometry(node, codes, layer) if node.target in CONVOLUTIONS else {}
     return IntegerLayer(
         name=layer.name,
@@ -218,8 +223,8 @@ def _read(rewriter: Rewriter, node: Node, layer: Layer) -> IntegerLayer:
 
 
 def _geometry(node: Node, weight: Tensor, layer: Layer) -> dict[str, Any]:
-    given = list(node.args[3:])
-    for argument in node.target._schema.arguments[3 + len(given) :]:
+    given: list[Any] = list(node.args[3:])
+    for argument in cast("OpOverload", node.target)._schema.arguments[3 + len(given) :]:
         given.append(node.kwargs.get(argument.name, argument.default_value))
     stride, padding, dilation, groups = given
     size, dilation = weight.shape[2:], _pair(dilation)

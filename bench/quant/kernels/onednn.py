@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from bench.quant.kernels.lowering import IntegerLayer, Kernel, Reference
 onednn = torch.ops.onednn
 PAIR_LIMIT = 2**15 - 1
 # What the operators need to leave the result in float32, with nothing fused after.
-PLAIN = (1.0, 0, torch.float32, "none", [], "")
+PLAIN: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
 
 
 class OneDnn(Kernel):

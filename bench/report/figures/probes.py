@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.core.printable import on_figure
 from bench.core.probe_record import Explanation, Row
@@ -98,7 +98,7 @@ def curves(found: Explanation) -> Figure | None:
 def _legend(figure: Figure, axes: Axes) -> None:
     """The lines of a panel, one for each label."""
     handles = {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    place = {"loc": "outside upper center", "ncols": 3, "frameon": False}
+    place: dict[str, Any] = {"loc": "outside upper center", "ncols": 3, "frameon": False}
     figure.legend(list(handles.values()), list(handles), **place)
     extra = math.ceil(len(handles) / 3) - 1
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.printable import on_figure
@@ -38,7 +38,8 @@ STYLES = {
     "ip+swa": ("#0072B2", "h"),
 }
 OTHERS = (("#009E73", "<"), ("#0072B2", ">"), ("#CC79A7", "d"), ("#E69F00", "*"))
-LINES = ("-", "--", ":", "-.")
+LineStyle = Literal["-", "--", ":", "-."]
+LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 DPI = 150
 COLOURS = 128
 LEGEND_CHARACTERS = 100
@@ -177,7 +178,7 @@ def _series(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     return [(k, sorted(s, key=lambda r: scheme_order(r.scheme))) for k, s in series.items()]
 
 
-def _lines(series: Sequence[tuple[str, list[Row]]]) -> dict[tuple[str, str], str]:
+def _lines(series: Sequence[tuple[str, list[Row]]]) -> dict[tuple[str, str], LineStyle]:
     """The line that a family and kernel are drawn with."""
     pairs = dict.fromkeys((row.family, row.kernel) for _, members in series for row in members)
     return {pair: LINES[k % len(LINES)] for k, pair in enumerate(pairs)}
@@ -236,7 +237,7 @@ def _method_panel(axes: Axes, members: Sequence[Row], field: str) -> None:
     _note_empty(axes, any(_finite(getattr(row, field)) for row in members))
 
 
-def plain_axes(axes: Axes, grid_axis: str) -> None:
+def plain_axes(axes: Axes, grid_axis: Literal["both", "x", "y"]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis=grid_axis, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -245,7 +246,7 @@ def plain_axes(axes: Axes, grid_axis: str) -> None:
 
 def _note_empty(axes: Axes, drawn: bool) -> None:
     if not drawn:
-        place = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
         axes.text(0.5, 0.5, "no finite values", fontsize=10, color="#666666", **place)
 
 
