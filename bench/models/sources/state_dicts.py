@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import InputError
-from bench.models.sources import contents, kinds, reading
+from bench.models.sources import contents, kinds, reading, unsupported
 from bench.models.sources.filling import PRECISIONS
 from bench.models.sources.kinds import AVERAGED, KINDS
 
@@ -106,6 +106,9 @@ def unpack(data: Any, path: Path) -> Weights:
         InputError: an optimizer's state, or no weights.
     """
     found = contents.collect(data, path)
+    # Averages without names beside a network that is not loaded: score_sde's.
+    if found.lists and not found.networks and (title := unsupported.network(found.tensors)):
+        raise InputError(f"{path} holds {unsupported.refusal(title)}")
     parts = [Part(name, kinds.of_path(name.split(".")), t) for name, t in found.networks.items()]
     parts += _undotted(found, parts)
     for listed in found.lists:

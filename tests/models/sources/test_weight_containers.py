@@ -252,7 +252,7 @@ def test_a_callback_that_keeps_its_average(imported, raw, average, content):
     with torch.no_grad():
         made = callback_of(raw, average, content)
     for kind, network in (("ema", average), ("raw", raw)):
-        card, denoiser, _ = imported(made, weights=kind)
+        _, denoiser, _ = imported(made, weights=kind)
         assert same(denoiser, network)
     with pytest.raises(
         InputError, match=r"must be one of ema, raw, .* \(raw: state_dict.net; ema"
