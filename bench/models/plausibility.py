@@ -49,6 +49,9 @@ FIRST_LEVELS, HOPELESS = (2.0, -2.0), 1.1
 CLEAR = 1.15
 # From here on it is as good as no network: an untrained one, read as v_prediction, comes near 1.
 TRIVIAL = 0.9
+# A description with a larger loss is not worth a name, however bad the other is: a wrong one of
+# a trained network may lie anywhere below TRIVIAL.
+GOOD = 0.6
 # A field whose value ties the network to the number of timesteps.
 SCALED = "rescale_timesteps"
 # Curves of alpha_bar closer than this are one schedule, and ratios closer to 1 one network.
@@ -241,8 +244,8 @@ class Search:
 
 def clearly_better(own: Candidate, candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates that fit clearly better than the own description and about as well as the
-    best of them, those that change least first."""
-    found = [c for c in candidates if c.loss < TRIVIAL and c.loss * CLEAR < own.loss]
+    best of them, those that change least first; none that fits badly itself."""
+    found = [c for c in candidates if c.loss < GOOD and c.loss * CLEAR < own.loss]
     best = min((c.loss for c in found), default=0.0)
     near = [c for c in found if c.loss <= CLEAR * best]
     return sorted(near, key=lambda c: (len(c.changes), c.loss))

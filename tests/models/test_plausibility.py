@@ -188,3 +188,14 @@ def test_images_of_another_shape_are_no_check(tmp_path):
     (card,) = load_cards(write_cards(tmp_path, [write_card(tmp_path, config=config)]))
     found = fits.of(card, lambda: extensions.lookup("sources", card.source)(card))
     assert "fashion-mnist have shape [1, 28, 28], the network's [1, 56, 56]" in found.reason
+
+
+def test_only_what_fits_well_itself_is_named():
+    """A wrong description of a wrong network may come near 0.9, which says nothing."""
+    own, poor = (
+        plausibility.Candidate({}, 1.2),
+        plausibility.Candidate({"schedule": "sigmoid"}, 0.89),
+    )
+    good = plausibility.Candidate({"predicts": "epsilon"}, 0.45)
+    assert plausibility.clearly_better(own, [poor]) == []
+    assert plausibility.clearly_better(own, [poor, good]) == [good]

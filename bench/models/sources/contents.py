@@ -34,7 +34,10 @@ SCHEDULE = re.compile(
 )
 COUNTERS = ("n_averaged", "initted", "step", "num_updates", "decay")
 LISTS = ("shadow_params", "shadow")
+# Beside an average that is swapped in, the weights that wait: of no use.
+WAITING = ("collected_params", "temp_stored_params")
 DEEPEST = 32
+AVERAGES = ("ema", "swa", kinds.AVERAGED)
 
 
 @dataclass(frozen=True)
@@ -172,10 +175,38 @@ def _walk(
             yield ".".join(here), value
         elif isinstance(value, Mapping) and "param_groups" not in value:
             yield from _walk(value, here, path, found)
-        elif key in LISTS and isinstance(value, list | tuple) and value:
-            if not all(isinstance(item, Tensor) for item in value):
-                raise InputError(f"{path} holds no weights: {key} must be a list of tensors")
-            found.lists.append(Listed(".".join(way), list(value)))
+        elif isinstance(value, list | tuple) and value and key not in WAITING:
+            yield from _walk_list(key, value, (way, here), path, found)
+
+
+def _walk_list(
+    key: Any,
+    value: list[Any] | tuple[Any, ...],
+    ways: tuple[tuple[str, ...], tuple[str, ...]],
+    path: Path,
+    found: Contents,
+) -> Iterator[tuple[str, Tensor]]:
+    """Averages are lists of tensors, and lists or pairs hold whole state dicts.
+
+    Args:
+        key: of the list.
+        value: the list.
+        ways: to what holds the key, and to the list.
+        path: of the file.
+        found: takes the lists of tensors.
+    """
+    way, here = ways
+    tensors = [item for item in value if isinstance(item, Tensor)]
+    if len(tensors) == len(value) and (key in LISTS or kinds.of_path(here) in AVERAGES):
+        found.lists.append(Listed(".".join(way if key in LISTS else here), tensors))
+    elif key in LISTS:
+        raise InputError(f"{path} holds no weights: {key} must be a list of tensors")
+    elif len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], Mapping):
+        # A pair of a name and its content, as Composer writes algorithms.
+        yield from _walk({value[0]: value[1]}, here, path, found)
+    else:
+        inner = {str(k): v for k, v in enumerate(value) if isinstance(v, Mapping | list | tuple)}
+        yield from _walk(inner, here, path, found)
 
 
 def _sort(found: Contents) -> None:

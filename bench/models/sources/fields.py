@@ -99,6 +99,16 @@ def defaults(name: str) -> dict[str, Any]:
     return {a.name: None if a.default is a.empty else a.default for a in arguments}
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of an object, each of which stands there once: the last would win unseen."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found and not same(value, found[name]):
+            raise ValueError(f"{name!r} stands there twice, with different values")
+        found[name] = value
+    return found
+
+
 def read(path: Path) -> dict[str, Any]:
     """A description as it stands in its file.
 
@@ -106,7 +116,7 @@ def read(path: Path) -> dict[str, Any]:
         InputError: it is missing or damaged.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     # Nesting without end makes the parser give up.
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error})") from None

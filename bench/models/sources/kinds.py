@@ -14,10 +14,10 @@ KINDS = ("raw", "ema", "swa")
 AVERAGED = "averaged"
 # Words before "ema" that deny it, as in model.non_ema.safetensors.
 DENIALS = {"non", "no", "not", "without", "before", "pre"}
-EMA = {"ema", "emaonly", "shadow"}
+EMA = {"ema", "emas", "emaonly", "shadow"}
 SWA = {"swa"}
 RAW = {"raw", "online", "current", "nonema", "noema", "student"}
-AVERAGES = {"averaged", "average", "avg", "averaging"}
+AVERAGES = {"averaged", "average", "avg", "averaging", "polyak"}
 # Of a file whose name says nothing, the folder may.
 PLAIN = re.compile(
     r"(diffusion_)?(pytorch_)?(model|weights|checkpoint|last|best)(\.fp16|\.bf16)?", re.I

@@ -7,6 +7,7 @@ another library) is refused by what it is.
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ FOREIGN = (
     (b"\x93NUMPY", "is one array of NumPy, no weights with names"),
     (b"<", "is a page of the web, not the file it was to be: fetch it again"),
 )
+SHARD = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.\w+$|\.index\.json$")
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".th", ".tar", ".model")
 
 
@@ -39,6 +41,8 @@ def read(path: Path) -> Any:
             safetensors or `torch.save`.
     """
     head = beginning(path)
+    if SHARD.search(path.name):
+        raise InputError(f"{path} is one part of weights in several files: import their folder")
     for start, reason in FOREIGN:
         if head.lstrip().startswith(start) or head.startswith(start):
             raise InputError(f"{path} {reason}")

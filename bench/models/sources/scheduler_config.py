@@ -196,7 +196,12 @@ def _foreign(name: Any) -> str:
 
 def _predicts(said: Mapping[str, Any], label: str, card: str | None) -> str:
     stated = said.get("prediction_type")
-    if "prediction_type" in said and stated not in PREDICTIONS:
+    if "prediction_type" in said and stated is None and card is None:
+        raise InputError(
+            f"{label}: prediction_type is null, which says nothing: say it, predicts in the "
+            f"card's config or --set predicts={'|'.join(PREDICTIONS)}"
+        )
+    if stated is not None and stated not in PREDICTIONS:
         why = f": {_FLOW}" if stated == "flow_prediction" else ""
         raise InputError(
             f"{label}: prediction_type = {stated!r} is not supported{why}; bench understands "

@@ -28,13 +28,15 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import InputError
-from bench.models.sources import contents, kinds, reading
+from bench.models.sources import contents, kinds, reading, unsupported
 from bench.models.sources.filling import PRECISIONS
 from bench.models.sources.kinds import AVERAGED, KINDS
 
 # A part of which a callback may have made an average; the card must say.
 UNSAID = "unsaid"
 SMALL = 1 << 20
+# What a card may say of each kind.
+MEANS = {AVERAGED: ("ema", "swa"), UNSAID: KINDS, "": ("raw",)}
 NEEDED = {
     AVERAGED: "weights must be ema or swa: {part} is an average of torch's AveragedModel",
     UNSAID: "weights must be raw, ema or swa: {part} may hold the average of a callback",
@@ -104,6 +106,9 @@ def unpack(data: Any, path: Path) -> Weights:
         InputError: an optimizer's state, or no weights.
     """
     found = contents.collect(data, path)
+    # Averages without names beside a network that is not loaded: score_sde's.
+    if found.lists and not found.networks and (title := unsupported.network(found.tensors)):
+        raise InputError(f"{path} holds {unsupported.refusal(title)}")
     parts = [Part(name, kinds.of_path(name.split(".")), t) for name, t in found.networks.items()]
     parts += _undotted(found, parts)
     for listed in found.lists:
@@ -126,7 +131,11 @@ def _kind(part: Part, parts: list[Part], found: contents.Contents) -> str:
     if any(part.name == at or part.name.startswith(f"{at}." if at else "") for at in found.counts):
         return AVERAGED
     if found.averaged_by and top == "state_dict":
-        return UNSAID
+        # A callback that keeps its average itself left the raw weights there, unless it had
+        # swapped them when the file was written.
+        kept = [p for p in parts if p.name.split(".")[0] == "callbacks" and p.kind]
+        swapped = [p.kind for p in kept if not p.ordered and _same(p, part)]
+        return swapped[0] if swapped else "raw" if kept else UNSAID
     known = {other.kind for other in parts if other is not part}
     return "raw" if known & {"ema", "swa", AVERAGED} else ""
 
@@ -237,10 +246,16 @@ def _same(one: Part, other: Part) -> bool:
 
 
 def _of_kind(parts: list[Part], wanted: str | None) -> list[Part]:
-    names = sorted({p.kind or "raw" for p in parts})
+    names = sorted({kind for p in parts for kind in MEANS.get(p.kind, (p.kind,))})
     fitting = [p for p in parts if (p.kind or "raw") == wanted]
-    if not fitting and wanted in ("ema", "swa"):
-        fitting = [p for p in parts if p.kind == AVERAGED]
+    if not fitting:
+        fitting = [p for p in parts if wanted in MEANS.get(p.kind, ())]
+    if not fitting and wanted is None and names == ["raw"]:
+        raise InputError(
+            f"the file holds several networks and no word tells which is an average: "
+            f"{', '.join(p.title for p in parts)}: name one, part: NAME (--set part=NAME, and "
+            f"--set weights=ema if it is one)"
+        )
     if not fitting:
         said = f"not {wanted}" if wanted else "and the card does not say which"
         raise InputError(
@@ -251,4 +266,4 @@ def _of_kind(parts: list[Part], wanted: str | None) -> list[Part]:
 
 
 def _told(parts: list[Part] | tuple[Part, ...]) -> str:
-    return "; ".join(f"{p.kind or 'raw'}: {p.title}" for p in parts)
+    return "; ".join(f"{' or '.join(MEANS.get(p.kind, (p.kind,)))}: {p.title}" for p in parts)

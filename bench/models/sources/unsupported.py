@@ -53,6 +53,15 @@ NETWORKS = {
         r"pos_embed\.proj\.weight",
         r"transformer_blocks\.0\.norm1\.emb\..*",
     ),
+    "LoRA's": (
+        "which is added to another network: fuse it into that one and save the whole",
+        r".*\.(lora_[AB]|lora_(up|down)|lora\.(up|down)|lora_linear_layer\.(up|down))(\.\w+)?\.weight",
+    ),
+    "diffusers' ControlNetModel": (
+        "which steers another network",
+        r"time_embedding\.linear_1\.weight",
+        r"controlnet_down_blocks\.0\.weight",
+    ),
     "diffusers' autoencoders": (
         "which makes no images of noise",
         r"encoder\.conv_in\.weight",

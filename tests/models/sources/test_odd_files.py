@@ -380,3 +380,33 @@ def test_read_does_not_execute(tmp_path):
     with pytest.raises(InputError, match="refused"):
         state_dicts.read(path)
     assert not (tmp_path / "made").exists()
+
+
+SCORE_SDE = {"module.all_modules.0.W": torch.ones(4), "module.all_modules.1.weight": torch.ones(4)}
+UNNAMED = {"shadow_params": [torch.ones(4)], "decay": 0.999}
+LORA = "down_blocks.1.attentions.0.to_q"
+STEERED = {
+    **{"time_embedding.linear_1.weight": torch.ones(4, 4), "conv_in.weight": torch.ones(4, 4)},
+    "controlnet_down_blocks.0.weight": torch.ones(4),
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"model": SCORE_SDE, "ema": UNNAMED}, "holds a network of score_sde"),
+        ({f"unet.{LORA}.lora_A.weight": torch.ones(4, 4)}, "LoRA's, which is added to another"),
+        ({"lora_unet_x.lora_down.weight": torch.ones(4, 4)}, "LoRA's, which is added to another"),
+        (STEERED, "ControlNetModel, which steers another network"),
+    ],
+)
+def test_what_is_added_to_networks_and_averages_of_others(tmp_path, content, words):
+    refused(saved(tmp_path, content), words)
+
+
+@pytest.mark.parametrize(
+    "name", ["model-00001-of-00002.safetensors", "model.safetensors.index.json"]
+)
+def test_a_part_of_weights_in_several_files(tmp_path, name):
+    (tmp_path / name).write_bytes(b"{}")
+    refused(tmp_path / name, "one part of weights in several files: import their folder")

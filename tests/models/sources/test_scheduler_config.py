@@ -298,3 +298,17 @@ def test_a_description_of_a_neighbour_is_not_taken(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).touch()
     assert components.beside(tmp_path / "other" / "weights.bin") is None
+
+
+def test_a_prediction_of_null_must_be_said():
+    said = {"_class_name": "DDPMScheduler", "prediction_type": None}
+    with pytest.raises(InputError, match=r"prediction_type is null.*--set predicts=epsilon"):
+        understand(said, "file")
+    assert understand(said, "file", "v_prediction").predicts == "v_prediction"
+
+
+def test_a_field_that_stands_twice(tmp_path):
+    path = tmp_path / "scheduler_config.json"
+    path.write_text('{"prediction_type": "epsilon", "prediction_type": "sample"}')
+    with pytest.raises(InputError, match="'prediction_type' stands there twice"):
+        fields.read(path)

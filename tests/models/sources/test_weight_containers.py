@@ -235,6 +235,85 @@ def test_the_old_swa_callback_of_lightning(imported, raw, average):
     assert card.method == "swa" and same(denoiser, average)
 
 
+def callback_of(raw, average, content):
+    """A checkpoint of Lightning with an average that a callback keeps itself."""
+    return {"state_dict": Module(raw).state_dict(), "callbacks": {"EMA": content(average)}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda network: {"ema_weights": list(network.parameters()), "cur_step": 3},
+        lambda network: {"ema_state_dict": Module(network).state_dict(), "decay": 0.999},
+    ],
+)
+def test_a_callback_that_keeps_its_average(imported, raw, average, content):
+    """As NeMo's: what lies in state_dict is raw, and never given as ema."""
+    with torch.no_grad():
+        made = callback_of(raw, average, content)
+    for kind, network in (("ema", average), ("raw", raw)):
+        _, denoiser, _ = imported(made, weights=kind)
+        assert same(denoiser, network)
+    with pytest.raises(
+        InputError, match=r"must be one of ema, raw, .* \(raw: state_dict.net; ema"
+    ):
+        imported(made)
+
+
+def test_an_average_that_was_swapped_in_is_no_raw_weights(imported, raw, average):
+    """Lightning's checkpoints are written within a validation too, when callbacks have swapped."""
+    made = callback_of(
+        average, average, lambda network: {"ema_state_dict": Module(network).state_dict()}
+    )
+    assert same(imported(made, weights="ema")[1], average)
+    with pytest.raises(InputError, match="not raw"):
+        imported(made, weights="raw")
+
+
+LISTED = {
+    "parameters": lambda raw, ema: {"ema": list(ema.parameters())},
+    "named parameters": lambda raw, ema: {"ema_params": list(ema.parameters())},
+    "pair": lambda raw, ema: {"ema": (ema.state_dict(), 0.999)},
+    "list": lambda raw, ema: {"emas": [ema.state_dict()], "decays": [0.999]},
+    "Composer": lambda raw, ema: {
+        "algorithms": [("EMA", {"ema_model": {"named_parameters_dict": ema.state_dict()}})]
+    },
+    "optimizer": lambda raw, ema: {
+        "optimizer_states": [{"opt": {"param_groups": []}, "ema": list(ema.parameters())}]
+    },
+}
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_averages_in_lists(imported, raw, average, name):
+    """Also in a folder named after them: the raw weights beside them are never called ema."""
+    with torch.no_grad():
+        made = {"model": raw.state_dict(), **LISTED[name](raw, average)}
+    place = "run_ema/model.pt"
+    assert same(imported(made, place, weights="ema")[1], average)
+    assert same(imported(made, place, weights="raw")[1], raw)
+    with pytest.raises(InputError, match=r"must be one of ema, raw"):
+        imported(made, place)
+
+
+@pytest.mark.parametrize("name", ["target_model", "teacher", "best_model"])
+def test_two_networks_of_which_no_word_tells_the_average(imported, raw, average, name):
+    made = {"model": raw.state_dict(), name: average.state_dict()}
+    with pytest.raises(InputError, match=rf"no word tells .*: model, {name}: .*--set part=NAME"):
+        imported(made)
+    card, denoiser, _ = imported(made, part=name, weights="ema")
+    assert card.method == "ema" and same(denoiser, average)
+    assert same(imported(made, part="model")[1], raw)
+
+
+def test_the_words_of_a_refusal_can_be_said(imported, raw, average):
+    """An average of which it is not said which is asked for in words that --set takes."""
+    made = {"model": raw.state_dict(), "averaged_model": average.state_dict()}
+    with pytest.raises(InputError, match=r"one of ema, raw, swa, .*; ema or swa: averaged_model"):
+        imported(made)
+    assert same(imported(made, weights="swa")[1], average)
+
+
 NESTED = {
     "timm": ("state_dict", "state_dict_ema", "ema"),
     "k-diffusion": ("model", "model_ema", "ema"),
