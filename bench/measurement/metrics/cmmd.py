@@ -47,7 +47,7 @@ def _real_term(y: np.ndarray) -> float:
     return _REAL_TERMS[key]
 
 
-def discrepancy(x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
+def discrepancy(x: np.ndarray | Shards, y: np.ndarray | Shards) -> tuple[float, np.ndarray]:
     """MMD^2 and the influence of each test image on it.
 
     Args:
