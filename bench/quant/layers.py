@@ -247,6 +247,4 @@ def layers(denoiser: Denoiser, scheme: Scheme) -> tuple[Layer, ...]:
     Raises:
         InputError: the scheme does not fit the network.
     """
-    from bench.quant.layers import exported, plan
-
     return plan(exported(denoiser, (1, *denoiser.shape)), scheme)

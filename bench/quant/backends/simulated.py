@@ -12,11 +12,9 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.record import Coverage, Host
 from bench.core.scheme import Scheme
-from bench.quant.layers import layers
 
 if TYPE_CHECKING:
     from bench.quant.layers import Layer
-
 
 # Of full-precision networks by structure: checkpoints that differ in weights share an export.
 _LAYERS: dict[tuple[str, tuple[int, int, int]], tuple[Layer, ...]] = {}
@@ -36,6 +34,7 @@ class FullPrecision:
     ) -> tuple[Denoiser, Coverage]:
         """Return the denoiser itself, and what it computes. There is nothing to calibrate."""
         from bench.quant.coverage import measure
+        from bench.quant.layers import layers
 
         key = repr(denoiser.model), denoiser.shape
         if key not in _LAYERS:
