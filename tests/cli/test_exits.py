@@ -71,7 +71,7 @@ def test_every_exception_has_a_code_and_one_line(error, code, says, capsys, monk
 
 
 def test_the_traceback_is_kept_and_printed_on_request(bench, cache, monkeypatch, tmp_path):
-    monkeypatch.setattr(listing, "list_all", lambda *words: {}["missing"])
+    monkeypatch.setattr(listing, "load_cards", lambda *words: {}["missing"])
     # Set by --traceback, and taken back after the test.
     monkeypatch.setenv(exits.VARIABLE, "")
     code, stdout, stderr = bench("list", "--out", tmp_path / "a b")
