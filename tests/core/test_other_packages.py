@@ -161,7 +161,7 @@ def test_a_sampler_of_another_package_is_in_the_keys_of_images(site, cards, monk
             points,
             version,
             "mysampler",
-            "from bench.models.samplers.noise import ddim as sample\n",
+            "from bench.models.samplers.ddim import ddim as sample\n",
         )
         found.add(keys.of_images(cell, fingerprint()))
     assert len(found) == 2
