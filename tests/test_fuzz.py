@@ -20,7 +20,7 @@ FEW = {parsers.runs: 12, parsers.figures: 2, parsers.probed: 15, parsers.command
 def test_damaged_input_is_read_or_refused(target, monkeypatch, cache):
     monkeypatch.setattr("sys.argv", ["bench"])
     monkeypatch.setattr("bench.measurement.data.cifar10.PER_BATCH", 2)
-    monkeypatch.setitem(parsers.tables.EXTRACTORS, "tiny", "fuzz.parsers:Tiny")
+    monkeypatch.setitem(parsers.extensions.EXTRACTORS, "tiny", "fuzz.parsers:Tiny")
     counts, examples = campaign.run(target, FEW.get(target, 60), seed=1)
     assert set(counts) <= {"read", "refused"}, examples
 

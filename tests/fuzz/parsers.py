@@ -151,7 +151,7 @@ def probed(folder):
         found = probe_record.read(path)
         probe_page.markdown(found, run, folder)
         if random.random() < 0.1:
-            probe_page.probe_figures.draw(found, folder / "figures")
+            probe_page.probes.draw(found, folder / "figures")
 
     return read
 
