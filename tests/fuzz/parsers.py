@@ -273,7 +273,9 @@ def references(folder):
             content = save({random.choice(("features", "x")): np.ones(shape, kind)}, changed)
         path.write_bytes(content)
         with contextlib.suppress(InputError):
-            reference._whole(path, "count", reference._metadata(path).get("count", "0"))
+            reference._whole(
+                path, "count", reference._metadata(path, reference._stamp(path)).get("count", "0")
+            )
         reference.read.__wrapped__(path, 1)
 
     return read
