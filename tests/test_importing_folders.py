@@ -35,7 +35,7 @@ def imported(result, path):
     code, stdout, stderr = result
     assert code == 0, stderr
     # Nothing but that the images are not at hand, the samples, and the card.
-    known = ("not checked whether the description", "samples", ": loads; bench run")
+    known = ("not checked whether the description", "samples", ": loads; `bench run")
     assert all(any(words in line for words in known) for line in stderr.splitlines()), stderr
     (card,) = load_cards(path)
     (entry,) = yaml.safe_load(path.read_text())["checkpoints"]
