@@ -92,7 +92,7 @@ def test_bad_places_are_refused(dataset, recipe, tmp_path):
 
 CODE = f"""
 import os, signal, sys
-from bench.models.training import loop, recipes, run
+from bench.models.training import cards, loop, recipes
 from bench.models.training.recipe import Recipe
 recipes.RECIPES["tiny"] = Recipe("tiny", "fashion-mnist", (1, 28, 28), {TINY_NETWORK!r},
     batch=4, updates=7, swa_start=0.1, swa_every=1)
