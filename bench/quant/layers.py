@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,7 @@ COUNTED = (
     *ATTENTION,
     aten.einsum.default,
 )
+_EXPORTED: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], GraphModule]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -108,10 +110,19 @@ def export(model: nn.Module, x: Tensor, t: Tensor) -> GraphModule:
 
 
 def exported(denoiser: Denoiser, shape: Sequence[int]) -> GraphModule:
-    """The graph of a denoiser's network for x of a shape (B, C, H, W), on its device."""
+    """The graph of a denoiser's network for x of a shape (B, C, H, W), on its device.
+
+    Tracing takes seconds, so each network's graphs are kept as long as it is; what is returned is
+    a copy that may be changed, and shares the network's parameters.
+    """
     device = next((parameter.device for parameter in denoiser.model.parameters()), None)
-    x = torch.zeros(*shape, device=device)
-    return export(denoiser.model, x, torch.zeros(len(x), dtype=torch.int64, device=device))
+    kept = _EXPORTED.setdefault(denoiser.model, {})
+    if (key := (device, *shape)) not in kept:
+        x = torch.zeros(*shape, device=device)
+        t = torch.zeros(len(x), dtype=torch.int64, device=device)
+        kept[key] = export(denoiser.model, x, t)
+    shared = {id(value): value for value in (*kept[key].parameters(), *kept[key].buffers())}
+    return copy.deepcopy(kept[key], shared)
 
 
 def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:
@@ -241,10 +252,14 @@ def _einsum_macs(equation: str, operands: Any) -> int:
     return math.prod(sizes.values())
 
 
-def layers(denoiser: Denoiser, scheme: Scheme) -> tuple[Layer, ...]:
+def layers(denoiser: Denoiser, scheme: Scheme, batch: int = 1) -> tuple[Layer, ...]:
     """The layers of a network under a scheme, for one image.
+
+    Args:
+        batch: size of the batch that the network is traced with; it changes no layer, and a graph
+            of the same size serves the quantized cells too.
 
     Raises:
         InputError: the scheme does not fit the network.
     """
-    return plan(exported(denoiser, (1, *denoiser.shape)), scheme)
+    return plan(exported(denoiser, (batch, *denoiser.shape)), scheme)

@@ -194,6 +194,7 @@ def test_one_process_waits_for_another_only_so_long(tmp_path, monkeypatch):
 def test_two_runs_at_once_give_the_numbers_of_one(cards, tmp_path):
     """They share a cache, begin with nothing, and end in the same second or not."""
     words = [sys.executable, "-m", "bench", "run", "--scheme", "w4a8", "--checkpoints", "*"]
+    words += ["--backend", "simulated"]
     words += ["--images", "6", "--steps", "1", "--batch", "3", "--cards", str(cards)]
     words += ["--out", str(tmp_path / "out")]
     environment = os.environ | {"BENCH_CACHE": str(tmp_path / "shared")}

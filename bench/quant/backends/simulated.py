@@ -38,7 +38,7 @@ class FullPrecision:
 
         key = repr(denoiser.model), denoiser.shape
         if key not in _LAYERS:
-            _LAYERS[key] = layers(denoiser, scheme)
+            _LAYERS[key] = layers(denoiser, scheme, calibrate.shape[0])
         operators = {layer.node: layer.operator for layer in _LAYERS[key]}
         coverage = measure(denoiser, _LAYERS[key], self.kernel, operators)
         size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
