@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from bench.core.record import Coverage
 from bench.report.formatting import NONE, escape, measured, percent, places, size, table
-from bench.report.rows import Row
+from bench.report.rows import CellRow
 
 
-def coverage(found: Sequence[Row]) -> list[str]:
+def coverage(found: Sequence[CellRow]) -> list[str]:
     """One line for each distinct coverage."""
-    shared: dict[tuple[str, str], list[tuple[Row, Coverage]]] = {}
+    shared: dict[tuple[str, str], list[tuple[CellRow, Coverage]]] = {}
     for row in found:
         if row.record.coverage and not row.scheme.is_float:
             key = str(row.scheme), repr(replace(row.record.coverage, agreement=None))
@@ -49,7 +49,7 @@ def coverage(found: Sequence[Row]) -> list[str]:
     return [*said, "", "Convolutions and linear layers left in float:", "", *floats]
 
 
-def agreement(found: Sequence[Row]) -> list[str]:
+def agreement(found: Sequence[CellRow]) -> list[str]:
     """One line for each row of integer kernels that was held against the simulation."""
     counted = [(row, row.record.coverage) for row in found if row.record.coverage]
     rows = [(row, covered.agreement) for row, covered in counted if covered.agreement]
@@ -72,7 +72,7 @@ def agreement(found: Sequence[Row]) -> list[str]:
     return [*table(header, lines, left=3), "", legend]
 
 
-def _shares(row: Row, covered: Coverage) -> list[str]:
+def _shares(row: CellRow, covered: Coverage) -> list[str]:
     bits = dict(covered.macs_by_bits)
     left = covered.macs - sum(bits.values())
     if left > 0:

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from bench.core.printable import plain
 from bench.core.record import Measurement, Run
-from bench.report.rows import Row, interval, rows
+from bench.report.rows import CellRow, interval, rows
 
 # (class, name, "" or "failure" or "skipped", text)
 Case = tuple[str, str, str, str]
@@ -90,7 +90,7 @@ def _entries(run: Run, better: str) -> str:
     return json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
 
 
-def _numbers(run: Run) -> Iterator[tuple[Row, Measurement]]:
+def _numbers(run: Run) -> Iterator[tuple[CellRow, Measurement]]:
     """Every finite measurement: the formats know no other values."""
     for row in rows(run):
         for measurement in row.record.measurements:
@@ -98,9 +98,9 @@ def _numbers(run: Run) -> Iterator[tuple[Row, Measurement]]:
                 yield row, measurement
 
 
-def _share(row: Row) -> str:
+def _share(row: CellRow) -> str:
     return "coverage unknown" if row.share is None else f"coverage {row.share:.1%}"
 
 
-def _cell(row: Row) -> str:
+def _cell(row: CellRow) -> str:
     return plain(f"{row.checkpoint} {row.scheme} {row.backend}")

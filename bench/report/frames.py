@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core import distances, printable
 from bench.core.record import Measurement, Run
-from bench.report.rows import Row, interval, rows
+from bench.report.rows import CellRow, interval, rows
 
 if TYPE_CHECKING:
     import pandas
@@ -69,7 +69,7 @@ def as_json(run: Run, folder: Path) -> str:
     return json.dumps(json.loads(text), indent=1) + "\n"
 
 
-def _cell(run: Run, row: Row) -> dict[str, Any]:
+def _cell(run: Run, row: CellRow) -> dict[str, Any]:
     checkpoint, draw = row.cell.checkpoint, row.cell.draw
     return {
         "run": run.id,
@@ -98,7 +98,7 @@ def _cell(run: Run, row: Row) -> dict[str, Any]:
     }
 
 
-def _measurement(row: Row, measurement: Measurement | None) -> dict[str, Any]:
+def _measurement(row: CellRow, measurement: Measurement | None) -> dict[str, Any]:
     if measurement is None:
         empty = dict.fromkeys(("measurement", "metric", "extractor", "unit", "better"), "")
         return {**empty, "paired": False}

@@ -12,7 +12,7 @@ from bench.core.scheme import Scheme
 from bench.report.formatting import escape
 from bench.report.places import lines_of
 from bench.report.ranking import Group, groups
-from bench.report.rows import Row, labels, schemes
+from bench.report.rows import CellRow, labels, schemes
 from bench.report.sample_sizes import draws, span
 from bench.system.influences import Influences
 
@@ -22,7 +22,7 @@ def _kernel(kernel: str) -> str:
     return kernel if kernel in ("none", "simulated") else f"{kernel} kernels"
 
 
-def summary(found: Sequence[Row]) -> list[str]:
+def summary(found: Sequence[CellRow]) -> list[str]:
     """One paragraph and the schemes in words."""
     if not found:
         return ["The run holds no cells."]
@@ -51,14 +51,14 @@ def summary(found: Sequence[Row]) -> list[str]:
     return [text, *(["", *lines] if lines else [])]
 
 
-def _whose(found: Sequence[Row], scheme: Scheme) -> str:
+def _whose(found: Sequence[CellRow], scheme: Scheme) -> str:
     """The checkpoints of a scheme whose label stands for others too."""
     alike = {row.scheme for row in found if row.scheme.label == scheme.label}
     names = dict.fromkeys(row.checkpoint for row in found if row.scheme == scheme)
     return f" ({escape(', '.join(names))})" if len(alike) > 1 else ""
 
 
-def headline(found: Sequence[Row], influences: Influences | None = None) -> list[str]:
+def headline(found: Sequence[CellRow], influences: Influences | None = None) -> list[str]:
     """How to read it, then a ranking of the methods for each scheme, kernel and family."""
     ranked = groups(found, influences)
     if not ranked:
@@ -74,7 +74,7 @@ def headline(found: Sequence[Row], influences: Influences | None = None) -> list
     return lines
 
 
-def _guide(found: Sequence[Row], ranked: Sequence[Group]) -> str:
+def _guide(found: Sequence[CellRow], ranked: Sequence[Group]) -> str:
     """What is ranked, for somebody who reads such a report for the first time."""
     used = [row.extractor for row in found]
     harmed = {group.metric for group in ranked if group.harm}
@@ -102,7 +102,7 @@ def _guide(found: Sequence[Row], ranked: Sequence[Group]) -> str:
     return " ".join(texts)
 
 
-def _outcome(found: Sequence[Row]) -> str:
+def _outcome(found: Sequence[CellRow]) -> str:
     statuses = [row.status for row in found]
     counts = {status: statuses.count(status) for status in ("refused", "failed")}
     missing = [f"{count} {status}" for status, count in counts.items() if count]

@@ -20,7 +20,7 @@ from bench.core.printable import plain
 from bench.core.record import Run
 from bench.report.figures import grid
 from bench.report.markdown import FIGURES, sections
-from bench.report.rows import Row, labels, rows
+from bench.report.rows import CellRow, labels, rows
 from bench.system import store
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _figures(folder: Path) -> list[str]:
     return ["<section><h2>Figures</h2>", *lines, "</section>"] if lines else []
 
 
-def _slider(found: Sequence[Row], samples: Path) -> list[str]:
+def _slider(found: Sequence[CellRow], samples: Path) -> list[str]:
     """A choice of quantized cells and the slider over their images; nothing without samples."""
     squares = {id(row): square for row in found if (square := _square(row, samples))}
     names, options = labels(found), []
@@ -111,7 +111,7 @@ def _slider(found: Sequence[Row], samples: Path) -> list[str]:
     ]
 
 
-def _square(row: Row, samples: Path) -> str:
+def _square(row: CellRow, samples: Path) -> str:
     """The first images of a row as a square, a data URI; "" where there are none."""
     import numpy as np
     from PIL import Image

@@ -23,7 +23,7 @@ from bench.report.formatting import (
     without_interval,
 )
 from bench.report.headline import headline, summary
-from bench.report.rows import Row, interval, rows
+from bench.report.rows import CellRow, interval, rows
 from bench.report.sample_sizes import draws, few_real, precision, span
 from bench.system import influences
 from bench.system.runs import sample_path
@@ -85,7 +85,7 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
     return [(heading, body) for heading, body in parts if body]
 
 
-def _results(found: Sequence[Row]) -> list[str]:
+def _results(found: Sequence[CellRow]) -> list[str]:
     header = ["Checkpoint", "Method", "Scheme", "Kernel", "Coverage", "N"]
     used = {row.extractor for row in found}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
@@ -123,7 +123,7 @@ def _columns(used: Collection[str]) -> tuple[tuple[str, str], ...]:
     return COLUMNS
 
 
-def _further(found: Sequence[Row]) -> list[str]:
+def _further(found: Sequence[CellRow]) -> list[str]:
     """Every measurement that the main table has no column for."""
     further = [
         (row, measurement)
@@ -146,7 +146,7 @@ def _further(found: Sequence[Row]) -> list[str]:
     return table(header, lines, left=4) if lines else []
 
 
-def _bad(found: Sequence[Row]) -> list[str]:
+def _bad(found: Sequence[CellRow]) -> list[str]:
     lines = [
         [row.checkpoint, str(row.scheme), row.backend, row.status, row.error or NONE]
         for row in found
@@ -155,7 +155,7 @@ def _bad(found: Sequence[Row]) -> list[str]:
     return table(header, [list(map(escape, line)) for line in lines], left=5) if lines else []
 
 
-def _figures(found: Sequence[Row], folder: Path) -> list[str]:
+def _figures(found: Sequence[CellRow], folder: Path) -> list[str]:
     lines: list[str] = []
     for name, title in FIGURES.items():
         if (folder / "figures" / name).is_file():
@@ -170,7 +170,7 @@ def _figures(found: Sequence[Row], folder: Path) -> list[str]:
     return lines[:-1]
 
 
-def _protocol(found: Sequence[Row], run: Run) -> list[str]:
+def _protocol(found: Sequence[CellRow], run: Run) -> list[str]:
     lines = []
     for draw, counts in draws(found):
         lines += [
@@ -201,7 +201,7 @@ def _protocol(found: Sequence[Row], run: Run) -> list[str]:
     return table(["Setting", "Value"], [list(map(escape, line)) for line in lines], left=2)
 
 
-def _checkpoints(found: Sequence[Row]) -> list[str]:
+def _checkpoints(found: Sequence[CellRow]) -> list[str]:
     cards = {row.checkpoint: row.cell.checkpoint for row in found}
     lines = []
     for card in cards.values():
@@ -212,7 +212,7 @@ def _checkpoints(found: Sequence[Row]) -> list[str]:
     return table(header, lines, left=6) if lines else []
 
 
-def _hosts(found: Sequence[Row]) -> list[str]:
+def _hosts(found: Sequence[CellRow]) -> list[str]:
     lines: list[str] = []
     seen = []
     for host in (row.record.host for row in found):
@@ -235,7 +235,7 @@ def _provenance(run: Run) -> list[str]:
     ]
 
 
-def _named(found: Sequence[Row]) -> str:
+def _named(found: Sequence[CellRow]) -> str:
     """Whether the FD of the rows is FID, and what it may be compared with."""
     cells = [row.cell for row in found]
     if not any(extractor in distances.FRECHET for c in cells for extractor in c.extractors[:1]):
@@ -256,7 +256,7 @@ def _unbiased(kd: str) -> str:
     return f"{kd} and its change have no such bias."
 
 
-def _notes(found: Sequence[Row]) -> list[str]:
+def _notes(found: Sequence[CellRow]) -> list[str]:
     counts = ", ".join(str(count) for count in sorted({row.images for row in found})) or NONE
     used = {row.extractor for row in found}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)

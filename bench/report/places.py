@@ -13,7 +13,7 @@ from bench.core.distances import frechet_title, kernel_title
 from bench.core.record import Measurement
 from bench.report.formatting import escape, measured, number, percent, places
 from bench.report.ranking import Entry, Group
-from bench.report.rows import RANKING, Row, interval, verdict
+from bench.report.rows import RANKING, CellRow, interval, verdict
 from bench.verdicts.findings import EXACT
 
 NAMES = {
@@ -146,12 +146,12 @@ def _end(names: Sequence[str], alone: str, shared: str) -> str:
     return f"**{escape(', '.join(names[:-1]))} and {escape(names[-1])} tie for {shared}**"
 
 
-def _moved(row: Row) -> Measurement | None:
+def _moved(row: CellRow) -> Measurement | None:
     """How far the images moved, by the first metric that was measured."""
     return next((m for name in RANKING if (m := getattr(row, name)) is not None), None)
 
 
-def _distance(row: Row, decimals: int) -> str:
+def _distance(row: CellRow, decimals: int) -> str:
     measurement = _moved(row)
     if measurement is None:
         return ""
@@ -171,7 +171,7 @@ def _doubts(group: Group) -> list[str]:
     return ["", "Values with no interval have no rank: noise may reorder them."]
 
 
-def changes_in_words(row: Row, decimals: int, kd_decimals: int) -> list[str]:
+def changes_in_words(row: CellRow, decimals: int, kd_decimals: int) -> list[str]:
     """The changes of FD and KD against full precision and what may be said of them.
 
     Quantization noise adds to the bias of FD at finite N on one side of the change alone, so

@@ -19,7 +19,7 @@ import numpy as np
 from bench.core import estimates
 from bench.core.record import Measurement
 from bench.core.scheme import Scheme
-from bench.report.rows import RANKING, Row, interval, scheme_order
+from bench.report.rows import RANKING, CellRow, interval, scheme_order
 from bench.system.influences import Influences, key
 
 HARM = ("kd_change", "fd_change")
@@ -38,7 +38,7 @@ class Entry:
             name.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[CellRow, ...]
     value: float | None
     ends: tuple[float, float] | None
     best: int | None = None
@@ -51,7 +51,7 @@ class Group:
     """Measured rows that may be ranked against each other: one family, scheme, kernel and draw.
 
     Attributes:
-        metric: the field of `Row` that ranks, "" where none was measured.
+        metric: the field of `CellRow` that ranks, "" where none was measured.
         better: "lower" or "higher", of that metric.
         entries: from the least to the largest loss; undefined values last.
         members: all rows, those of identical checkpoints too.
@@ -61,10 +61,10 @@ class Group:
     metric: str
     better: str
     entries: tuple[Entry, ...]
-    members: tuple[Row, ...]
+    members: tuple[CellRow, ...]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[CellRow]:
         """Of all entries."""
         return [row for entry in self.entries for row in entry.rows]
 
@@ -89,9 +89,9 @@ class Group:
         return [entry for entry in self.entries if entry.best is not None]
 
 
-def groups(found: Sequence[Row], influences: Influences | None = None) -> list[Group]:
+def groups(found: Sequence[CellRow], influences: Influences | None = None) -> list[Group]:
     """The measured quantized rows by family, scheme, kernel and draw, each ranked by loss."""
-    members: dict[tuple[object, ...], list[Row]] = {}
+    members: dict[tuple[object, ...], list[CellRow]] = {}
     for row in found:
         if row.ok and not row.scheme.is_float:
             place = row.family, row.scheme.label, row.kernel, row.cell.draw
@@ -103,7 +103,7 @@ def groups(found: Sequence[Row], influences: Influences | None = None) -> list[G
     return [_ranked(rows, influences or {}) for rows in ordered]
 
 
-def _ranked(members: list[Row], influences: Influences) -> Group:
+def _ranked(members: list[CellRow], influences: Influences) -> Group:
     metric = next((n for n in (*HARM, *RANKING) if any(_defined(r, n) for r in members)), "")
     known = [m for row in members if metric and (m := _defined(row, metric))]
     better = known[0].better if known else "lower"
@@ -120,9 +120,9 @@ def _ranked(members: list[Row], influences: Influences) -> Group:
     return Group(members[0].family, metric, better, tuple(_places(entries, sign)), tuple(members))
 
 
-def _distinct(members: Sequence[Row]) -> tuple[list[Row], dict[str, list[str]]]:
+def _distinct(members: Sequence[CellRow]) -> tuple[list[CellRow], dict[str, list[str]]]:
     """The rows without repetitions of the same weights or numbers, and by their names those."""
-    kept: list[Row] = []
+    kept: list[CellRow] = []
     same: dict[str, list[str]] = {}
     for row in members:
         twin = next((other for other in kept if _identical(other, row)), None)
@@ -133,7 +133,7 @@ def _distinct(members: Sequence[Row]) -> tuple[list[Row], dict[str, list[str]]]:
     return kept, same
 
 
-def _identical(first: Row, second: Row) -> bool:
+def _identical(first: CellRow, second: CellRow) -> bool:
     cards = first.cell.checkpoint, second.cell.checkpoint
     if cards[0].sha256 and cards[0].content() == cards[1].content():
         return True
@@ -141,19 +141,19 @@ def _identical(first: Row, second: Row) -> bool:
     return bool(numbers[0]) and numbers[0] == numbers[1]
 
 
-def _trainings(members: Sequence[Row]) -> list[list[Row]]:
+def _trainings(members: Sequence[CellRow]) -> list[list[CellRow]]:
     """The rows by method; each alone where two of a method share their seed."""
-    methods: dict[str, list[Row]] = {}
+    methods: dict[str, list[CellRow]] = {}
     for row in members:
         methods.setdefault(row.method, []).append(row)
-    found: list[list[Row]] = []
+    found: list[list[CellRow]] = []
     for rows in methods.values():
         seeds = {row.cell.checkpoint.seed for row in rows}
         found += [rows] if len(seeds) == len(rows) else [[row] for row in rows]
     return found
 
 
-def _entry(rows: list[Row], metric: str, influences: Influences) -> Entry:
+def _entry(rows: list[CellRow], metric: str, influences: Influences) -> Entry:
     found = [(row, _defined(row, metric)) for row in rows] if metric else []
     known = [(row, m) for row, m in found if m is not None]
     if not known or len(known) < len(rows):
@@ -166,7 +166,7 @@ def _entry(rows: list[Row], metric: str, influences: Influences) -> Entry:
 
 
 def _pooled(
-    known: Sequence[tuple[Row, Measurement]], values: Sequence[float], influences: Influences
+    known: Sequence[tuple[CellRow, Measurement]], values: Sequence[float], influences: Influences
 ) -> estimates.Estimate | None:
     """The mean over trainings; their images are the same, so that their error stays."""
     terms = [influences.get(key(row.cell, m.name)) for row, m in known]
@@ -194,6 +194,6 @@ def _places(entries: Sequence[Entry], sign: int) -> list[Entry]:
     return found
 
 
-def _defined(row: Row, metric: str) -> Measurement | None:
+def _defined(row: CellRow, metric: str) -> Measurement | None:
     measurement: Measurement | None = getattr(row, metric)
     return None if measurement is None or math.isnan(measurement.value) else measurement

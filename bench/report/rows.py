@@ -22,7 +22,7 @@ RANKING = ("psnr", "fd_twin", "ssim")
 
 
 @dataclass(frozen=True)
-class Row:
+class CellRow:
     """One cell of a run.
 
     Attributes:
@@ -56,7 +56,7 @@ class Row:
     ssim: Measurement | None
     rest: tuple[Measurement, ...]
     record: Record
-    reference: Row | None = None
+    reference: CellRow | None = None
 
     @property
     def cell(self) -> Cell:
@@ -69,7 +69,7 @@ class Row:
         return self.status == "ok"
 
 
-def rows(run: Run) -> list[Row]:
+def rows(run: Run) -> list[CellRow]:
     """All cells of a run, by family, method, training seed, full precision first, then bits."""
     references = {
         _twin_key(record): _row(record, None)
@@ -86,7 +86,7 @@ def rows(run: Run) -> list[Row]:
     return sorted(found, key=_order)
 
 
-def schemes(found: Iterable[Row]) -> list[Scheme]:
+def schemes(found: Iterable[CellRow]) -> list[Scheme]:
     """The schemes of the rows, full precision first, then from many to few bits."""
     return sorted({row.scheme for row in found}, key=scheme_order)
 
@@ -96,12 +96,12 @@ def scheme_order(scheme: Scheme) -> tuple[bool, int, int, str]:
     return not scheme.is_float, -scheme.weight_bits, -scheme.act_bits, str(scheme)
 
 
-def labels(found: Iterable[Row]) -> dict[str, str]:
+def labels(found: Iterable[CellRow]) -> dict[str, str]:
     """A short label for each checkpoint (`bench.report.labels`)."""
     return short(trained(found))
 
 
-def trained(found: Iterable[Row]) -> dict[str, tuple[str, int]]:
+def trained(found: Iterable[CellRow]) -> dict[str, tuple[str, int]]:
     """Method and training seed by checkpoint, in order."""
     return {row.checkpoint: (row.method, row.cell.checkpoint.seed) for row in found}
 
@@ -149,7 +149,7 @@ def verdict(change: Measurement) -> str:
     return "better" if high < 0 else "unclear"
 
 
-def worst(found: Iterable[Row]) -> tuple[Row, Measurement] | None:
+def worst(found: Iterable[CellRow]) -> tuple[CellRow, Measurement] | None:
     """The row farthest from full precision by the first paired metric measured, and its value."""
     measured = [row for row in found if row.ok and not row.scheme.is_float]
     for metric in RANKING:
@@ -159,7 +159,7 @@ def worst(found: Iterable[Row]) -> tuple[Row, Measurement] | None:
     return None
 
 
-def _row(record: Record, reference: Row | None) -> Row:
+def _row(record: Record, reference: CellRow | None) -> CellRow:
     cell, coverage = record.cell, record.coverage
     extractor = cell.extractors[0] if cell.extractors else ""
     names = {
@@ -172,7 +172,7 @@ def _row(record: Record, reference: Row | None) -> Row:
         "ssim": "ssim",
     }
     fields = {field: record.measurement(name) for field, name in names.items()}
-    return Row(
+    return CellRow(
         checkpoint=cell.checkpoint.name,
         family=cell.checkpoint.family,
         method=cell.checkpoint.method,
@@ -197,7 +197,7 @@ def _twin_key(record: Record) -> tuple[object, ...]:
     return cell.checkpoint.name, cell.checkpoint.sha256, of_any_size(cell.draw)
 
 
-def _order(row: Row) -> tuple[object, ...]:
+def _order(row: CellRow) -> tuple[object, ...]:
     return (
         row.family,
         _method_order(row.method),
@@ -215,7 +215,7 @@ def _method_order(method: str) -> tuple[int, str]:
     return (known.index(words) if words in known else len(known)), method
 
 
-def _defined(row: Row, metric: str) -> Measurement | None:
+def _defined(row: CellRow, metric: str) -> Measurement | None:
     measurement = getattr(row, metric)
     return None if measurement is None or math.isnan(measurement.value) else measurement
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from bench.core import distances
 from bench.core.cell import Draw, of_any_size
 from bench.report.formatting import escape, number, places
-from bench.report.rows import Row, interval
+from bench.report.rows import CellRow, interval
 
 
-def draws(found: Sequence[Row]) -> list[tuple[Draw, list[int]]]:
+def draws(found: Sequence[CellRow]) -> list[tuple[Draw, list[int]]]:
     """The draws of the rows, those that differ in N alone as one, and their N in rising order."""
     counts: dict[Draw, set[int]] = {}
     for row in found:
@@ -23,7 +23,7 @@ def span(counts: Sequence[int]) -> str:
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def precision(found: Sequence[Row]) -> list[str]:
+def precision(found: Sequence[CellRow]) -> list[str]:
     """What was wanted, which cells did not reach it, and what different N mean; one paragraph
     each, nothing where N was given."""
     asked = {(r.metric, r.precision) for row in found if (r := row.record.rounds)}
@@ -47,7 +47,7 @@ def precision(found: Sequence[Row]) -> list[str]:
     return lines
 
 
-def few_real(found: Sequence[Row]) -> list[str]:
+def few_real(found: Sequence[CellRow]) -> list[str]:
     """A warning where cells are held against few real images; nothing where they are enough."""
     told = [
         remark
@@ -61,7 +61,7 @@ def few_real(found: Sequence[Row]) -> list[str]:
     return [part for line in lines for part in ("", line)][1:]
 
 
-def _short(row: Row) -> str:
+def _short(row: CellRow) -> str:
     """A cell that the budget stopped, with how precisely its change is known."""
     rounds = row.record.rounds
     if not row.ok or rounds is None or rounds.reached:

@@ -19,7 +19,7 @@ from bench.core.record import Measurement, Run
 from bench.report.figures import grid
 from bench.report.labels import legend
 from bench.report.ranking import Group, groups
-from bench.report.rows import Row, interval, labels, rows, scheme_order, schemes, trained
+from bench.report.rows import CellRow, interval, labels, rows, scheme_order, schemes, trained
 from bench.system import store
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
     return drawn
 
 
-def loss_by_bits(found: Sequence[Row]) -> Figure | None:
+def loss_by_bits(found: Sequence[CellRow]) -> Figure | None:
     """Two panels over the schemes: PSNR, and the change of FD (of KD where there is no FD); one
     line for each checkpoint."""
     from matplotlib.figure import Figure
@@ -98,7 +98,7 @@ def loss_by_bits(found: Sequence[Row]) -> Figure | None:
     return figure
 
 
-def _change(found: Sequence[Row]) -> tuple[str, str]:
+def _change(found: Sequence[CellRow]) -> tuple[str, str]:
     """(field, title) of the distance whose change is drawn; embeddings have no Fréchet one."""
     used = [row.extractor for row in found]
     if any(row.kd_change for row in found) and not any(row.fd_change for row in found):
@@ -106,7 +106,9 @@ def _change(found: Sequence[Row]) -> tuple[str, str]:
     return "fd_change", frechet_title(used)
 
 
-def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, list[Row]]]) -> None:
+def _legend(
+    figure: Figure, found: Sequence[CellRow], series: Sequence[tuple[str, list[CellRow]]]
+) -> None:
     """A mark for each checkpoint, one for all trainings of a method, and where there are several
     kinds of lines one of each."""
     from matplotlib.lines import Line2D
@@ -131,7 +133,7 @@ def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, li
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)
 
 
-def loss_by_method(found: Sequence[Row]) -> Figure | None:
+def loss_by_method(found: Sequence[CellRow]) -> Figure | None:
     """For each scheme and kernel a row of two panels: dots with intervals, one per checkpoint."""
     from matplotlib.figure import Figure
 
@@ -166,26 +168,26 @@ def _title(group: Group, kernels: bool, families: bool) -> str:
     return ", ".join([*words, *([group.family] if families else [])])
 
 
-def _series(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+def _series(found: Sequence[CellRow]) -> list[tuple[str, list[CellRow]]]:
     """Measured quantized rows of each checkpoint and kernel, by falling bits, with a label."""
     names = labels(found)
     measured = [row for row in found if row.ok and not row.scheme.is_float]
     kernels = len({row.kernel for row in measured}) > 1
-    series: dict[str, list[Row]] = {}
+    series: dict[str, list[CellRow]] = {}
     for row in measured:
         label = names[row.checkpoint] + (f", {row.kernel}" if kernels else "")
         series.setdefault(label, []).append(row)
     return [(k, sorted(s, key=lambda r: scheme_order(r.scheme))) for k, s in series.items()]
 
 
-def _lines(series: Sequence[tuple[str, list[Row]]]) -> dict[tuple[str, str], LineStyle]:
+def _lines(series: Sequence[tuple[str, list[CellRow]]]) -> dict[tuple[str, str], LineStyle]:
     """The line that a family and kernel are drawn with."""
     pairs = dict.fromkeys((row.family, row.kernel) for _, members in series for row in members)
     return {pair: LINES[k % len(LINES)] for k, pair in enumerate(pairs)}
 
 
 def _bits_panel(
-    axes: Axes, series: Sequence[tuple[str, list[Row]]], ticks: list[str], field: str
+    axes: Axes, series: Sequence[tuple[str, list[CellRow]]], ticks: list[str], field: str
 ) -> None:
     lines, least = _lines(series), min(row.images for _, rows in series for row in rows)
     step = min(0.07, 0.4 / len(series))
@@ -222,7 +224,7 @@ def _bits_panel(
     _note_empty(axes, any(_finite(getattr(row, field)) for _, m in series for row in m))
 
 
-def _method_panel(axes: Axes, members: Sequence[Row], field: str) -> None:
+def _method_panel(axes: Axes, members: Sequence[CellRow], field: str) -> None:
     for y, row in enumerate(members):
         measurement = _finite(getattr(row, field))
         colour, mark = style(row.method)
