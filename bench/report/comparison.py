@@ -13,7 +13,7 @@ from bench.core import distances
 from bench.report.exports import junit_cases
 from bench.report.formatting import NONE, escape, estimated, number, places, table
 from bench.report.frames import safe_csv
-from bench.verdicts.compared import FAILING, VERDICTS, Comparison, Row
+from bench.verdicts.compared import FAILING, VERDICTS, ComparedNumber, Comparison
 
 MARKS = {verdict: f"**{verdict}**" for verdict in FAILING}
 # In JUnit, where they do not fail: nothing was decided.
@@ -148,7 +148,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
     return lines
 
 
-def _line(row: Row) -> list[str]:
+def _line(row: ComparedNumber) -> list[str]:
     decimals = places([m for m in (row.base, row.head) if m])
     change, limit = NONE, NONE
     if row.change:
@@ -178,7 +178,7 @@ def _chance(p: float | None) -> str:
     return "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _remark(row: Row) -> str:
+def _remark(row: ComparedNumber) -> str:
     parts = [row.reason] if row.reason else []
     if row.verdict == "inconclusive" and row.change and row.threshold is not None:
         need = f"N = {row.needed} would decide" if row.needed else "no affordable N would decide"
@@ -186,7 +186,7 @@ def _remark(row: Row) -> str:
     return "; ".join(parts)
 
 
-def _sentence(row: Row) -> str:
+def _sentence(row: ComparedNumber) -> str:
     line = _line(row)
     numbers = f": {line[3]} → {line[4]}, change {line[5]}, threshold {line[6]}"
     remark = f" ({_remark(row)})" if _remark(row) else ""

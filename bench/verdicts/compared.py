@@ -32,7 +32,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedNumber:
     """A decided row.
 
     Attributes:
@@ -81,12 +81,12 @@ class Comparison:
 
     base: str
     head: str
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedNumber, ...]
     findings: Mapping[Finding, tuple[str, ...]]
     notes: tuple[str, ...]
     tests: int
 
-    def failures(self, allowed: Sequence[str] = ()) -> list[Row]:
+    def failures(self, allowed: Sequence[str] = ()) -> list[ComparedNumber]:
         """The rows that make the gate fail; `allowed` are kinds that do not."""
         return [
             row

@@ -25,7 +25,7 @@ from bench.core.record import Measurement, Record, Run
 from bench.system.chronology import moment
 from bench.system.influences import key
 from bench.verdicts import decisions, matching
-from bench.verdicts.compared import NEWLY, STILL, VERDICTS, Comparison, Row, Side
+from bench.verdicts.compared import NEWLY, STILL, VERDICTS, ComparedNumber, Comparison, Side
 from bench.verdicts.findings import INCOMPARABLE, Finding, findings, notes, same_noise
 from bench.verdicts.matching import Obstacle, stem
 from bench.verdicts.thresholds import Threshold, find
@@ -38,7 +38,7 @@ def compare(base: Side, head: Side, thresholds: Sequence[Threshold]) -> Comparis
     old, new = _cells(base.run), _cells(head.run)
     found: dict[Finding, list[str]] = {}
     said: dict[str, None] = {}
-    rows: list[Row] = []
+    rows: list[ComparedNumber] = []
     for name in dict.fromkeys([*old, *new]):
         before, after = old.get(name), new.get(name)
         if before and after and before.status == after.status == "ok":
@@ -69,12 +69,12 @@ def _cells(run: Run) -> dict[tuple[str, str, str], Record]:
     return {_name(record): record for record in run.records}
 
 
-def _repeated(run: Run, side: str) -> list[Row]:
+def _repeated(run: Run, side: str) -> list[ComparedNumber]:
     """A row for each cell that a run has more than once: which one holds cannot be told."""
     counts = Counter(map(_name, run.records))
     reason = f"{side} has this cell more than once"
     return [
-        Row(*name, "not comparable", reason=reason, kinds=("protocol",))
+        ComparedNumber(*name, "not comparable", reason=reason, kinds=("protocol",))
         for name, count in counts.items()
         if count > 1
     ]
@@ -90,26 +90,34 @@ def _order(base: Run, head: Run) -> list[str]:
     return []
 
 
-def _whole(name: tuple[str, str, str], before: Record | None, after: Record | None) -> Row:
+def _whole(
+    name: tuple[str, str, str], before: Record | None, after: Record | None
+) -> ComparedNumber:
     """The row of a cell that was not measured in both runs."""
     measured = before is not None and before.status == "ok"
     if after is None:
         was = "" if measured or before is None else f"; it was {before.status} in BASE"
-        return Row(*name, "absent", gated=measured, reason=ABSENT + was, kinds=("missing",))
+        return ComparedNumber(
+            *name, "absent", gated=measured, reason=ABSENT + was, kinds=("missing",)
+        )
     if after.status == "ok":
         verdict = "new" if before is None else "fixed"
-        return Row(*name, verdict, reason="" if before is None else f"was {before.status}")
+        return ComparedNumber(
+            *name, verdict, reason="" if before is None else f"was {before.status}"
+        )
     reason = f"{after.status}: {after.error}"
     if before is None:
-        return Row(*name, "new", reason=reason)
+        return ComparedNumber(*name, "new", reason=reason)
     words = NEWLY if measured else STILL
     kinds = ("refused",) if measured and after.status == "refused" else ()
-    return Row(*name, words.get(after.status, "newly failing"), reason=reason, kinds=kinds)
+    return ComparedNumber(
+        *name, words.get(after.status, "newly failing"), reason=reason, kinds=kinds
+    )
 
 
 def _numbers(
     base: tuple[Side, Record], head: tuple[Side, Record], thresholds: Sequence[Threshold]
-) -> list[Row]:
+) -> list[ComparedNumber]:
     """A row for each number of a cell; "" is the verdict where it is to be decided."""
     before, after = base[1], head[1]
     olds, news = ({stem(m): m for m in r.measurements} for r in (before, after))
@@ -132,12 +140,16 @@ def _numbers(
     return rows
 
 
-def _row(record: Record, metric: str, old: Measurement | None, new: Measurement | None) -> Row:
+def _row(
+    record: Record, metric: str, old: Measurement | None, new: Measurement | None
+) -> ComparedNumber:
     extractor = distances.parts(metric, record.cell.extractors)[1]
     place = (*_name(record), "", metric, extractor)
     if old is None:
-        return replace(Row(*place, old, new), verdict="new", reason="not measured in BASE")
-    row = Row(*place, old, new)
+        return replace(
+            ComparedNumber(*place, old, new), verdict="new", reason="not measured in BASE"
+        )
+    row = ComparedNumber(*place, old, new)
     if new is None:
         reason = "not measured in HEAD"
         return replace(row, verdict="absent", reason=reason, kinds=("missing",))
@@ -145,12 +157,14 @@ def _row(record: Record, metric: str, old: Measurement | None, new: Measurement 
     return _impeded(row, found) if found else row
 
 
-def _impeded(row: Row, obstacle: Obstacle) -> Row:
+def _impeded(row: ComparedNumber, obstacle: Obstacle) -> ComparedNumber:
     verdict = "newly failing" if obstacle.reason == "undefined in HEAD" else "not comparable"
     return replace(row, verdict=verdict, reason=obstacle.reason, kinds=(obstacle.kind,))
 
 
-def _limited(row: Row, full: float | None, thresholds: Sequence[Threshold]) -> Row:
+def _limited(
+    row: ComparedNumber, full: float | None, thresholds: Sequence[Threshold]
+) -> ComparedNumber:
     """The row with its threshold, `full` being what a relative one is a share of."""
     entry = find(thresholds, row.metric, row.checkpoint, row.scheme)
     if entry is None or row.base is None:
@@ -162,7 +176,7 @@ def _limited(row: Row, full: float | None, thresholds: Sequence[Threshold]) -> R
     return replace(row, threshold=entry.size(full or 0.0), gated=entry.gate)
 
 
-def _changed(row: Row, change: matching.Change, full: float | None) -> Row:
+def _changed(row: ComparedNumber, change: matching.Change, full: float | None) -> ComparedNumber:
     """The row with its change."""
     assert row.base and row.head
     size = max(abs(size) for size in (row.base.value, row.head.value, full or 0.0))
@@ -171,7 +185,7 @@ def _changed(row: Row, change: matching.Change, full: float | None) -> Row:
     return replace(row, change=estimate, paired=change.paired, reason=reason)
 
 
-def _barred(row: Row, found: Sequence[Finding]) -> Row:
+def _barred(row: ComparedNumber, found: Sequence[Finding]) -> ComparedNumber:
     """The row without its verdict where findings make its numbers mean different things."""
     kinds = {f.kind for f in found if f.kind in INCOMPARABLE}
     kinds |= {f.kind for f in found if f.kind == "extractor" and row.extractor}
@@ -186,10 +200,10 @@ def _barred(row: Row, found: Sequence[Finding]) -> Row:
     )
 
 
-def _decided(rows: Sequence[Row]) -> tuple[list[Row], int]:
+def _decided(rows: Sequence[ComparedNumber]) -> tuple[list[ComparedNumber], int]:
     """The rows with their verdicts, and how many of those that gate were tested together."""
     tested = [r for r in rows if r.verdict == "" and r.change and r.threshold is not None]
-    told: dict[int, Row] = {}
+    told: dict[int, ComparedNumber] = {}
     for gated in (True, False):
         family = [row for row in tested if row.gated == gated]
         chances = [decisions.two_sided(_worsening(row)) for row in family]
@@ -199,7 +213,7 @@ def _decided(rows: Sequence[Row]) -> tuple[list[Row], int]:
     return decided, sum(row.gated for row in tested)
 
 
-def _told(row: Row, adjusted: float, tests: int) -> Row:
+def _told(row: ComparedNumber, adjusted: float, tests: int) -> ComparedNumber:
     assert row.head and row.threshold is not None
     verdict, needed = decisions.decide(_worsening(row), row.threshold, adjusted), None
     if verdict == "inconclusive":
@@ -207,7 +221,7 @@ def _told(row: Row, adjusted: float, tests: int) -> Row:
     return replace(row, verdict=verdict, adjusted=adjusted, needed=needed)
 
 
-def _undecided(row: Row) -> Row:
+def _undecided(row: ComparedNumber) -> ComparedNumber:
     """The verdict of a row that no test can decide: equal numbers are unchanged, others fail."""
     if row.verdict:
         return row
@@ -220,6 +234,6 @@ def _undecided(row: Row) -> Row:
     return replace(row, verdict="not comparable", kinds=(kind,))
 
 
-def _worsening(row: Row) -> estimates.Estimate:
+def _worsening(row: ComparedNumber) -> estimates.Estimate:
     assert row.head and row.change
     return row.change if row.head.better == "lower" else row.change.flipped()
