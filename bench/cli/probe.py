@@ -16,7 +16,7 @@ from bench.core import extensions, probe_record
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.errors import InputError
 from bench.core.printable import plain
-from bench.core.probe_record import Explanation, Part
+from bench.core.probe_record import ProbePart, ProbeRun
 from bench.core.scheme import Scheme
 from bench.evaluation import planning
 from bench.evaluation.probe_context import SMOKE_EXAMPLES
@@ -115,13 +115,13 @@ def dry_run(cells: Sequence[Cell], plan: Plan | None) -> None:
         )
 
 
-def parts_of_run(cells: Sequence[Cell], plan: Plan | None) -> list[Part]:
+def parts_of_run(cells: Sequence[Cell], plan: Plan | None) -> list[ProbePart]:
     """Probe the checkpoints of a run, before it: an interrupted command leaves only the cache."""
     return [] if plan is None else _probe(plan, _checkpoints(cells))
 
 
 def write_beside(
-    folder: Path, plan: Plan | None, parts: Sequence[Part], redact: bool = False
+    folder: Path, plan: Plan | None, parts: Sequence[ProbePart], redact: bool = False
 ) -> bool:
     """Write what was found beside the run's files and render its report again with the claims;
     whether a part failed."""
@@ -130,7 +130,7 @@ def write_beside(
     return _failed(parts)
 
 
-def _failed(parts: Sequence[Part]) -> bool:
+def _failed(parts: Sequence[ProbePart]) -> bool:
     return any(part.status == "failed" for part in parts)
 
 
@@ -160,7 +160,7 @@ def _plan(
     return Plan(names, tuple(wanted), backend, draw, setting)
 
 
-def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
+def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[ProbePart]:
     """All parts of all checkpoints, with a bar on a terminal and a line for each part."""
     from rich.console import Console
     from rich.progress import Progress
@@ -169,7 +169,7 @@ def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
 
     prober = Prober(fingerprint(plan.device), store.cache_root(), plan)
     console = Console(stderr=True)
-    parts: list[Part] = []
+    parts: list[ProbePart] = []
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("probes", total=prober.count() * len(chosen))
         for card in chosen:
@@ -183,7 +183,7 @@ def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
 
 
 def _write(
-    out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part], redact: bool = False
+    out: Path, folder: Path | None, plan: Plan, parts: Sequence[ProbePart], redact: bool = False
 ) -> Path:
     """Write the file, its page and figures; return the page's path."""
     from bench import report as rendering
@@ -192,7 +192,7 @@ def _write(
     commit, _ = git_state(Path.cwd())
     now = datetime.now(timezone.utc)
     stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}-probes"
-    found = Explanation(
+    found = ProbeRun(
         stem,
         now.isoformat(timespec="seconds"),
         commit,

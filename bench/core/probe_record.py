@@ -27,7 +27,7 @@ WORDS = ("nan", "inf", "-inf")
 
 
 @dataclass(frozen=True)
-class Row:
+class ProbeValue:
     """One number of a probe.
 
     Attributes:
@@ -55,7 +55,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Part:
+class ProbePart:
     """The outcome of a part of a probe on one checkpoint.
 
     Attributes:
@@ -75,13 +75,13 @@ class Part:
     version: int
     part: str
     status: str
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ProbeValue, ...] = ()
     seconds: float = 0.0
     error: str = ""
 
 
 @dataclass(frozen=True)
-class Explanation:
+class ProbeRun:
     """All parts of one invocation.
 
     Attributes:
@@ -94,11 +94,11 @@ class Explanation:
     commit: str
     command: str
     setting: Mapping[str, Any]
-    parts: tuple[Part, ...]
+    parts: tuple[ProbePart, ...]
     run: str = ""
     schema: int = SCHEMA
 
-    def rows(self, checkpoint: str, name: str, **where: float | str) -> list[Row]:
+    def rows(self, checkpoint: str, name: str, **where: float | str) -> list[ProbeValue]:
         """Rows of a checkpoint by name, and by the coordinates that are given."""
         return [
             row
@@ -109,24 +109,24 @@ class Explanation:
         ]
 
 
-def part_to_json(part: Part) -> str:
+def part_to_json(part: ProbePart) -> str:
     """A part as JSON text; numbers that are not finite become words."""
     return json.dumps(_plain(asdict(part)))
 
 
-def part_from_json(text: str) -> Part:
+def part_from_json(text: str) -> ProbePart:
     """The part of `part_to_json`; ValueError where it is none."""
-    found = border.build(Part, _numbers(border.parse(text)))
+    found = border.build(ProbePart, _numbers(border.parse(text)))
     sound.part(found)
     return found
 
 
-def to_json(explanation: Explanation) -> str:
+def to_json(explanation: ProbeRun) -> str:
     """The whole file."""
     return json.dumps(_plain(asdict(explanation)))
 
 
-def from_json(text: str) -> Explanation:
+def from_json(text: str) -> ProbeRun:
     """Read a `probes.json`.
 
     Raises:
@@ -138,7 +138,7 @@ def from_json(text: str) -> Explanation:
             schema = short(repr(data["schema"]))
             raise InputError(f"{FILE} has schema {schema}, this bench reads {SCHEMA}: probe again")
         parts = [_numbers(part) for part in data["parts"]]
-        found = border.build(Explanation, data | {"parts": parts})
+        found = border.build(ProbeRun, data | {"parts": parts})
         sound.explanation(found)
         return found
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -146,7 +146,7 @@ def from_json(text: str) -> Explanation:
         raise InputError(f"not a {FILE} of bench ({reason}): run `bench probe` again") from None
 
 
-def read(path: Path) -> Explanation:
+def read(path: Path) -> ProbeRun:
     """The `probes.json` at a path.
 
     Raises:

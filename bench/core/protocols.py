@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.core.cell import Cell, Checkpoint, Draw
-    from bench.core.probe_record import Row
+    from bench.core.probe_record import ProbeValue
     from bench.core.record import Coverage, Host, Measurement, Record
     from bench.core.scheme import Scheme
     from bench.core.shards import Shards
@@ -188,7 +188,9 @@ class Probe(Protocol):
     def parts(self, setting: Any, schemes: Sequence[str]) -> Sequence[str]:
         """Names of the parts; one that starts with "SCHEME:" is about that scheme."""
 
-    def __call__(self, subject: Any, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+    def __call__(
+        self, subject: Any, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
         """The rows of a part; `earlier` are those of the parts before it."""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bench.core.printable import quoted, short
 
 if TYPE_CHECKING:
-    from bench.core.probe_record import Explanation, Part, Row
+    from bench.core.probe_record import ProbePart, ProbeRun, ProbeValue
     from bench.core.record import Coverage, Measurement, Record, Run
 
 STATUSES = ("ok", "refused", "failed")
@@ -126,7 +126,7 @@ def coverage(found: Coverage) -> None:
         raise ValueError(f"coverage: {found.agreement.codes} as a share of codes")
 
 
-def explanation(found: Explanation) -> None:
+def explanation(found: ProbeRun) -> None:
     """Hold what the probes found against itself.
 
     Raises:
@@ -139,7 +139,7 @@ def explanation(found: Explanation) -> None:
             raise ValueError(f"parts.{number}: {error}") from None
 
 
-def part(found: Part) -> None:
+def part(found: ProbePart) -> None:
     """Hold a part of a probe against itself.
 
     Raises:
@@ -153,7 +153,7 @@ def part(found: Part) -> None:
         _row(each)
 
 
-def _row(found: Row) -> None:
+def _row(found: ProbeValue) -> None:
     label = short(found.name) or "a row without a name"
     for coordinate in COORDINATES.get(found.name, ()):
         if coordinate not in found.where:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.core.probe_record import Explanation
+from bench.core.probe_record import ProbeRun
 from bench.core.record import Run
 from bench.report.formatting import escape, number, significant, table
 from bench.system.influences import Influences
@@ -16,7 +16,7 @@ PAPER = "Lee, Seo, Yoo and Yoon (ICCV 2025, arXiv 2503.11078)"
 EXAMINED = "not examined"
 
 
-def lines(found: Explanation, run: Run | None, terms: Influences) -> list[str]:
+def lines(found: ProbeRun, run: Run | None, terms: Influences) -> list[str]:
     """The table of claims, then the numbers behind it."""
     ranks, apart = correlations(found, run), differences(found)
     losing = lost(run, terms) if run else []
@@ -121,7 +121,7 @@ def deciding(
     return several or members
 
 
-def correlation_table(found: Explanation, run: Run | None) -> list[str]:
+def correlation_table(found: ProbeRun, run: Run | None) -> list[str]:
     """Spearman's rho of each flatness number and each loss."""
     body = [
         [

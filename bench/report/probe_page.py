@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.core import border, probe_record
 from bench.core.printable import code
-from bench.core.probe_record import Explanation, Row
+from bench.core.probe_record import ProbeRun, ProbeValue
 from bench.core.record import Run
 from bench.report import claims
 from bench.report.figures import probes
@@ -37,7 +37,7 @@ LAYERS_LEGEND = (
 )
 
 
-def render(found: Explanation, folder: Path) -> Path:
+def render(found: ProbeRun, folder: Path) -> Path:
     """Write the figures and `probes.md` to a folder; return the page's path."""
     figures = probes.draw(found, folder / "figures")
     run = read_run(folder) if (folder / "run.json").is_file() else None
@@ -45,7 +45,7 @@ def render(found: Explanation, folder: Path) -> Path:
     return folder / PAGE
 
 
-def beside(folder: Path) -> Explanation | None:
+def beside(folder: Path) -> ProbeRun | None:
     """What the probes found beside a run; None where nothing was probed."""
     path = folder / probe_record.FILE
     return probe_record.read(path) if border.exists(path) else None
@@ -62,7 +62,7 @@ def summary(folder: Path) -> list[str]:
 
 
 def markdown(
-    found: Explanation, run: Run | None, folder: Path, figures: dict[str, str] | None = None
+    found: ProbeRun, run: Run | None, folder: Path, figures: dict[str, str] | None = None
 ) -> str:
     """The page; `figures` are titles by file name."""
     terms = influences.load(folder / influences.NAME) if run else {}
@@ -91,7 +91,7 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def cell(row: Row | None) -> str:
+def cell(row: ProbeValue | None) -> str:
     """A number with its interval, in three significant digits."""
     if row is None:
         return NONE
@@ -101,7 +101,7 @@ def cell(row: Row | None) -> str:
     return "undefined" if text.startswith("nan") else text
 
 
-def _flatness(found: Explanation) -> list[str]:
+def _flatness(found: ProbeRun) -> list[str]:
     names = probes.checkpoints(found)
     columns = [t for t in FLATNESS if any(flatness(found, name, t) for name, _ in names)]
     if not columns:
@@ -115,7 +115,7 @@ def _flatness(found: Explanation) -> list[str]:
     return [*table(header, body, left=2), "", FLATNESS_LEGEND]
 
 
-def _sampling(found: Explanation) -> list[str]:
+def _sampling(found: ProbeRun) -> list[str]:
     names = ("exposure_gap", "exposure_distance", "prior_shift", "psnr")
     body = []
     for name, method in probes.checkpoints(found):
@@ -136,12 +136,12 @@ def _sampling(found: Explanation) -> list[str]:
     return [*table([*header, "PSNR, dB"], body, left=3), "", legend]
 
 
-def _layers(found: Explanation) -> list[str]:
+def _layers(found: ProbeRun) -> list[str]:
     """The layers that were verified by images and the noisiest ones, the noisiest first."""
     body, bare = [], False
     for name, _ in probes.checkpoints(found):
         verified = {str(row.where["layer"]): row for row in found.rows(name, "layer_psnr")}
-        lowest: dict[str, Row] = {}
+        lowest: dict[str, ProbeValue] = {}
         for row in sorted(found.rows(name, "layer_sqnr"), key=lambda row: row.value):
             lowest.setdefault(str(row.where["layer"]), row)
         # The candidates are those of one band: the noisiest of all may lie in another one.
@@ -164,11 +164,11 @@ def _layers(found: Explanation) -> list[str]:
     return [*lines, "", LAYERS_LEGEND] if bare else lines
 
 
-def _band(row: Row | None) -> str:
+def _band(row: ProbeValue | None) -> str:
     return f"{row.value:.1f} (band {int(float(row.where['band'])) + 1})" if row else NONE
 
 
-def _skips(found: Explanation) -> list[str]:
+def _skips(found: ProbeRun) -> list[str]:
     body = []
     for name, _ in probes.checkpoints(found):
         for cost in found.rows(name, "skip_macs"):
@@ -190,7 +190,7 @@ def _skips(found: Explanation) -> list[str]:
     return [*table(header, body, left=2), "", legend]
 
 
-def _bad(found: Explanation) -> list[str]:
+def _bad(found: ProbeRun) -> list[str]:
     body = [
         list(map(escape, (p.checkpoint, p.probe, p.part, p.status, p.error)))
         for p in found.parts
@@ -200,7 +200,7 @@ def _bad(found: Explanation) -> list[str]:
     return table(header, body, left=5) if body else []
 
 
-def _setting(found: Explanation) -> list[str]:
+def _setting(found: ProbeRun) -> list[str]:
     body = [[escape(name), escape(str(value))] for name, value in found.setting.items()]
     versions = dict.fromkeys(f"{part.probe} v{part.version}" for part in found.parts)
     body.append(["Probes", escape(", ".join(versions))])
@@ -209,5 +209,5 @@ def _setting(found: Explanation) -> list[str]:
     return table(["Setting", "Value"], body, left=2)
 
 
-def _first(rows: Sequence[Row]) -> Row | None:
+def _first(rows: Sequence[ProbeValue]) -> ProbeValue | None:
     return rows[0] if rows else None

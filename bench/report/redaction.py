@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.core import probe_record
-from bench.core.probe_record import Explanation
+from bench.core.probe_record import ProbeRun
 from bench.core.record import Run, run_from_json, to_json
 
 HOST, GONE = "host", "..."
@@ -40,7 +40,7 @@ def redacted(run: Run) -> Run:
     return run_from_json(json.dumps(known.walk(data)))
 
 
-def explained(found: Explanation, run: Run | None = None) -> Explanation:
+def explained(found: ProbeRun, run: Run | None = None) -> ProbeRun:
     """What probes found, beside a run or not, likewise."""
     both = [probe_record.to_json(found), *([to_json(run)] if run else [])]
     known = _Known.of([json.loads(text) for text in both])

@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.core.probe_record import Explanation, Row
+from bench.core.probe_record import ProbeRun, ProbeValue
 from bench.core.record import Record, Run
 from bench.system.influences import Influences
 from bench.verdicts import decisions
@@ -69,7 +69,7 @@ def verdict(low: float, high: float, positive: bool) -> str:
     return "supported" if (low > 0) == positive else "contradicted"
 
 
-def families(found: Explanation) -> dict[str, list[str]]:
+def families(found: ProbeRun) -> dict[str, list[str]]:
     """Names of the checkpoints by family."""
     names: dict[str, list[str]] = {}
     for part in found.parts:
@@ -78,7 +78,7 @@ def families(found: Explanation) -> dict[str, list[str]]:
     return names
 
 
-def flatness(found: Explanation, checkpoint: str, title: str) -> Row | None:
+def flatness(found: ProbeRun, checkpoint: str, title: str) -> ProbeValue | None:
     """A flatness number of a checkpoint; of a curve the point of the largest radius."""
     name, where = FLATNESS[title]
     rows = found.rows(checkpoint, name, **where)
@@ -97,7 +97,7 @@ def counted(run: Run) -> list[Record]:
     return [r for r in found if r.cell.backend == first[str(r.cell.scheme)]]
 
 
-def differences(found: Explanation) -> list[Difference]:
+def differences(found: ProbeRun) -> list[Difference]:
     """SAM against the other methods of its family: is it flatter, is its exposure bias smaller?"""
     lines = []
     for family in families(found):
@@ -125,7 +125,7 @@ def differences(found: Explanation) -> list[Difference]:
     return lines
 
 
-def _trained(found: Explanation, family: str) -> dict[tuple[str, int], str]:
+def _trained(found: ProbeRun, family: str) -> dict[tuple[str, int], str]:
     """Checkpoints by method and seed of the training, the first of each that was measured."""
     names: dict[tuple[str, int], str] = {}
     for part in found.parts:
@@ -134,7 +134,7 @@ def _trained(found: Explanation, family: str) -> dict[tuple[str, int], str]:
     return names
 
 
-def _full(found: Explanation, checkpoint: str, name: str) -> Row | None:
+def _full(found: ProbeRun, checkpoint: str, name: str) -> ProbeValue | None:
     """A number in full precision."""
     return next((row for row in found.rows(checkpoint, name) if not row.scheme), None)
 
@@ -181,7 +181,7 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
     ]
 
 
-def _loss(record: Record, metric: str, terms: Influences) -> Row | None:
+def _loss(record: Record, metric: str, terms: Influences) -> ProbeValue | None:
     """A loss of a record, higher is worse, with the influences of its images; None without."""
     row, found = measured(record, metric, terms), measurement(record, metric)
     return turned(row) if row and found and found.better == "higher" else row

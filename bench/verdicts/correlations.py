@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.core.distances import kernel
-from bench.core.probe_record import Explanation
+from bench.core.probe_record import ProbeRun
 from bench.core.record import Record, Run
 from bench.verdicts.claims import FLATNESS, counted, families, flatness, verdict
 
@@ -54,7 +54,7 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, floa
     return rho, math.tanh(z - reach), math.tanh(z + reach)
 
 
-def correlations(found: Explanation, run: Run | None) -> list[Correlation]:
+def correlations(found: ProbeRun, run: Run | None) -> list[Correlation]:
     """Each flatness number against each loss, family by family; flatter should lose less."""
     lines = []
     for family, names in families(found).items():
@@ -77,7 +77,7 @@ def correlations(found: Explanation, run: Run | None) -> list[Correlation]:
     return lines
 
 
-def _methods(found: Explanation, names: Sequence[str]) -> dict[str, str]:
+def _methods(found: ProbeRun, names: Sequence[str]) -> dict[str, str]:
     """What the trainings of one method have in common, by checkpoint: the method, or, where two
     checkpoints share method and seed and so are no trainings of one, the checkpoint itself."""
     cards = {p.checkpoint: (p.method, p.seed) for p in found.parts if p.checkpoint in names}
@@ -94,9 +94,7 @@ def _means(points: Sequence[tuple[float, float, str]]) -> list[tuple[float, floa
     return [tuple(map(float, np.mean(group, axis=0))) for group in groups.values()]  # type: ignore[misc]
 
 
-def _losses(
-    found: Explanation, names: Sequence[str], run: Run | None
-) -> dict[str, dict[str, float]]:
+def _losses(found: ProbeRun, names: Sequence[str], run: Run | None) -> dict[str, dict[str, float]]:
     """Quantization losses by title and checkpoint, higher is worse."""
     losses: dict[str, dict[str, float]] = {}
     for name in names:

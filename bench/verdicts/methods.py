@@ -22,7 +22,7 @@ from typing import TypeVar
 from bench.core import estimates
 from bench.core.cell import of_any_size
 from bench.core.distances import kernel
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.core.record import Measurement, Record, Run
 from bench.system.influences import Influences, key
 from bench.verdicts import decisions
@@ -140,7 +140,7 @@ def _pairs(
 ) -> Iterator[tuple[Contrast, str]]:
     """(contrast, the metric's direction) of each method against the first."""
     methods = list(dict.fromkeys(r.cell.checkpoint.method for r in members))
-    trainings: dict[tuple[str, int], tuple[Record, Row]] = {}
+    trainings: dict[tuple[str, int], tuple[Record, ProbeValue]] = {}
     for record in members:
         if row := measured(record, metric, influences):
             card = record.cell.checkpoint
@@ -161,13 +161,13 @@ def _pairs(
             yield contrast, found.better
 
 
-def measured(record: Record, metric: str, influences: Influences) -> Row | None:
+def measured(record: Record, metric: str, influences: Influences) -> ProbeValue | None:
     """One of METRICS of a record, with the influences of its images; None without."""
     found = measurement(record, metric)
     if found is None or key(record.cell, found.name) not in influences:
         return None
     terms = tuple(influences[key(record.cell, found.name)])
-    return Row(found.name.split("@")[0], found.value, n=len(terms), terms=terms)
+    return ProbeValue(found.name.split("@")[0], found.value, n=len(terms), terms=terms)
 
 
 def shared(trained: Mapping[tuple[str, int], T], method: str, other: str) -> list[tuple[T, T]]:

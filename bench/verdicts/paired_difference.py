@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.core import estimates
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 
-Pair = tuple[Row, Row]
+Pair = tuple[ProbeValue, ProbeValue]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Between:
     trainings: int
 
 
-def between(pairs: Sequence[tuple[Row | None, Row | None]]) -> Between | None:
+def between(pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]]) -> Between | None:
     """The mean difference of a number between two methods.
 
     Args:
@@ -53,7 +53,9 @@ def between(pairs: Sequence[tuple[Row | None, Row | None]]) -> Between | None:
     return Between(estimates.total(float(np.mean(values)), sources), len(kept))
 
 
-def sizes(pairs: Sequence[tuple[Row | None, Row | None]]) -> tuple[Between, float, float] | None:
+def sizes(
+    pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]],
+) -> tuple[Between, float, float] | None:
     """Like `between` for the sizes of two signed numbers, |A| - |B|, and the ends of its interval.
 
     |A| - |B| is the smaller of |A - B| and |A + B|, with the product of their signs, and so lies
@@ -76,14 +78,14 @@ def _smaller(a: float, b: float) -> float:
     return float(np.sign(a) * np.sign(b) * min(abs(a), abs(b)))
 
 
-def turned(row: Row) -> Row:
+def turned(row: ProbeValue) -> ProbeValue:
     """The row of the number with the other sign."""
     low, high = (None if end is None else -end for end in (row.high, row.low))
     terms, repeats = (tuple(-x for x in values) for values in (row.terms, row.repeats))
     return replace(row, value=-row.value, low=low, high=high, terms=terms, repeats=repeats)
 
 
-def _comparable(pairs: Sequence[tuple[Row | None, Row | None]]) -> list[Pair]:
+def _comparable(pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]]) -> list[Pair]:
     equal = [(a, b) for a, b in pairs if a and b and a.n == b.n]
     largest = max((a.n for a, _ in equal), default=0)
     return [(a, b) for a, b in equal if a.n == largest]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.core import estimates
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.measurement.probes.context import compared
 from bench.verdicts.paired_difference import between, sizes
 
@@ -27,10 +27,10 @@ def test_what_both_share_cancels():
 
 
 def test_without_influences_it_is_that_of_independent_images():
-    a, b = Row("x", 3.0, 2.0, 4.0, 50), Row("x", 1.0, 0.5, 1.5, 50)
+    a, b = ProbeValue("x", 3.0, 2.0, 4.0, 50), ProbeValue("x", 1.0, 0.5, 1.5, 50)
     ends = [estimates.from_interval(row.value, row.low, row.high, 50) for row in (a, b)]
     assert difference((a, b)) == estimates.independent(*ends)
-    assert between([(Row("x", 3.0, n=50), b)]) is None
+    assert between([(ProbeValue("x", 3.0, n=50), b)]) is None
     # One of the two has influences: nothing to pair with.
     mixed = measured(np.arange(50.0))
     assert difference((mixed, b)).error > estimates.estimate(0, np.array(mixed.terms)).error

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bench.core import estimates
 from bench.core.denoiser import Denoiser
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.core.protocols import Constants
 from bench.core.scheme import Scheme
 from bench.system.random import seeded
@@ -156,15 +156,15 @@ class Subject:
     batch: int
 
 
-def row(name: str, value: float, terms: np.ndarray, **rest: Any) -> Row:
+def row(name: str, value: float, terms: np.ndarray, **rest: Any) -> ProbeValue:
     """A row of a mean over images with the 95% interval that the terms (N,) give it."""
     low, high = estimates.interval(value, terms)
-    return Row(name, float(value), low, high, len(terms), **rest)
+    return ProbeValue(name, float(value), low, high, len(terms), **rest)
 
 
 def compared(
     name: str, value: float, terms: np.ndarray, repeats: Sequence[float] = (), **rest: Any
-) -> Row:
+) -> ProbeValue:
     """A row that keeps what a paired comparison of two checkpoints needs.
 
     Args:
@@ -175,7 +175,7 @@ def compared(
     found = estimates.pooled(repeats, [terms]) if repeats else estimates.estimate(value, terms)
     low, high = found.interval() if found else (None, None)
     rest |= {"terms": tuple(map(_digits, terms)), "repeats": tuple(map(float, repeats))}
-    return Row(name, float(value), low, high, len(terms), **rest)
+    return ProbeValue(name, float(value), low, high, len(terms), **rest)
 
 
 def _digits(x: float) -> float:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from bench.core.denoiser import Denoiser, diffuse, noise_of
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.measurement.probes.context import Setting, Subject, compared, row
 from bench.system.random import seeded
 
@@ -39,7 +39,9 @@ class Exposure:
         """Full precision, then each scheme."""
         return ["full precision", *(f"{scheme}:quantized" for scheme in schemes)]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+    def __call__(
+        self, subject: Subject, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
         """One network."""
         scheme = "" if part == "full precision" else part.removesuffix(":quantized")
         if not scheme:
@@ -55,7 +57,7 @@ class Exposure:
 
 def gaps(
     subject: Subject, denoiser: Denoiser, scheme: str, count: int
-) -> tuple[list[Row], np.ndarray]:
+) -> tuple[list[ProbeValue], np.ndarray]:
     """All rows of a network, and the `count` images that it sampled, against as many real ones."""
     seen: dict[int, list[Tensor]] = {}
 

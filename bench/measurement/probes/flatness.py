@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.measurement.probes import weight_space as space
 from bench.measurement.probes.context import Setting, Subject, compared, row
 from bench.measurement.probes.perturbation import rise
@@ -35,14 +35,16 @@ class Flatness:
         """The two numbers."""
         return ["lpf", "sharpness"]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+    def __call__(
+        self, subject: Subject, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
         """One of them."""
         weights = space.point(subject.full.model)
         base = space.losses(subject, weights, subject.examples)
         return _lpf(subject, base) if part == "lpf" else [_sharpness(subject, base)]
 
 
-def _lpf(subject: Subject, base: np.ndarray) -> list[Row]:
+def _lpf(subject: Subject, base: np.ndarray) -> list[ProbeValue]:
     setting = subject.setting
     weights = space.point(subject.full.model)
     pairs = []
@@ -64,7 +66,7 @@ def _lpf(subject: Subject, base: np.ndarray) -> list[Row]:
     ]
 
 
-def _sharpness(subject: Subject, base: np.ndarray) -> Row:
+def _sharpness(subject: Subject, base: np.ndarray) -> ProbeValue:
     eps, steps = subject.setting.box, subject.setting.ascent
     weights = space.point(subject.full.model)
     box = {name: eps * (value.abs() + 1) for name, value in weights.items()}

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.core import estimates
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.measurement.probes import weight_space as space
 from bench.measurement.probes.context import Examples, Setting, Subject
 from bench.system.random import seeded
@@ -51,7 +51,9 @@ class Hessian:
         """The two."""
         return ["eigenvalues", "trace"]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+    def __call__(
+        self, subject: Subject, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
         """One of them."""
         setting = subject.setting
         examples = subject.examples.first(setting.curvature)
@@ -63,12 +65,12 @@ class Hessian:
             values = trace_samples(product, size, setting.hutchinson, setting.seed)
             mean = float(values.mean())
             low, high = estimates.interval(mean, values - mean)
-            return [Row("hessian_trace", mean, low, high, len(values), where=where)]
+            return [ProbeValue("hessian_trace", mean, low, high, len(values), where=where)]
         found = lanczos(product, size, setting.lanczos, setting.seed)
         ends = list(zip(found.values.tolist(), found.bounds.tolist(), strict=True))
         count = len(ends)
         top = [
-            Row(
+            ProbeValue(
                 *("hessian_eigenvalue", value, value - bound, value + bound, count),
                 where=where | {"rank": rank},
             )
@@ -76,7 +78,7 @@ class Hessian:
         ]
         nodes = zip(found.values.tolist(), found.shares.tolist(), strict=True)
         return top + [
-            Row("hessian_density", share, n=count, where=where | {"eigenvalue": value})
+            ProbeValue("hessian_density", share, n=count, where=where | {"eigenvalue": value})
             for value, share in nodes
         ]
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.measurement.probes import weight_space as space
 from bench.measurement.probes.context import Setting, Subject, compared, row
 
@@ -34,7 +34,9 @@ class Perturbation:
         """The base, the kinds of directions, the schemes."""
         return ["base", "global", "layers", "worst", *(f"{scheme}:error" for scheme in schemes)]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+    def __call__(
+        self, subject: Subject, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
         """One curve."""
         weights = space.point(subject.full.model)
         base = space.losses(subject, weights, subject.examples)
@@ -64,7 +66,7 @@ def rise(subject: Subject, base: np.ndarray, step: space.Point) -> np.ndarray:
     return space.losses(subject, space.moved(weights, step), subject.examples) - base
 
 
-def _random(subject: Subject, base: np.ndarray, kind: str, radius: float) -> Row:
+def _random(subject: Subject, base: np.ndarray, kind: str, radius: float) -> ProbeValue:
     weights = space.point(subject.full.model)
     size = space.norm(weights)
     rises = [
@@ -78,7 +80,7 @@ def _random(subject: Subject, base: np.ndarray, kind: str, radius: float) -> Row
     return compared("loss_rise", mean.mean(), mean - mean.mean(), repeats, where=where)
 
 
-def _worst(subject: Subject, base: np.ndarray, radius: float) -> list[Row]:
+def _worst(subject: Subject, base: np.ndarray, radius: float) -> list[ProbeValue]:
     weights = space.point(subject.full.model)
     length = radius * space.norm(weights)
     found = space.ascent(subject, weights, subject.examples, length, subject.setting.ascent)
@@ -99,7 +101,7 @@ def _worst(subject: Subject, base: np.ndarray, radius: float) -> list[Row]:
     ]
 
 
-def _error(subject: Subject, base: np.ndarray, scheme: str) -> list[Row]:
+def _error(subject: Subject, base: np.ndarray, scheme: str) -> list[ProbeValue]:
     (wanted,) = (found for found in subject.schemes if str(found) == scheme)
     weights = space.point(subject.full.model)
     error = {

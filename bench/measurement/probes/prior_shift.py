@@ -19,7 +19,7 @@ import torch
 from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.measurement.probes.context import Setting, Subject, Watch, row
 
 DEGREES = 5
@@ -80,7 +80,9 @@ class Prior:
         """One: all starts are compared with the unshifted one."""
         return ["shifts"]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+    def __call__(
+        self, subject: Subject, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
         """All shifts."""
         base, base_terms = subject.quality(subject.sample(subject.full, None))
         rows = [row("quality", base, base_terms, where={"start": "standard normal"})]

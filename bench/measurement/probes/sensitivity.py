@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from bench.core import estimates
 from bench.core.denoiser import Denoiser, diffuse
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.core.protocols import Constants
 from bench.core.scheme import Scheme
 from bench.measurement.probes.context import Examples, Setting, Subject, row
@@ -48,7 +48,9 @@ class Sensitivity:
         names = ("map", "bands", "layers", "skip") if scheme else ()
         return [f"{scheme}:{name}" for name in names]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+    def __call__(
+        self, subject: Subject, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
         """One part; layers look at the map and the bands, the list at the layers."""
         text, _, kind = part.rpartition(":")
         (scheme,) = (found for found in subject.schemes if str(found) == text)
@@ -74,7 +76,7 @@ def lowest(schemes: Sequence[str]) -> str:
     return min(schemes, key=lambda text: Scheme.parse(text).weight_bits, default="")
 
 
-def ranked(rows: Sequence[Row], band: float | str) -> list[str]:
+def ranked(rows: Sequence[ProbeValue], band: float | str) -> list[str]:
     """Layers by their noise in a band, the noisiest first."""
     inside = [found for found in rows if found.where["band"] == band]
     return [str(found.where["layer"]) for found in sorted(inside, key=lambda row: row.value)]
@@ -133,7 +135,7 @@ def bands_of(subject: Subject) -> list[Examples]:
 
 
 @torch.inference_mode()
-def noise_map(subject: Subject, scheme: Scheme) -> list[Row]:
+def noise_map(subject: Subject, scheme: Scheme) -> list[ProbeValue]:
     """`layer_sqnr` of each quantized layer and band, in order of execution."""
     count = max(subject.setting.curvature // subject.setting.bands, 4)
     inputs = []
@@ -157,12 +159,12 @@ def noise_map(subject: Subject, scheme: Scheme) -> list[Row]:
 
 def _sqnr(
     error: np.ndarray, signal: np.ndarray, scheme: str, where: Mapping[str, float | str]
-) -> Row:
+) -> ProbeValue:
     """-10 log10 of a ratio of means, with the interval of the ratio."""
     ratio = float(error.mean() / signal.mean())
     low, high = estimates.interval(ratio, (error - ratio * signal) / signal.mean())
     least, most = (None if end is None else _decibels(end) for end in (high, low))
-    return Row("layer_sqnr", _decibels(ratio), least, most, len(error), "dB", scheme, where)
+    return ProbeValue("layer_sqnr", _decibels(ratio), least, most, len(error), "dB", scheme, where)
 
 
 def _decibels(ratio: float) -> float:
@@ -181,7 +183,7 @@ class _Banded(nn.Module):
         return chosen(x, t)
 
 
-def _bands(subject: Subject, scheme: Scheme) -> Iterator[Row]:
+def _bands(subject: Subject, scheme: Scheme) -> Iterator[ProbeValue]:
     quantized, total = subject.executed(scheme), len(subject.full.alpha_bar)
     count = subject.setting.bands
     for band in range(count):
@@ -192,7 +194,7 @@ def _bands(subject: Subject, scheme: Scheme) -> Iterator[Row]:
         yield _psnr(subject, denoiser, "band_psnr", str(scheme), where)
 
 
-def _skip(subject: Subject, scheme: Scheme, names: Sequence[str]) -> list[Row]:
+def _skip(subject: Subject, scheme: Scheme, names: Sequence[str]) -> list[ProbeValue]:
     """PSNR without and with the skip list, and what the list costs."""
     layers = subject.constants(scheme)
     skipping = replace(scheme, skip=tuple(dict.fromkeys((*scheme.skip, *names))))
@@ -205,7 +207,7 @@ def _skip(subject: Subject, scheme: Scheme, names: Sequence[str]) -> list[Row]:
     ]
     where: dict[str, float | str] = {"scheme": str(skipping), "layers": ", ".join(names)}
     share = macs / total
-    return [*rows, Row("skip_macs", share, n=len(names), scheme=str(scheme), where=where)]
+    return [*rows, ProbeValue("skip_macs", share, n=len(names), scheme=str(scheme), where=where)]
 
 
 def _psnr(
@@ -214,7 +216,7 @@ def _psnr(
     name: str,
     scheme: str,
     where: Mapping[str, float | str],
-) -> Row:
+) -> ProbeValue:
     twins = subject.sample(subject.full, None)
     values = subject.likeness(subject.sample(denoiser, None), twins)
     terms = values - values.mean()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.printable import on_figure
-from bench.core.probe_record import Explanation, Row
+from bench.core.probe_record import ProbeRun, ProbeValue
 from bench.report.figures.run import DPI, LEGEND_LINE, plain_axes, save, style
 from bench.report.labels import legend
 
@@ -32,7 +32,7 @@ TITLES = {
 }
 
 
-def draw(found: Explanation, folder: Path) -> dict[str, str]:
+def draw(found: ProbeRun, folder: Path) -> dict[str, str]:
     """Write the figures that there are rows for to `folder`; return their titles by file name."""
     made = {
         CURVES: ("Rise of the denoising loss against the size of a weight perturbation", curves),
@@ -55,18 +55,18 @@ def draw(found: Explanation, folder: Path) -> dict[str, str]:
     return drawn
 
 
-def checkpoints(found: Explanation) -> list[tuple[str, str]]:
+def checkpoints(found: ProbeRun) -> list[tuple[str, str]]:
     """(name, method) of all checkpoints, in order."""
     return list(dict.fromkeys((part.checkpoint, part.method) for part in found.parts))
 
 
-def entries(found: Explanation) -> dict[str, str]:
+def entries(found: ProbeRun) -> dict[str, str]:
     """The entry of the legend for each checkpoint; trainings of one method share theirs."""
     names = legend({part.checkpoint: (part.method, part.seed) for part in found.parts})
     return {name: on_figure(entry) for name, entry in names.items()}
 
 
-def curves(found: Explanation) -> Figure | None:
+def curves(found: ProbeRun) -> Figure | None:
     """A panel for each kind of direction, a line for each checkpoint."""
     from matplotlib.figure import Figure
 
@@ -104,7 +104,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)
 
 
-def _panel(axes: Axes, found: Explanation, kind: str, schemes: Sequence[str]) -> None:
+def _panel(axes: Axes, found: ProbeRun, kind: str, schemes: Sequence[str]) -> None:
     """All checkpoints along one kind of direction; schemes differ in how they are dashed."""
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullLocator
@@ -132,7 +132,7 @@ def _panel(axes: Axes, found: Explanation, kind: str, schemes: Sequence[str]) ->
     plain_axes(axes, "both")
 
 
-def _curve(axes: Axes, rows: Sequence[Row], method: str, label: str, dash: str) -> None:
+def _curve(axes: Axes, rows: Sequence[ProbeValue], method: str, label: str, dash: str) -> None:
     """One line with the interval as a band; schemes differ in how it is dashed."""
     ordered = sorted(rows, key=lambda row: float(row.where["radius"]))
     x = [float(row.where["radius"]) for row in ordered]
@@ -144,7 +144,7 @@ def _curve(axes: Axes, rows: Sequence[Row], method: str, label: str, dash: str) 
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
-def spectrum(found: Explanation) -> Figure | None:
+def spectrum(found: ProbeRun) -> Figure | None:
     """The share of all directions whose eigenvalue is at least x: a step at each node."""
     from matplotlib.figure import Figure
 
@@ -170,7 +170,7 @@ def spectrum(found: Explanation) -> Figure | None:
     return figure
 
 
-def exposure(found: Explanation) -> Figure | None:
+def exposure(found: ProbeRun) -> Figure | None:
     """Full precision: the gap of the squared norm, and the distance of x_t, against t."""
     from matplotlib.figure import Figure
 
@@ -201,7 +201,7 @@ def exposure(found: Explanation) -> Figure | None:
     return figure
 
 
-def heat_map(found: Explanation, checkpoint: str) -> Figure | None:
+def heat_map(found: ProbeRun, checkpoint: str) -> Figure | None:
     """Layers in order of execution against bands of t; bright is noisy."""
     import numpy as np
     from matplotlib.figure import Figure
