@@ -27,7 +27,7 @@ from bench.report.rows import CellRow, interval, rows
 from bench.report.sample_sizes import draws, few_real, precision, span
 from bench.system import influences
 from bench.system.runs import sample_path
-from bench.verdicts.methods import contrasts, ignored, unmatched
+from bench.verdicts.methods import ignored, method_comparisons, unmatched
 
 FIGURES = {
     "loss_by_bits.png": "Quality loss against bit widths",
@@ -67,7 +67,7 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
         ("What quantization costs", headline(found, terms)),
         (
             "Methods against each other",
-            methods.lines(contrasts(run, terms), unmatched(run), ignored(run)),
+            methods.lines(method_comparisons(run, terms), unmatched(run), ignored(run)),
         ),
         ("The paper's claims", probe_page.summary(folder)),
         ("Results", _results(found)),

@@ -6,7 +6,7 @@ same noise, so d is paired image by image: its error is that of the differences 
 
 That error covers the draw of the images for *these* weights. Where both methods were trained
 several times, on the same seeds, d is the mean over the trainings and `stats.pooled` adds how much
-the trainings differ: only then does it speak of the methods. Holm over all contrasts of a run.
+the trainings differ: only then does it speak of the methods. Holm over all comparisons of a run.
 
 Cells of different N do not compare; `unmatched` names the methods that this leaves out, `ignored`
 the checkpoints that another one of the same method and seed stands for.
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Contrast:
+class MethodComparison:
     """`method` against `against` under a scheme; `estimate` has the unit of the metric.
 
     Attributes:
@@ -69,7 +69,7 @@ class Unmatched:
     others: tuple[int, ...]
 
 
-def contrasts(run: Run, influences: Influences) -> list[Contrast]:
+def method_comparisons(run: Run, influences: Influences) -> list[MethodComparison]:
     """All methods of each family against its first one, where the influences are known."""
     found = [
         pair
@@ -137,8 +137,8 @@ def _by_size(members: list[Record]) -> dict[int, list[Record]]:
 
 def _pairs(
     members: list[Record], first: str, metric: str, influences: Influences
-) -> Iterator[tuple[Contrast, str]]:
-    """(contrast, the metric's direction) of each method against the first."""
+) -> Iterator[tuple[MethodComparison, str]]:
+    """(comparison, the metric's direction) of each method against the first."""
     methods = list(dict.fromkeys(r.cell.checkpoint.method for r in members))
     trainings: dict[tuple[str, int], tuple[Record, ProbeValue]] = {}
     for record in members:
@@ -157,8 +157,10 @@ def _pairs(
             cell = record.cell
             place = cell.checkpoint.family, str(cell.scheme), cell.backend
             estimate = line.estimate.without_rounding(scale)
-            contrast = Contrast(*place, row.name, method, first, line.trainings, estimate)
-            yield contrast, found.better
+            comparison = MethodComparison(
+                *place, row.name, method, first, line.trainings, estimate
+            )
+            yield comparison, found.better
 
 
 def measured(record: Record, metric: str, influences: Influences) -> ProbeValue | None:
@@ -192,9 +194,9 @@ def measurement(record: Record, metric: str) -> Measurement | None:
     return next((m for name in names if (m := record.measurement(name))), None)
 
 
-def _told(contrast: Contrast, adjusted: float, way: str) -> Contrast:
+def _told(comparison: MethodComparison, adjusted: float, way: str) -> MethodComparison:
     better = ""
     if adjusted < decisions.ALPHA:
-        less = contrast.estimate.value < 0
-        better = contrast.method if less == (way == "lower") else contrast.against
-    return replace(contrast, adjusted=adjusted, better=better)
+        less = comparison.estimate.value < 0
+        better = comparison.method if less == (way == "lower") else comparison.against
+    return replace(comparison, adjusted=adjusted, better=better)
