@@ -23,7 +23,12 @@ from bench.core.record import Record, Run
 from bench.system.influences import Influences
 from bench.verdicts import decisions
 from bench.verdicts.methods import METRICS, measured, measurement, shared
-from bench.verdicts.paired_difference import Between, between, sizes, turned
+from bench.verdicts.paired_difference import (
+    PairedDifference,
+    difference_of_magnitudes,
+    paired_difference,
+    turned,
+)
 
 # Each flatness number that is correlated: its name and the coordinates that single it out.
 FLATNESS: Mapping[str, tuple[str, dict[str, float | str]]] = {
@@ -111,17 +116,19 @@ def differences(found: ProbeRun) -> list[Difference]:
                     rows = [
                         (flatness(found, a, number), flatness(found, b, number)) for a, b in pairs
                     ]
-                    lines += _told((family, FLATTER, number, "sam", other), between(rows))
+                    lines += _told(
+                        (family, FLATTER, number, "sam", other), paired_difference(rows)
+                    )
             gaps, distances = (
                 [(_full(found, a, number), _full(found, b, number)) for a, b in pairs]
                 for number in ("exposure_gap", "exposure_distance")
             )
             # Bias in either direction is bias.
-            if sized := sizes(gaps):
+            if sized := difference_of_magnitudes(gaps):
                 place = family, LESS_BIAS, "size of the gap", "sam", other
                 lines += _told(place, sized[0], sized[1:])
             place = family, LESS_BIAS, "energy distance", "sam", other
-            lines += _told(place, between(distances))
+            lines += _told(place, paired_difference(distances))
     return lines
 
 
@@ -141,7 +148,7 @@ def _full(found: ProbeRun, checkpoint: str, name: str) -> ProbeValue | None:
 
 def _told(
     place: tuple[str, str, str, str, str],
-    found: Between | None,
+    found: PairedDifference | None,
     ends: tuple[float, float] | None = None,
     decided: bool = True,
 ) -> list[Difference]:
@@ -169,7 +176,7 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
                 (_loss(a, metric, terms), _loss(b, metric, terms))
                 for a, b in shared(trained, method, other)
             ]
-            if line := between(rows):
+            if line := paired_difference(rows):
                 number = f"{metric}, {scheme} {backend}"
                 found.append(((family, f"{method} loses less", number, method, other), line))
     chances = [decisions.two_sided(line.estimate) for _, line in found]

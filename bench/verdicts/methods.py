@@ -26,7 +26,7 @@ from bench.core.probe_record import ProbeValue
 from bench.core.record import Measurement, Record, Run
 from bench.system.influences import Influences, key
 from bench.verdicts import decisions
-from bench.verdicts.paired_difference import between
+from bench.verdicts.paired_difference import paired_difference
 
 # What quantization does to a cell, with the sign that the metric has.
 METRICS = ("delta_kd", "psnr")
@@ -147,7 +147,7 @@ def _pairs(
             trainings.setdefault((card.method, card.seed), (record, row))
     for method in methods:
         both = shared(trainings, method, first)
-        line = between([(a, b) for (_, a), (_, b) in both]) if method != first else None
+        line = paired_difference([(a, b) for (_, a), (_, b) in both]) if method != first else None
         # Undefined where a training diverged.
         if line and math.isfinite(line.estimate.error):
             scale = max(abs(row.value) for pair in both for _, row in pair)

@@ -22,14 +22,16 @@ Pair = tuple[ProbeValue, ProbeValue]
 
 
 @dataclass(frozen=True)
-class Between:
+class PairedDifference:
     """`estimate` is the mean difference, over this number of trainings; NaN where one is."""
 
     estimate: estimates.Estimate
     trainings: int
 
 
-def between(pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]]) -> Between | None:
+def paired_difference(
+    pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]],
+) -> PairedDifference | None:
     """The mean difference of a number between two methods.
 
     Args:
@@ -44,26 +46,29 @@ def between(pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]]) -> Bet
         return None
     values = [a.value - b.value for a, b in kept]
     if not np.isfinite(values).all():
-        return Between(estimates.Estimate(float("nan"), float("nan"), 1), len(kept))
+        return PairedDifference(estimates.Estimate(float("nan"), float("nan"), 1), len(kept))
     sources = _paired(kept) or _apart(kept)
     if not sources:
         return None
     if trainings := estimates.repeated(values):
         sources.append(trainings)
-    return Between(estimates.total(float(np.mean(values)), sources), len(kept))
+    return PairedDifference(estimates.total(float(np.mean(values)), sources), len(kept))
 
 
-def sizes(
+def difference_of_magnitudes(
     pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]],
-) -> tuple[Between, float, float] | None:
-    """Like `between` for the sizes of two signed numbers, |A| - |B|, and the ends of its interval.
+) -> tuple[PairedDifference, float, float] | None:
+    """The difference of magnitudes |A| - |B| of two signed numbers, with a conservative interval.
+
+    Returns:
+        The difference and the low and high end of its interval; None as for `paired_difference`.
 
     |A| - |B| is the smaller of |A - B| and |A + B|, with the product of their signs, and so lies
     between the values at the corners of their intervals. Sizes of estimates near 0 would be biased
     upwards, and their signs are not known.
     """
     opposite = [(a, b and turned(b)) for a, b in pairs]
-    difference, total = between(pairs), between(opposite)
+    difference, total = paired_difference(pairs), paired_difference(opposite)
     if difference is None or total is None:
         return None
     ends = [
@@ -71,7 +76,7 @@ def sizes(
     ]
     value = _smaller(difference.estimate.value, total.estimate.value)
     estimate = replace(difference.estimate, value=value)
-    return Between(estimate, difference.trainings), min(ends), max(ends)
+    return PairedDifference(estimate, difference.trainings), min(ends), max(ends)
 
 
 def _smaller(a: float, b: float) -> float:
