@@ -13,7 +13,7 @@ from bench.core.distances import frechet_title, kernel_title
 from bench.core.record import Measurement
 from bench.report.formatting import escape, measured, number, percent, places
 from bench.report.ranking import Entry, Group
-from bench.report.rows import RANKING, CellRow, interval, verdict
+from bench.report.rows import RANKING, CellRow, interval, interval_verdict
 from bench.verdicts.findings import EXACT
 
 NAMES = {
@@ -193,7 +193,7 @@ def changes_in_words(row: CellRow, decimals: int, kd_decimals: int) -> list[str]
 
 
 def _change(name: str, change: Measurement, decimals: int, ends: str, decides: bool) -> str:
-    kind = verdict(change)
+    kind = interval_verdict(change)
     if kind == "undefined":
         return f"change of {name} undefined"
     text = f"{name} {measured(change, decimals, signed=True)}{ends}"

@@ -129,7 +129,7 @@ def unmoved(measurement: Measurement) -> bool:
     )
 
 
-def verdict(change: Measurement) -> str:
+def interval_verdict(change: Measurement) -> str:
     """What may be said about a change.
 
     Returns:

@@ -67,7 +67,7 @@ class Difference:
     verdict: str
 
 
-def verdict(low: float, high: float, positive: bool) -> str:
+def claim_verdict(low: float, high: float, positive: bool) -> str:
     """What the interval of a number says about the claim that it is positive, or negative."""
     if math.isnan(low) or math.isnan(high) or low <= 0 <= high:
         return "undecided"
@@ -116,7 +116,7 @@ def differences(found: ProbeRun) -> list[Difference]:
                     rows = [
                         (flatness(found, a, number), flatness(found, b, number)) for a, b in pairs
                     ]
-                    lines += _told(
+                    lines += _as_differences(
                         (family, FLATTER, number, "sam", other), paired_difference(rows)
                     )
             gaps, distances = (
@@ -126,9 +126,9 @@ def differences(found: ProbeRun) -> list[Difference]:
             # Bias in either direction is bias.
             if sized := difference_of_magnitudes(gaps):
                 place = family, LESS_BIAS, "size of the gap", "sam", other
-                lines += _told(place, sized[0], sized[1:])
+                lines += _as_differences(place, sized[0], sized[1:])
             place = family, LESS_BIAS, "energy distance", "sam", other
-            lines += _told(place, paired_difference(distances))
+            lines += _as_differences(place, paired_difference(distances))
     return lines
 
 
@@ -146,7 +146,7 @@ def _full(found: ProbeRun, checkpoint: str, name: str) -> ProbeValue | None:
     return next((row for row in found.rows(checkpoint, name) if not row.scheme), None)
 
 
-def _told(
+def _as_differences(
     place: tuple[str, str, str, str, str],
     found: PairedDifference | None,
     ends: tuple[float, float] | None = None,
@@ -155,7 +155,7 @@ def _told(
     if found is None:
         return []
     low, high = ends or found.estimate.interval()
-    told = verdict(low, high, positive=False) if decided else "undecided"
+    told = claim_verdict(low, high, positive=False) if decided else "undecided"
     return [Difference(*place, found.trainings, found.estimate.value, low, high, told)]
 
 
@@ -184,7 +184,7 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
     return [
         difference
         for (where, line), p in zip(found, adjusted, strict=True)
-        for difference in _told(where, line, decided=p < decisions.ALPHA)
+        for difference in _as_differences(where, line, decided=p < decisions.ALPHA)
     ]
 
 

@@ -54,7 +54,7 @@ def compare(base: Side, head: Side, thresholds: Sequence[Threshold]) -> Comparis
         else:
             rows.append(_whole(name, before, after))
     rows += [*_repeated(base.run, "BASE"), *_repeated(head.run, "HEAD")]
-    rows, tests = _decided(rows)
+    rows, tests = _decided_rows(rows)
     rows.sort(key=lambda row: (VERDICTS.index(row.verdict), not row.gated))
     cells = {finding: tuple(names) for finding, names in found.items()}
     said |= dict.fromkeys(_order(base.run, head.run))
@@ -200,7 +200,7 @@ def _barred(row: ComparedNumber, found: Sequence[Finding]) -> ComparedNumber:
     )
 
 
-def _decided(rows: Sequence[ComparedNumber]) -> tuple[list[ComparedNumber], int]:
+def _decided_rows(rows: Sequence[ComparedNumber]) -> tuple[list[ComparedNumber], int]:
     """The rows with their verdicts, and how many of those that gate were tested together."""
     tested = [r for r in rows if r.verdict == "" and r.change and r.threshold is not None]
     told: dict[int, ComparedNumber] = {}
@@ -208,12 +208,12 @@ def _decided(rows: Sequence[ComparedNumber]) -> tuple[list[ComparedNumber], int]
         family = [row for row in tested if row.gated == gated]
         chances = [decisions.two_sided(_worsening(row)) for row in family]
         for row, p in zip(family, decisions.holm(chances), strict=True):
-            told[id(row)] = _told(row, p, len(family))
+            told[id(row)] = _with_verdict(row, p, len(family))
     decided = [told.get(id(row)) or _undecided(row) for row in rows]
     return decided, sum(row.gated for row in tested)
 
 
-def _told(row: ComparedNumber, adjusted: float, tests: int) -> ComparedNumber:
+def _with_verdict(row: ComparedNumber, adjusted: float, tests: int) -> ComparedNumber:
     assert row.head and row.threshold is not None
     verdict, needed = decisions.decide(_worsening(row), row.threshold, adjusted), None
     if verdict == "inconclusive":

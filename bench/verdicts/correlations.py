@@ -18,7 +18,7 @@ import numpy as np
 from bench.core.distances import kernel
 from bench.core.probe_record import ProbeRun
 from bench.core.record import Record, Run
-from bench.verdicts.claims import FLATNESS, counted, families, flatness, verdict
+from bench.verdicts.claims import FLATNESS, claim_verdict, counted, families, flatness
 
 LEAST = 5
 
@@ -72,7 +72,7 @@ def correlations(found: ProbeRun, run: Run | None) -> list[Correlation]:
                 if len(means) < 3:
                     continue
                 numbers = spearman(*zip(*means, strict=True))
-                told = verdict(*numbers[1:], positive=True)
+                told = claim_verdict(*numbers[1:], positive=True)
                 lines.append(Correlation(family, title, loss, len(means), *numbers, told))
     return lines
 

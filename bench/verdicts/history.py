@@ -93,7 +93,7 @@ def histories(runs: Sequence[Run], last: int, thresholds: Sequence[Threshold]) -
         for measurement in record.measurements:
             found.append(_series(runs, record, measurement, thresholds))
     found += _lost(runs, thresholds)
-    return _decided(found)
+    return _decided_series(found)
 
 
 def _series(
@@ -228,7 +228,7 @@ def _step(first: Measurement, last: Measurement) -> Estimate | None:
     return independent(ends[0], ends[1]).without_rounding(size)
 
 
-def _decided(found: Sequence[Series]) -> list[Series]:
+def _decided_series(found: Sequence[Series]) -> list[Series]:
     """The series with their verdicts; those that gate are corrected for each other alone."""
     verdicts = {}
     for gated in (True, False):

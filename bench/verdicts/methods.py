@@ -79,7 +79,7 @@ def method_comparisons(run: Run, influences: Influences) -> list[MethodCompariso
         for pair in _pairs(equal, first, metric, influences)
     ]
     adjusted = decisions.holm([decisions.two_sided(c.estimate) for c, _ in found])
-    return [_told(c, p, way) for (c, way), p in zip(found, adjusted, strict=True)]
+    return [_with_verdict(c, p, way) for (c, way), p in zip(found, adjusted, strict=True)]
 
 
 def unmatched(run: Run) -> list[Unmatched]:
@@ -194,7 +194,7 @@ def measurement(record: Record, metric: str) -> Measurement | None:
     return next((m for name in names if (m := record.measurement(name))), None)
 
 
-def _told(comparison: MethodComparison, adjusted: float, way: str) -> MethodComparison:
+def _with_verdict(comparison: MethodComparison, adjusted: float, way: str) -> MethodComparison:
     better = ""
     if adjusted < decisions.ALPHA:
         less = comparison.estimate.value < 0

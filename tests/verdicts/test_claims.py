@@ -10,15 +10,15 @@ from bench.core.probe_record import ProbePart, ProbeRun, ProbeValue
 from bench.core.record import Host, Record, Run
 from bench.core.scheme import Scheme
 from bench.report.claims import claims, lines, overall
-from bench.verdicts.claims import counted, differences, lost, verdict
+from bench.verdicts.claims import claim_verdict, counted, differences, lost
 from bench.verdicts.correlations import correlations
 
 
 def test_verdict():
-    assert verdict(0.1, 0.5, positive=True) == "supported"
-    assert verdict(0.1, 0.5, positive=False) == "contradicted"
-    assert verdict(-0.1, 0.5, positive=True) == "undecided"
-    assert verdict(math.nan, math.nan, positive=True) == "undecided"
+    assert claim_verdict(0.1, 0.5, positive=True) == "supported"
+    assert claim_verdict(0.1, 0.5, positive=False) == "contradicted"
+    assert claim_verdict(-0.1, 0.5, positive=True) == "undecided"
+    assert claim_verdict(math.nan, math.nan, positive=True) == "undecided"
 
 
 def test_sam_against_the_others():

@@ -190,7 +190,7 @@ def choose(found: Weights, wanted: str | None, part: str | None = None) -> Part:
     if part is not None:
         fitting = [p for p in found.parts if p.name == part or p.name.split(".")[0] == part]
         if not fitting:
-            raise InputError(f"no part {part!r} in the file, which holds {_told(found.parts)}")
+            raise InputError(f"no part {part!r} in the file, which holds {_listed(found.parts)}")
     else:
         fitting = list(found.parts)
     if len(fitting) > 1 or fitting[0].kind in KINDS:
@@ -260,10 +260,10 @@ def _of_kind(parts: list[Part], wanted: str | None) -> list[Part]:
         said = f"not {wanted}" if wanted else "and the card does not say which"
         raise InputError(
             f"weights must be one of {', '.join(names)}, which the file holds "
-            f"({_told(parts)}), {said}"
+            f"({_listed(parts)}), {said}"
         )
     return fitting
 
 
-def _told(parts: list[Part] | tuple[Part, ...]) -> str:
+def _listed(parts: list[Part] | tuple[Part, ...]) -> str:
     return "; ".join(f"{' or '.join(MEANS.get(p.kind, (p.kind,)))}: {p.title}" for p in parts)
