@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,25 @@ from bench.core.printable import quoted
 from bench.core.record import Run, run_from_json
 from bench.system import chronology
 from bench.system.disk import atomic as atomic
+from bench.system.influences import Influences
 
 # Of a sample's file; a file name may have 255 bytes, and one that is being written has more.
 NAME_LENGTH = 120
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run as it was read, with what each image adds to its numbers.
+
+    Attributes:
+        label: what the user calls it.
+        influences: terms (N,) of each number, by which numbers of one draw are paired
+            (`bench.system.influences`).
+    """
+
+    label: str
+    run: Run
+    influences: Influences
 
 
 def sample_name(cell: Cell) -> str:

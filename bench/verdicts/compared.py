@@ -1,4 +1,4 @@
-"""What a comparison of two runs is made of: its sides, its decided rows, and the exit code."""
+"""What a comparison of two runs is made of: its decided rows, and the exit code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.core import estimates
-from bench.core.record import Measurement, Run
-from bench.system.influences import Influences
+from bench.core.record import Measurement
 from bench.verdicts.findings import Finding
 
 # From what must be looked at to what need not be.
@@ -20,15 +19,6 @@ FAILING = VERDICTS[:5]
 COMPARED = ("worse", "inconclusive", "better", "unchanged")
 STILL = {"failed": "still failing", "refused": "still refused"}
 NEWLY = {"failed": "newly failing", "refused": "newly refused"}
-
-
-@dataclass(frozen=True)
-class Side:
-    """A run with the influences of its images; `name` is what the user calls it."""
-
-    name: str
-    run: Run
-    influences: Influences
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from bench.core import distances, estimates
 from bench.core.record import Measurement, Record, Run
 from bench.system.chronology import moment
 from bench.system.influences import key
+from bench.system.runs import LoadedRun
 from bench.verdicts import decisions, matching
-from bench.verdicts.compared import NEWLY, STILL, VERDICTS, ComparedNumber, Comparison, Side
+from bench.verdicts.compared import NEWLY, STILL, VERDICTS, ComparedNumber, Comparison
 from bench.verdicts.findings import INCOMPARABLE, Finding, findings, notes, same_noise
 from bench.verdicts.matching import Obstacle, stem
 from bench.verdicts.thresholds import Threshold, find
@@ -33,7 +34,7 @@ from bench.verdicts.thresholds import Threshold, find
 ABSENT = "no such cell in HEAD"
 
 
-def compare(base: Side, head: Side, thresholds: Sequence[Threshold]) -> Comparison:
+def compare(base: LoadedRun, head: LoadedRun, thresholds: Sequence[Threshold]) -> Comparison:
     """Decide every number that both runs have."""
     old, new = _cells(base.run), _cells(head.run)
     found: dict[Finding, list[str]] = {}
@@ -58,7 +59,7 @@ def compare(base: Side, head: Side, thresholds: Sequence[Threshold]) -> Comparis
     rows.sort(key=lambda row: (VERDICTS.index(row.verdict), not row.gated))
     cells = {finding: tuple(names) for finding, names in found.items()}
     said |= dict.fromkeys(_order(base.run, head.run))
-    return Comparison(base.name, head.name, tuple(rows), cells, tuple(said), tests)
+    return Comparison(base.label, head.label, tuple(rows), cells, tuple(said), tests)
 
 
 def _name(record: Record) -> tuple[str, str, str]:
@@ -116,7 +117,7 @@ def _whole(
 
 
 def _numbers(
-    base: tuple[Side, Record], head: tuple[Side, Record], thresholds: Sequence[Threshold]
+    base: tuple[LoadedRun, Record], head: tuple[LoadedRun, Record], thresholds: Sequence[Threshold]
 ) -> list[ComparedNumber]:
     """A row for each number of a cell; "" is the verdict where it is to be decided."""
     before, after = base[1], head[1]
@@ -134,7 +135,7 @@ def _numbers(
         row = _limited(row, full, thresholds)
         if row.verdict == "" and old and new:
             sides = (*base, old), (*head, new)
-            terms = [s.influences.get(key(r.cell, m.name)) for s, r, m in sides]
+            terms = [whole.influences.get(key(r.cell, m.name)) for whole, r, m in sides]
             row = _changed(row, matching.difference(old, new, terms, noise), full)
         rows.append(row)
     return rows
