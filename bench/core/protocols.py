@@ -180,7 +180,7 @@ class Constants:
 class Probe(Protocol):
     """An explanation of one checkpoint, in parts that are kept one by one.
 
-    `setting` and `subject` are those of `bench.measurement.probes.context`.
+    `setting` and `context` are those of `bench.measurement.probes.context`.
     """
 
     version: int
@@ -189,7 +189,7 @@ class Probe(Protocol):
         """Names of the parts; one that starts with "SCHEME:" is about that scheme."""
 
     def __call__(
-        self, subject: Any, part: str, earlier: Mapping[str, list[ProbeValue]]
+        self, context: Any, part: str, earlier: Mapping[str, list[ProbeValue]]
     ) -> list[ProbeValue]:
         """The rows of a part; `earlier` are those of the parts before it."""
 

@@ -1,6 +1,6 @@
 """Runs probes over checkpoints: hands the stages to them, keeps each part, says what went wrong.
 
-    card -> Subject -> probe -> parts of rows
+    card -> CheckpointContext -> probe -> parts of rows
 
 A part is kept in the cache under a key of its content (weights, data, setting, scheme, code), so
 an interrupted invocation goes on with the part that it was at; a change of one probe makes new
@@ -24,11 +24,11 @@ from bench.core.probe_record import ProbePart, ProbeValue, part_from_json, part_
 from bench.core.record import Host
 from bench.evaluation import keys
 from bench.evaluation.generation import Stages
-from bench.evaluation.probe_context import Plan, real_content, subject
+from bench.evaluation.probe_context import Plan, real_content
 from bench.system import artifacts, disk
 
 if TYPE_CHECKING:
-    from bench.measurement.probes.context import Subject
+    from bench.evaluation.checkpoint_context import CheckpointContext
 
 
 class Prober:
@@ -45,7 +45,7 @@ class Prober:
         self.stages = Stages(host, cache, lambda stage, done: None)
         # Of a folder it hashes all images, and every part asks for it.
         self._real = functools.cache(real_content)
-        self._subject = functools.lru_cache(maxsize=1)(self._make)
+        self._context = functools.lru_cache(maxsize=1)(self._make)
         self._cards: dict[str, Checkpoint] = {}
 
     def count(self) -> int:
@@ -95,7 +95,7 @@ class Prober:
             return ProbePart(**_names(card), **what, status="refused", error=reason)
         start = time.monotonic()
         try:
-            rows = made(self._subject(card.name), part, earlier)
+            rows = made(self._context(card.name), part, earlier)
         except Exception as error:
             if stop := disk.stops(error):
                 raise stop from error
@@ -116,8 +116,10 @@ class Prober:
                 return backend.refuses(scheme, self.host)
         return None
 
-    def _make(self, name: str) -> Subject:
-        return subject(self.stages, self._cards[name], self.plan)
+    def _make(self, name: str) -> CheckpointContext:
+        from bench.evaluation.checkpoint_context import CheckpointContext
+
+        return CheckpointContext(self.stages, self._cards[name], self.plan)
 
 
 def _names(card: Checkpoint) -> dict[str, Any]:

@@ -11,6 +11,7 @@ an interrupted probe goes on where it stopped.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,27 +119,18 @@ def draw_examples(images: Tensor, timesteps: int, setting: Setting) -> Examples:
     return Examples(images[chosen], t, torch.randn(shape, generator=generator))
 
 
-@dataclass(frozen=True)
-class Subject:
+@dataclass(eq=False)
+class ProbeContext(ABC):
     """One checkpoint and what can be done with it.
 
     Attributes:
         full: the network in full precision.
-        examples: of the denoising loss.
-        real: images in [-1, 1] for the exposure bias, float32 (N, C, H, W).
-        setting: sizes.
-        schemes: those that are explained.
-        losses: (network, examples) -> denoising loss of each, (N,); differentiable.
-        constants: of a scheme, layer by layer in order of execution.
-        executed: the network as the backend executes a scheme; it takes `batch` images only.
-        sample: (denoiser, watch or None, count or None) -> uint8 images (N, C, H, W) in full
-            precision or quantized, image i from the same noise, `setting.images` without a count.
-            The watch sees each network input; what it writes into the first one is what sampling
-            starts from.
-        quality: of sampled images, lower is better, with the influence of each image (N,).
-        likeness: PSNR of each image to its twin in dB, (N,).
+        examples: images, timesteps and noise of the denoising loss.
+        real: real images in [-1, 1] for the exposure bias, float32 (N, C, H, W).
+        setting: sizes of the probes.
+        schemes: the schemes whose losses are explained.
         steps: network evaluations of a sampled batch.
-        batch: of the quantized networks.
+        batch: images that a quantized network takes at a time.
     """
 
     full: Denoiser
@@ -146,14 +138,45 @@ class Subject:
     real: Tensor
     setting: Setting
     schemes: Sequence[Scheme]
-    losses: Callable[[Network, Examples], Tensor]
-    constants: Callable[[Scheme], Sequence[Constants]]
-    executed: Callable[[Scheme], Denoiser]
-    sample: Callable[..., np.ndarray]
-    quality: Callable[[np.ndarray], tuple[float, np.ndarray]]
-    likeness: Callable[[np.ndarray, np.ndarray], np.ndarray]
     steps: int
     batch: int
+
+    @abstractmethod
+    def losses(self, network: Network, examples: Examples) -> Tensor:
+        """The denoising loss of each example, (N,), differentiable in the network's weights."""
+
+    @abstractmethod
+    def constants(self, scheme: Scheme) -> Sequence[Constants]:
+        """The constants of a scheme, layer by layer in order of execution."""
+
+    @abstractmethod
+    def executed(self, scheme: Scheme) -> Denoiser:
+        """The network as the backend executes a scheme; it takes `batch` images only."""
+
+    @abstractmethod
+    def sample(
+        self, denoiser: Denoiser, watch: Watch | None, count: int | None = None
+    ) -> np.ndarray:
+        """Sample a network, in full precision or quantized, image i always from the same noise.
+
+        Args:
+            denoiser: the network.
+            watch: sees each network input; what it writes into the first one is what sampling
+                starts from.
+            count: number of images N, `setting.images` where it is None.
+
+        Returns:
+            uint8 (N, C, H, W).
+        """
+
+    @abstractmethod
+    def quality(self, images: np.ndarray) -> tuple[float, np.ndarray]:
+        """How far sampled images are from real ones, lower is better, and the influence of each
+        image on that, (N,)."""
+
+    @abstractmethod
+    def likeness(self, images: np.ndarray, twins: np.ndarray) -> np.ndarray:
+        """PSNR of each image to its full-precision twin in dB, (N,)."""
 
 
 def row(name: str, value: float, terms: np.ndarray, **rest: Any) -> ProbeValue:
@@ -172,8 +195,8 @@ def compared(
         terms: the influence of each image, (N,), a mean over the directions.
         repeats: the value in each direction; the interval covers how much they differ too.
     """
-    found = estimates.pooled(repeats, [terms]) if repeats else estimates.estimate(value, terms)
-    low, high = found.interval() if found else (None, None)
+    estimate = estimates.pooled(repeats, [terms]) if repeats else estimates.estimate(value, terms)
+    low, high = estimate.interval() if estimate else (None, None)
     rest |= {"terms": tuple(map(_digits, terms)), "repeats": tuple(map(float, repeats))}
     return ProbeValue(name, float(value), low, high, len(terms), **rest)
 

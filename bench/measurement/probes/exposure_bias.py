@@ -25,7 +25,7 @@ from torch import Tensor
 
 from bench.core.denoiser import Denoiser, diffuse, noise_of
 from bench.core.probe_record import ProbeValue
-from bench.measurement.probes.context import Setting, Subject, compared, row
+from bench.measurement.probes.context import ProbeContext, Setting, compared, row
 from bench.system.random import seeded
 
 
@@ -40,23 +40,23 @@ class Exposure:
         return ["full precision", *(f"{scheme}:quantized" for scheme in schemes)]
 
     def __call__(
-        self, subject: Subject, part: str, earlier: Mapping[str, list[ProbeValue]]
+        self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
     ) -> list[ProbeValue]:
         """One network."""
         scheme = "" if part == "full precision" else part.removesuffix(":quantized")
         if not scheme:
-            return gaps(subject, subject.full, scheme, len(subject.real))[0]
-        (wanted,) = (found for found in subject.schemes if str(found) == scheme)
+            return gaps(context, context.full, scheme, len(context.real))[0]
+        (wanted,) = (known for known in context.schemes if str(known) == scheme)
         # Methods are compared in full precision: quantized networks, for a look, take fewer.
-        count = min(subject.setting.images, len(subject.real))
-        rows, images = gaps(subject, subject.executed(wanted), scheme, count)
-        values = subject.likeness(images, subject.sample(subject.full, None)[:count])
+        count = min(context.setting.images, len(context.real))
+        rows, images = gaps(context, context.executed(wanted), scheme, count)
+        values = context.likeness(images, context.sample(context.full, None)[:count])
         terms = values - values.mean()
         return [*rows, row("psnr", values.mean(), terms, unit="dB", scheme=scheme)]
 
 
 def gaps(
-    subject: Subject, denoiser: Denoiser, scheme: str, count: int
+    context: ProbeContext, denoiser: Denoiser, scheme: str, count: int
 ) -> tuple[list[ProbeValue], np.ndarray]:
     """All rows of a network, and the `count` images that it sampled, against as many real ones."""
     seen: dict[int, list[Tensor]] = {}
@@ -64,13 +64,13 @@ def gaps(
     def watch(x_t: Tensor, t: Tensor) -> None:
         seen.setdefault(int(t[0]), []).append(x_t.clone())
 
-    images = subject.sample(denoiser, watch, count)
+    images = context.sample(denoiser, watch, count)
     rows, differences, distances = [], [], []
     for t, inputs in seen.items():
         sampled = torch.cat(inputs)[: len(images)]
-        data = noised(subject, t)[:count]
-        norms = squared_norms(subject, denoiser, sampled, t)
-        usual = squared_norms(subject, denoiser, data, t)
+        data = noised(context, t)[:count]
+        norms = squared_norms(context, denoiser, sampled, t)
+        usual = squared_norms(context, denoiser, data, t)
         differences.append(norms - usual)
         distance, terms = energy_distance(*(x.flatten(1).cpu().numpy() for x in (sampled, data)))
         distances.append((distance, terms))
@@ -88,25 +88,25 @@ def gaps(
     return rows, images
 
 
-def noised(subject: Subject, t: int) -> Tensor:
+def noised(context: ProbeContext, t: int) -> Tensor:
     """Data at a timestep, with noise that is the same for all checkpoints, (N, C, H, W)."""
-    x_0 = subject.real
-    generator = seeded("probes", "exposure", t, subject.setting.seed)
+    x_0 = context.real
+    generator = seeded("probes", "exposure", t, context.setting.seed)
     noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
-    return diffuse(x_0, noise, subject.full.alpha_bar[t].expand(len(x_0)))
+    return diffuse(x_0, noise, context.full.alpha_bar[t].expand(len(x_0)))
 
 
 @torch.inference_mode()
-def squared_norms(subject: Subject, denoiser: Denoiser, x_t: Tensor, t: int) -> np.ndarray:
+def squared_norms(context: ProbeContext, denoiser: Denoiser, x_t: Tensor, t: int) -> np.ndarray:
     """||eps||^2 of each image in float64, (N,), in batches that the network takes."""
-    found = []
-    for chunk in x_t.split(subject.batch):
+    norms = []
+    for chunk in x_t.split(context.batch):
         # Exported graphs take whole batches only.
-        padded = torch.cat([chunk, chunk.new_zeros(subject.batch - len(chunk), *chunk.shape[1:])])
-        steps = torch.full((subject.batch,), t, device=padded.device)
+        padded = torch.cat([chunk, chunk.new_zeros(context.batch - len(chunk), *chunk.shape[1:])])
+        steps = torch.full((context.batch,), t, device=padded.device)
         prediction = denoiser.model(padded, steps)[: len(chunk)]
-        found.append(noise_of(denoiser, prediction, chunk, t).double().square().flatten(1).sum(1))
-    return torch.cat(found).cpu().numpy()
+        norms.append(noise_of(denoiser, prediction, chunk, t).double().square().flatten(1).sum(1))
+    return torch.cat(norms).cpu().numpy()
 
 
 def energy_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:

@@ -22,7 +22,7 @@ import torch
 
 from bench.core.probe_record import ProbeValue
 from bench.measurement.probes import weight_space as space
-from bench.measurement.probes.context import Setting, Subject, compared, row
+from bench.measurement.probes.context import ProbeContext, Setting, compared, row
 from bench.measurement.probes.perturbation import rise
 
 
@@ -36,22 +36,22 @@ class Flatness:
         return ["lpf", "sharpness"]
 
     def __call__(
-        self, subject: Subject, part: str, earlier: Mapping[str, list[ProbeValue]]
+        self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
     ) -> list[ProbeValue]:
         """One of them."""
-        weights = space.point(subject.full.model)
-        base = space.losses(subject, weights, subject.examples)
-        return _lpf(subject, base) if part == "lpf" else [_sharpness(subject, base)]
+        weights = space.point(context.full.model)
+        base = space.losses(context, weights, context.examples)
+        return _lpf(context, base) if part == "lpf" else [_sharpness(context, base)]
 
 
-def _lpf(subject: Subject, base: np.ndarray) -> list[ProbeValue]:
-    setting = subject.setting
-    weights = space.point(subject.full.model)
+def _lpf(context: ProbeContext, base: np.ndarray) -> list[ProbeValue]:
+    setting = context.setting
+    weights = space.point(context.full.model)
     pairs = []
     for k in range(max(setting.shifts // 2, 1)):
         shift = space.scaled_by(space.gaussian(weights, "lpf", k, setting.seed), setting.sigma)
         opposite = space.scaled_by(shift, -1.0)
-        pairs.append((rise(subject, base, shift) + rise(subject, base, opposite)) / 2)
+        pairs.append((rise(context, base, shift) + rise(context, base, opposite)) / 2)
     where = {"sigma": setting.sigma, "M": 2 * len(pairs)}
     means = [float(values.mean()) for values in pairs]
     value, loss = float(np.mean(means)), float(base.mean())
@@ -66,14 +66,14 @@ def _lpf(subject: Subject, base: np.ndarray) -> list[ProbeValue]:
     ]
 
 
-def _sharpness(subject: Subject, base: np.ndarray) -> ProbeValue:
-    eps, steps = subject.setting.box, subject.setting.ascent
-    weights = space.point(subject.full.model)
+def _sharpness(context: ProbeContext, base: np.ndarray) -> ProbeValue:
+    eps, steps = context.setting.box, context.setting.ascent
+    weights = space.point(context.full.model)
     box = {name: eps * (value.abs() + 1) for name, value in weights.items()}
     step: space.Point = {}
     best = np.zeros_like(base)
     for _ in range(steps):
-        slope = space.gradient(subject, space.moved(weights, step), subject.examples)
+        slope = space.gradient(context, space.moved(weights, step), context.examples)
         # A whole half width: the first step reaches a corner, a second can leave an edge again.
         step = {
             name: torch.maximum(
@@ -82,7 +82,7 @@ def _sharpness(subject: Subject, base: np.ndarray) -> ProbeValue:
             )
             for name, value in slope.items()
         }
-        values = rise(subject, base, step)
+        values = rise(context, base, step)
         if not values.mean() <= best.mean():
             best = values
     value, loss = float(best.mean()), float(base.mean())

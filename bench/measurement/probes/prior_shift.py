@@ -20,7 +20,7 @@ from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
 from bench.core.probe_record import ProbeValue
-from bench.measurement.probes.context import Setting, Subject, Watch, row
+from bench.measurement.probes.context import ProbeContext, Setting, Watch, row
 
 DEGREES = 5
 LOW, GAIN = 1 / 8, 1.5
@@ -81,15 +81,15 @@ class Prior:
         return ["shifts"]
 
     def __call__(
-        self, subject: Subject, part: str, earlier: Mapping[str, list[ProbeValue]]
+        self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
     ) -> list[ProbeValue]:
         """All shifts."""
-        base, base_terms = subject.quality(subject.sample(subject.full, None))
+        base, base_terms = context.quality(context.sample(context.full, None))
         rows = [row("quality", base, base_terms, where={"start": "standard normal"})]
         rises = []
         for name, shift in SHIFTS.items():
-            images = subject.sample(subject.full, started(shift, subject.steps))
-            value, terms = subject.quality(images)
+            images = context.sample(context.full, started(shift, context.steps))
+            value, terms = context.quality(images)
             rises.append((value - base, terms - base_terms))
             rows.append(row("quality", value, terms, where={"start": name}))
             rows.append(row("prior_rise", *rises[-1], where={"start": name}))
