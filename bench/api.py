@@ -48,8 +48,8 @@ class Verdicts:
     undecided_fails: bool = False
 
     def __repr__(self) -> str:
-        found, state = self.comparison, "passed" if self.passed else "failed"
-        return f"<comparison {found.base} {found.head}: {state}, {len(found.rows)} rows>"
+        decided, state = self.comparison, "passed" if self.passed else "failed"
+        return f"<comparison {decided.base} {decided.head}: {state}, {len(decided.rows)} rows>"
 
     def frame(self) -> pandas.DataFrame:
         """One row for each compared number, those to look at first."""

@@ -202,7 +202,7 @@ def _write(
         tuple(parts),
         run="" if folder is None else read_run(folder).id,
     )
-    found = redaction.explained(found) if redact else found
+    found = redaction.redacted_probes(found) if redact else found
 
     def write(target: Path, identity: str) -> None:
         named = replace(found, id=identity)

@@ -40,12 +40,12 @@ def text(path: Path, what: str) -> str:
         InputError: no such file, no regular one, a huge one, or no UTF-8.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise InputError(f"{short(str(path), 300)} is {kind}, not {what}")
-        if found.st_size > BYTES:
-            raise InputError(f"{path} has {found.st_size} bytes: too many for {what}")
+        if status.st_size > BYTES:
+            raise InputError(f"{path} has {status.st_size} bytes: too many for {what}")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
@@ -116,8 +116,8 @@ def build(kind: type[T], data: Any) -> T:
 
 def schema(kind: type) -> dict[str, Any]:
     """The JSON schema of what `build` takes."""
-    found = _adapter(kind).json_schema()
-    definitions = found["$defs"]
+    whole = _adapter(kind).json_schema()
+    definitions = whole["$defs"]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     made: dict[str, Any] = head | definitions.pop(kind.__name__) | {"$defs": definitions}
     return made

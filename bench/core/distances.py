@@ -61,14 +61,14 @@ def kernel(extractor: str) -> str:
 
 def frechet_title(extractors: Iterable[str]) -> str:
     """What a table or figure calls the Fréchet distance of its rows: FID, FD-DINOv2 ... or FD."""
-    found = {FRECHET_TITLES.get(name, "FD") for name in extractors}
-    return found.pop() if len(found) == 1 else "FD"
+    titles = {FRECHET_TITLES.get(name, "FD") for name in extractors}
+    return titles.pop() if len(titles) == 1 else "FD"
 
 
 def kernel_title(extractors: Iterable[str]) -> str:
     """What a table or figure calls the kernel distance of its rows: KID, CMMD ... or KD."""
-    found = {KERNEL_TITLES.get(name, "KD") for name in extractors}
-    return found.pop() if len(found) == 1 else "KD"
+    titles = {KERNEL_TITLES.get(name, "KD") for name in extractors}
+    return titles.pop() if len(titles) == 1 else "KD"
 
 
 def kind(extractor: str) -> str:
@@ -116,7 +116,7 @@ def remarks(extractor: str, images: int) -> list[str]:
     return []
 
 
-def few_real(images: int, found: Mapping[str, int], dataset: str = "") -> list[str]:
+def few_real(images: int, real_images: Mapping[str, int], dataset: str = "") -> list[str]:
     """Why distances to few real images must not be trusted as far as their intervals say.
 
     The error of a distance has a part that falls with the number of images and one that falls
@@ -125,10 +125,10 @@ def few_real(images: int, found: Mapping[str, int], dataset: str = "") -> list[s
 
     Args:
         images: N.
-        found: numbers of real images by extractor.
+        real_images: numbers of real images by extractor.
     """
     lines, enough = [], max(images, LEAST_REAL)
-    for count in sorted({count for count in found.values() if 0 < count < enough}):
+    for count in sorted({count for count in real_images.values() if 0 < count < enough}):
         plural = "image" if count == 1 else "images"
         text = (
             f"{dataset + ': ' if dataset else ''}only {count} real {plural} for N = {images}: "

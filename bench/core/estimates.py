@@ -80,8 +80,8 @@ def interval(value: float, terms: np.ndarray) -> tuple[float | None, float | Non
         (low, high), both None for fewer than three images, undefined terms, or terms that are all
         alike: where no image moved the number, nothing is known of its error.
     """
-    found = estimate(value, terms)
-    return found.interval() if found and found.error > 0 else (None, None)
+    known = estimate(value, terms)
+    return known.interval() if known and known.error > 0 else (None, None)
 
 
 def share_interval(share: float, n: int) -> tuple[float | None, float | None]:
@@ -182,11 +182,11 @@ def total(value: float, sources: Sequence[Estimate]) -> Estimate:
     """
     if len(sources) == 1:
         return replace(sources[0], value=value)
-    found = independent(*sources[:2])
+    spread = independent(*sources[:2])
     for source in sources[2:]:
-        found = independent(found, source)
+        spread = independent(spread, source)
     pairs = tuple((source.error, source.degrees) for source in sources)
-    return Total(value, found.error, found.degrees, pairs)
+    return Total(value, spread.error, spread.degrees, pairs)
 
 
 def independent(a: Estimate, b: Estimate) -> Estimate:

@@ -145,12 +145,12 @@ def lookup(table: str, name: str) -> Any:
     Raises:
         InputError: unknown name, the message offers near ones; or one that takes no argument.
     """
-    found = _import(table, plain(name))
+    imported = _import(table, plain(name))
     if ":" not in name:
-        return found
-    if "argument" not in inspect.signature(found).parameters:
+        return imported
+    if "argument" not in inspect.signature(imported).parameters:
         raise InputError(f"{table[:-1]} {plain(name)!r} takes no argument, in {name!r}")
-    return partial(found, argument=name.partition(":")[2])
+    return partial(imported, argument=name.partition(":")[2])
 
 
 def require(table: str, name: str) -> None:
@@ -254,16 +254,16 @@ def _points(table: str) -> dict[str, metadata.EntryPoint]:
     Raises:
         InputError: one has a name of bench's own, or two have the same.
     """
-    found: dict[str, metadata.EntryPoint] = {}
+    points: dict[str, metadata.EntryPoint] = {}
     for point in metadata.entry_points(group=f"bench.{table}"):
         other = "bench itself" if point.name in TABLES[table] else ""
-        if point.name in found and found[point.name] != point:
-            other = package(found[point.name])
+        if point.name in points and points[point.name] != point:
+            other = package(points[point.name])
         if other:
             raise InputError(
                 f"{package(point)} offers a {table[:-1]} {point.name!r}, a name that {other} has "
                 f"taken: uninstall {point.dist.name if point.dist else 'it'}, or rename its entry "
                 f"point"
             )
-        found[point.name] = point
-    return found
+        points[point.name] = point
+    return points

@@ -50,14 +50,14 @@ def read(
             infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             if len(infos) > MEMBERS or sum(info.file_size for info in infos) > BYTES:
                 raise ValueError("it unfolds to more than such a file can hold")
-            found: dict[str, np.ndarray] = {}
+            arrays: dict[str, np.ndarray] = {}
             for info in infos:
                 name = info.filename.removesuffix(".npy")
-                if name in found:
+                if name in arrays:
                     raise ValueError(f"{short(name)} is there twice")
                 if wanted is None or name in wanted:
-                    found[name] = array(archive.read(info), name)
-            return found
+                    arrays[name] = array(archive.read(info), name)
+            return arrays
     except ValueError:
         raise
     # The readers of archives raise nearly every exception on damaged bytes.

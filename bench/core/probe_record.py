@@ -1,4 +1,4 @@
-"""What the probes found, as frozen values and as `probes.json`, the file beside a run's.
+"""The outcome of the probes, as frozen values and as `probes.json`, the file beside a run's.
 
 A probe looks at one checkpoint and gives rows: a number with its interval, and where it was
 measured (a radius, a timestep, a layer). A part of a probe that could not be measured is a row of
@@ -62,7 +62,7 @@ class ProbePart:
         checkpoint, family, method, seed, sha256: which weights.
         probe, version, part: what was done.
         status: ok, refused (by the backend) or failed.
-        rows: what was found.
+        rows: the numbers that were measured.
         error: why there is nothing, one line.
     """
 
@@ -116,9 +116,9 @@ def part_to_json(part: ProbePart) -> str:
 
 def part_from_json(text: str) -> ProbePart:
     """The part of `part_to_json`; ValueError where it is none."""
-    found = border.build(ProbePart, _numbers(border.parse(text)))
-    sound.part(found)
-    return found
+    part = border.build(ProbePart, _numbers(border.parse(text)))
+    sound.part(part)
+    return part
 
 
 def to_json(explanation: ProbeRun) -> str:
@@ -138,9 +138,9 @@ def from_json(text: str) -> ProbeRun:
             schema = short(repr(data["schema"]))
             raise InputError(f"{FILE} has schema {schema}, this bench reads {SCHEMA}: probe again")
         parts = [_numbers(part) for part in data["parts"]]
-        found = border.build(ProbeRun, data | {"parts": parts})
-        sound.explanation(found)
-        return found
+        probed = border.build(ProbeRun, data | {"parts": parts})
+        sound.probe_run(probed)
+        return probed
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = short(str(error), 240)
         raise InputError(f"not a {FILE} of bench ({reason}): run `bench probe` again") from None

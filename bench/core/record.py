@@ -274,9 +274,9 @@ def run_from_json(text: str) -> Run:
 
 def record_from_json(text: str) -> Record:
     """Read one record, as cached; ValueError where it is none."""
-    found = border.build(Record, border.parse(text))
-    sound.record(found)
-    return found
+    record = border.build(Record, border.parse(text))
+    sound.record(record)
+    return record
 
 
 def fit_from_json(text: str) -> Fit:
@@ -286,9 +286,9 @@ def fit_from_json(text: str) -> Fit:
 
 def coverage_from_json(text: str) -> Coverage:
     """Read a coverage, as cached; ValueError where it is none."""
-    found = border.build(Coverage, border.parse(text))
-    sound.coverage(found)
-    return found
+    coverage = border.build(Coverage, border.parse(text))
+    sound.coverage(coverage)
+    return coverage
 
 
 def schema() -> str:

@@ -61,14 +61,14 @@ def check(cell: Cell) -> None:
         InputError: no reference features, statistics alone where a metric needs features, or
             fewer real images than a metric is defined for.
     """
-    for extractor, found in counts(cell, count).items():
+    for extractor, number in counts(cell, count).items():
         for name in cell.metrics:
             metric = extensions.lookup("metrics", name)
             takes = metric.needs and distances.kind(extractor) in metric.kinds
-            if takes and 0 < found < metric.least:
+            if takes and 0 < number < metric.least:
                 raise InputError(
-                    f"{cell.checkpoint.dataset} has {found} real images of the split {cell.real}, "
-                    f"metric {name} needs at least {metric.least}: add images, or leave it out by "
+                    f"{cell.checkpoint.dataset} has {number} real images of the split "
+                    f"{cell.real}, metric {name} needs at least {metric.least}: add images, or leave it out by "
                     f"--metrics"
                 )
     for extractor in cell.extractors:
@@ -106,8 +106,8 @@ def check_images(cell: Cell, denoiser: Denoiser) -> None:
     dataset = cell.checkpoint.dataset
     for name in cell.extractors:
         shape = reference.shape(dataset, name, cell.real)
-        if shape and (found := image_shape(denoiser)) != shape:
+        if shape and (made := image_shape(denoiser)) != shape:
             raise InputError(
-                f"card {cell.checkpoint.name!r} makes images of shape {list(found)}, those of "
+                f"card {cell.checkpoint.name!r} makes images of shape {list(made)}, those of "
                 f"{dataset} have {list(shape)}: name another data set"
             )

@@ -243,10 +243,10 @@ def verify(card: Checkpoint) -> Checkpoint:
     return _same(card, path, digest)
 
 
-def _same(card: Checkpoint, path: Path, found: str) -> Checkpoint:
-    if card.sha256 and found != card.sha256.lower():
+def _same(card: Checkpoint, path: Path, digest: str) -> Checkpoint:
+    if card.sha256 and digest != card.sha256.lower():
         raise InputError(
-            f"card {card.name!r}, field sha256: {path} has {found[:12]}..., the card says "
+            f"card {card.name!r}, field sha256: {path} has {digest[:12]}..., the card says "
             f"{card.sha256[:12]}...: truncated, corrupt or another file"
         )
-    return replace(card, sha256=found)
+    return replace(card, sha256=digest)

@@ -164,15 +164,15 @@ def check_network(network: nn.Module, shape: Sequence[int], learns_variance: boo
     device = next(parameter.device for parameter in network.parameters())
     x = torch.zeros(1, *shape, device=device)
     try:
-        found = tuple(network(x, torch.zeros(1, dtype=torch.int64, device=device)).shape[1:])
+        made = tuple(network(x, torch.zeros(1, dtype=torch.int64, device=device)).shape[1:])
     except Exception as error:
         raise InputError(
             f"network does not take images of shape {list(shape)} ({_reason(error)})"
         ) from None
     wanted = (shape[0] * (2 if learns_variance else 1), *shape[1:])
-    if found != wanted:
+    if made != wanted:
         raise InputError(
-            f"network gives {list(found)} for images of shape {list(shape)}, not {list(wanted)}, "
+            f"network gives {list(made)} for images of shape {list(shape)}, not {list(wanted)}, "
             f"with learns_variance {learns_variance}: set out_channels"
         )
 

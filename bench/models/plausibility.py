@@ -105,16 +105,16 @@ def losses(
         a = float(denoiser.alpha_bar[t])
         trivial = power * (1 - a) / (a * power + 1 - a)
         x_t, prediction = _predicted(denoiser, x_0, t, a, level)
-        for kind, found in logs.items():
+        for kind, pairs in logs.items():
             error = float((parts(kind, prediction, x_t, a)[0] - x_0).square().mean())
             # A network of zeros may be exact; one that diverges is as bad as it gets.
             error = min(max(error, 1e-30), 1e30) if math.isfinite(error) else 1e30
-            found.append((math.log(error / trivial), math.log(error)))
+            pairs.append((math.log(error / trivial), math.log(error)))
     return {
         kind: Candidate(
-            {}, *(math.exp(sum(column) / len(found)) for column in zip(*found, strict=True))
+            {}, *(math.exp(sum(column) / len(pairs)) for column in zip(*pairs, strict=True))
         )
-        for kind, found in logs.items()
+        for kind, pairs in logs.items()
     }
 
 
@@ -145,10 +145,12 @@ def latents(denoiser: Denoiser, images: Tensor) -> Tensor:
     if encode is None:
         raise InputError("its decoder has no encoder")
     with torch.inference_mode():
-        found = encode(images.to(denoiser.device))
-    if tuple(found.shape[1:]) != tuple(denoiser.shape):
-        raise InputError(f"its encoder gives {list(found.shape[1:])}, not {list(denoiser.shape)}")
-    return found
+        encoded = encode(images.to(denoiser.device))
+    if tuple(encoded.shape[1:]) != tuple(denoiser.shape):
+        raise InputError(
+            f"its encoder gives {list(encoded.shape[1:])}, not {list(denoiser.shape)}"
+        )
+    return encoded
 
 
 class Search:
@@ -168,8 +170,8 @@ class Search:
 
     def candidates(self) -> list[Candidate]:
         """The other descriptions that are worth a look, best first."""
-        found = [*self._readings(), *self._reloaded()]
-        return sorted(found, key=lambda candidate: candidate.loss)
+        candidates = [*self._readings(), *self._reloaded()]
+        return sorted(candidates, key=lambda candidate: candidate.loss)
 
     def _readings(self) -> Iterator[Candidate]:
         """Other schedules and kinds of prediction of the same network."""
@@ -188,20 +190,20 @@ class Search:
         """A network read as each kind of prediction, but as the card says."""
         first = losses(denoiser, self._half, FIRST_LEVELS)
         full: dict[str, Candidate] = {}
-        for kind, found in first.items():
+        for kind, fitted in first.items():
             predicts = {} if kind == denoiser.predicts else {"predicts": kind}
             if not changes and not predicts:
                 continue
-            ratio = found.loss / self._first.loss
+            ratio = fitted.loss / self._first.loss
             if abs(ratio - 1) < SAME and not predicts:
                 # A default in other words.
                 continue
             if ratio <= HOPELESS:
                 full = full or losses(denoiser, self.x_0)
-                found = full[kind]
+                fitted = full[kind]
             else:
-                found = replace(found, loss=self.own.loss * ratio, error=self.own.error * ratio)
-            yield replace(found, changes={**changes, **predicts})
+                fitted = replace(fitted, loss=self.own.loss * ratio, error=self.own.error * ratio)
+            yield replace(fitted, changes={**changes, **predicts})
 
     def _reloaded(self) -> Iterator[Candidate]:
         """Other values of the fields that the source lists."""
@@ -218,9 +220,9 @@ class Search:
                 except InputError:
                     continue
                 denoiser.alpha_bar = denoiser.alpha_bar.to(self.x_0.device)
-                for found in self._kinds(denoiser, {name: value}):
-                    if "predicts" not in found.changes:
-                        yield found
+                for candidate in self._kinds(denoiser, {name: value}):
+                    if "predicts" not in candidate.changes:
+                        yield candidate
 
     def _with(self, name: str, value: Any) -> Denoiser:
         """The checkpoint with another value of one field.
@@ -235,28 +237,28 @@ class Search:
             # Nothing but the schedule depends on their number.
             curve = noises.of_word(schedule, value, self.checkpoint.source)
             return replace(self.denoiser, alpha_bar=curve)
-        found = extensions.lookup("sources", self.checkpoint.source)(
+        denoiser = extensions.lookup("sources", self.checkpoint.source)(
             replace(self.checkpoint, config=config)
         )
-        loaded: Denoiser = devices.placed(found, str(self.x_0.device))
+        loaded: Denoiser = devices.placed(denoiser, str(self.x_0.device))
         return loaded
 
 
 def clearly_better(own: Candidate, candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates that fit clearly better than the own description and about as well as the
     best of them, those that change least first; none that fits badly itself."""
-    found = [c for c in candidates if c.loss < GOOD and c.loss * CLEAR < own.loss]
-    best = min((c.loss for c in found), default=0.0)
-    near = [c for c in found if c.loss <= CLEAR * best]
+    better = [c for c in candidates if c.loss < GOOD and c.loss * CLEAR < own.loss]
+    best = min((c.loss for c in better), default=0.0)
+    near = [c for c in better if c.loss <= CLEAR * best]
     return sorted(near, key=lambda c: (len(c.changes), c.loss))
 
 
 def at(config: Mapping[str, Any], path: str) -> Any:
     """The value of a field, named with dots where it is nested; None where there is none."""
-    found: Any = config
+    value: Any = config
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,9 @@ PAPER = "Lee, Seo, Yoo and Yoon (ICCV 2025, arXiv 2503.11078)"
 EXAMINED = "not examined"
 
 
-def lines(found: ProbeRun, run: Run | None, terms: Influences) -> list[str]:
+def lines(probed: ProbeRun, run: Run | None, terms: Influences) -> list[str]:
     """The table of claims, then the numbers behind it."""
-    ranks, apart = correlations(found, run), differences(found)
+    ranks, apart = correlations(probed, run), differences(probed)
     losing = lost(run, terms) if run else []
     body = [
         [str(number), claim, evidence(members), overall([m.verdict for m in deciding(members)])]
@@ -121,7 +121,7 @@ def deciding(
     return several or members
 
 
-def correlation_table(found: ProbeRun, run: Run | None) -> list[str]:
+def correlation_table(probed: ProbeRun, run: Run | None) -> list[str]:
     """Spearman's rho of each flatness number and each loss."""
     body = [
         [
@@ -129,7 +129,7 @@ def correlation_table(found: ProbeRun, run: Run | None) -> list[str]:
             _ends(line.rho, line.low, line.high),
             line.verdict,
         ]
-        for line in correlations(found, run)
+        for line in correlations(probed, run)
     ]
     if not body:
         return []

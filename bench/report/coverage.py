@@ -15,17 +15,17 @@ from bench.report.formatting import NONE, escape, measured, percent, places, siz
 from bench.report.rows import CellRow
 
 
-def coverage(found: Sequence[CellRow]) -> list[str]:
+def coverage(all_rows: Sequence[CellRow]) -> list[str]:
     """One line for each distinct coverage."""
     shared: dict[tuple[str, str], list[tuple[CellRow, Coverage]]] = {}
-    for row in found:
+    for row in all_rows:
         if row.record.coverage and not row.scheme.is_float:
             key = str(row.scheme), repr(replace(row.record.coverage, agreement=None))
             shared.setdefault(key, []).append((row, row.record.coverage))
     if not shared:
         return []
     lines, floats, operators = [], [], []
-    everyone = len({row.checkpoint for row in found})
+    everyone = len({row.checkpoint for row in all_rows})
     for members in shared.values():
         row, covered = members[0]
         names = [member.checkpoint for member, _ in members]
@@ -49,9 +49,9 @@ def coverage(found: Sequence[CellRow]) -> list[str]:
     return [*said, "", "Convolutions and linear layers left in float:", "", *floats]
 
 
-def agreement(found: Sequence[CellRow]) -> list[str]:
+def agreement(all_rows: Sequence[CellRow]) -> list[str]:
     """One line for each row of integer kernels that was held against the simulation."""
-    counted = [(row, row.record.coverage) for row in found if row.record.coverage]
+    counted = [(row, row.record.coverage) for row in all_rows if row.record.coverage]
     rows = [(row, covered.agreement) for row, covered in counted if covered.agreement]
     if not rows:
         return []

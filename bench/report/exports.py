@@ -24,17 +24,17 @@ Case = tuple[str, str, str, str]
 
 def junit_cases(suite: str, cases: Iterable[Case]) -> str:
     """Test cases as JUnit XML."""
-    found = list(cases)
-    counts = {kind: sum(case[2] == kind for case in found) for kind in ("failure", "skipped")}
+    listed = list(cases)
+    counts = {kind: sum(case[2] == kind for case in listed) for kind in ("failure", "skipped")}
     root = ElementTree.Element(
         "testsuite",
         name=plain(suite),
-        tests=str(len(found)),
+        tests=str(len(listed)),
         failures=str(counts["failure"]),
         skipped=str(counts["skipped"]),
         errors="0",
     )
-    for group, name, outcome, text in found:
+    for group, name, outcome, text in listed:
         case = ElementTree.SubElement(root, "testcase", classname=plain(group), name=plain(name))
         if outcome:
             ElementTree.SubElement(case, outcome, message=plain(text))
@@ -64,13 +64,13 @@ def github_benchmark_bigger(run: Run, folder: Path) -> str:
 
 def bencher(run: Run, folder: Path) -> str:
     """Bencher Metric Format: {cell: {measure: {value, lower_value, upper_value}}}."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    by_cell: dict[str, dict[str, dict[str, float]]] = {}
     for row, measurement in _numbers(run):
         entry = {"value": measurement.value}
         if ends := interval(measurement):
             entry |= {"lower_value": ends[0], "upper_value": ends[1]}
-        found.setdefault(_cell(row), {})[plain(measurement.name)] = entry
-    return json.dumps(found, indent=1) + "\n"
+        by_cell.setdefault(_cell(row), {})[plain(measurement.name)] = entry
+    return json.dumps(by_cell, indent=1) + "\n"
 
 
 def _entries(run: Run, better: str) -> str:

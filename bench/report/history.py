@@ -23,13 +23,13 @@ HEADER = ("Verdict", "Cell", "Metric", "Runs", "First", "Last", "Drift, 95% inte
 COLUMNS = (*HEADER, "Remark")
 
 
-def table_of(runs: Sequence[Run], found: Sequence[Series]) -> str:
+def table_of(runs: Sequence[Run], all_series: Sequence[Series]) -> str:
     """The runs, then a line for each series, as Markdown."""
     lines = [f"# The last {len(runs)} runs", ""]
     for run in runs:
         measured_cells = sum(record.status == "ok" for record in run.records)
         lines.append(f"- {escape(run.id)}: {measured_cells} of {len(run.records)} cells measured")
-    body = [_line(series) for series in found]
+    body = [_line(series) for series in all_series]
     rules = (
         f"Drift: what a straight line through the comparable runs changes from the first to the "
         f"last, from {LEAST} runs on; of two or three runs the last less the first, as of "

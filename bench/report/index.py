@@ -40,14 +40,14 @@ def index(reports: Path) -> str:
 
 def _line(folder: Path) -> list[str]:
     run = read_run(folder)
-    found = rows(run)
+    all_rows = rows(run)
     name = escape(folder.name)
     linked = (
         f"[{name}]({quote(folder.name)}/report.md)" if (folder / "report.md").is_file() else name
     )
-    cells = f"{sum(row.ok for row in found)} of {len(found)}"
+    cells = f"{sum(row.ok for row in all_rows)} of {len(all_rows)}"
     loss = NONE
-    if pair := worst(found):
+    if pair := worst(all_rows):
         row, value = pair
         name_of_metric = NAMES[next(field for field in NAMES if getattr(row, field) is value)]
         text = measured(value, places([value]), unit=value.unit)
@@ -56,9 +56,10 @@ def _line(folder: Path) -> list[str]:
         linked,
         escape(run.created),
         escape(run.commit[:8] + ("+" if run.dirty else "")) or NONE,
-        escape(", ".join(str(scheme) for scheme in schemes(found) if not scheme.is_float)) or NONE,
-        escape(", ".join(dict.fromkeys(row.checkpoint for row in found))) or NONE,
-        ", ".join(str(count) for count in sorted({row.images for row in found})) or NONE,
+        escape(", ".join(str(scheme) for scheme in schemes(all_rows) if not scheme.is_float))
+        or NONE,
+        escape(", ".join(dict.fromkeys(row.checkpoint for row in all_rows))) or NONE,
+        ", ".join(str(count) for count in sorted({row.images for row in all_rows})) or NONE,
         cells,
         loss,
     ]

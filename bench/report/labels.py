@@ -24,9 +24,9 @@ def short(trained: Trained) -> dict[str, str]:
 def legend(trained: Trained) -> dict[str, str]:
     """The same for a legend, whose entry all trainings of a method share: colours say no more."""
     methods = Counter(method for method, _ in trained.values())
-    found = short(trained)
-    if all(name == label for name, label in found.items()):
-        return found
+    labels = short(trained)
+    if all(name == label for name, label in labels.items()):
+        return labels
     return {
         name: method if methods[method] == 1 else f"{method} ({methods[method]} trainings)"
         for name, (method, _) in trained.items()

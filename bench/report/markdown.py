@@ -59,43 +59,43 @@ def title(run: Run) -> str:
 
 def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
     """(heading, lines) of the page's parts that have something to say, the answer first."""
-    found = rows(run)
-    bad = [row for row in found if not row.ok]
+    all_rows = rows(run)
+    bad = [row for row in all_rows if not row.ok]
     terms = influences.load(folder / influences.NAME)
     parts = [
-        ("", summary(found)),
-        ("What quantization costs", headline(found, terms)),
+        ("", summary(all_rows)),
+        ("What quantization costs", headline(all_rows, terms)),
         (
             "Methods against each other",
             methods.lines(method_comparisons(run, terms), unmatched(run), ignored(run)),
         ),
         ("The paper's claims", probe_page.summary(folder)),
-        ("Results", _results(found)),
-        ("Further measurements", _further(found)),
+        ("Results", _results(all_rows)),
+        ("Further measurements", _further(all_rows)),
         ("Refused and failed", _bad(bad)),
-        ("Figures", _figures(found, folder)),
-        ("Coverage", coverage(found)),
-        ("Agreement of kernels with the simulation", agreement(found)),
-        ("Protocol", _protocol(found, run)),
-        ("Checkpoints", _checkpoints(found)),
-        ("Host and versions", _hosts(found)),
+        ("Figures", _figures(all_rows, folder)),
+        ("Coverage", coverage(all_rows)),
+        ("Agreement of kernels with the simulation", agreement(all_rows)),
+        ("Protocol", _protocol(all_rows, run)),
+        ("Checkpoints", _checkpoints(all_rows)),
+        ("Host and versions", _hosts(all_rows)),
         ("Provenance", _provenance(run)),
-        ("Notes", _notes(found)),
+        ("Notes", _notes(all_rows)),
     ]
     return [(heading, body) for heading, body in parts if body]
 
 
-def _results(found: Sequence[CellRow]) -> list[str]:
+def _results(all_rows: Sequence[CellRow]) -> list[str]:
     header = ["Checkpoint", "Method", "Scheme", "Kernel", "Coverage", "N"]
-    used = {row.extractor for row in found}
+    used = {row.extractor for row in all_rows}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
     columns = _columns(used)
     header += [title.format(fd=fd, kd=kd) for title, _ in columns]
-    decimals = {field: places([getattr(row, field) for row in found]) for _, field in COLUMNS}
+    decimals = {field: places([getattr(row, field) for row in all_rows]) for _, field in COLUMNS}
     # The same decimals for FD and its change, so that they can be subtracted by eye.
-    decimals["fd"] = decimals["fd_change"] = places([row.fd for row in found])
+    decimals["fd"] = decimals["fd_change"] = places([row.fd for row in all_rows])
     lines = []
-    for row in found:
+    for row in all_rows:
         line = [row.checkpoint, row.method, row.scheme.label, row.kernel or row.status]
         line = [*map(escape, line), percent(row.share), str(row.images)]
         for _, field in columns:
@@ -111,7 +111,7 @@ def _results(found: Sequence[CellRow]) -> list[str]:
         "quantized images with the full-precision images of the same checkpoint and noise. "
         "Brackets: 95% interval; a number without brackets has no interval yet."
     )
-    paragraphs = [part for part in (precision(found), few_real(found)) if part]
+    paragraphs = [part for part in (precision(all_rows), few_real(all_rows)) if part]
     told = [line for part in paragraphs for line in ("", *part)]
     return [*table(header, lines, left=4), "", legend, *told]
 
@@ -123,11 +123,11 @@ def _columns(used: Collection[str]) -> tuple[tuple[str, str], ...]:
     return COLUMNS
 
 
-def _further(found: Sequence[CellRow]) -> list[str]:
+def _further(all_rows: Sequence[CellRow]) -> list[str]:
     """Every measurement that the main table has no column for."""
     further = [
         (row, measurement)
-        for row in found
+        for row in all_rows
         for measurement in (*((row.kd_change,) if row.kd_change else ()), *row.rest)
     ]
     alike: dict[str, list[Measurement]] = {}
@@ -146,23 +146,23 @@ def _further(found: Sequence[CellRow]) -> list[str]:
     return table(header, lines, left=4) if lines else []
 
 
-def _bad(found: Sequence[CellRow]) -> list[str]:
+def _bad(all_rows: Sequence[CellRow]) -> list[str]:
     lines = [
         [row.checkpoint, str(row.scheme), row.backend, row.status, row.error or NONE]
-        for row in found
+        for row in all_rows
     ]
     header = ["Checkpoint", "Scheme", "Backend", "Status", "Reason"]
     return table(header, [list(map(escape, line)) for line in lines], left=5) if lines else []
 
 
-def _figures(found: Sequence[CellRow], folder: Path) -> list[str]:
+def _figures(all_rows: Sequence[CellRow], folder: Path) -> list[str]:
     lines: list[str] = []
     for name, title in FIGURES.items():
         if (folder / "figures" / name).is_file():
             lines += [f"![{title}](figures/{name})", ""]
     missing = [
         f"{row.checkpoint} {row.scheme} {row.backend}"
-        for row in found
+        for row in all_rows
         if row.ok and not sample_path(folder / "samples", row.cell).is_file()
     ]
     if missing:
@@ -170,9 +170,9 @@ def _figures(found: Sequence[CellRow], folder: Path) -> list[str]:
     return lines[:-1]
 
 
-def _protocol(found: Sequence[CellRow], run: Run) -> list[str]:
+def _protocol(all_rows: Sequence[CellRow], run: Run) -> list[str]:
     lines = []
-    for draw, counts in draws(found):
+    for draw, counts in draws(all_rows):
         lines += [
             ["Sampler", f"{draw.sampler}, {draw.steps} steps, eta {draw.eta:g}"],
             ["Timestep spacing", draw.spacing],
@@ -180,29 +180,29 @@ def _protocol(found: Sequence[CellRow], run: Run) -> list[str]:
             ["Seed", str(draw.seed)],
             ["Batch, type", f"{draw.batch}, {draw.dtype}"],
         ]
-    for scheme in dict.fromkeys(row.scheme for row in found if not row.scheme.is_float):
-        batches = {row.cell.draw.batch for row in found if row.scheme == scheme}
+    for scheme in dict.fromkeys(row.scheme for row in all_rows if not row.scheme.is_float):
+        batches = {row.cell.draw.batch for row in all_rows if row.scheme == scheme}
         counts = sorted({-(-scheme.calibration // size) * size for size in batches})
         text = (
             f"{scheme.observer} ranges, {', '.join(map(str, counts))} full-precision trajectories"
         )
         lines.append([f"Calibration, {scheme}", text])
-    sealed = [row for row in found if row.record.calibration]
+    sealed = [row for row in all_rows if row.record.calibration]
     hashes = {f"{row.checkpoint} {row.record.calibration[:12]}" for row in sealed}
     lines.append(["Calibration batches (SHA-256)", ", ".join(sorted(hashes)) or NONE])
-    known = {pair for row in found for pair in row.record.real_images.items() if pair[1]}
+    known = {pair for row in all_rows for pair in row.record.real_images.items() if pair[1]}
     told = [f"{count:,} by {name}" for name, count in sorted(known)]
     lines.append(["Real images", ", ".join(told) or "number not recorded"])
-    extractors = {name for row in found for name in row.cell.extractors}
+    extractors = {name for row in all_rows for name in row.cell.extractors}
     lines.append(["Feature extractors", ", ".join(sorted(extractors)) or NONE])
-    versions = {f"{m.name} v{m.version}" for row in found for m in row.record.measurements}
+    versions = {f"{m.name} v{m.version}" for row in all_rows for m in row.record.measurements}
     lines.append(["Metric versions", ", ".join(sorted(versions)) or NONE])
     lines += descriptions.lines(run)
     return table(["Setting", "Value"], [list(map(escape, line)) for line in lines], left=2)
 
 
-def _checkpoints(found: Sequence[CellRow]) -> list[str]:
-    cards = {row.checkpoint: row.cell.checkpoint for row in found}
+def _checkpoints(all_rows: Sequence[CellRow]) -> list[str]:
+    cards = {row.checkpoint: row.cell.checkpoint for row in all_rows}
     lines = []
     for card in cards.values():
         reported = ", ".join(f"{name} {value:g}" for name, value in card.reported.items())
@@ -212,10 +212,10 @@ def _checkpoints(found: Sequence[CellRow]) -> list[str]:
     return table(header, lines, left=6) if lines else []
 
 
-def _hosts(found: Sequence[CellRow]) -> list[str]:
+def _hosts(all_rows: Sequence[CellRow]) -> list[str]:
     lines: list[str] = []
     seen = []
-    for host in (row.record.host for row in found):
+    for host in (row.record.host for row in all_rows):
         if host not in seen:
             seen.append(host)
             text = f"{host.name}: {host.device}, {host.isa}, {host.threads} threads"
@@ -235,9 +235,9 @@ def _provenance(run: Run) -> list[str]:
     ]
 
 
-def _named(found: Sequence[CellRow]) -> str:
+def _named(all_rows: Sequence[CellRow]) -> str:
     """Whether the FD of the rows is FID, and what it may be compared with."""
-    cells = [row.cell for row in found]
+    cells = [row.cell for row in all_rows]
     if not any(extractor in distances.FRECHET for c in cells for extractor in c.extractors[:1]):
         return "is not FID: it is not comparable with published figures, nor with another N"
     name = escape(distances.frechet(cells[0].extractors[0]))
@@ -246,8 +246,8 @@ def _named(found: Sequence[CellRow]) -> str:
 
 def _stems(used: Iterable[str]) -> str:
     """The names of the Fréchet distances in run.json, fd where they have no title."""
-    found = {distances.frechet(e) if e in distances.FRECHET_TITLES else "fd" for e in used}
-    return escape(", ".join(sorted(found)))
+    stems = {distances.frechet(e) if e in distances.FRECHET_TITLES else "fd" for e in used}
+    return escape(", ".join(sorted(stems)))
 
 
 def _unbiased(kd: str) -> str:
@@ -256,14 +256,14 @@ def _unbiased(kd: str) -> str:
     return f"{kd} and its change have no such bias."
 
 
-def _notes(found: Sequence[CellRow]) -> list[str]:
-    counts = ", ".join(str(count) for count in sorted({row.images for row in found})) or NONE
-    used = {row.extractor for row in found}
+def _notes(all_rows: Sequence[CellRow]) -> list[str]:
+    counts = ", ".join(str(count) for count in sorted({row.images for row in all_rows})) or NONE
+    used = {row.extractor for row in all_rows}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
-    kernels = {row.kernel for row in found if row.ok}
+    kernels = {row.kernel for row in all_rows if row.ok}
     kept = len(_columns(used)) == len(COLUMNS)
     notes = [
-        f"- {fd} ({_stems(used)}@N) is biased upwards at N = {counts} and {_named(found)}. Its "
+        f"- {fd} ({_stems(used)}@N) is biased upwards at N = {counts} and {_named(all_rows)}. Its "
         "change holds at this N only: noise that quantization adds raises the bias of the "
         f"quantized side. {_unbiased(kd)}"
         if kept
@@ -271,7 +271,7 @@ def _notes(found: Sequence[CellRow]) -> list[str]:
         "- Each change is against the same checkpoint in full precision, measured in this run on "
         "the same noise. A lower distance is no improvement unless its interval excludes 0.",
     ]
-    cells = [row.cell for row in found]
+    cells = [row.cell for row in all_rows]
     told = [r for c in cells for e in c.extractors for r in distances.remarks(e, c.draw.images)]
     notes += [f"- {escape(remark)}." for remark in dict.fromkeys(told)]
     if "simulated" in kernels:

@@ -12,15 +12,17 @@ COLUMNS = (*HEADER, "Difference, 95% interval", "p", "Loses less")
 
 
 def lines(
-    found: Sequence[MethodComparison], apart: Sequence[Unmatched] = (), ignored: Sequence[str] = ()
+    comparisons: Sequence[MethodComparison],
+    apart: Sequence[Unmatched] = (),
+    ignored: Sequence[str] = (),
 ) -> list[str]:
     """A line for each comparison, and what was left out; nothing where there is neither."""
     said = [*_left_out(apart), *_ignored(ignored)]
-    if not found:
+    if not comparisons:
         return said
     body = []
-    several = any(comparison.trainings > 1 for comparison in found)
-    for comparison in found:
+    several = any(comparison.trainings > 1 for comparison in comparisons)
+    for comparison in comparisons:
         p = "below 0.001" if comparison.adjusted < 0.001 else f"{comparison.adjusted:.3f}"
         pair = (comparison.family, comparison.scheme, comparison.backend, comparison.method)
         names = (*pair, comparison.against, comparison.metric, str(comparison.trainings))

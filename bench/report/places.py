@@ -95,11 +95,11 @@ def _means(entry: Entry, group: Group, decimals: Mapping[str, int]) -> list[str]
         ("psnr", "moved by PSNR", decimals["moved"], False, " dB"),
     ]
     for name, title, digits, signed, unit in fields:
-        found = [m for row in entry.rows if (m := getattr(row, name)) is not None]
-        if not found or not all(math.isfinite(m.value) for m in found):
+        measurements = [m for row in entry.rows if (m := getattr(row, name)) is not None]
+        if not measurements or not all(math.isfinite(m.value) for m in measurements):
             continue
-        mean = sum(m.value for m in found) / len(found)
-        each = ", ".join(number(m.value, digits, signed) for m in found)
+        mean = sum(m.value for m in measurements) / len(measurements)
+        each = ", ".join(number(m.value, digits, signed) for m in measurements)
         text = f"{title} {number(mean, digits, signed)}{unit}"
         if name == group.metric and entry.ends:
             low, high = (number(end, digits, signed) for end in entry.ends)

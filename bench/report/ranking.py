@@ -89,10 +89,10 @@ class Group:
         return [entry for entry in self.entries if entry.best is not None]
 
 
-def groups(found: Sequence[CellRow], influences: Influences | None = None) -> list[Group]:
+def groups(all_rows: Sequence[CellRow], influences: Influences | None = None) -> list[Group]:
     """The measured quantized rows by family, scheme, kernel and draw, each ranked by loss."""
     members: dict[tuple[object, ...], list[CellRow]] = {}
-    for row in found:
+    for row in all_rows:
         if row.ok and not row.scheme.is_float:
             place = row.family, row.scheme.label, row.kernel, row.cell.draw
             members.setdefault(place, []).append(row)
@@ -146,16 +146,16 @@ def _trainings(members: Sequence[CellRow]) -> list[list[CellRow]]:
     methods: dict[str, list[CellRow]] = {}
     for row in members:
         methods.setdefault(row.method, []).append(row)
-    found: list[list[CellRow]] = []
+    trainings: list[list[CellRow]] = []
     for rows in methods.values():
         seeds = {row.cell.checkpoint.seed for row in rows}
-        found += [rows] if len(seeds) == len(rows) else [[row] for row in rows]
-    return found
+        trainings += [rows] if len(seeds) == len(rows) else [[row] for row in rows]
+    return trainings
 
 
 def _entry(rows: list[CellRow], metric: str, influences: Influences) -> Entry:
-    found = [(row, _defined(row, metric)) for row in rows] if metric else []
-    known = [(row, m) for row, m in found if m is not None]
+    pairs = [(row, _defined(row, metric)) for row in rows] if metric else []
+    known = [(row, m) for row, m in pairs if m is not None]
     if not known or len(known) < len(rows):
         return Entry(tuple(rows), None, None)
     if len(known) == 1:
@@ -183,15 +183,15 @@ def _pooled(
 def _places(entries: Sequence[Entry], sign: int) -> list[Entry]:
     """The entries with the ranks that their intervals allow."""
     ends = {id(e): sorted(sign * end for end in e.ends) for e in entries if e.ends}
-    found = []
+    placed = []
     for entry in entries:
         if id(entry) in ends:
             low, high = ends[id(entry)]
             better = sum(other[1] < low for other in ends.values())
             worse = sum(other[0] > high for other in ends.values())
             entry = replace(entry, best=1 + better, worst=len(ends) - worse)
-        found.append(entry)
-    return found
+        placed.append(entry)
+    return placed
 
 
 def _defined(row: CellRow, metric: str) -> Measurement | None:

@@ -40,12 +40,12 @@ def redacted(run: Run) -> Run:
     return run_from_json(json.dumps(known.walk(data)))
 
 
-def explained(found: ProbeRun, run: Run | None = None) -> ProbeRun:
-    """What probes found, beside a run or not, likewise."""
-    both = [probe_record.to_json(found), *([to_json(run)] if run else [])]
+def redacted_probes(probed: ProbeRun, run: Run | None = None) -> ProbeRun:
+    """The outcome of probes, beside a run or not, without the same names."""
+    both = [probe_record.to_json(probed), *([to_json(run)] if run else [])]
     known = _Known.of([json.loads(text) for text in both])
-    parts = tuple(replace(part, error=known.text(part.error)) for part in found.parts)
-    return replace(found, command=known.command(found.command), parts=parts)
+    parts = tuple(replace(part, error=known.text(part.error)) for part in probed.parts)
+    return replace(probed, command=known.command(probed.command), parts=parts)
 
 
 class _Known:
@@ -90,7 +90,7 @@ class _Known:
 
     def text(self, text: str) -> str:
         """A text without folders and users' names."""
-        prefix = found[0] if (found := _NAMED.match(text)) else ""
+        prefix = named[0] if (named := _NAMED.match(text)) else ""
         rest = text[len(prefix) :]
         above = os.path.dirname(rest)
         if re.match("/[^/]", rest) and (" " not in above or above in self.folders):
@@ -128,8 +128,8 @@ def _texts(value: Any) -> Iterator[str]:
 def _me() -> Iterator[str]:
     """Names of the user who runs this; there may be none."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"):
-        if found := os.environ.get(name):
-            yield found
+        if name_of_user := os.environ.get(name):
+            yield name_of_user
     try:
         yield getpass.getuser()
     # An account without a name: a KeyError until Python 3.12.

@@ -76,19 +76,19 @@ def rows(run: Run) -> list[CellRow]:
         for record in run.records
         if record.cell.scheme.is_float
     }
-    found = []
+    decided = []
     for record in run.records:
         reference = references.get(_twin_key(record))
         if record.cell.scheme.is_float and reference is not None and reference.record is record:
-            found.append(reference)
+            decided.append(reference)
         else:
-            found.append(_row(record, reference))
-    return sorted(found, key=_order)
+            decided.append(_row(record, reference))
+    return sorted(decided, key=_order)
 
 
-def schemes(found: Iterable[CellRow]) -> list[Scheme]:
+def schemes(all_rows: Iterable[CellRow]) -> list[Scheme]:
     """The schemes of the rows, full precision first, then from many to few bits."""
-    return sorted({row.scheme for row in found}, key=scheme_order)
+    return sorted({row.scheme for row in all_rows}, key=scheme_order)
 
 
 def scheme_order(scheme: Scheme) -> tuple[bool, int, int, str]:
@@ -96,14 +96,14 @@ def scheme_order(scheme: Scheme) -> tuple[bool, int, int, str]:
     return not scheme.is_float, -scheme.weight_bits, -scheme.act_bits, str(scheme)
 
 
-def labels(found: Iterable[CellRow]) -> dict[str, str]:
+def labels(all_rows: Iterable[CellRow]) -> dict[str, str]:
     """A short label for each checkpoint (`bench.report.labels`)."""
-    return short(trained(found))
+    return short(trained(all_rows))
 
 
-def trained(found: Iterable[CellRow]) -> dict[str, tuple[str, int]]:
+def trained(all_rows: Iterable[CellRow]) -> dict[str, tuple[str, int]]:
     """Method and training seed by checkpoint, in order."""
-    return {row.checkpoint: (row.method, row.cell.checkpoint.seed) for row in found}
+    return {row.checkpoint: (row.method, row.cell.checkpoint.seed) for row in all_rows}
 
 
 def interval(measurement: Measurement | None) -> tuple[float, float] | None:
@@ -149,9 +149,9 @@ def interval_verdict(change: Measurement) -> str:
     return "better" if high < 0 else "unclear"
 
 
-def worst(found: Iterable[CellRow]) -> tuple[CellRow, Measurement] | None:
+def worst(all_rows: Iterable[CellRow]) -> tuple[CellRow, Measurement] | None:
     """The row farthest from full precision by the first paired metric measured, and its value."""
-    measured = [row for row in found if row.ok and not row.scheme.is_float]
+    measured = [row for row in all_rows if row.ok and not row.scheme.is_float]
     for metric in RANKING:
         pairs = [(row, value) for row in measured if (value := _defined(row, metric))]
         if pairs:

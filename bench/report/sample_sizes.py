@@ -10,10 +10,10 @@ from bench.report.formatting import escape, number, places
 from bench.report.rows import CellRow, interval
 
 
-def draws(found: Sequence[CellRow]) -> list[tuple[Draw, list[int]]]:
+def draws(all_rows: Sequence[CellRow]) -> list[tuple[Draw, list[int]]]:
     """The draws of the rows, those that differ in N alone as one, and their N in rising order."""
     counts: dict[Draw, set[int]] = {}
-    for row in found:
+    for row in all_rows:
         counts.setdefault(of_any_size(row.cell.draw), set()).add(row.images)
     return [(draw, sorted(these)) for draw, these in counts.items()]
 
@@ -23,10 +23,10 @@ def span(counts: Sequence[int]) -> str:
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def precision(found: Sequence[CellRow]) -> list[str]:
+def precision(all_rows: Sequence[CellRow]) -> list[str]:
     """What was wanted, which cells did not reach it, and what different N mean; one paragraph
     each, nothing where N was given."""
-    asked = {(r.metric, r.precision) for row in found if (r := row.record.rounds)}
+    asked = {(r.metric, r.precision) for row in all_rows if (r := row.record.rounds)}
     if not asked:
         return []
     wanted = ", ".join(f"±{size:g} of {escape(name)}" for name, size in sorted(asked))
@@ -35,10 +35,10 @@ def precision(found: Sequence[CellRow]) -> list[str]:
         f"most {wanted}, full precision as far as its largest cell; a change is that at the N "
         f"of its row.",
     ]
-    short = [text for row in found if (text := _short(row))]
+    short = [text for row in all_rows if (text := _short(row))]
     if short:
         lines += ["", f"**The budget of images ended first** at {'; at '.join(short)}."]
-    if len({row.images for row in found if row.ok}) > 1:
+    if len({row.images for row in all_rows if row.ok}) > 1:
         lines += [
             "",
             "Rows of different N do not compare, and FD less its change is full precision at the "
@@ -47,11 +47,11 @@ def precision(found: Sequence[CellRow]) -> list[str]:
     return lines
 
 
-def few_real(found: Sequence[CellRow]) -> list[str]:
+def few_real(all_rows: Sequence[CellRow]) -> list[str]:
     """A warning where cells are held against few real images; nothing where they are enough."""
     told = [
         remark
-        for row in found
+        for row in all_rows
         if row.ok
         for remark in distances.few_real(
             row.images, row.record.real_images, row.cell.checkpoint.dataset

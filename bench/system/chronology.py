@@ -26,8 +26,8 @@ OLDEST = datetime.min.replace(tzinfo=timezone.utc)
 def moment(text: str) -> datetime | None:
     """The time that a text states, in UTC where it names no zone; None where it states none."""
     try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return found.replace(tzinfo=found.tzinfo or timezone.utc).astimezone(timezone.utc)
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return time.replace(tzinfo=time.tzinfo or timezone.utc).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return None
 
@@ -72,7 +72,7 @@ def _key(folder: Path) -> tuple[datetime, list[tuple[int, str]], str]:
     when = created(folder)
     if when is None and (match := _NAMED.match(folder.name)):
         with contextlib.suppress(ValueError):
-            found = datetime.strptime(match[0], "%Y%m%dT%H%M%SZ")
-            when = found.replace(tzinfo=timezone.utc)
+            stated = datetime.strptime(match[0], "%Y%m%dT%H%M%SZ")
+            when = stated.replace(tzinfo=timezone.utc)
     parts = re.findall(r"(\d+)|(\D+)", folder.name)
     return when or OLDEST, [(int(digits or 0), text) for digits, text in parts], folder.name

@@ -27,8 +27,8 @@ _WEIGHTS = re.compile(
 def network_places(folder: Path) -> dict[str, Path]:
     """Folders with the config of a network, by name; the folder itself has the name ""."""
     names = (*NETWORKS, *AVERAGES)
-    found = {name: folder / name for name in names if (folder / name / "config.json").is_file()}
-    return found or ({"": folder} if (folder / "config.json").is_file() else {})
+    places = {name: folder / name for name in names if (folder / name / "config.json").is_file()}
+    return places or ({"": folder} if (folder / "config.json").is_file() else {})
 
 
 def beside(path: Path) -> Path | None:
@@ -47,12 +47,12 @@ def beside(path: Path) -> Path | None:
 
 def variants(place: Path) -> dict[tuple[str, str], list[Path]]:
     """Files of weights of one component by (variant, format); the variant of plain ones is ""."""
-    found: dict[tuple[str, str], list[Path]] = {}
+    files: dict[tuple[str, str], list[Path]] = {}
     for path in sorted(place.glob("diffusion_pytorch_model*")):
         if match := _WEIGHTS.fullmatch(path.name):
             variant = match["before"] or match["after"] or ""
-            found.setdefault((variant, match["format"]), []).append(path)
-    return found
+            files.setdefault((variant, match["format"]), []).append(path)
+    return files
 
 
 def choose(place: Path, wanted: str | None) -> tuple[str, str]:
@@ -66,10 +66,10 @@ def choose(place: Path, wanted: str | None) -> tuple[str, str]:
     Raises:
         InputError: no weights, not the wanted ones, or several variants and none wanted.
     """
-    found = variants(place)
-    if not found:
+    files = variants(place)
+    if not files:
         raise InputError(f"{place} holds no diffusion_pytorch_model weights of diffusers")
-    names = sorted({variant for variant, _ in found})
+    names = sorted({variant for variant, _ in files})
     told = ", ".join(name or "the plain one" for name in names)
     if wanted is not None and wanted not in names:
         raise InputError(f"{place} holds no variant {wanted!r} of its weights, but {told}")
@@ -79,13 +79,13 @@ def choose(place: Path, wanted: str | None) -> tuple[str, str]:
             f"{names[0]} in the card's config, or --set variant={names[0]})"
         )
     variant = wanted if wanted is not None else names[0]
-    return variant, "safetensors" if (variant, "safetensors") in found else "bin"
+    return variant, "safetensors" if (variant, "safetensors") in files else "bin"
 
 
 def weights_of(place: Path) -> list[Path]:
     """Files of weights of one component: safetensors, and pickles where those are missing or
     there are no plain ones; [] for none."""
-    found = variants(place)
-    safe = [path for (_, kind), paths in found.items() if kind == "safetensors" for path in paths]
-    pickled = [path for (_, kind), paths in found.items() if kind == "bin" for path in paths]
-    return sorted(safe if ("", "safetensors") in found else [*safe, *pickled])
+    files = variants(place)
+    safe = [path for (_, kind), paths in files.items() if kind == "safetensors" for path in paths]
+    pickled = [path for (_, kind), paths in files.items() if kind == "bin" for path in paths]
+    return sorted(safe if ("", "safetensors") in files else [*safe, *pickled])

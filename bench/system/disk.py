@@ -119,17 +119,17 @@ def stops(error: BaseException) -> MachineError | None:
     while link is not None and link not in links:
         links.append(link)
         link = link.__cause__ or link.__context__
-    for found in links:
-        if isinstance(found, MachineError):
-            return found
-        text = " ".join(str(found).split())[:200]
-        if isinstance(found, MemoryError) or _MEMORY.search(text):
+    for cause in links:
+        if isinstance(cause, MachineError):
+            return cause
+        text = " ".join(str(cause).split())[:200]
+        if isinstance(cause, MemoryError) or _MEMORY.search(text):
             return MachineError(
                 "not enough memory; free some, or lower --batch, and repeat the command: what "
                 "was finished is kept"
             )
         match = _NUMBER.search(text)
-        number = found.errno if isinstance(found, OSError) else int(match[1]) if match else None
+        number = cause.errno if isinstance(cause, OSError) else int(match[1]) if match else None
         if number in (*FULL, *FILES, *DENIED, *BROKEN):
             return MachineError(
                 f"{text}; {_advice(number)}, and repeat the command: what was finished is kept"

@@ -22,8 +22,8 @@ def instruction_set() -> str:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return platform.machine()
-    found = [feature for feature in X86_FEATURES if feature in flags]
-    return found[-1] if found else platform.machine()
+    known = [feature for feature in X86_FEATURES if feature in flags]
+    return known[-1] if known else platform.machine()
 
 
 def threads() -> int:
@@ -38,13 +38,13 @@ def threads() -> int:
 
 def library_versions() -> dict[str, str]:
     """Installed versions of the libraries whose arithmetic we use."""
-    found = {}
+    versions = {}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            versions[name] = "missing"
+    return versions
 
 
 def fingerprint(device: str = devices.CPU) -> Host:

@@ -47,12 +47,12 @@ def folder(uri: str, revision: str) -> Path:
             f"{uri} needs a pinned revision, the 40 hexadecimal digits of a commit, not "
             f"{revision!r}"
         )
-    if (found := cached(name, revision)) and complete(found):
-        return found
+    if (snapshot := cached(name, revision)) and complete(snapshot):
+        return snapshot
     try:
-        found = fetched(name, revision, [*DESCRIPTIONS, *SAFE])
-        if not complete(found):
-            found = fetched(name, revision, [*DESCRIPTIONS, *PICKLED])
+        snapshot = fetched(name, revision, [*DESCRIPTIONS, *SAFE])
+        if not complete(snapshot):
+            snapshot = fetched(name, revision, [*DESCRIPTIONS, *PICKLED])
     # The hub's client raises errors of its own, of its transport and of the system.
     except Exception as error:
         raise InputError(
@@ -60,7 +60,7 @@ def folder(uri: str, revision: str) -> Path:
             f"({reason(error)}): fetch it where there is a network, `hf download {name} "
             f"--revision {revision}`, and copy the cache (HF_HOME)"
         ) from None
-    return found
+    return snapshot
 
 
 def cached(name: str, revision: str = "") -> Path | None:

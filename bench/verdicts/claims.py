@@ -74,19 +74,19 @@ def claim_verdict(low: float, high: float, positive: bool) -> str:
     return "supported" if (low > 0) == positive else "contradicted"
 
 
-def families(found: ProbeRun) -> dict[str, list[str]]:
+def families(probed: ProbeRun) -> dict[str, list[str]]:
     """Names of the checkpoints by family."""
     names: dict[str, list[str]] = {}
-    for part in found.parts:
+    for part in probed.parts:
         if part.checkpoint not in names.setdefault(part.family, []):
             names[part.family].append(part.checkpoint)
     return names
 
 
-def flatness(found: ProbeRun, checkpoint: str, title: str) -> ProbeValue | None:
+def flatness(probed: ProbeRun, checkpoint: str, title: str) -> ProbeValue | None:
     """A flatness number of a checkpoint; of a curve the point of the largest radius."""
     name, where = FLATNESS[title]
-    rows = found.rows(checkpoint, name, **where)
+    rows = probed.rows(checkpoint, name, **where)
     return max(rows, key=lambda row: float(row.where.get("radius", 0)), default=None)
 
 
@@ -95,18 +95,18 @@ def counted(run: Run) -> list[Record]:
 
     Kernels that agree with the simulation would count every comparison twice.
     """
-    found = [r for r in run.records if r.status == "ok" and not r.cell.scheme.is_float]
+    quantized = [r for r in run.records if r.status == "ok" and not r.cell.scheme.is_float]
     first: dict[str, str] = {}
-    for record in sorted(found, key=lambda r: r.cell.backend != SIMULATED):
+    for record in sorted(quantized, key=lambda r: r.cell.backend != SIMULATED):
         first.setdefault(str(record.cell.scheme), record.cell.backend)
-    return [r for r in found if r.cell.backend == first[str(r.cell.scheme)]]
+    return [r for r in quantized if r.cell.backend == first[str(r.cell.scheme)]]
 
 
-def differences(found: ProbeRun) -> list[Difference]:
+def differences(probed: ProbeRun) -> list[Difference]:
     """SAM against the other methods of its family: is it flatter, is its exposure bias smaller?"""
     lines = []
-    for family in families(found):
-        trained = _trained(found, family)
+    for family in families(probed):
+        trained = _trained(probed, family)
         for other in OTHERS:
             pairs = shared(trained, "sam", other)
             for number in FLATNESS:
@@ -114,13 +114,14 @@ def differences(found: ProbeRun) -> list[Difference]:
                 # vectors: both speak of a few images, without an interval over images.
                 if number not in ("top eigenvalue", "trace"):
                     rows = [
-                        (flatness(found, a, number), flatness(found, b, number)) for a, b in pairs
+                        (flatness(probed, a, number), flatness(probed, b, number))
+                        for a, b in pairs
                     ]
                     lines += _as_differences(
                         (family, FLATTER, number, "sam", other), paired_difference(rows)
                     )
             gaps, distances = (
-                [(_full(found, a, number), _full(found, b, number)) for a, b in pairs]
+                [(_full(probed, a, number), _full(probed, b, number)) for a, b in pairs]
                 for number in ("exposure_gap", "exposure_distance")
             )
             # Bias in either direction is bias.
@@ -132,31 +133,31 @@ def differences(found: ProbeRun) -> list[Difference]:
     return lines
 
 
-def _trained(found: ProbeRun, family: str) -> dict[tuple[str, int], str]:
+def _trained(probed: ProbeRun, family: str) -> dict[tuple[str, int], str]:
     """Checkpoints by method and seed of the training, the first of each that was measured."""
     names: dict[tuple[str, int], str] = {}
-    for part in found.parts:
+    for part in probed.parts:
         if part.family == family and part.status == "ok":
             names.setdefault((part.method, part.seed), part.checkpoint)
     return names
 
 
-def _full(found: ProbeRun, checkpoint: str, name: str) -> ProbeValue | None:
+def _full(probed: ProbeRun, checkpoint: str, name: str) -> ProbeValue | None:
     """A number in full precision."""
-    return next((row for row in found.rows(checkpoint, name) if not row.scheme), None)
+    return next((row for row in probed.rows(checkpoint, name) if not row.scheme), None)
 
 
 def _as_differences(
     place: tuple[str, str, str, str, str],
-    found: PairedDifference | None,
+    difference: PairedDifference | None,
     ends: tuple[float, float] | None = None,
     decided: bool = True,
 ) -> list[Difference]:
-    if found is None:
+    if difference is None:
         return []
-    low, high = ends or found.estimate.interval()
+    low, high = ends or difference.estimate.interval()
     told = claim_verdict(low, high, positive=False) if decided else "undecided"
-    return [Difference(*place, found.trainings, found.estimate.value, low, high, told)]
+    return [Difference(*place, difference.trainings, difference.estimate.value, low, high, told)]
 
 
 def lost(run: Run, terms: Influences) -> list[Difference]:
@@ -169,7 +170,7 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
         place = cell.checkpoint.family, str(cell.scheme), cell.backend
         training = cell.checkpoint.method, cell.checkpoint.seed
         groups.setdefault(place, {}).setdefault(training, record)
-    found = []
+    lines = []
     for (family, scheme, backend), trained in groups.items():
         for metric, (method, other) in itertools.product(METRICS, pairs):
             rows = [
@@ -178,17 +179,17 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
             ]
             if line := paired_difference(rows):
                 number = f"{metric}, {scheme} {backend}"
-                found.append(((family, f"{method} loses less", number, method, other), line))
-    chances = [decisions.two_sided(line.estimate) for _, line in found]
+                lines.append(((family, f"{method} loses less", number, method, other), line))
+    chances = [decisions.two_sided(line.estimate) for _, line in lines]
     adjusted = decisions.holm([1.0 if math.isnan(p) else p for p in chances])
     return [
         difference
-        for (where, line), p in zip(found, adjusted, strict=True)
+        for (where, line), p in zip(lines, adjusted, strict=True)
         for difference in _as_differences(where, line, decided=p < decisions.ALPHA)
     ]
 
 
 def _loss(record: Record, metric: str, terms: Influences) -> ProbeValue | None:
     """A loss of a record, higher is worse, with the influences of its images; None without."""
-    row, found = measured(record, metric, terms), measurement(record, metric)
-    return turned(row) if row and found and found.better == "higher" else row
+    row, loss = measured(record, metric, terms), measurement(record, metric)
+    return turned(row) if row and loss and loss.better == "higher" else row

@@ -37,7 +37,7 @@ ABSENT = "no such cell in HEAD"
 def compare(base: LoadedRun, head: LoadedRun, thresholds: Sequence[Threshold]) -> Comparison:
     """Decide every number that both runs have."""
     old, new = _cells(base.run), _cells(head.run)
-    found: dict[Finding, list[str]] = {}
+    affected: dict[Finding, list[str]] = {}
     said: dict[str, None] = {}
     rows: list[ComparedNumber] = []
     for name in dict.fromkeys([*old, *new]):
@@ -50,14 +50,14 @@ def compare(base: LoadedRun, head: LoadedRun, thresholds: Sequence[Threshold]) -
             compared = [_barred(row, here) for row in compared]
             here += [Finding("version", r.reason) for r in compared if r.kinds == ("version",)]
             for finding in here:
-                found.setdefault(finding, []).append(" ".join(name))
+                affected.setdefault(finding, []).append(" ".join(name))
             rows += compared
         else:
             rows.append(_whole(name, before, after))
     rows += [*_repeated(base.run, "BASE"), *_repeated(head.run, "HEAD")]
     rows, tests = _decided_rows(rows)
     rows.sort(key=lambda row: (VERDICTS.index(row.verdict), not row.gated))
-    cells = {finding: tuple(names) for finding, names in found.items()}
+    cells = {finding: tuple(names) for finding, names in affected.items()}
     said |= dict.fromkeys(_order(base.run, head.run))
     return Comparison(base.label, head.label, tuple(rows), cells, tuple(said), tests)
 
@@ -154,8 +154,8 @@ def _row(
     if new is None:
         reason = "not measured in HEAD"
         return replace(row, verdict="absent", reason=reason, kinds=("missing",))
-    found = matching.obstacle(old, new)
-    return _impeded(row, found) if found else row
+    barrier = matching.obstacle(old, new)
+    return _impeded(row, barrier) if barrier else row
 
 
 def _impeded(row: ComparedNumber, obstacle: Obstacle) -> ComparedNumber:
@@ -186,10 +186,10 @@ def _changed(row: ComparedNumber, change: matching.Change, full: float | None) -
     return replace(row, change=estimate, paired=change.paired, reason=reason)
 
 
-def _barred(row: ComparedNumber, found: Sequence[Finding]) -> ComparedNumber:
+def _barred(row: ComparedNumber, differences: Sequence[Finding]) -> ComparedNumber:
     """The row without its verdict where findings make its numbers mean different things."""
-    kinds = {f.kind for f in found if f.kind in INCOMPARABLE}
-    kinds |= {f.kind for f in found if f.kind == "extractor" and row.extractor}
+    kinds = {f.kind for f in differences if f.kind in INCOMPARABLE}
+    kinds |= {f.kind for f in differences if f.kind == "extractor" and row.extractor}
     if not kinds or row.verdict in ("absent", "new"):
         return row
     reason = f"{', '.join(sorted(kinds))} changed"

@@ -54,14 +54,14 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, floa
     return rho, math.tanh(z - reach), math.tanh(z + reach)
 
 
-def correlations(found: ProbeRun, run: Run | None) -> list[Correlation]:
+def correlations(probed: ProbeRun, run: Run | None) -> list[Correlation]:
     """Each flatness number against each loss, family by family; flatter should lose less."""
     lines = []
-    for family, names in families(found).items():
-        methods = _methods(found, names)
-        losses = _losses(found, names, run)
+    for family, names in families(probed).items():
+        methods = _methods(probed, names)
+        losses = _losses(probed, names, run)
         for title in FLATNESS:
-            values = {name: row.value for name in names if (row := flatness(found, name, title))}
+            values = {name: row.value for name in names if (row := flatness(probed, name, title))}
             for loss, lost in losses.items():
                 points = [
                     (values[name], lost[name], methods[name])
@@ -77,10 +77,10 @@ def correlations(found: ProbeRun, run: Run | None) -> list[Correlation]:
     return lines
 
 
-def _methods(found: ProbeRun, names: Sequence[str]) -> dict[str, str]:
+def _methods(probed: ProbeRun, names: Sequence[str]) -> dict[str, str]:
     """What the trainings of one method have in common, by checkpoint: the method, or, where two
     checkpoints share method and seed and so are no trainings of one, the checkpoint itself."""
-    cards = {p.checkpoint: (p.method, p.seed) for p in found.parts if p.checkpoint in names}
+    cards = {p.checkpoint: (p.method, p.seed) for p in probed.parts if p.checkpoint in names}
     if len(set(cards.values())) < len(cards):
         return {name: name for name in cards}
     return {name: method for name, (method, _) in cards.items()}
@@ -94,18 +94,20 @@ def _means(points: Sequence[tuple[float, float, str]]) -> list[tuple[float, floa
     return [tuple(map(float, np.mean(group, axis=0))) for group in groups.values()]  # type: ignore[misc]
 
 
-def _losses(found: ProbeRun, names: Sequence[str], run: Run | None) -> dict[str, dict[str, float]]:
+def _losses(
+    probed: ProbeRun, names: Sequence[str], run: Run | None
+) -> dict[str, dict[str, float]]:
     """Quantization losses by title and checkpoint, higher is worse."""
     losses: dict[str, dict[str, float]] = {}
     for name in names:
-        rises = found.rows(name, "loss_rise", direction="quantization", multiple=1.0)
+        rises = probed.rows(name, "loss_rise", direction="quantization", multiple=1.0)
         for row in rises:
             losses.setdefault(f"denoising loss, {row.scheme} weights", {})[name] = row.value
-        for row in found.rows(name, "psnr"):
+        for row in probed.rows(name, "psnr"):
             losses.setdefault(f"-PSNR, {row.scheme}", {})[name] = -row.value
-        for row in found.rows(name, "prior_shift"):
+        for row in probed.rows(name, "prior_shift"):
             losses.setdefault("prior shift", {})[name] = row.value
-        for row in found.rows(name, "exposure_gap"):
+        for row in probed.rows(name, "exposure_gap"):
             if not row.scheme:
                 losses.setdefault("exposure gap, size", {})[name] = abs(row.value)
     for record in counted(run) if run else ():
@@ -121,6 +123,6 @@ def _changes(record: Record) -> dict[str, float]:
     """What quantization did to a record, higher is worse."""
     extractors = record.cell.extractors
     names = {"delta KD": f"delta_{kernel(extractors[0])}" if extractors else "", "-PSNR": "psnr"}
-    found = {title: record.measurement(name) for title, name in names.items()}
+    measured = {title: record.measurement(name) for title, name in names.items()}
     signs = {"lower": 1, "higher": -1}
-    return {title: signs[m.better] * m.value for title, m in found.items() if m}
+    return {title: signs[m.better] * m.value for title, m in measured.items() if m}

@@ -43,31 +43,35 @@ class Finding:
 
 def findings(base: Record, head: Record) -> list[Finding]:
     """The differences between two measured cells that somebody must look at."""
-    found = [*_asked(base, head), *_executed(base.coverage, head.coverage), *_real(base, head)]
-    found += _makers(base, head)
+    differences = [
+        *_asked(base, head),
+        *_executed(base.coverage, head.coverage),
+        *_real(base, head),
+    ]
+    differences += _makers(base, head)
     if _is_inert(head) and not _is_inert(base):
-        found.append(Finding("inert", "every image equals its full-precision twin in HEAD"))
-    return found
+        differences.append(Finding("inert", "every image equals its full-precision twin in HEAD"))
+    return differences
 
 
 def notes(base: Record, head: Record) -> list[str]:
     """The differences that are only said."""
-    found = []
+    said = []
     if base.cell.draw.seed != head.cell.draw.seed:
         seeds = base.cell.draw.seed, head.cell.draw.seed
-        found.append("seed {} → {}: other noise, compared as independent".format(*seeds))
+        said.append("seed {} → {}: other noise, compared as independent".format(*seeds))
     if base.cell.draw.batch != head.cell.draw.batch:
-        found.append(f"batch {base.cell.draw.batch} → {head.cell.draw.batch}")
+        said.append(f"batch {base.cell.draw.batch} → {head.cell.draw.batch}")
     for name in ("name", "device", "isa", "threads"):
         was, now = getattr(base.host, name), getattr(head.host, name)
         if was != now:
-            found.append(f"host {name} {was} → {now}")
+            said.append(f"host {name} {was} → {now}")
     for name, was, now in _versions(base, head):
         if name in LIBRARIES or was == MISSING:
-            found.append(f"{name} {was} → {now}")
+            said.append(f"{name} {was} → {now}")
     if not base.real and head.real:
-        found.append("BASE does not say which real images it took")
-    return found
+        said.append("BASE does not say which real images it took")
+    return said
 
 
 def same_noise(base: Record, head: Record) -> bool:

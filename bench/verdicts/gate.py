@@ -47,12 +47,12 @@ def compared(
         InputError: a bad file or word, or a word for a metric that neither run has.
     """
     words = [word for word in fail_on if word != UNDECIDED]
-    found = compare(*runs, thresholds.load(limits, words))
-    names = list(dict.fromkeys(row.metric for row in found.rows if row.metric))
+    comparison = compare(*runs, thresholds.load(limits, words))
+    names = list(dict.fromkeys(row.metric for row in comparison.rows if row.metric))
     for word in words:
         if not any(thresholds.names(word, name) for name in names):
             raise InputError(
                 f"--fail-on {word}: neither run has such a number to compare; they have "
                 f"{', '.join(names) or 'none'}"
             )
-    return found
+    return comparison

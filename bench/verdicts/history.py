@@ -88,12 +88,12 @@ def histories(runs: Sequence[Run], last: int, thresholds: Sequence[Threshold]) -
         last: at most so many runs, the newest ones.
     """
     runs = runs[-last:]
-    found = []
+    series = []
     for record in runs[-1].records if runs else ():
         for measurement in record.measurements:
-            found.append(_series(runs, record, measurement, thresholds))
-    found += _lost(runs, thresholds)
-    return _decided_series(found)
+            series.append(_series(runs, record, measurement, thresholds))
+    series += _lost(runs, thresholds)
+    return _decided_series(series)
 
 
 def _series(
@@ -159,10 +159,10 @@ def _apart(record: Record, newest: Record, measured: Measurement | None, last: M
     if measured is None:
         return UNMEASURED
     kinds = dict.fromkeys(finding.kind for finding in findings(record, newest))
-    found = obstacle(measured, last)
+    barrier = obstacle(measured, last)
     # An undefined value is a point of the series, which it keeps from being judged.
-    if found and found.kind != "undefined":
-        kinds[found.kind] = None
+    if barrier and barrier.kind != "undefined":
+        kinds[barrier.kind] = None
     return ", ".join(kinds)
 
 
@@ -228,19 +228,19 @@ def _step(first: Measurement, last: Measurement) -> Estimate | None:
     return independent(ends[0], ends[1]).without_rounding(size)
 
 
-def _decided_series(found: Sequence[Series]) -> list[Series]:
+def _decided_series(all_series: Sequence[Series]) -> list[Series]:
     """The series with their verdicts; those that gate are corrected for each other alone."""
     verdicts = {}
     for gated in (True, False):
         tested = [
             (s, _worsening(s.drift, s.measured[-1].better), s.threshold)
-            for s in found
+            for s in all_series
             if s.gated == gated and s.drift and s.threshold is not None
         ]
         adjusted = decisions.holm([decisions.two_sided(w) for _, w, _ in tested])
         for (series, worsening, threshold), p in zip(tested, adjusted, strict=True):
             verdicts[id(series)] = decisions.decide(worsening, threshold, p)
-    return [replace(s, verdict=verdicts.get(id(s), "")) for s in found]
+    return [replace(s, verdict=verdicts.get(id(s), "")) for s in all_series]
 
 
 def _worsening(drift: Estimate, better: str) -> Estimate:

@@ -91,8 +91,8 @@ def full_precision(metric: str, measured: Mapping[str, Measurement]) -> float | 
         measured: the cell's measurements by their names without N.
     """
     if not metric.startswith("delta_"):
-        found = measured.get(metric)
-        return found.value if found and defined(found.value) else None
+        number = measured.get(metric)
+        return number.value if number and defined(number.value) else None
     changed, change = measured.get(metric.removeprefix("delta_")), measured.get(metric)
     if not (changed and change and defined(changed.value) and defined(change.value)):
         return None
@@ -113,8 +113,8 @@ def difference(
     if noise and first is not None and second is not None and len(first) == len(second) == old.n:
         if value and not (first.any() or second.any()):
             return Change(None, True, "the influences of all images are 0: no error is known")
-        found = estimates.estimate(value, second - first)
-        return Change(found, True, "" if found else "undefined influences")
+        estimate = estimates.estimate(value, second - first)
+        return Change(estimate, True, "" if estimate else "undefined influences")
     after, before = (estimates.from_interval(m.value, m.low, m.high, m.n) for m in (new, old))
     if after is None or before is None:
         return Change(None, False, "no interval")

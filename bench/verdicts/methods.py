@@ -71,32 +71,32 @@ class Unmatched:
 
 def method_comparisons(run: Run, influences: Influences) -> list[MethodComparison]:
     """All methods of each family against its first one, where the influences are known."""
-    found = [
+    comparisons = [
         pair
         for first, members in _groups(run)
         for equal in _by_size(members).values()
         for metric in METRICS
         for pair in _pairs(equal, first, metric, influences)
     ]
-    adjusted = decisions.holm([decisions.two_sided(c.estimate) for c, _ in found])
-    return [_with_verdict(c, p, way) for (c, way), p in zip(found, adjusted, strict=True)]
+    adjusted = decisions.holm([decisions.two_sided(c.estimate) for c, _ in comparisons])
+    return [_with_verdict(c, p, way) for (c, way), p in zip(comparisons, adjusted, strict=True)]
 
 
 def unmatched(run: Run) -> list[Unmatched]:
     """The methods that stand against nothing, as their N is not that of the first one."""
-    found = []
+    alone = []
     for first, members in _groups(run):
         sizes: dict[str, set[int]] = {}
         for record in members:
             sizes.setdefault(record.cell.checkpoint.method, set()).add(record.cell.draw.images)
         cell = members[0].cell
         place = cell.checkpoint.family, str(cell.scheme), cell.backend
-        found += [
+        alone += [
             Unmatched(*place, method, first, tuple(sorted(own)), tuple(sorted(sizes[first])))
             for method, own in sizes.items()
             if not own & sizes[first]
         ]
-    return found
+    return alone
 
 
 def ignored(run: Run) -> list[str]:
@@ -121,11 +121,11 @@ def _groups(run: Run) -> list[tuple[str, list[Record]]]:
             draw = of_any_size(cell.draw)
             where = cell.checkpoint.family, cell.scheme, cell.backend, draw
             groups.setdefault(where, []).append(record)
-    found = []
+    with_first = []
     for members in groups.values():
         methods = [record.cell.checkpoint.method for record in members]
-        found.append((FIRST if FIRST in methods else methods[0], members))
-    return found
+        with_first.append((FIRST if FIRST in methods else methods[0], members))
+    return with_first
 
 
 def _by_size(members: list[Record]) -> dict[int, list[Record]]:
@@ -152,24 +152,24 @@ def _pairs(
         if line and math.isfinite(line.estimate.error):
             scale = max(abs(row.value) for pair in both for _, row in pair)
             record, row = both[0][0]
-            found = measurement(record, metric)
-            assert found is not None
+            number = measurement(record, metric)
+            assert number is not None
             cell = record.cell
             place = cell.checkpoint.family, str(cell.scheme), cell.backend
             estimate = line.estimate.without_rounding(scale)
             comparison = MethodComparison(
                 *place, row.name, method, first, line.trainings, estimate
             )
-            yield comparison, found.better
+            yield comparison, number.better
 
 
 def measured(record: Record, metric: str, influences: Influences) -> ProbeValue | None:
     """One of METRICS of a record, with the influences of its images; None without."""
-    found = measurement(record, metric)
-    if found is None or key(record.cell, found.name) not in influences:
+    number = measurement(record, metric)
+    if number is None or key(record.cell, number.name) not in influences:
         return None
-    terms = tuple(influences[key(record.cell, found.name)])
-    return ProbeValue(found.name.split("@")[0], found.value, n=len(terms), terms=terms)
+    terms = tuple(influences[key(record.cell, number.name)])
+    return ProbeValue(number.name.split("@")[0], number.value, n=len(terms), terms=terms)
 
 
 def shared(trained: Mapping[tuple[str, int], T], method: str, other: str) -> list[tuple[T, T]]:

@@ -101,11 +101,13 @@ def _paired(pairs: Sequence[Pair]) -> list[estimates.Estimate]:
     rows = [row for pair in pairs for row in pair]
     if len({(len(row.terms), len(row.repeats)) for row in rows}) != 1 or not rows[0].terms:
         return []
-    found = [estimates.estimate(0.0, np.mean([_less(a.terms, b.terms) for a, b in pairs], axis=0))]
+    sources = [
+        estimates.estimate(0.0, np.mean([_less(a.terms, b.terms) for a, b in pairs], axis=0))
+    ]
     if rows[0].repeats:
         repeats = np.mean([_less(a.repeats, b.repeats) for a, b in pairs], axis=0)
-        found.append(estimates.repeated(repeats))
-    return [source for source in found if source] if all(found) else []
+        sources.append(estimates.repeated(repeats))
+    return [source for source in sources if source] if all(sources) else []
 
 
 def _less(a: Sequence[float], b: Sequence[float]) -> np.ndarray:

@@ -80,7 +80,7 @@ def _files(folder: Path) -> list[str]:
     Links are followed, as data sets are often linked together, but after everything that is there
     itself: a link to what is already taken, such as one to a folder above it, adds nothing.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     folders, double = [folder], 0
     links: list[Path] = []
     seen: set[str] = set()
@@ -93,7 +93,7 @@ def _files(folder: Path) -> list[str]:
         seen.add(place)
         try:
             if not path.is_dir():
-                found[place] = path.relative_to(folder).as_posix()
+                names[place] = path.relative_to(folder).as_posix()
                 continue
             with os.scandir(path) as entries:
                 # The last is taken next.
@@ -105,12 +105,12 @@ def _files(folder: Path) -> list[str]:
                         folders.append(inner)
                     elif (there := os.path.realpath(inner)) not in seen:
                         seen.add(there)
-                        found[there] = inner.relative_to(folder).as_posix()
+                        names[there] = inner.relative_to(folder).as_posix()
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     if double:
         say(f"{folder}: {double} links lead to what is there already: passed over", sys.stderr)
-    return list(found.values())
+    return list(names.values())
 
 
 def _folder_lines(folder: Path, names: Sequence[str]) -> Iterator[str]:
@@ -138,13 +138,13 @@ def _regular(path: Path) -> Path:
         InputError: it is no regular file, or larger than any image.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path} is a pipe, socket or device, no image: remove it")
-    if found.st_size > LIMIT:
-        raise InputError(f"{path} has {found.st_size} bytes, no image has")
+    if status.st_size > LIMIT:
+        raise InputError(f"{path} has {status.st_size} bytes, no image has")
     return path
 
 

@@ -81,16 +81,16 @@ def read(data: bytes, label: str) -> dict[str, Any]:
     """
     try:
         scan(data)
-        found = _Recorder(io.BytesIO(data), encoding="bytes").load()
+        content = _Recorder(io.BytesIO(data), encoding="bytes").load()
     except InputError as error:
         raise InputError(f"{label}: refused: {error}") from None
     # The unpickler raises nearly every exception on damaged bytes.
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{label}: not a whole pickle ({reason})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError(f"{label}: the pickle holds no dictionary")
-    return {text: value for key, value in found.items() if (text := _text(key)) is not None}
+    return {text: value for key, value in content.items() if (text := _text(key)) is not None}
 
 
 def array(value: Any, label: str) -> np.ndarray:

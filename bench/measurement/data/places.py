@@ -28,10 +28,10 @@ def check_split(split: str) -> None:
 
 def folders(name: str, *more: Path) -> list[Path]:
     """The folders that may hold a data set's files, in the order of search."""
-    found = [*more, cache_root() / "data" / name]
+    paths = [*more, cache_root() / "data" / name]
     if given := os.environ.get("BENCH_DATA"):
-        found.insert(0, Path(given) / name)
-    return found
+        paths.insert(0, Path(given) / name)
+    return paths
 
 
 def find(name: str, candidates: Sequence[str]) -> Path | None:

@@ -34,12 +34,12 @@ def take(source: Path, dataset: str, extractor: str, split: str) -> None:
         InputError: no statistics, those of another extractor, or features that are there already.
     """
     _check(dataset, extractor)
-    found = statistics_files.read(source, extractor)
+    statistics = statistics_files.read(source, extractor)
     target = reference.folder() / reference.file_name(dataset, extractor, split)
     for path in (reference.ZOO / target.name, target):
         if path.exists():
             raise InputError(f"{path} holds the features themselves: statistics are not needed")
-    statistics_files.write(target.with_suffix(".npz"), {extractor: found}, dataset)
+    statistics_files.write(target.with_suffix(".npz"), {extractor: statistics}, dataset)
     print(target.with_suffix(".npz"))
 
 
@@ -56,16 +56,16 @@ def give(target: Path, dataset: str, extractors: Sequence[str], split: str) -> N
         )
     if target.suffix != ".npz":
         raise InputError(f"--to {target}: statistics are a file .npz")
-    found = {}
+    by_extractor = {}
     for extractor in extractors:
         _check(dataset, extractor)
         path = reference.find(dataset, extractor, split)
         if path.suffix == ".npz":
-            found[extractor] = statistics_files.read(path, extractor)
+            by_extractor[extractor] = statistics_files.read(path, extractor)
         else:
             values = reference.load(dataset, extractor, split).values
-            found[extractor] = Statistics(*moments.statistics(values), len(values))
-    statistics_files.write(target, found, dataset)
+            by_extractor[extractor] = Statistics(*moments.statistics(values), len(values))
+    statistics_files.write(target, by_extractor, dataset)
     print(target)
 
 
@@ -120,8 +120,8 @@ def _download(url: str, target: Path, digest: str) -> None:
                 f"cannot fetch {url} ({error}): fetch it where there is a network and put it at "
                 f"{target}"
             ) from None
-        found = disk.sha256(temporary)
-        if found != digest:
+        sha256 = disk.sha256(temporary)
+        if sha256 != digest:
             raise InputError(
-                f"{url} gave a file of SHA-256 {found[:12]}..., not {digest[:12]}...: not kept"
+                f"{url} gave a file of SHA-256 {sha256[:12]}..., not {digest[:12]}...: not kept"
             )

@@ -58,10 +58,10 @@ def find(name: str) -> Path:
             f"no weights of Inception at {path}: run `bench fetch inception` where there is a "
             f"network, or put {name} there, or name its folder by --inception or {VARIABLE}"
         )
-    found = disk.sha256(path)
-    if found != SHA256[name]:
+    digest = disk.sha256(path)
+    if digest != SHA256[name]:
         raise InputError(
-            f"{path} has SHA-256 {found[:12]}..., the published {name} has "
+            f"{path} has SHA-256 {digest[:12]}..., the published {name} has "
             f"{SHA256[name][:12]}...: another or a damaged file; fetch it again"
         )
     return path
@@ -76,9 +76,9 @@ def script() -> Any:
 @functools.cache
 def network() -> nn.Module:
     """The network of pytorch-fid in evaluation mode."""
-    found = build()
-    found.load_state_dict(torch.load(find(STATE), map_location="cpu", weights_only=True))
-    return found.eval().requires_grad_(False)
+    inception = build()
+    inception.load_state_dict(torch.load(find(STATE), map_location="cpu", weights_only=True))
+    return inception.eval().requires_grad_(False)
 
 
 def build() -> nn.Module:
@@ -87,17 +87,17 @@ def build() -> nn.Module:
         from cleanfid import inception_pytorch as blocks
         from torchvision.models import inception_v3
 
-    found = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
-    found.Mixed_5b = blocks.FIDInceptionA(192, pool_features=32)
-    found.Mixed_5c = blocks.FIDInceptionA(256, pool_features=64)
-    found.Mixed_5d = blocks.FIDInceptionA(288, pool_features=64)
-    found.Mixed_6b = blocks.FIDInceptionC(768, channels_7x7=128)
-    found.Mixed_6c = blocks.FIDInceptionC(768, channels_7x7=160)
-    found.Mixed_6d = blocks.FIDInceptionC(768, channels_7x7=160)
-    found.Mixed_6e = blocks.FIDInceptionC(768, channels_7x7=192)
-    found.Mixed_7b = blocks.FIDInceptionE_1(1280)
-    found.Mixed_7c = blocks.FIDInceptionE_2(2048)
-    return found
+    inception = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    inception.Mixed_5b = blocks.FIDInceptionA(192, pool_features=32)
+    inception.Mixed_5c = blocks.FIDInceptionA(256, pool_features=64)
+    inception.Mixed_5d = blocks.FIDInceptionA(288, pool_features=64)
+    inception.Mixed_6b = blocks.FIDInceptionC(768, channels_7x7=128)
+    inception.Mixed_6c = blocks.FIDInceptionC(768, channels_7x7=160)
+    inception.Mixed_6d = blocks.FIDInceptionC(768, channels_7x7=160)
+    inception.Mixed_6e = blocks.FIDInceptionC(768, channels_7x7=192)
+    inception.Mixed_7b = blocks.FIDInceptionE_1(1280)
+    inception.Mixed_7c = blocks.FIDInceptionE_2(2048)
+    return inception
 
 
 def stem(net: nn.Module, x: Tensor) -> Tensor:
@@ -210,8 +210,8 @@ class Spatial(Inception):
     def extract(self, images: Tensor) -> Tensor:
         """Features of RGB images."""
         x = (tensorflow_resized(images) - 128) / 128
-        found = _through(network(), stem(network(), x), "Mixed_6d.branch1x1")[:, :SPATIAL]
-        return found.permute(0, 2, 3, 1).flatten(1)
+        maps = _through(network(), stem(network(), x), "Mixed_6d.branch1x1")[:, :SPATIAL]
+        return maps.permute(0, 2, 3, 1).flatten(1)
 
 
 class Classes(Inception):

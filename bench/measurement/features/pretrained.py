@@ -63,13 +63,13 @@ def folder(extractor: str) -> Path:
         InputError: it is not there and cannot be had, or lacks a file.
     """
     choice, given = CHOICES[extractor], _given(extractor)
-    found = Path(given) if Path(given).is_dir() else _snapshot(given, choice.variable)
-    if not (found / DESCRIPTION).is_file() or not _weights(found):
+    path = Path(given) if Path(given).is_dir() else _snapshot(given, choice.variable)
+    if not (path / DESCRIPTION).is_file() or not _weights(path):
         raise InputError(
-            f"{found} has no {DESCRIPTION} and {WEIGHTS[0]}: {choice.variable} names a folder "
+            f"{path} has no {DESCRIPTION} and {WEIGHTS[0]}: {choice.variable} names a folder "
             f"that transformers saved, or OWNER/NAME of the hub"
         )
-    return found
+    return path
 
 
 def files(extractor: str) -> tuple[Path, Path]:
@@ -98,8 +98,8 @@ def _snapshot(given: str, variable: str) -> Path:
         return kept
     try:
         for weights in WEIGHTS:
-            found = hub.fetched(name, revision, [DESCRIPTION, weights])
-            if _weights(found):
+            snapshot = hub.fetched(name, revision, [DESCRIPTION, weights])
+            if _weights(snapshot):
                 break
     # The hub's client raises errors of its own, of its transport and of the system.
     except Exception as error:
@@ -109,7 +109,7 @@ def _snapshot(given: str, variable: str) -> Path:
             f"cannot be fetched ({hub.reason(error)}): `{command}` where there is a network, or "
             f"name a folder by {variable}"
         ) from None
-    return found
+    return snapshot
 
 
 def origin(extractor: str) -> str:
@@ -130,8 +130,8 @@ def origin(extractor: str) -> str:
 def recorded(extractors: Iterable[str]) -> dict[str, str]:
     """What a run keeps beside the versions of the other libraries; {} for other extractors."""
     chosen = [name for name in extractors if name in CHOICES]
-    found = {name: origin(name) for name in chosen}
-    return found | ({"transformers": _library(chosen[0])} if chosen else {})
+    origins = {name: origin(name) for name in chosen}
+    return origins | ({"transformers": _library(chosen[0])} if chosen else {})
 
 
 def configuration(extractor: str) -> dict[str, Any]:
@@ -143,11 +143,11 @@ def configuration(extractor: str) -> dict[str, Any]:
     path, kind = files(extractor)[0], CHOICES[extractor].kind
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        found = said.get("model_type")
+        stated = said.get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path} cannot be read ({error})") from None
-    if found not in (kind, f"{kind}_vision_model"):
-        raise InputError(f"{path} describes a network {found!r}: {extractor} takes {kind}")
+    if stated not in (kind, f"{kind}_vision_model"):
+        raise InputError(f"{path} describes a network {stated!r}: {extractor} takes {kind}")
     return said
 
 

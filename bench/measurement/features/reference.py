@@ -61,8 +61,8 @@ def file_name(dataset: str, extractor: str, split: str = "test") -> str:
 
 def needs(metrics: Sequence[str], extractor: str) -> set[str]:
     """What metrics take of real images by an extractor: "features", "statistics", or nothing."""
-    found = (extensions.lookup("metrics", name) for name in metrics)
-    return {m.needs for m in found if m.needs and distances.kind(extractor) in m.kinds}
+    classes = (extensions.lookup("metrics", name) for name in metrics)
+    return {m.needs for m in classes if m.needs and distances.kind(extractor) in m.kinds}
 
 
 def made_by(extractor: str) -> str:
@@ -202,9 +202,9 @@ def _metadata(path: Path, stamp: tuple[int, ...]) -> dict[str, str]:
 
 def _header(length: bytes, content: bytes) -> dict[str, str]:
     """The metadata of a safetensors file, out of its first bytes."""
-    found = json.loads(content[: int.from_bytes(length, "little")])["__metadata__"]
-    known = identities.PUBLISHED if found["extractor"] == "efficientnet" else ""
-    return {"made_by": known, **found}
+    stated = json.loads(content[: int.from_bytes(length, "little")])["__metadata__"]
+    known = identities.PUBLISHED if stated["extractor"] == "efficientnet" else ""
+    return {"made_by": known, **stated}
 
 
 def _check_shipped(path: Path) -> None:

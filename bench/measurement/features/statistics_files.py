@@ -142,17 +142,17 @@ def count(path: Path) -> int:
         return 0
 
 
-def write(path: Path, found: Mapping[str, Statistics], dataset: str) -> None:
+def write(path: Path, by_extractor: Mapping[str, Statistics], dataset: str) -> None:
     """Write statistics so that clean-fid and pytorch-fid read them, and ADM's evaluator too where
     there are spatial ones.
 
     Args:
         path: the file.
-        found: statistics by extractor: of one, and of `inception-spatial` besides for ADM.
+        by_extractor: statistics by extractor: of one, and of `inception-spatial` besides for ADM.
         dataset: what they are of.
     """
-    arrays: dict[str, Any] = {"extractor": "+".join(found), "dataset": dataset}
-    for extractor, statistics in found.items():
+    arrays: dict[str, Any] = {"extractor": "+".join(by_extractor), "dataset": dataset}
+    for extractor, statistics in by_extractor.items():
         suffix = "_s" if extractor == SPATIAL else ""
         arrays[f"mu{suffix}"], arrays[f"sigma{suffix}"] = statistics.mu, statistics.sigma
         arrays["version"] = str(extensions.lookup("extractors", extractor).version)

@@ -54,7 +54,7 @@ def load(extractor: str, kind: str) -> Any:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        network, found = getattr(transformers, kind).from_pretrained(
+        network, report = getattr(transformers, kind).from_pretrained(
             place,
             local_files_only=True,
             use_safetensors=weights.suffix == ".safetensors",
@@ -70,8 +70,8 @@ def load(extractor: str, kind: str) -> Any:
         transformers.logging.set_verbosity(before)
         transformers.logging.enable_progress_bar()
     for what in ("missing_keys", "mismatched_keys"):
-        if found.get(what):
-            first = str(min(map(str, found[what])))
+        if report.get(what):
+            first = str(min(map(str, report[what])))
             raise InputError(f"weights of {place} do not fit the network: {what} {first}")
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
@@ -118,8 +118,8 @@ def resized_positions(positions: Tensor, side: int) -> Tensor:
         return positions
     square = positions[:, 1:].unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
     factor = (side + OFFSET) / grid
-    found = functional.interpolate(square, scale_factor=(factor, factor), mode="bicubic")
-    return torch.cat([positions[:, :1], found.flatten(2).transpose(1, 2)], dim=1)
+    resized = functional.interpolate(square, scale_factor=(factor, factor), mode="bicubic")
+    return torch.cat([positions[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
 
 def _check(images: Tensor) -> None:

@@ -184,5 +184,7 @@ class FrechetTwin:
         value, terms = twin_distance(test.values, twin.values)
         n, ends = len(terms), interval(value, terms)
         name = f"fd_twin_{test.extractor}@{n}"
-        found = Measurement(name, value, *ends, n, "", self.better, self.version, self.paired)
-        return found, terms
+        measurement = Measurement(
+            name, value, *ends, n, "", self.better, self.version, self.paired
+        )
+        return measurement, terms

@@ -68,10 +68,10 @@ def _tells(config: Mapping[str, Any]) -> bool:
 def _rename(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     unet = config["network"]["unet"]
     heads = of_network(config["network"])
-    found = network(weights, heads, unet.get("sample_size"))
+    described = network(weights, heads, unet.get("sample_size"))
     if config["network"].get("patch", 1) != 1:
         raise InputError("ADM networks have patch 1")
-    for name, value in {"num_class_embeds": None, **found["unet"]}.items():
+    for name, value in {"num_class_embeds": None, **described["unet"]}.items():
         # A tuple of a shape and a list of YAML are equal here.
         said = unet.get(name, _DEFAULTS.get(name))
         if name == "attention_head_dim":
@@ -94,12 +94,12 @@ def _check_flags(weights: Mapping[str, Tensor], config: Mapping[str, Any], heads
     choices: dict[str, list[Any]] = {"attention_order": [*ORDERS], "heads": [heads, *near]}
     if config["timesteps"] != USUAL_TIMESTEPS:
         choices["rescale_timesteps"] = [False, True]
-    found = telling.tell(start, choices, errors(weights, config))
-    if found and found.trained and found.flags != start:
+    told = telling.tell(start, choices, errors(weights, config))
+    if told and told.trained and told.flags != start:
         own = errors(weights, config)(start)
         raise InputError(
-            f"the card says {words(start)}, but the weights fit {words(found.flags)}: with these "
-            f"the error on noise is {found.error:.2g}"
+            f"the card says {words(start)}, but the weights fit {words(told.flags)}: with these "
+            f"the error on noise is {told.error:.2g}"
             + (f" instead of {own:.2g}" if own is not None else "")
         )
 

@@ -96,30 +96,30 @@ def collect(data: Any, path: Path) -> Contents:
             else ("name the file of the weights")
         )
         raise InputError(f"{path} is {what}: {hint}")
-    found = Contents(keys=tuple(str(key) for key in data))
-    for name, value in _walk(data, (), path, found):
-        if name in found.tensors:
+    contents = Contents(keys=tuple(str(key) for key in data))
+    for name, value in _walk(data, (), path, contents):
+        if name in contents.tensors:
             raise InputError(f"{path} holds two weights of the name {name}")
-        found.tensors[name] = value
-    if not found.tensors and not found.lists:
+        contents.tensors[name] = value
+    if not contents.tensors and not contents.lists:
         _refuse_empty(data, path)
-    _sort(found)
-    found.averaged_by = _callback(data.get("callbacks"))
-    found.others = tuple(_others(data, found))
-    return found
+    _sort(contents)
+    contents.averaged_by = _callback(data.get("callbacks"))
+    contents.others = tuple(_others(data, contents))
+    return contents
 
 
-def _others(data: Mapping[Any, Any], found: Contents) -> list[str]:
+def _others(data: Mapping[Any, Any], contents: Contents) -> list[str]:
     """What is no part of a network: tensors by the first of their words, and keys without any."""
-    used = {f"{stem}.{name}".lstrip(".") for stem, w in found.networks.items() for name in w}
-    used |= {f"{place}.{name}" for place, flat in found.undotted.items() for name in flat}
+    used = {f"{stem}.{name}".lstrip(".") for stem, w in contents.networks.items() for name in w}
+    used |= {f"{place}.{name}" for place, flat in contents.undotted.items() for name in flat}
     aside = [
         name
-        for name in found.tensors
+        for name in contents.tensors
         if name not in used and not _is_buffer(name.rpartition(".")[2])
     ]
     others = dict.fromkeys(".".join(name.split(".")[:2]) for name in aside)
-    places = [*found.tensors, *(f"{listed.place}." for listed in found.lists)]
+    places = [*contents.tensors, *(f"{listed.place}." for listed in contents.lists)]
     tops = {name.split(".")[0] for name in places}
     for key, value in data.items():
         if not isinstance(value, Tensor) and str(key) not in tops | WRAPPERS | set(LISTS):
@@ -134,13 +134,13 @@ def _is_buffer(name: str) -> bool:
 
 def _ddim(data: list[Any] | tuple[Any, ...]) -> dict[str, Any]:
     """DDIM's list: weights, optimizer, epoch, step and, with an average, its weights."""
-    found: dict[str, Any] = {}
+    states: dict[str, Any] = {}
     for index, value in enumerate(data):
         name = str(index)
         if isinstance(value, Mapping) and "param_groups" not in value:
-            name = "ema" if "model" in found else "model"
-        found[name if name not in found else str(index)] = value
-    return found
+            name = "ema" if "model" in states else "model"
+        states[name if name not in states else str(index)] = value
+    return states
 
 
 def _is_shard(data: Mapping[Any, Any]) -> bool:
@@ -160,7 +160,7 @@ def _refuse_empty(data: Mapping[Any, Any], path: Path) -> None:
 
 
 def _walk(
-    data: Mapping[Any, Any], way: tuple[str, ...], path: Path, found: Contents
+    data: Mapping[Any, Any], way: tuple[str, ...], path: Path, contents: Contents
 ) -> Iterator[tuple[str, Tensor]]:
     if len(way) > DEEPEST:
         raise InputError(f"{path} nests mappings more than {DEEPEST} deep: no weights")
@@ -174,9 +174,9 @@ def _walk(
                 )
             yield ".".join(here), value
         elif isinstance(value, Mapping) and "param_groups" not in value:
-            yield from _walk(value, here, path, found)
+            yield from _walk(value, here, path, contents)
         elif isinstance(value, list | tuple) and value and key not in WAITING:
-            yield from _walk_list(key, value, (way, here), path, found)
+            yield from _walk_list(key, value, (way, here), path, contents)
 
 
 def _walk_list(
@@ -184,7 +184,7 @@ def _walk_list(
     value: list[Any] | tuple[Any, ...],
     ways: tuple[tuple[str, ...], tuple[str, ...]],
     path: Path,
-    found: Contents,
+    contents: Contents,
 ) -> Iterator[tuple[str, Tensor]]:
     """Averages are lists of tensors, and lists or pairs hold whole state dicts.
 
@@ -193,54 +193,54 @@ def _walk_list(
         value: the list.
         ways: to what holds the key, and to the list.
         path: of the file.
-        found: takes the lists of tensors.
+        contents: takes the lists of tensors.
     """
     way, here = ways
     tensors = [item for item in value if isinstance(item, Tensor)]
     if len(tensors) == len(value) and (key in LISTS or kinds.of_path(here) in AVERAGES):
-        found.lists.append(Listed(".".join(way if key in LISTS else here), tensors))
+        contents.lists.append(Listed(".".join(way if key in LISTS else here), tensors))
     elif key in LISTS:
         raise InputError(f"{path} holds no weights: {key} must be a list of tensors")
     elif len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], Mapping):
         # A pair of a name and its content, as Composer writes algorithms.
-        yield from _walk({value[0]: value[1]}, here, path, found)
+        yield from _walk({value[0]: value[1]}, here, path, contents)
     else:
         inner = {str(k): v for k, v in enumerate(value) if isinstance(v, Mapping | list | tuple)}
-        yield from _walk(inner, here, path, found)
+        yield from _walk(inner, here, path, contents)
 
 
-def _sort(found: Contents) -> None:
+def _sort(contents: Contents) -> None:
     """Give each tensor to the network that it lies under, or to what lies beside one."""
     stems = [
         name[: -len(first)].rstrip(".")
-        for name in found.tensors
+        for name in contents.tensors
         for first, second in NETWORKS
         if (name == first or name.endswith(f".{first}"))
-        and f"{name[: -len(first)]}{second}" in found.tensors
+        and f"{name[: -len(first)]}{second}" in contents.tensors
     ]
     # The names of bench itself: what lies beside is a weight too many, not another network.
     stems = ["" if stem == "unet" else stem for stem in stems]
-    found.networks = {stem: {} for stem in stems}
-    for name, value in found.tensors.items():
+    contents.networks = {stem: {} for stem in stems}
+    for name, value in contents.tensors.items():
         place, _, last = name.rpartition(".")
         if last in ("alphas_cumprod", "betas") and value.ndim == 1 and value.numel() > 1:
             exact = value.to(torch.float64)
             known = exact if last == "alphas_cumprod" else (1 - exact).cumprod(0)
-            if last == "alphas_cumprod" or place not in found.alpha_bars:
-                found.alpha_bars[place] = known
+            if last == "alphas_cumprod" or place not in contents.alpha_bars:
+                contents.alpha_bars[place] = known
         elif last in ("loss_weight", "p2_loss_weight") and value.ndim == 1:
-            found.objectives[place] = value
+            contents.objectives[place] = value
         elif last == "n_averaged":
-            found.counts.append(place)
+            contents.counts.append(place)
         if _is_buffer(last):
             continue
         if place.rpartition(".")[2] == "model_ema" and last not in ("weight", "bias"):
-            found.undotted.setdefault(place, {})[last] = value
+            contents.undotted.setdefault(place, {})[last] = value
             continue
         under = [stem for stem in stems if not stem or name.startswith(f"{stem}.")]
         if under:
             stem = max(under, key=len)
-            found.networks[stem][name[len(stem) :].lstrip(".")] = value
+            contents.networks[stem][name[len(stem) :].lstrip(".")] = value
 
 
 def _callback(callbacks: Any) -> str:

@@ -70,15 +70,15 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
     Raises:
         InputError: a component, a class or a field that is not understood, or a contradiction.
     """
-    found = pipeline_index.parts(folder)
-    component, place = pipeline_index.network(found, config.get("weights"), folder)
+    parts = pipeline_index.parts(folder)
+    component, place = pipeline_index.network(parts, config.get("weights"), folder)
     said = fields.read(place / "config.json")
     label = str(place / "config.json")
     name, arguments = network_config.network(said, label)
-    named = found.classes.get(component, said["_class_name"])
+    named = parts.classes.get(component, said["_class_name"])
     if named not in (name, said["_class_name"]):
         raise InputError(f"{folder / pipeline_index.INDEX} names a {named}, {label} a {name}")
-    noise = _noise(folder, found, config.get("predicts"))
+    noise = _noise(folder, parts, config.get("predicts"))
     size = network_config.sides(arguments["sample_size"], config.get("sample_size"), label)
     if name == "DiTTransformer2DModel":
         if size[0] != size[1]:
@@ -93,8 +93,8 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
             f"{timesteps} of the scheduler"
         )
     decoder, image, assumed = None, shape, _left_out(said)
-    if found.decoder:
-        decoder, image, more = _decoder(found, found.decoder, config, shape)
+    if parts.decoder:
+        decoder, image, more = _decoder(parts, parts.decoder, config, shape)
         assumed = (*assumed, *more)
     averaged = network_config.averaged(said) or component in components.AVERAGES
     return Described(
@@ -115,7 +115,7 @@ def _left_out(said: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _noise(
-    folder: Path, found: pipeline_index.Parts, predicts: str | None
+    folder: Path, parts: pipeline_index.Parts, predicts: str | None
 ) -> scheduler_config.Noise:
     path = components.beside(folder)
     if path is None:
@@ -125,19 +125,19 @@ def _noise(
         )
     said = fields.read(path)
     # The index names the class that loads the file.
-    if found.scheduler:
-        said["_class_name"] = found.scheduler
+    if parts.scheduler:
+        said["_class_name"] = parts.scheduler
     return scheduler_config.understand(said, str(path), predicts)
 
 
 def _decoder(
-    found: pipeline_index.Parts, place: Path, config: Mapping[str, Any], shape: tuple[int, ...]
+    parts: pipeline_index.Parts, place: Path, config: Mapping[str, Any], shape: tuple[int, ...]
 ) -> tuple[tuple[Path, str, Mapping[str, Any]], tuple[int, int, int], tuple[str, ...]]:
     """The decoder, the shape of its images, and what is assumed of it."""
     label = str(place / "config.json")
     said = fields.read(place / "config.json")
     name, arguments = network_config.decoder(said, label)
-    named = found.classes.get(place.name, name)
+    named = parts.classes.get(place.name, name)
     if named != name:
         raise InputError(f"{pipeline_index.INDEX} names a {named}, {label} a {name}")
     stated, card = said.get("scaling_factor"), config.get("scaling_factor")
@@ -161,20 +161,23 @@ def _decoder(
     return (place, name, {**arguments, "scaling_factor": float(scale)}), image, assumed
 
 
-def kind(found: Described, config: Mapping[str, Any]) -> str | None:
+def kind(description: Described, config: Mapping[str, Any]) -> str | None:
     """The kind of weights of a folder: what its files say, or the card.
 
     Raises:
         InputError: they contradict each other.
     """
-    card, variant = config.get("weights"), components.choose(found.place, config.get("variant"))[0]
-    names = {name for name, _ in components.variants(found.place)}
-    stated = "ema" if found.averaged else VARIANTS.get(variant)
+    card, variant = (
+        config.get("weights"),
+        components.choose(description.place, config.get("variant"))[0],
+    )
+    names = {name for name, _ in components.variants(description.place)}
+    stated = "ema" if description.averaged else VARIANTS.get(variant)
     if variant == "" and "non_ema" in names:
         stated = "ema"
     if stated and card not in (None, stated):
         raise InputError(
-            f"weights {card} contradicts {found.place}, whose weights are {stated}"
+            f"weights {card} contradicts {description.place}, whose weights are {stated}"
             + (f" (variant {variant})" if variant else "")
         )
     return stated or card

@@ -92,21 +92,21 @@ def defaults(name: str) -> dict[str, Any]:
     with quiet_import():
         import diffusers
 
-        found = getattr(diffusers, name, None)
-    if found is None:
+        network = getattr(diffusers, name, None)
+    if network is None:
         raise InputError(f"diffusers {diffusers.__version__} has no {name}: install a newer one")
-    arguments = list(inspect.signature(found.__init__).parameters.values())[1:]
+    arguments = list(inspect.signature(network.__init__).parameters.values())[1:]
     return {a.name: None if a.default is a.empty else a.default for a in arguments}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The fields of an object, each of which stands there once: the last would win unseen."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found and not same(value, found[name]):
+        if name in fields and not same(value, fields[name]):
             raise ValueError(f"{name!r} stands there twice, with different values")
-        found[name] = value
-    return found
+        fields[name] = value
+    return fields
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -116,10 +116,10 @@ def read(path: Path) -> dict[str, Any]:
         InputError: it is missing or damaged.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     # Nesting without end makes the parser give up.
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError(f"{path} holds no description")
-    return found
+    return content

@@ -63,8 +63,8 @@ def _noise(config: Mapping[str, Any]) -> tuple[str, int]:
     """What is predicted and the number of timesteps, by whatever the config has."""
     if "scheduler" in config:
         label = "scheduler_config.json beside the file"
-        found = scheduler_config.understand(config["scheduler"], label, config.get("predicts"))
-        return found.predicts, len(found.alpha_bar)
+        noise = scheduler_config.understand(config["scheduler"], label, config.get("predicts"))
+        return noise.predicts, len(noise.alpha_bar)
     return config["predicts"], config["timesteps"]
 
 

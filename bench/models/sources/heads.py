@@ -65,12 +65,12 @@ def of_network(network: Mapping[str, Any]) -> Heads:
 def choices(widths: Iterable[int], first: Heads) -> list[Heads]:
     """Heads that divide all widths of a network's attention, no two of the same effect."""
     wide = sorted(set(widths))
-    found: dict[tuple[int, ...], Heads] = {}
+    by_effect: dict[tuple[int, ...], Heads] = {}
     tried = [first, *map(Heads, CHANNELS), *(Heads(number=n) for n in NUMBERS)]
     for heads in tried:
         try:
             effect = tuple(heads.of(width) for width in wide)
         except InputError:
             continue
-        found.setdefault(effect, heads)
-    return list(found.values()) if wide else []
+        by_effect.setdefault(effect, heads)
+    return list(by_effect.values()) if wide else []

@@ -38,7 +38,7 @@ def component(
         with quiet_import():
             import diffusers
         with quiet_diffusers():
-            model, found = getattr(diffusers, name).from_pretrained(
+            model, report = getattr(diffusers, name).from_pretrained(
                 place,
                 local_files_only=True,
                 low_cpu_mem_usage=False,
@@ -53,8 +53,8 @@ def component(
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"{place} cannot be loaded ({reason})") from None
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if found.get(what):
-            first = str(next(iter(found[what])))
+        if report.get(what):
+            first = str(next(iter(report[what])))
             raise InputError(f"weights of {place} do not fit the network: {what} {first}")
     for key, value in model.state_dict().items():
         if not torch.isfinite(value).all():
@@ -65,9 +65,9 @@ def component(
 def told(place: Path, variant: str | None) -> str:
     """Which files of weights are taken, and in which precision they are stored, in words."""
     chosen, kind = components.choose(place, variant)
-    found = components.variants(place)
-    others = sorted({name or "plain" for name, _ in found} - {chosen or "plain"})
-    precision = _precision(found[chosen, kind][0])
+    variants = components.variants(place)
+    others = sorted({name or "plain" for name, _ in variants} - {chosen or "plain"})
+    precision = _precision(variants[chosen, kind][0])
     words = f"{place.name}, stored in {precision}" + (f", variant {chosen}" if chosen else "")
     return words + (f"; {', '.join(others)} beside it is not used" if others else "")
 

@@ -252,10 +252,10 @@ def _alpha_bar(name: str, full: Mapping[str, Any], usual: Mapping[str, Any], lab
         raise InputError(
             f"{label}: beta_schedule = {full['beta_schedule']!r} makes no betas ({reason})"
         ) from None
-    found = made.alphas_cumprod.to(torch.float32).clone()
-    if not ((made.betas > 0) & (made.betas <= 1)).all() or not (found[:-1] > 0).all():
+    alpha_bar = made.alphas_cumprod.to(torch.float32).clone()
+    if not ((made.betas > 0) & (made.betas <= 1)).all() or not (alpha_bar[:-1] > 0).all():
         raise InputError(f"{label}: the betas must lie between 0 and 1")
-    return found
+    return alpha_bar
 
 
 def _thresholds(full: Mapping[str, Any], label: str) -> tuple[float, float] | None:

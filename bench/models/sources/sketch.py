@@ -142,11 +142,11 @@ def _patches(size: Any, patch: int) -> Any:
     sides = size if isinstance(size, list) else [size]
     if any(side % patch for side in sides):
         raise InputError(f"--set patch={patch} does not divide the size of the images")
-    found = [side // patch for side in sides]
-    return found if isinstance(size, list) else found[0]
+    counts = [side // patch for side in sides]
+    return counts if isinstance(size, list) else counts[0]
 
 
-def schedule(sketch: Sketch, found: files.Weights, part: files.Part) -> None:
+def schedule(sketch: Sketch, content: files.Weights, part: files.Part) -> None:
     """Add schedule, timesteps and predicts, or scheduler.
 
     Raises:
@@ -162,10 +162,10 @@ def schedule(sketch: Sketch, found: files.Weights, part: files.Part) -> None:
         config |= {"predicts": given["predicts"]} if "predicts" in given else {}
         sketch.assumed.append(f"the noise schedule is that of {described.name} beside the file")
         return
-    if (lying := noise.in_file(found, part)) is not None:
+    if (lying := noise.in_file(content, part)) is not None:
         usual = {"schedule": noise.FILE, "timesteps": len(lying)}
         sketch.assumed.append("the noise schedule is that of the betas in the file")
-        if "predicts" not in given and (told := noise.objective(found, lying)):
+        if "predicts" not in given and (told := noise.objective(content, lying)):
             usual["predicts"] = told
             sketch.assumed.append(f"predicts {told}, by the weights of the loss in the file")
     else:

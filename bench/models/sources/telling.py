@@ -49,8 +49,8 @@ class Told:
 
     def is_clear(self, name: str) -> bool:
         """Whether one value of a field fits clearly better than all others."""
-        found = self.errors.get(name, {})
-        others = [e for value, e in found.items() if value != self.flags[name]]
+        errors = self.errors.get(name, {})
+        others = [e for value, e in errors.items() if value != self.flags[name]]
         return self.trained and bool(others) and self.error < BETTER * min(others)
 
     def words(self, name: str) -> str:
@@ -120,8 +120,8 @@ def _step(
     least = error(flags)
     for neighbours in (_neighbours(flags, choices), _pairs(flags, choices)):
         tried = [(e, n) for n in neighbours if (e := error(n)) is not None]
-        found, best = min(tried, key=lambda item: item[0], default=(None, flags))
-        if found is not None and (least is None or found < BETTER * least):
+        smallest, best = min(tried, key=lambda item: item[0], default=(None, flags))
+        if smallest is not None and (least is None or smallest < BETTER * least):
             return best
         if least is not None and least < enough:
             return None
@@ -160,17 +160,17 @@ def noise_error(
     generators = [seeded("noise error", 0, index) for index in range(count)]
     x = torch.stack([torch.randn((shape[0], *edges), generator=g) for g in generators])
     try:
-        found = model(x, torch.full((count,), timesteps - 1))[:, : x.shape[1]]
+        predicted = model(x, torch.full((count,), timesteps - 1))[:, : x.shape[1]]
     # Whatever a network raises, these flags are not its.
     except Exception:
         return None
-    return _finite(found, x)
+    return _finite(predicted, x)
 
 
-def _finite(found: Tensor, x: Tensor) -> float | None:
-    if found.shape != x.shape:
+def _finite(predicted: Tensor, x: Tensor) -> float | None:
+    if predicted.shape != x.shape:
         return None
-    error = float((found - x).square().mean())
+    error = float((predicted - x).square().mean())
     return error if error == error else None
 
 

@@ -118,10 +118,10 @@ def build(checkpoint: Checkpoint, rename: Rename) -> Denoiser:
     label, config = f"card {checkpoint.name!r}", complete(checkpoint)
     path = Path(checkpoint.uri)
     try:
-        found = files.read(path)
-        part = files.choose(found, config["weights"], config["part"])
+        content = files.read(path)
+        part = files.choose(content, config["weights"], config["part"])
         files.check_tensors(part.tensors, path)
-        noise = noises.of(config, found, part, checkpoint.source)
+        noise = noises.of(config, content, part, checkpoint.source)
     except (InputError, OSError) as error:
         raise InputError(f"{label}: {error}") from None
     timesteps = len(noise.alpha_bar)

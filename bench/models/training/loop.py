@@ -48,8 +48,8 @@ class Trainer:
     ) -> None:
         self.recipe, self.images, self.device = recipe, images, torch.device(device)
         if tuple(images.shape[1:]) != tuple(recipe.shape):
-            found = tuple(images.shape[1:])
-            raise InputError(f"{recipe.dataset}: images {found}, the recipe says {recipe.shape}")
+            shape = tuple(images.shape[1:])
+            raise InputError(f"{recipe.dataset}: images {shape}, the recipe says {recipe.shape}")
         if len(images) < recipe.batch:
             raise InputError(f"{recipe.dataset} has {len(images)} images: lower --batch")
         with torch.random.fork_rng():

@@ -28,12 +28,12 @@ FONT = 10.0
 DPI = 100
 
 
-def draw(found: Sequence[CellRow], samples: Path) -> bytes | None:
+def draw(all_rows: Sequence[CellRow], samples: Path) -> bytes | None:
     """The picture as PNG bytes, or None where no row has a readable strip of samples.
 
     Columns are left out, then the scaling, until the file is small enough to keep.
     """
-    strips = [(row, images) for row in found if (images := strip(row, samples)) is not None]
+    strips = [(row, images) for row in all_rows if (images := strip(row, samples)) is not None]
     if not strips:
         return None
     largest = max(max(images.shape[1:3]) for _, images in strips)

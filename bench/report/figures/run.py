@@ -52,13 +52,13 @@ LARGEST = 1e100
 
 def draw(run: Run, folder: Path) -> list[Path]:
     """Write the figures that the run has data for to `folder`/figures; remove those it has not."""
-    found = rows(run)
+    all_rows = rows(run)
     target = folder / "figures"
     drawn = []
     for name, make in (("loss_by_bits.png", loss_by_bits), ("loss_by_method.png", loss_by_method)):
-        if (figure := make(found)) is not None:
+        if (figure := make(all_rows)) is not None:
             drawn.append(save(figure, target / name))
-    if picture := grid.draw(found, folder / "samples"):
+    if picture := grid.draw(all_rows, folder / "samples"):
         with store.atomic(target / "grid.png") as temporary:
             temporary.write_bytes(picture)
         drawn.append(target / "grid.png")
@@ -68,12 +68,12 @@ def draw(run: Run, folder: Path) -> list[Path]:
     return drawn
 
 
-def loss_by_bits(found: Sequence[CellRow]) -> Figure | None:
+def loss_by_bits(all_rows: Sequence[CellRow]) -> Figure | None:
     """Two panels over the schemes: PSNR, and the change of FD (of KD where there is no FD); one
     line for each checkpoint."""
     from matplotlib.figure import Figure
 
-    series = _series(found)
+    series = _series(all_rows)
     if not series:
         return None
     figure = Figure(figsize=(9.0, 4.4), dpi=DPI, layout="constrained")
@@ -81,7 +81,7 @@ def loss_by_bits(found: Sequence[CellRow]) -> Figure | None:
     quantized = schemes(row for _, members in series for row in members)
     ticks = list(dict.fromkeys(scheme.label for scheme in quantized))
     _bits_panel(left, series, ticks, "psnr")
-    field, name = _change(found)
+    field, name = _change(all_rows)
     _bits_panel(right, series, ["fp32", *ticks], field)
     left.invert_yaxis()
     left.set_title("PSNR to own full-precision images", fontsize=11)
@@ -94,20 +94,20 @@ def loss_by_bits(found: Sequence[CellRow]) -> Figure | None:
         figure.supxlabel(
             "Lines join cells of equal N; hollow marks: more images than the least N", fontsize=10
         )
-    _legend(figure, found, series)
+    _legend(figure, all_rows, series)
     return figure
 
 
-def _change(found: Sequence[CellRow]) -> tuple[str, str]:
+def _change(all_rows: Sequence[CellRow]) -> tuple[str, str]:
     """(field, title) of the distance whose change is drawn; embeddings have no Fréchet one."""
-    used = [row.extractor for row in found]
-    if any(row.kd_change for row in found) and not any(row.fd_change for row in found):
+    used = [row.extractor for row in all_rows]
+    if any(row.kd_change for row in all_rows) and not any(row.fd_change for row in all_rows):
         return "kd_change", kernel_title(used)
     return "fd_change", frechet_title(used)
 
 
 def _legend(
-    figure: Figure, found: Sequence[CellRow], series: Sequence[tuple[str, list[CellRow]]]
+    figure: Figure, all_rows: Sequence[CellRow], series: Sequence[tuple[str, list[CellRow]]]
 ) -> None:
     """A mark for each checkpoint, one for all trainings of a method, and where there are several
     kinds of lines one of each."""
@@ -133,11 +133,11 @@ def _legend(
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)
 
 
-def loss_by_method(found: Sequence[CellRow]) -> Figure | None:
+def loss_by_method(all_rows: Sequence[CellRow]) -> Figure | None:
     """For each scheme and kernel a row of two panels: dots with intervals, one per checkpoint."""
     from matplotlib.figure import Figure
 
-    ranked = groups(found)
+    ranked = groups(all_rows)
     if not ranked:
         return None
     heights = [len(group.members) + 1.6 for group in ranked]
@@ -145,11 +145,11 @@ def loss_by_method(found: Sequence[CellRow]) -> Figure | None:
     axes = figure.subplots(
         len(ranked), 2, squeeze=False, gridspec_kw={"height_ratios": heights}, sharey="row"
     )
-    names, kernels = labels(found), len({group.kernel for group in ranked}) > 1
+    names, kernels = labels(all_rows), len({group.kernel for group in ranked}) > 1
     families = len({group.family for group in ranked}) > 1
-    field, name = _change(found)
+    field, name = _change(all_rows)
     for group, (left, right) in zip(ranked, axes, strict=True):
-        ordered = [row for row in found if row in group.members]
+        ordered = [row for row in all_rows if row in group.members]
         _method_panel(left, ordered, "psnr")
         _method_panel(right, ordered, field)
         right.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
@@ -168,10 +168,10 @@ def _title(group: Group, kernels: bool, families: bool) -> str:
     return ", ".join([*words, *([group.family] if families else [])])
 
 
-def _series(found: Sequence[CellRow]) -> list[tuple[str, list[CellRow]]]:
+def _series(all_rows: Sequence[CellRow]) -> list[tuple[str, list[CellRow]]]:
     """Measured quantized rows of each checkpoint and kernel, by falling bits, with a label."""
-    names = labels(found)
-    measured = [row for row in found if row.ok and not row.scheme.is_float]
+    names = labels(all_rows)
+    measured = [row for row in all_rows if row.ok and not row.scheme.is_float]
     kernels = len({row.kernel for row in measured}) > 1
     series: dict[str, list[CellRow]] = {}
     for row in measured:
