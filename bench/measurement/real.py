@@ -68,8 +68,8 @@ def check(cell: Cell) -> None:
             if takes and 0 < number < metric.least:
                 raise InputError(
                     f"{cell.checkpoint.dataset} has {number} real images of the split "
-                    f"{cell.real}, metric {name} needs at least {metric.least}: add images, or leave it out by "
-                    f"--metrics"
+                    f"{cell.real}, metric {name} needs at least {metric.least}: "
+                    f"add images, or leave it out by --metrics"
                 )
     for extractor in cell.extractors:
         needed = reference.needs(cell.metrics, extractor)

@@ -30,8 +30,11 @@ FOLDERS = ("diffusers",)
 METHODS = ("baseline", "ema", "swa", "sam", "ip")
 _TYPES = {"config": dict, "reported": dict, "seed": int, "assumed": list, "force": bool}
 _WORDS = {
-    **{dict: "a mapping", int: "a whole number", str: "text"},
-    **{list: "a list of texts", bool: "true or false"},
+    dict: "a mapping",
+    int: "a whole number",
+    str: "text",
+    list: "a list of texts",
+    bool: "true or false",
 }
 _SETTING = re.compile(r"[\w.=-]+", re.ASCII)
 # Characters of a text on a card; of those that stand in tables and names of files.

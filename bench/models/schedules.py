@@ -8,8 +8,10 @@ from bench.system.quiet import quiet_import
 
 # The names of diffusers, with its usual ends of beta.
 SCHEDULES = {
-    **{"cosine": "squaredcos_cap_v2", "linear": "linear"},
-    **{"scaled_linear": "scaled_linear", "sigmoid": "sigmoid"},
+    "cosine": "squaredcos_cap_v2",
+    "linear": "linear",
+    "scaled_linear": "scaled_linear",
+    "sigmoid": "sigmoid",
 }
 
 

@@ -26,11 +26,10 @@ def lines(probed: ProbeRun, run: Run | None, terms: Influences) -> list[str]:
     ]
     body.append(
         [
-            *(
-                str(len(body) + 1),
-                "Usual SAM radii change next to nothing, larger ones are needed",
-            ),
-            *("needs trainings at several radii", EXAMINED),
+            str(len(body) + 1),
+            "Usual SAM radii change next to nothing, larger ones are needed",
+            "needs trainings at several radii",
+            EXAMINED,
         ]
     )
     legend = (

@@ -123,6 +123,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
     lines = []
     for row in comparison.rows:
         low, high = row.change.interval() if row.change else (None, None)
+        known = row.head or row.base
         lines.append(
             {
                 "verdict": row.verdict,
@@ -131,7 +132,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
                 "backend": row.backend,
                 "metric": distances.parts(row.metric, [row.extractor])[0],
                 "extractor": row.extractor,
-                "n": row.head.n if row.head else (row.base.n if row.base else None),
+                "n": known.n if known else None,
                 "base": row.base.value if row.base else None,
                 "head": row.head.value if row.head else None,
                 "change": row.change.value if row.change else None,

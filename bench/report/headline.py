@@ -68,8 +68,13 @@ def headline(all_rows: Sequence[CellRow], influences: Influences | None = None) 
     sizes = len({row.images for group in ranked for row in group.rows}) > 1
     lines = [_guide(all_rows, ranked)]
     for group in ranked:
-        words = [_kernel(group.kernel)] * kernels + [f"family {group.family}"] * several
-        words += [f"N = {group.rows[0].images}"] * sizes
+        words = []
+        if kernels:
+            words.append(_kernel(group.kernel))
+        if several:
+            words.append(f"family {group.family}")
+        if sizes:
+            words.append(f"N = {group.rows[0].images}")
         lines += ["", *lines_of(group, labels(all_rows), words)]
     return lines
 

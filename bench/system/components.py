@@ -28,7 +28,9 @@ def network_places(folder: Path) -> dict[str, Path]:
     """Folders with the config of a network, by name; the folder itself has the name ""."""
     names = (*NETWORKS, *AVERAGES)
     places = {name: folder / name for name in names if (folder / name / "config.json").is_file()}
-    return places or ({"": folder} if (folder / "config.json").is_file() else {})
+    if not places and (folder / "config.json").is_file():
+        return {"": folder}
+    return places
 
 
 def beside(path: Path) -> Path | None:

@@ -128,13 +128,20 @@ def stops(error: BaseException) -> MachineError | None:
                 "not enough memory; free some, or lower --batch, and repeat the command: what "
                 "was finished is kept"
             )
-        match = _NUMBER.search(text)
-        number = cause.errno if isinstance(cause, OSError) else int(match[1]) if match else None
+        number = _number(cause, text)
         if number in (*FULL, *FILES, *DENIED, *BROKEN):
             return MachineError(
                 f"{text}; {_advice(number)}, and repeat the command: what was finished is kept"
             )
     return None
+
+
+def _number(error: BaseException, text: str) -> int | None:
+    """The number of an error of the system, as the error or its text says it."""
+    if isinstance(error, OSError):
+        return error.errno
+    match = _NUMBER.search(text)
+    return int(match[1]) if match else None
 
 
 def sha256(path: Path) -> str:

@@ -11,8 +11,18 @@ from bench.verdicts.findings import Finding
 
 # From what must be looked at to what need not be.
 VERDICTS = (
-    *("newly failing", "newly refused", "absent", "worse", "not comparable", "inconclusive"),
-    *("still failing", "still refused", "better", "fixed", "new", "unchanged"),
+    "newly failing",
+    "newly refused",
+    "absent",
+    "worse",
+    "not comparable",
+    "inconclusive",
+    "still failing",
+    "still refused",
+    "better",
+    "fixed",
+    "new",
+    "unchanged",
 )
 FAILING = VERDICTS[:5]
 # Of numbers that were held against each other.

@@ -25,8 +25,18 @@ OBSTACLES = ("version", "unit", "undefined", "interval", "threshold", "missing",
 KINDS = ("weights", "coverage", "inert", *INCOMPARABLE, "extractor", *OBSTACLES)
 # Of the software under the numbers: what a comparison is made to try.
 LIBRARIES = (
-    *("python", "torch", "torchao", "diffusers", "torchvision", "transformers", "numpy", "scipy"),
-    *("pillow", "safetensors", "cuda", "cudnn"),
+    "python",
+    "torch",
+    "torchao",
+    "diffusers",
+    "torchvision",
+    "transformers",
+    "numpy",
+    "scipy",
+    "pillow",
+    "safetensors",
+    "cuda",
+    "cudnn",
 )
 # PSNR of equal images.
 EXACT = 100.0
@@ -125,10 +135,8 @@ def _is_inert(record: Record) -> bool:
     changes = [m for m in record.measurements if m.name.startswith("delta_")]
     if not changes or any(m.value or m.low or m.high for m in changes):
         return False
-    likeness, apart = (
-        record.measurement("psnr"),
-        [m for m in record.measurements if m.name.startswith("fd_twin_")],
-    )
+    likeness = record.measurement("psnr")
+    apart = [m for m in record.measurements if m.name.startswith("fd_twin_")]
     moved = likeness is not None and likeness.value < EXACT
     return not moved and not any(m.value > 0 for m in apart)
 

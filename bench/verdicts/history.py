@@ -146,12 +146,12 @@ def _drifting(series: Series, others: Counter[str]) -> Series:
     step = _step(measured[0], measured[-1]) if len(measured) > 1 else None
     reason = "; ".join(filter(None, (series.reason, few)))
     moved = len(measured) > 1 and measured[0].value != measured[-1].value
-    broken = moved and (step is None or series.threshold is None)
-    # Else another unit in the newest run alone would take its number out of the gate.
-    broken |= len(measured) < 2 and any(kind != UNMEASURED for kind in others)
+    undecidable = moved and (step is None or series.threshold is None)
+    # Without this, another unit in the newest run alone would take its number out of the gate.
+    alone = len(measured) < 2 and any(kind != UNMEASURED for kind in others)
     if moved and step is None:
         reason += "; no interval"
-    return replace(series, drift=step, reason=reason, broken=broken)
+    return replace(series, drift=step, reason=reason, broken=undecidable or alone)
 
 
 def _apart(record: Record, newest: Record, measured: Measurement | None, last: Measurement) -> str:
@@ -184,7 +184,8 @@ def _lost(runs: Sequence[Run], thresholds: Sequence[Threshold]) -> Iterator[Seri
                 continue
             points = [Point(run, m, "ok") for run, r in earlier if (m := r.measurement(metric))]
             dead = newest.status != "ok"
-            points += [Point(runs[-1].id, None, newest.status)] * dead
+            if dead:
+                points.append(Point(runs[-1].id, None, newest.status))
             entry = find(thresholds, metric, newest.cell.checkpoint.name, str(newest.cell.scheme))
             reason = newest.status if dead else "not measured"
             yield Series(

@@ -8,7 +8,15 @@ METHODS = ("baseline", "ema", "swa", "sam", "sam+ema", "sam+swa")
 def explanation(lpf, psnr, methods=METHODS, width=0.01, seeds=(0,) * 6):
     parts = [
         ProbePart(
-            *(f"c{seed}-{method}", "f", method, seed, "", "flatness", 1, "lpf", "ok"),
+            f"c{seed}-{method}",
+            "f",
+            method,
+            seed,
+            "",
+            "flatness",
+            1,
+            "lpf",
+            "ok",
             rows=(
                 ProbeValue("lpf_rise", flat, flat - width, flat + width, 50),
                 ProbeValue("psnr", value, scheme="w4a8"),

@@ -13,7 +13,16 @@ from bench.verdicts.claims import lost
 
 def part(method, probe, name, rows=(), status="ok", error=""):
     return ProbePart(
-        *(f"c-{method}", "f", method, 0, "0" * 64, probe, 1, name, status, tuple(rows)),
+        f"c-{method}",
+        "f",
+        method,
+        0,
+        "0" * 64,
+        probe,
+        1,
+        name,
+        status,
+        tuple(rows),
         error=error,
     )
 
@@ -51,7 +60,11 @@ def rows(scale):
 
 
 FOUND = ProbeRun(
-    *("id", "2026", "abc", "bench probe", {"seed": 0}),
+    "id",
+    "2026",
+    "abc",
+    "bench probe",
+    {"seed": 0},
     parts=(
         part("baseline", "flatness", "all", rows(1.0)),
         part("sam", "flatness", "all", rows(0.5)),

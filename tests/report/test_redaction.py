@@ -12,7 +12,7 @@ from helpers.canned_run import run as canned
 from bench.core import probe_record
 from bench.core.probe_record import ProbePart, ProbeRun
 from bench.core.record import Run, to_json
-from bench.report.redaction import explained, redacted
+from bench.report.redaction import redacted, redacted_probes
 from bench.system import store
 from bench.system.runs import read_run, run_folders
 
@@ -92,7 +92,7 @@ def test_report_redact_writes_a_copy_to_hand_out(bench, tmp_path, monkeypatch):
     assert run_folders(tmp_path / "reports") == [folder]
     shutil.move(copy, tmp_path / "elsewhere")
     assert bench("report", tmp_path / "elsewhere")[0] == 0
-    assert explained(found).parts[0].status == "failed"
+    assert redacted_probes(found).parts[0].status == "failed"
 
 
 def test_run_redact(bench, cards, tmp_path):

@@ -146,7 +146,8 @@ def opened(data: bytes) -> Image.Image:
     # Pillow reads 16-bit PNG in colour as eight bits without a word.
     deep = image.format == "PNG" and data[24] > 8
     if image.mode not in MODES or deep:
-        raise ValueError(f"mode {image.mode}{' of 16 bits' * deep} is not 8 bits a channel")
+        mode = f"{image.mode} of 16 bits" if deep else image.mode
+        raise ValueError(f"mode {mode} is not 8 bits a channel")
     # Not JPEG: phones put a second, smaller picture behind the first.
     if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
         raise ValueError("it is animated: keep one of its pictures")

@@ -71,7 +71,11 @@ class Hessian:
         count = len(ends)
         top = [
             ProbeValue(
-                *("hessian_eigenvalue", value, value - bound, value + bound, count),
+                "hessian_eigenvalue",
+                value,
+                value - bound,
+                value + bound,
+                count,
                 where=where | {"rank": rank},
             )
             for rank, (value, bound) in enumerate(ends[: setting.eigenvalues], 1)

@@ -94,7 +94,9 @@ def _worst(context: ProbeContext, base: np.ndarray, radius: float) -> list[Probe
     place = {"radius": radius, "length": length}
     return [
         compared(
-            *("loss_rise", values.mean(), values - values.mean()),
+            "loss_rise",
+            values.mean(),
+            values - values.mean(),
             where=place | {"direction": kind},
         )
         for kind, values in (("worst, 1 step", first), ("worst", best))

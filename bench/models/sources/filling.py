@@ -26,7 +26,8 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], stored: str = "float
     """
     for name, value in weights.items():
         precision = str(value.dtype).removeprefix("torch.")
-        if precision not in PRECISIONS if stored == "mixed" else precision != stored:
+        expected = PRECISIONS if stored == "mixed" else (stored,)
+        if precision not in expected:
             raise InputError(
                 f"weight {name} is stored in {precision}: say so in the card's config, "
                 f"`stored: {precision}`; it is computed in float32"

@@ -92,8 +92,14 @@ FIELDS: dict[str, Callable[[str], Any]] = {
 }
 # Fields of the U-Net itself that one of its own descriptions decides.
 NETWORK = (
-    *("norm_num_groups", "norm_eps", "flip_sin_to_cos", "freq_shift", "downsample_padding"),
-    *("act_fn", "center_input_sample", "mid_block_scale_factor"),
+    "norm_num_groups",
+    "norm_eps",
+    "flip_sin_to_cos",
+    "freq_shift",
+    "downsample_padding",
+    "act_fn",
+    "center_input_sample",
+    "mid_block_scale_factor",
 )
 
 

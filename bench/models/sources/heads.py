@@ -50,7 +50,7 @@ class Heads:
 
     def __str__(self) -> str:
         if self.number:
-            return f"{self.number} head{'s' * (self.number > 1)}"
+            return f"{self.number} {'head' if self.number == 1 else 'heads'}"
         return f"heads of {self.channels} channels"
 
 

@@ -35,8 +35,12 @@ def of_word(word: str) -> str:
     parts = tokens(word)
     kinds = set()
     for before, part in zip(["", *parts], parts, strict=False):
-        if part in EMA | SWA:
-            kinds.add("raw" if before in DENIALS else "ema" if part in EMA else "swa")
+        if part in EMA | SWA and before in DENIALS:
+            kinds.add("raw")
+        elif part in EMA:
+            kinds.add("ema")
+        elif part in SWA:
+            kinds.add("swa")
         elif part in RAW:
             kinds.add("raw")
     if not kinds and AVERAGES & set(parts):
@@ -55,5 +59,7 @@ def of_path(words: Iterable[str]) -> str:
 def of_file(path: Path) -> str:
     """The kind that the name of a file says, or that of its folder where the name is plain."""
     stem = path.name.removesuffix(path.suffix)
-    kind = of_word(stem) or (of_word(path.parent.name) if PLAIN.fullmatch(stem) else "")
+    kind = of_word(stem)
+    if not kind and PLAIN.fullmatch(stem):
+        kind = of_word(path.parent.name)
     return kind if kind in KINDS else ""

@@ -19,8 +19,13 @@ from bench.system import components
 INDEX = "model_index.json"
 # They sample one network from noise, with a label or without, and decode its latents.
 PIPELINES = (
-    *("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "DiffusionPipeline"),
-    *("LDMPipeline", "DiTPipeline", "AudioDiffusionPipeline"),
+    "DDPMPipeline",
+    "DDIMPipeline",
+    "PNDMPipeline",
+    "DiffusionPipeline",
+    "LDMPipeline",
+    "DiTPipeline",
+    "AudioDiffusionPipeline",
 )
 # Components and notes that do not change the images.
 BESIDE = {"mel": "turns images into sound", "id2label": "names of the classes"}

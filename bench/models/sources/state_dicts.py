@@ -137,7 +137,9 @@ def _kind(part: Part, parts: list[Part], content: contents.Contents) -> str:
         # swapped them when the file was written.
         kept = [p for p in parts if p.name.split(".")[0] == "callbacks" and p.kind]
         swapped = [p.kind for p in kept if not p.ordered and _same(p, part)]
-        return swapped[0] if swapped else "raw" if kept else UNSAID
+        if swapped:
+            return swapped[0]
+        return "raw" if kept else UNSAID
     known = {other.kind for other in parts if other is not part}
     return "raw" if known & {"ema", "swa", AVERAGED} else ""
 

@@ -66,9 +66,10 @@ def run(recipe: Recipe, place: Place) -> None:
 def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:
     console, recipe = Console(stderr=True), trainer.recipe
     size = sum(p.numel() for p in trainer.parameters)
+    plural = "gradient" if recipe.gradients == 1 else "gradients"
     print(
         f"{recipe.method}: {recipe.steps} updates of {recipe.batch} images, {recipe.gradients} "
-        f"gradient{'s' * (recipe.gradients > 1)} each; {size / 1e6:.2f} M parameters on "
+        f"{plural} each; {size / 1e6:.2f} M parameters on "
         f"{trainer.device}, {recipe.precision}",
         file=sys.stderr,
     )
