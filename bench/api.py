@@ -1,4 +1,4 @@
-"""Runs and comparisons for a notebook: what the commands say, as pandas frames.
+"""Runs and comparisons for a notebook: the output of the commands as pandas frames.
 
 import bench
 bench.load("reports/<id>").frame()
@@ -41,8 +41,12 @@ class FramedRun(LoadedRun):
 
 @dataclass(frozen=True, repr=False)
 class Verdicts:
-    """A decided comparison; `comparison` has everything, `undecided_fails` is whether a gated row
-    without an answer fails too."""
+    """A decided comparison.
+
+    Attributes:
+        comparison: all rows, findings and notes.
+        undecided_fails: whether a gated row without an answer fails too.
+    """
 
     comparison: Comparison
     undecided_fails: bool = False
@@ -70,7 +74,7 @@ def load(name: str | Path | None = None, out: str | Path = REPORTS) -> FramedRun
 
     Raises:
         InputError: there is none, or it cannot be read.
-        TypeError: a name that is none.
+        TypeError: `name` is neither a text nor a path.
     """
     loaded = _loaded(name, out)
     return FramedRun(loaded.run.id, loaded.run, loaded.influences)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 T = TypeVar("T")
-# No file of ours is nearly as large or as deep, and none holds a longer whole number.
+# Limits far above any file that bench writes: bytes, nesting, and size of whole numbers.
 BYTES = 1 << 28
 DEPTH = 60
 WHOLE = 2**63
@@ -34,7 +34,7 @@ def text(path: Path, what: str) -> str:
 
     Args:
         path: the file; a link to one will do, a pipe or device will not.
-        what: that it should be, for the message: "a run.json of bench".
+        what: name of what the file should be, for the message: "a run.json of bench".
 
     Raises:
         InputError: no such file, no regular one, a huge one, or no UTF-8.
@@ -109,7 +109,7 @@ def build(kind: type[T], data: Any) -> T:
         return made
     except ValidationError as error:
         raise ValueError(_line(error)) from None
-    # Of the dataclasses' own checks.
+    # The dataclasses check some of their values themselves.
     except InputError as error:
         raise ValueError(str(error)) from None
 
@@ -128,7 +128,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     """pydantic takes a tenth of a second to import, so it is only where something is read."""
     from pydantic import ConfigDict, TypeAdapter
 
-    # Dataclasses take the settings of what holds them: here a list.
+    # A dataclass takes these settings only from the type that holds it, here a list.
     return TypeAdapter(list[kind], config=ConfigDict(strict=True, extra="forbid"))
 
 

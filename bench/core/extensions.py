@@ -98,7 +98,8 @@ TABLES = {
     "probes": PROBES,
     "engines": ENGINES,
 }
-# What decides numbers besides the code: functions of a name, in modules that need no torch.
+# Functions that identify what decides the numbers of an extension besides its code (packages,
+# weights); they take its name and lie in modules that need no torch.
 IDENTITIES = {
     "extractors efficientnet": "bench.measurement.features.identities:embedded",
     "extractors inception": "bench.measurement.features.identities:inception",
@@ -195,11 +196,11 @@ def module(table: str, name: str) -> str:
 
 
 def identity(table: str, name: str) -> dict[str, str]:
-    """What decides the numbers of an extension besides its code: {} where there is no more.
+    """Identity of an extension: what decides its numbers besides its code, {} for nothing more.
 
-    Of another package: the package, the `version` of what it offers, and what its own function
-    `identity()` says, a mapping of texts, as the hash of its weights. Of bench: what IDENTITIES
-    names. Only the first kind is imported.
+    For an extension of another package it is the package, the `version` of what it offers, and
+    the texts that its own function `identity()` returns, such as the hash of its weights. For one
+    of bench it is what the function in IDENTITIES returns. Only the first kind is imported.
 
     Raises:
         InputError: unknown name, or a package that cannot be imported or says no mapping.
@@ -216,9 +217,9 @@ def identity(table: str, name: str) -> dict[str, str]:
 
 
 def _said(what: str, made: Any) -> dict[str, str]:
-    """The version of what another package offers, and what it says of itself.
+    """The version of an extension of another package, and the texts of its `identity()`.
 
-    Only what reads the same in every process can be part of a key: texts and numbers.
+    Only texts and numbers can be part of a key: they read the same in every process.
     """
     try:
         stated = made.identity() if hasattr(made, "identity") else {}

@@ -1,9 +1,9 @@
-"""Arrays of numpy's npz archives, read without trusting a number that the archive states.
+"""Arrays of numpy's npz archives, read without trusting the sizes that the archive states.
 
-numpy allocates what an array's header asks for, evaluates the header, and unfolds what the archive
-compresses: a file of a kilobyte can ask for terabytes. Here sizes are held against bytes that are
-there before anything is made, objects and records are refused, and every fault is one ValueError.
-Format: numpy.lib.format in a ZIP archive.
+numpy allocates what an array's header asks for, evaluates the header, and decompresses whatever
+the archive holds: a file of a kilobyte can ask for terabytes. Here sizes are checked against the
+bytes of the file before anything is allocated, objects and records are refused, and every fault is
+a ValueError. Format: numpy.lib.format in a ZIP archive.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.core.printable import short
 
-# All arrays of a file together, unfolded; features' statistics have 34 MB.
+# Limit of all arrays of a file together, decompressed; statistics of features have 34 MB.
 BYTES = 1 << 31
 MEMBERS = 100_000
 # Booleans, whole, real and complex numbers, and text.

@@ -34,8 +34,8 @@ class ProbeValue:
         name: what was measured, for example "lpf".
         value: NaN where undefined.
         low, high: ends of the 95% interval, None where there is none.
-        n: images, directions or steps behind it.
-        scheme: of the quantized network that was looked at, "" for full precision.
+        n: number of images, directions or steps that it was measured on.
+        scheme: scheme of the quantized network that was probed, "" for full precision.
         where: coordinates, for example {"radius": 0.05, "direction": "global"}.
         terms: the influence of each image (or random vector) on the value, (N,), where checkpoints
             are compared by this number: image i is the same for all of them. To six digits.
@@ -59,11 +59,11 @@ class ProbePart:
     """The outcome of a part of a probe on one checkpoint.
 
     Attributes:
-        checkpoint, family, method, seed, sha256: which weights.
-        probe, version, part: what was done.
+        checkpoint, family, method, seed, sha256: the weights that were probed.
+        probe, version, part: the probe, its version, and which of its parts.
         status: ok, refused (by the backend) or failed.
         rows: the numbers that were measured.
-        error: why there is nothing, one line.
+        error: reason why nothing was measured, one line.
     """
 
     checkpoint: str
@@ -115,7 +115,7 @@ def part_to_json(part: ProbePart) -> str:
 
 
 def part_from_json(text: str) -> ProbePart:
-    """The part of `part_to_json`; ValueError where it is none."""
+    """A part from the text of `part_to_json`; ValueError where the text is no part."""
     part = border.build(ProbePart, _numbers(border.parse(text)))
     sound.part(part)
     return part
@@ -160,7 +160,7 @@ def read(path: Path) -> ProbeRun:
 
 
 def _numbers(part: Any) -> Any:
-    """A part with the words of `_plain` as the numbers that they stand for."""
+    """The JSON of a part with "nan", "inf" and "-inf" replaced by the numbers they stand for."""
     if not isinstance(part, dict) or not isinstance(part.get("rows"), list):
         return part
     return part | {"rows": [_row(row) for row in part["rows"]]}

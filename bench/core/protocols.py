@@ -53,10 +53,12 @@ class Evidence:
     Attributes:
         images, twin_images: uint8 (N, C, H, W) of this cell and of its full-precision reference,
             paired by index.
-        simulated_images: of the same scheme in simulation, where a metric asks for them.
-        features, twin_features: of those images.
-        real_features: of real images of the data set, None where there are only statistics.
-        real_statistics: of those features, None where the kind of extractor has none.
+        simulated_images: images of the same scheme in simulation, where a metric asks for them.
+        features, twin_features: features of `images` and of `twin_images`.
+        real_features: features of real images of the data set, None where there are only
+            statistics.
+        real_statistics: statistics of the real features, None where the kind of extractor has
+            none.
     """
 
     images: np.ndarray | Shards
@@ -161,7 +163,7 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class Constants:
-    """What quantization does to one layer.
+    """The constants by which one layer is quantized.
 
     Attributes:
         name: path of its module.

@@ -20,8 +20,8 @@ class Shards:
         load: reads a file, whenever rows of it are asked for.
 
     Attributes:
-        shape: of the whole.
-        dtype: of the values.
+        shape: shape of the whole array, (N, ...).
+        dtype: type of its values.
     """
 
     def __init__(

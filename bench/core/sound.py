@@ -1,8 +1,8 @@
-"""What a record must hold beyond the types of its fields: that it can have happened.
+"""Checks that records, runs and probes that are read back make sense beyond their types.
 
 A damaged or edited run.json may hold values of the right types that mean nothing: a cell twice, a
-negative N, an interval whose ends are swapped. What is merely another setup (a unit, a direction,
-a kernel that is not known here) is sound: comparing is where that is judged.
+negative N, an interval whose ends are swapped. A record of another setup (a unit or a kernel that
+is not known here) passes: the comparison of runs judges that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 STATUSES = ("ok", "refused", "failed")
 DIRECTIONS = ("lower", "higher")
-# Where a probe's number was measured: which coordinates are numbers, and which it must have.
+# Coordinates of a probe's number (`where`) that are numbers, and those each number must have.
 NUMBERS = ("radius", "eigenvalue", "t", "band", "rank", "multiple", "from", "to")
 COORDINATES = {
     "loss_rise": ("direction", "radius"),
@@ -34,7 +34,7 @@ COORDINATES = {
 
 
 def run(whole: Run) -> None:
-    """Hold a run against itself.
+    """Check that a run makes sense.
 
     Raises:
         ValueError: an id that is no name of a folder, or a cell that is there twice.
@@ -63,7 +63,7 @@ def name(field: str, text: str) -> None:
 
 
 def record(outcome: Record) -> None:
-    """Hold a record against itself.
+    """Check that a record makes sense.
 
     Raises:
         ValueError: an unknown status, a measured cell without coverage, or impossible numbers.
@@ -89,7 +89,7 @@ def record(outcome: Record) -> None:
 
 
 def measurement(number: Measurement) -> None:
-    """Hold a measurement against itself.
+    """Check that a measurement makes sense.
 
     Raises:
         ValueError: a direction that is none, a negative N or version, or swapped ends.
@@ -104,7 +104,7 @@ def measurement(number: Measurement) -> None:
 
 
 def coverage(covered: Coverage) -> None:
-    """Hold a coverage against itself.
+    """Check that a coverage makes sense.
 
     Raises:
         ValueError: negative counts, more quantized than there is, or an agreement that is none.
@@ -130,7 +130,7 @@ def coverage(covered: Coverage) -> None:
 
 
 def probe_run(probed: ProbeRun) -> None:
-    """Hold the outcome of an invocation of probes against itself.
+    """Check that the outcome of an invocation of probes makes sense.
 
     Raises:
         ValueError: as for `part`.
@@ -143,7 +143,7 @@ def probe_run(probed: ProbeRun) -> None:
 
 
 def part(outcome: ProbePart) -> None:
-    """Hold a part of a probe against itself.
+    """Check that a part of a probe makes sense.
 
     Raises:
         ValueError: an unknown status, or a row that lacks what it must say.

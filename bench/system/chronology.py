@@ -1,4 +1,4 @@
-"""In which order runs were made: by the time that each run.json states, not by a folder's name.
+"""The order in which runs were made: by the time in each run.json, not by the folder's name.
 
 Runs of one second, and runs whose time cannot be read, go by the time and number in their names.
 A clock that was wrong is told where it shows: a run that says it was made in the future is newer
@@ -18,7 +18,7 @@ _STATED = re.compile(rb'"created":\s*"([^"]{1,64})"')
 _NAMED = re.compile(r"\d{8}T\d{6}Z")
 # `created` stands at the top of the files that bench writes.
 HEAD = 4096
-# Clocks of two machines differ by so much without anything being wrong.
+# Clocks of two machines may differ by this much.
 SLACK = timedelta(minutes=5)
 OLDEST = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -53,10 +53,10 @@ def ordered(folders: Iterable[Path]) -> list[Path]:
 
 
 def doubts(folders: Iterable[Path], now: datetime | None = None) -> list[str]:
-    """What is wrong with the times of runs, one line each.
+    """Doubts about the times of runs, one line each.
 
     Args:
-        folders: of all runs.
+        folders: folders of all runs.
         now: the present time, by the clock where it is not given.
     """
     limit = (now or datetime.now(timezone.utc)) + SLACK

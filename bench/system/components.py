@@ -1,7 +1,7 @@
 """The components of a diffusers folder: which sub-folders it has, and the files that are read.
 
 A pipeline's folder holds one folder for each component, named in `model_index.json`; a folder of
-one component holds its files at the top. `hub` takes the hash of what is found here, and the
+one component holds its files at the top. `hub` hashes the files that are listed here, and the
 source `diffusers` reads the same files.
 """
 

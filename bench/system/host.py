@@ -1,4 +1,4 @@
-"""The machine and the versions that change arithmetic, found without importing torch on a CPU."""
+"""The machine and the library versions that change arithmetic; without torch on a CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.core.record import Host
 from bench.system import devices
 
-# From the weakest to the strongest; the last one present decides which int8 kernels run.
+# From the weakest to the strongest; the last one that is present decides the int8 kernels.
 X86_FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
 VNNI = X86_FEATURES[2:]
 LIBRARIES = ("torch", "torchao", "diffusers", "torchvision", "numpy", "scipy")

@@ -91,7 +91,7 @@ def fetched(name: str, revision: str, patterns: Sequence[str]) -> Path:
 
 
 def _download_line(name: str, siblings: Sequence[Any], patterns: Sequence[str]) -> str:
-    """What is about to be fetched; the hub does not know the size of every file."""
+    """Say what is about to be fetched; the hub does not know the size of every file."""
     wanted = [s for s in siblings if any(fnmatch.fnmatch(s.rfilename, p) for p in patterns)]
     size = sum(s.size or 0 for s in wanted)
     known = f", up to {size / 1e6:.0f} MB" if size else ""

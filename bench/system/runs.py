@@ -19,7 +19,7 @@ from bench.system import chronology
 from bench.system.disk import atomic as atomic
 from bench.system.influences import Influences
 
-# Of a sample's file; a file name may have 255 bytes, and one that is being written has more.
+# Longest name of a sample's file; file systems allow 255 bytes, temporary names add some.
 NAME_LENGTH = 120
 
 
@@ -39,8 +39,10 @@ class LoadedRun:
 
 
 def sample_name(cell: Cell) -> str:
-    """File name of a cell's strip of sample images in a run's folder: short, of plain characters,
-    and another one for every cell, also where upper and lower case are one."""
+    """File name of a cell's strip of sample images in a run's folder.
+
+    It is short, of plain characters, and unique to the cell also on file systems that ignore case.
+    """
     name = f"{cell.checkpoint.name}--{cell.scheme}--{cell.backend}"
     plain = re.sub(r"[^a-z0-9._+-]", "_", name.lower())[:NAME_LENGTH]
     if plain != name:
@@ -49,7 +51,7 @@ def sample_name(cell: Cell) -> str:
 
 
 def sample_path(samples: Path, cell: Cell) -> Path:
-    """The strip of a cell in the samples of a run, which may be of a time with other names."""
+    """The strip of a cell in the samples of a run; runs of earlier versions name it otherwise."""
     path = samples / sample_name(cell)
     name = f"{cell.checkpoint.name}--{cell.scheme}--{cell.backend}"
     former = path.with_name(re.sub(r"[^A-Za-z0-9._+-]", "_", name) + ".png")
