@@ -48,7 +48,7 @@ def render(run: Run, folder: Path) -> Path:
 def write_index(reports: Path) -> Path:
     """Write the list of all runs of a folder to index.md; returns its path."""
     path = reports / "index.md"
-    # Of two runs that end at once the later one sees both.
+    # The lock makes the later of two runs that end at once list both.
     with store.locked(reports):
         store.save_text(path, index(reports))
     return path

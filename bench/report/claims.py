@@ -1,4 +1,4 @@
-"""The paper's claims one by one, each with the verdict of what was measured here."""
+"""The paper's claims one by one, each with its verdict by the measurements of this run."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def claims(
 
 
 def _trainings(apart: Sequence[Difference], losing: Sequence[Difference]) -> str:
-    """Of what the comparisons of SAM speak."""
+    """Whether the comparisons of SAM speak of the methods or of single trainings."""
     if {line.trainings for line in (*apart, *losing)} - {1}:
         return (
             "Where two methods were trained several times on the same seeds, their difference is "
@@ -84,7 +84,7 @@ def _trainings(apart: Sequence[Difference], losing: Sequence[Difference]) -> str
 
 
 def overall(verdicts: Sequence[str]) -> str:
-    """One verdict of several."""
+    """The verdict on a claim from the verdicts of its comparisons."""
     if not verdicts:
         return EXAMINED
     for word, other in (("supported", "contradicted"), ("contradicted", "supported")):
@@ -94,7 +94,7 @@ def overall(verdicts: Sequence[str]) -> str:
 
 
 def evidence(members: Sequence[Correlation | Difference]) -> str:
-    """How many comparisons say what."""
+    """The number of comparisons with each verdict, in words."""
     if not members:
         return "none: no common seed and N, or the numbers or the run are missing"
     counted = deciding(members)
@@ -111,7 +111,7 @@ def evidence(members: Sequence[Correlation | Difference]) -> str:
 def deciding(
     members: Sequence[Correlation | Difference],
 ) -> Sequence[Correlation | Difference]:
-    """The comparisons that decide a claim: those of several trainings where there are some.
+    """The comparisons that decide a claim: if some are of several trainings, only those.
 
     The interval of one training lacks how trainings vary and is nearly always decided: counted
     alike, training again would take support away.

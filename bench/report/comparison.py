@@ -11,12 +11,12 @@ from typing import Any
 
 from bench.core import distances
 from bench.report.exports import junit_cases
-from bench.report.formatting import NONE, escape, estimated, number, places, table
+from bench.report.formatting import NONE, decimal_places, escape, estimated, number, table
 from bench.report.frames import safe_csv
 from bench.verdicts.compared import FAILING, VERDICTS, ComparedNumber, Comparison
 
 MARKS = {verdict: f"**{verdict}**" for verdict in FAILING}
-# In JUnit, where they do not fail: nothing was decided.
+# Verdicts that JUnit shows as skipped where they do not fail: nothing was decided.
 SKIPPED = (*FAILING, "inconclusive", "still failing", "still refused")
 WORDS = {0: "no regression", 3: "inconclusive"}
 HEADER = ("Verdict", "Cell", "Metric", "BASE", "HEAD", "Change, 95% interval", "Threshold")
@@ -43,7 +43,7 @@ def markdown(comparison: Comparison, allowed: Allowed, code: int) -> str:
 
 
 def _answer(comparison: Comparison, allowed: Allowed, code: int) -> str:
-    """The exit code in a word or two; of 1 the gravest reason."""
+    """The exit code in a word or two; for 1 the gravest reason."""
     if code in WORDS:
         return WORDS[code]
     verdicts = {row.verdict for row in comparison.failures(allowed)}
@@ -119,7 +119,7 @@ FORMATS: Mapping[str, Callable[[Comparison, Allowed, int], str]] = {
 
 
 def records(comparison: Comparison) -> list[dict[str, Any]]:
-    """The rows as plain values; what is not there is None."""
+    """The rows as plain values, with None for missing ones."""
     lines = []
     for row in comparison.rows:
         low, high = row.change.interval() if row.change else (None, None)
@@ -150,7 +150,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _line(row: ComparedNumber) -> list[str]:
-    decimals = places([m for m in (row.base, row.head) if m])
+    decimals = decimal_places([m for m in (row.base, row.head) if m])
     change, limit = NONE, NONE
     if row.change:
         change = estimated(row.change, decimals)

@@ -1,7 +1,7 @@
-"""What executed, as Markdown: the share of a network that each scheme covers, which operators ran,
-how large the weights are, and how well kernels agree with the simulation.
+"""The section of a report on coverage: the share of a network that each scheme quantizes, which
+operators ran, how large the weights are, and how well kernels agree with the simulation.
 
-Checkpoints of one architecture share a line; agreement is of each.
+Checkpoints of one architecture share a line; each has a line of its own for the agreement.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.core.record import Coverage
-from bench.report.formatting import NONE, escape, measured, percent, places, size, table
+from bench.report.formatting import NONE, decimal_places, escape, measured, percent, size, table
 from bench.report.rows import CellRow
 
 
@@ -50,13 +50,13 @@ def coverage(all_rows: Sequence[CellRow]) -> list[str]:
 
 
 def agreement(all_rows: Sequence[CellRow]) -> list[str]:
-    """One line for each row of integer kernels that was held against the simulation."""
+    """One line for each row of integer kernels that was compared with the simulation."""
     counted = [(row, row.record.coverage) for row in all_rows if row.record.coverage]
     rows = [(row, covered.agreement) for row, covered in counted if covered.agreement]
     if not rows:
         return []
     images = [row.record.measurement("psnr_simulated") for row, _ in rows]
-    decimals = places(images)
+    decimals = decimal_places(images)
     lines = []
     for (row, known), likeness in zip(rows, images, strict=True):
         line = [*map(escape, (row.checkpoint, row.scheme.label, row.kernel))]

@@ -1,8 +1,8 @@
-"""What was taken for the description of the checkpoints, as lines of a report's protocol.
+"""The descriptions that were taken of the checkpoints, as lines of a report's protocol.
 
 For each family: the schedule, what the network predicts, the bounds of x_0, what was assumed, and
-whether the description fits the weights by the denoising loss on real images. Checkpoints of a
-family that differ are told apart.
+whether the description fits the weights by the denoising loss on real images. Where checkpoints
+of a family differ, each is named.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 JUnit has a test case for each cell: refused ones are skipped, failed ones fail. The other two have
 an entry for each number; github-action-benchmark takes the ones of one direction at a time, so
-there are two formats, `github-benchmark` for what is better lower (its `customSmallerIsBetter`)
+there are two formats, `github-benchmark` where lower is better (its `customSmallerIsBetter`)
 and `github-benchmark-bigger` for the rest. Bencher's JSON is its Bencher Metric Format.
 """
 
@@ -53,12 +53,12 @@ def junit(run: Run, folder: Path) -> str:
 
 
 def github_benchmark(run: Run, folder: Path) -> str:
-    """The numbers that are better lower, for `customSmallerIsBetter`."""
+    """The numbers where lower is better, for `customSmallerIsBetter`."""
     return _entries(run, "lower")
 
 
 def github_benchmark_bigger(run: Run, folder: Path) -> str:
-    """The numbers that are better higher, for `customBiggerIsBetter`."""
+    """The numbers where higher is better, for `customBiggerIsBetter`."""
     return _entries(run, "higher")
 
 
@@ -91,7 +91,7 @@ def _entries(run: Run, better: str) -> str:
 
 
 def _numbers(run: Run) -> Iterator[tuple[CellRow, Measurement]]:
-    """Every finite measurement: the formats know no other values."""
+    """Every finite measurement: these formats have no words for other values."""
     for row in rows(run):
         for measurement in row.record.measurements:
             if math.isfinite(measurement.value):

@@ -1,8 +1,8 @@
 """A run as plain data: a pandas frame of one row per measurement, and as CSV and JSON text.
 
-The name of a measurement, `delta_fd_efficientnet@500`, stands in `measurement`; what it is made of
-has columns of its own, so that nobody has to take names apart: `metric` (`delta_fd`), `extractor`
-(`efficientnet`, "" for numbers of images alone) and `n` (500).
+The full name of a measurement, `delta_fd_efficientnet@500`, is in the column `measurement`; its
+parts have columns of their own, so that nobody has to take names apart: `metric` (`delta_fd`),
+`extractor` (`efficientnet`, "" for numbers of images alone) and `n` (500).
 
 Cells that were refused or failed keep one row without a measurement, so that they are not lost.
 """
@@ -95,7 +95,7 @@ def _safe(value: Any) -> Any:
 
 
 def as_json(run: Run, folder: Path) -> str:
-    """The frame as a JSON list of objects; what is undefined or infinite is null."""
+    """The frame as a JSON list of objects, with null for undefined and infinite numbers."""
     text = frame(run).to_json(orient="records", double_precision=15)
     return json.dumps(json.loads(text), indent=1) + "\n"
 
@@ -134,7 +134,7 @@ def _measurement(row: CellRow, measurement: Measurement | None) -> dict[str, Any
         empty = dict.fromkeys(("measurement", "metric", "extractor", "unit", "better"), "")
         return {**empty, "paired": False}
     metric, extractor = distances.parts(measurement.name.split("@")[0], row.cell.extractors)
-    # One without width is no interval: no image moved the number.
+    # An interval without width is none: no image moved the number.
     low, high = interval(measurement) or (None, None)
     return {
         "measurement": measurement.name,

@@ -1,6 +1,6 @@
-"""What a run says, in words: what was sampled, and how its headline is to be read.
+"""The head of a report: what was sampled, how to read it, and the ranking of the methods.
 
-`places` has what is said of each group of methods that are ranked.
+`ranking_words` has the lines of each group of methods that are ranked.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.scheme import Scheme
 from bench.report.formatting import escape
-from bench.report.places import lines_of
 from bench.report.ranking import Group, groups
+from bench.report.ranking_words import lines_of
 from bench.report.rows import CellRow, labels, schemes
 from bench.report.sample_sizes import draws, span
 from bench.system.influences import Influences
 
 
 def _kernel(kernel: str) -> str:
-    """What executed, in a word or two."""
+    """The kind of execution, in a word or two."""
     return kernel if kernel in ("none", "simulated") else f"{kernel} kernels"
 
 
@@ -52,7 +52,7 @@ def summary(all_rows: Sequence[CellRow]) -> list[str]:
 
 
 def _whose(all_rows: Sequence[CellRow], scheme: Scheme) -> str:
-    """The checkpoints of a scheme whose label stands for others too."""
+    """The checkpoints of a scheme, where its label stands for other schemes too."""
     alike = {row.scheme for row in all_rows if row.scheme.label == scheme.label}
     names = dict.fromkeys(row.checkpoint for row in all_rows if row.scheme == scheme)
     return f" ({escape(', '.join(names))})" if len(alike) > 1 else ""
@@ -80,7 +80,7 @@ def headline(all_rows: Sequence[CellRow], influences: Influences | None = None) 
 
 
 def _guide(all_rows: Sequence[CellRow], ranked: Sequence[Group]) -> str:
-    """What is ranked, for somebody who reads such a report for the first time."""
+    """How the ranking is to be read, for somebody who sees such a report for the first time."""
     used = [row.extractor for row in all_rows]
     harmed = {group.metric for group in ranked if group.harm}
     texts = []

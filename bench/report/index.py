@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from bench.core.errors import InputError
-from bench.report.formatting import NONE, escape, measured, places, table
-from bench.report.places import NAMES
+from bench.report.formatting import NONE, decimal_places, escape, measured, table
+from bench.report.ranking_words import NAMES
 from bench.report.rows import rows, schemes, worst
 from bench.system.runs import read_run, run_folders
 
@@ -21,7 +21,7 @@ HEADER = (
     "Cells",
     "Farthest from full precision",
 )
-# What a damaged file may raise while it is rebuilt and summarised.
+# Errors that a damaged file may raise while it is read and summarised.
 UNREADABLE = (InputError, ValueError, TypeError, AttributeError, KeyError)
 
 
@@ -50,7 +50,7 @@ def _line(folder: Path) -> list[str]:
     if pair := worst(all_rows):
         row, value = pair
         name_of_metric = NAMES[next(field for field in NAMES if getattr(row, field) is value)]
-        text = measured(value, places([value]), unit=value.unit)
+        text = measured(value, decimal_places([value]), unit=value.unit)
         loss = f"{name_of_metric} {text} ({escape(f'{row.checkpoint} {row.scheme}')})"
     return [
         linked,

@@ -1,4 +1,4 @@
-"""A run as one Markdown page: the answer in words, the tables, then everything that made it.
+"""A run as one Markdown page: the answer in words, the tables, then protocol and machine.
 
 The page reads the run and looks for the figures of its folder, nothing else, so rendering it again
 gives the same text.
@@ -15,10 +15,10 @@ from bench.report import descriptions, methods, probe_page
 from bench.report.coverage import agreement, coverage
 from bench.report.formatting import (
     NONE,
+    decimal_places,
     escape,
     measured,
     percent,
-    places,
     table,
     without_interval,
 )
@@ -91,9 +91,11 @@ def _results(all_rows: Sequence[CellRow]) -> list[str]:
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
     columns = _columns(used)
     header += [title.format(fd=fd, kd=kd) for title, _ in columns]
-    decimals = {field: places([getattr(row, field) for row in all_rows]) for _, field in COLUMNS}
-    # The same decimals for FD and its change, so that they can be subtracted by eye.
-    decimals["fd"] = decimals["fd_change"] = places([row.fd for row in all_rows])
+    decimals = {
+        field: decimal_places([getattr(row, field) for row in all_rows]) for _, field in COLUMNS
+    }
+    # FD and its change have the same decimals, so that they can be subtracted by eye.
+    decimals["fd"] = decimals["fd_change"] = decimal_places([row.fd for row in all_rows])
     lines = []
     for row in all_rows:
         line = [row.checkpoint, row.method, row.scheme.label, row.kernel or row.status]
@@ -117,7 +119,7 @@ def _results(all_rows: Sequence[CellRow]) -> list[str]:
 
 
 def _columns(used: Collection[str]) -> tuple[tuple[str, str], ...]:
-    """The columns of measurements; of embeddings no Fréchet distance is taken."""
+    """The columns of measurements; embeddings have no Fréchet distance."""
     if used and all(distances.kind(extractor) == "embeddings" for extractor in used):
         return tuple(column for column in COLUMNS if not column[1].startswith("fd"))
     return COLUMNS
@@ -135,7 +137,7 @@ def _further(all_rows: Sequence[CellRow]) -> list[str]:
         alike.setdefault(measurement.name, []).append(measurement)
     lines = []
     for row, measurement in further:
-        decimals = places(alike[measurement.name])
+        decimals = decimal_places(alike[measurement.name])
         signed = measurement.name.startswith("delta_")
         text = measured(measurement, decimals, signed)
         line = [row.checkpoint, row.scheme.label, row.kernel, measurement.name]

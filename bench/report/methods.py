@@ -39,7 +39,7 @@ def lines(
 
 
 def _left_out(apart: Sequence[Unmatched]) -> list[str]:
-    """One sentence that names the methods whose N is not that of the one they would stand by."""
+    """One sentence with the methods that are left out because their N differs."""
     if not apart:
         return []
     texts = [
@@ -51,7 +51,7 @@ def _left_out(apart: Sequence[Unmatched]) -> list[str]:
 
 
 def _ignored(names: Sequence[str]) -> list[str]:
-    """One sentence that names the checkpoints for which another one stands."""
+    """One sentence with the checkpoints left out: an earlier one has the same method and seed."""
     if not names:
         return []
     reason = "an earlier checkpoint has the same method and training seed"

@@ -29,7 +29,7 @@ FLATNESS_LEGEND = (
 )
 
 
-# Layers that are shown at least, for each checkpoint.
+# At least so many layers are shown for each checkpoint.
 NOISIEST = 3
 LAYERS_LEGEND = (
     "The noisiest layer first, by its worst band. Only the layers that are noisiest in the band "
@@ -52,7 +52,7 @@ def beside(folder: Path) -> ProbeRun | None:
 
 
 def summary(folder: Path) -> list[str]:
-    """The claims and where the rest is, for a run's report; nothing where nothing was probed."""
+    """The claims and a link to the page, for a run's report; nothing without probes."""
     probed = beside(folder)
     if probed is None:
         return []
@@ -144,7 +144,7 @@ def _layers(probed: ProbeRun) -> list[str]:
         lowest: dict[str, ProbeValue] = {}
         for row in sorted(probed.rows(name, "layer_sqnr"), key=lambda row: row.value):
             lowest.setdefault(str(row.where["layer"]), row)
-        # The candidates are those of one band: the noisiest of all may lie in another one.
+        # The verified layers are the noisiest of one band; another band may have noisier ones.
         noisiest = list(lowest)[: max(len(verified), NOISIEST)]
         for layer in [layer for layer in lowest if layer in verified or layer in noisiest]:
             noise, psnr = lowest[layer], verified.get(layer)

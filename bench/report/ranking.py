@@ -1,11 +1,11 @@
-"""Which methods quantization harms least: the decisions behind a report's headline.
+"""The ranking behind a report's headline: which methods quantization harms least.
 
-Harm is what quantization does to the distance to real images: the change of the kernel distance,
-which has no bias, else of the Fréchet distance. How far the images moved from full precision
-(PSNR ...) is another question: it ranks only where no distance was measured. Trainings of one
-method that differ in their seed count once, by their mean. Whoever's interval overlaps another's
-shares its ranks. Checkpoints with the same weights, or the same numbers to the last digit, are one
-entry: there is nothing to rank.
+Harm is the change by quantization of the distance to real images: of the kernel distance, which
+has no bias, or else of the Fréchet distance. How far the images moved from full precision (PSNR
+...) is another question: it ranks only where no distance was measured. Trainings of one method
+that differ in their seed count once, by their mean. Entries whose intervals overlap share their
+ranks. Checkpoints with the same weights, or the same numbers to the last digit, are one entry:
+there is nothing to rank.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ HARM = ("kd_change", "fd_change")
 
 @dataclass(frozen=True)
 class Entry:
-    """What is ranked: a checkpoint, or the trainings of one method.
+    """An entry of a ranking: a checkpoint, or the trainings of one method.
 
     Attributes:
-        rows: of the trainings, one each.
-        value: of the metric that ranks, the mean over the trainings; None where undefined.
-        ends: of its 95% interval, None where there is none.
+        rows: one row for each training.
+        value: value of the metric that ranks, the mean over the trainings; None where undefined.
+        ends: ends of the 95% interval of the value, None where there is none.
         best, worst: the ranks that its interval allows, None without an interval.
         same: names of checkpoints with the same weights or numbers as one of the rows, by its
             name.
@@ -65,17 +65,17 @@ class Group:
 
     @property
     def rows(self) -> list[CellRow]:
-        """Of all entries."""
+        """The rows of all entries."""
         return [row for entry in self.entries for row in entry.rows]
 
     @property
     def scheme(self) -> Scheme:
-        """Of the first row; lists of skipped layers of equal length share a group."""
+        """The scheme of the first row; schemes that skip equally many layers share a group."""
         return self.members[0].scheme
 
     @property
     def kernel(self) -> str:
-        """What executed."""
+        """The kernel that executed the rows."""
         return self.members[0].kernel
 
     @property
@@ -117,11 +117,13 @@ def _ranked(members: list[CellRow], influences: Influences) -> Group:
     ]
     sign = 1 if better == "lower" else -1
     entries.sort(key=lambda e: math.inf if e.value is None else sign * e.value)
-    return Group(members[0].family, metric, better, tuple(_places(entries, sign)), tuple(members))
+    return Group(
+        members[0].family, metric, better, tuple(_with_ranks(entries, sign)), tuple(members)
+    )
 
 
 def _distinct(members: Sequence[CellRow]) -> tuple[list[CellRow], dict[str, list[str]]]:
-    """The rows without repetitions of the same weights or numbers, and by their names those."""
+    """The rows without identical ones, and the names of those that were left out for each."""
     kept: list[CellRow] = []
     same: dict[str, list[str]] = {}
     for row in members:
@@ -168,7 +170,7 @@ def _entry(rows: list[CellRow], metric: str, influences: Influences) -> Entry:
 def _pooled(
     known: Sequence[tuple[CellRow, Measurement]], values: Sequence[float], influences: Influences
 ) -> estimates.Estimate | None:
-    """The mean over trainings; their images are the same, so that their error stays."""
+    """The mean over trainings, which share their images: the error of the images remains."""
     terms = [influences.get(key(row.cell, m.name)) for row, m in known]
     if all(t is not None and len(t) == known[0][1].n for t in terms):
         return estimates.pooled(values, [t for t in terms if t is not None])
@@ -180,7 +182,7 @@ def _pooled(
     return estimates.total(trainings.value, (trainings, widest))
 
 
-def _places(entries: Sequence[Entry], sign: int) -> list[Entry]:
+def _with_ranks(entries: Sequence[Entry], sign: int) -> list[Entry]:
     """The entries with the ranks that their intervals allow."""
     ends = {id(e): sorted(sign * end for end in e.ends) for e in entries if e.ends}
     placed = []

@@ -1,7 +1,8 @@
 """A run as decided rows: one for each cell, in report order, linked to its full-precision row.
 
-Decisions of a report are here (order, whether a change may be called a loss or a gain) and in
-`ranking`; the modules that print or draw only choose words and marks. Nothing is formatted here.
+The decisions of a report (the order, and whether a change is a loss or a gain) are made here and
+in `ranking`; the modules that print or draw only choose words and marks. Nothing is formatted
+here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class CellRow:
 
     Attributes:
         extractor: features that `fd`, `kd`, their changes and `fd_twin` are computed from.
-        kernel: what executed, of the coverage; "" for cells that were refused or failed.
+        kernel: kernel that executed, by the coverage; "" for cells that were refused or failed.
         share: share of the multiply-accumulates that is quantized, 0..1.
         images: number N of images.
         fd_change, kd_change: quantized minus full precision of the same checkpoint.
@@ -130,7 +131,7 @@ def unmoved(measurement: Measurement) -> bool:
 
 
 def interval_verdict(change: Measurement) -> str:
-    """What may be said about a change.
+    """The verdict on a change by its interval.
 
     Returns:
         "undefined" (not a number), "unseen" (no image changed), "open" (no interval yet),
@@ -192,7 +193,7 @@ def _row(record: Record, reference: CellRow | None) -> CellRow:
 
 
 def _twin_key(record: Record) -> tuple[object, ...]:
-    # Of cells that took different N, full precision took the largest.
+    # Quantized cells may have smaller N: full precision took the largest of them.
     cell = record.cell
     return cell.checkpoint.name, cell.checkpoint.sha256, of_any_size(cell.draw)
 

@@ -1,4 +1,4 @@
-"""How many images each cell took, real ones too, and whether its change is known well enough."""
+"""The numbers of images and real images of the cells, and the precision that they reached."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from bench.core import distances
 from bench.core.cell import Draw, of_any_size
-from bench.report.formatting import escape, number, places
+from bench.report.formatting import decimal_places, escape, number
 from bench.report.rows import CellRow, interval
 
 
 def draws(all_rows: Sequence[CellRow]) -> list[tuple[Draw, list[int]]]:
-    """The draws of the rows, those that differ in N alone as one, and their N in rising order."""
+    """The draws of the rows with their N in rising order; draws that differ in N alone are one."""
     counts: dict[Draw, set[int]] = {}
     for row in all_rows:
         counts.setdefault(of_any_size(row.cell.draw), set()).add(row.images)
@@ -24,8 +24,8 @@ def span(counts: Sequence[int]) -> str:
 
 
 def precision(all_rows: Sequence[CellRow]) -> list[str]:
-    """What was wanted, which cells did not reach it, and what different N mean; one paragraph
-    each, nothing where N was given."""
+    """Paragraphs on the wanted precision: what it was, which cells did not reach it, and what
+    different N mean. Nothing where N was given."""
     asked = {(r.metric, r.precision) for row in all_rows if (r := row.record.rounds)}
     if not asked:
         return []
@@ -71,5 +71,5 @@ def _short(row: CellRow) -> str:
     name = escape(f"{row.checkpoint} {row.scheme} {row.backend}")
     if change is None or ends is None:
         return f"{name} (N = {row.images}, no interval)"
-    half = number((ends[1] - ends[0]) / 2, places([change]))
+    half = number((ends[1] - ends[0]) / 2, decimal_places([change]))
     return f"{name} (N = {row.images}, ±{half})"

@@ -84,7 +84,7 @@ def accept(reports: Path, name: str, reason: str) -> Pin:
         raise InputError(f"nothing was measured in {folder.name}: accept another run")
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     pin = Pin(folder.resolve().name, " ".join(reason.split()), now)
-    # Two that accept at once would else each write what they read before, and one line is lost.
+    # Without the lock, two processes that accept at once would lose one of the lines.
     with store.locked(reports):
         lines = [json.dumps(asdict(each), ensure_ascii=False) for each in (*pins(reports), pin)]
         store.save_text(reports / NAME, "\n".join(lines) + "\n")

@@ -1,14 +1,15 @@
-"""The paper's claims about methods, held against what was measured.
+"""The paper's claims about methods, tested on the measurements of a run and its probes.
 
 A claim about two methods compares their numbers, paired (`bench.verdicts.paired_difference`): both
 were measured on the same images, noise and directions. Where both were trained several times, on
-the same seeds, the difference is the mean over the trainings, with how they vary: only then it
-speaks of the methods. Of checkpoints that share method and seed the first is taken.
+the same seeds, the difference is the mean over the trainings, and its interval covers how they
+vary: only then does it speak of the methods. Where several checkpoints share method and seed, the
+first one is taken.
 
 supported: the interval lies wholly on the claim's side of 0; contradicted: wholly on the other;
-undecided: it holds 0, or there is too little to say anything.
+undecided: it holds 0, or too little was measured.
 
-Whether flatness explains the losses: `bench.verdicts.correlations`.
+Whether flatness explains the losses is the subject of `bench.verdicts.correlations`.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ SIMULATED = "simulated"
 
 @dataclass(frozen=True)
 class Difference:
-    """A number of one method less that of another, and what it says about the claim.
+    """The difference of a number between two methods, and its verdict on a claim.
 
     Attributes:
-        trainings: pairs of trainings behind it; one cannot tell a method from chance.
+        trainings: number of pairs of trainings; a single pair cannot tell a method from chance.
     """
 
     family: str
@@ -68,7 +69,7 @@ class Difference:
 
 
 def claim_verdict(low: float, high: float, positive: bool) -> str:
-    """What the interval of a number says about the claim that it is positive, or negative."""
+    """The verdict of an interval on the claim that its number is positive (or negative)."""
     if math.isnan(low) or math.isnan(high) or low <= 0 <= high:
         return "undecided"
     return "supported" if (low > 0) == positive else "contradicted"
@@ -84,16 +85,16 @@ def families(probed: ProbeRun) -> dict[str, list[str]]:
 
 
 def flatness(probed: ProbeRun, checkpoint: str, title: str) -> ProbeValue | None:
-    """A flatness number of a checkpoint; of a curve the point of the largest radius."""
+    """A flatness number of a checkpoint; for a curve, its point at the largest radius."""
     name, where = FLATNESS[title]
     rows = probed.rows(checkpoint, name, **where)
     return max(rows, key=lambda row: float(row.where.get("radius", 0)), default=None)
 
 
 def counted(run: Run) -> list[Record]:
-    """The measured quantized cells, each scheme in one execution: simulated where it was.
+    """The measured quantized cells with one backend for each scheme: the simulation if possible.
 
-    Kernels that agree with the simulation would count every comparison twice.
+    Kernels agree with the simulation, so that both together would count each comparison twice.
     """
     quantized = [r for r in run.records if r.status == "ok" and not r.cell.scheme.is_float]
     first: dict[str, str] = {}
@@ -110,8 +111,8 @@ def differences(probed: ProbeRun) -> list[Difference]:
         for other in OTHERS:
             pairs = shared(trained, "sam", other)
             for number in FLATNESS:
-                # An eigenvalue has a bound of its computation and a trace the error of its random
-                # vectors: both speak of a few images, without an interval over images.
+                # The intervals of these two cover the error of their computation on a few images,
+                # not the draw of the images.
                 if number not in ("top eigenvalue", "trace"):
                     rows = [
                         (flatness(probed, a, number), flatness(probed, b, number))
@@ -124,7 +125,7 @@ def differences(probed: ProbeRun) -> list[Difference]:
                 [(_full(probed, a, number), _full(probed, b, number)) for a, b in pairs]
                 for number in ("exposure_gap", "exposure_distance")
             )
-            # Bias in either direction is bias.
+            # A gap of either sign is a bias, so the magnitudes are compared.
             if sized := difference_of_magnitudes(gaps):
                 place = family, LESS_BIAS, "size of the gap", "sam", other
                 lines += _as_differences(place, sized[0], sized[1:])
@@ -161,8 +162,10 @@ def _as_differences(
 
 
 def lost(run: Run, terms: Influences) -> list[Difference]:
-    """Losses under each scheme of SAM less those of the other methods, and of averages with SAM
-    less those without, paired by image; significant by Holm over all, the intervals without."""
+    """Differences of losses: SAM less each other method, and averages with SAM less those without.
+
+    They are paired by image. Verdicts are corrected by Holm over all lines, intervals are not.
+    """
     pairs = (*(("sam", other) for other in OTHERS), *AVERAGED)
     groups: dict[tuple[str, str, str], dict[tuple[str, int], Record]] = {}
     for record in counted(run):
@@ -190,6 +193,6 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
 
 
 def _loss(record: Record, metric: str, terms: Influences) -> ProbeValue | None:
-    """A loss of a record, higher is worse, with the influences of its images; None without."""
+    """A loss of a record (higher is worse) with the influences of its images, if they are kept."""
     row, loss = measured(record, metric, terms), measurement(record, metric)
     return turned(row) if row and loss and loss.better == "higher" else row

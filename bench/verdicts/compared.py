@@ -1,4 +1,4 @@
-"""What a comparison of two runs is made of: its decided rows, and the exit code."""
+"""The result of a comparison of two runs: its decided rows, and the exit code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.core import estimates
 from bench.core.record import Measurement
 from bench.verdicts.findings import Finding
 
-# From what must be looked at to what need not be.
+# In the order of a report: first what somebody must look at.
 VERDICTS = (
     "newly failing",
     "newly refused",
@@ -25,7 +25,7 @@ VERDICTS = (
     "unchanged",
 )
 FAILING = VERDICTS[:5]
-# Of numbers that were held against each other.
+# Verdicts of numbers that were compared.
 COMPARED = ("worse", "inconclusive", "better", "unchanged")
 STILL = {"failed": "still failing", "refused": "still refused"}
 NEWLY = {"failed": "newly failing", "refused": "newly refused"}
@@ -33,7 +33,7 @@ NEWLY = {"failed": "newly failing", "refused": "newly refused"}
 
 @dataclass(frozen=True)
 class ComparedNumber:
-    """A decided row.
+    """A number of a cell in two runs, with the verdict on its change.
 
     Attributes:
         metric: name without N, "" for a row about the whole cell.
@@ -44,8 +44,8 @@ class ComparedNumber:
         adjusted: p of no change after Holm, over the gated rows (or over those that do not gate).
         needed: the N that would decide an inconclusive row, None where unknown.
         reason: why there is no verdict, or what is special about it.
-        kinds: of the findings and obstacles that keep it from being compared; where all of them
-            are allowed, the row does not fail.
+        kinds: kinds of the findings and obstacles that keep it from being compared; where all of
+            them are allowed, the row does not fail.
     """
 
     checkpoint: str
@@ -71,7 +71,7 @@ class ComparedNumber:
         return f"{self.checkpoint} {self.scheme} {self.backend}"
 
     def excused(self, allowed: Sequence[str]) -> bool:
-        """Whether it need not be compared, as all that stands in the way is allowed."""
+        """Whether `allowed` covers everything that keeps the row from being compared."""
         return bool(self.kinds) and {*self.kinds} <= {*allowed}
 
 
@@ -95,8 +95,10 @@ class Comparison:
         ]
 
     def void(self, allowed: Sequence[str] = ()) -> bool:
-        """Whether no number that gates was compared, so that nothing could have failed; those
-        that need not be compared count as compared."""
+        """Whether no gating number was compared, so that nothing could have failed.
+
+        Numbers that `allowed` excuses count as compared.
+        """
         return not any(
             row.gated and row.metric and (row.verdict in COMPARED or row.excused(allowed))
             for row in self.rows

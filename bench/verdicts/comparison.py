@@ -2,9 +2,9 @@
 
 Cells are matched by checkpoint name, scheme and backend. Their difference is HEAD - BASE. Where
 both were sampled from the same noise and both runs kept the influences of their images, it is
-*paired*: its error is that of the differences of the influences, image by image. Otherwise it is
-taken as that of two independent sets, which for the same noise is wider than need be; the row says
-which. The real images are held fixed, the same ones in both runs.
+*paired*: its error is that of the differences of the influences, image by image. Otherwise the
+two sets count as independent, which for the same noise gives a wider interval than needed; the row
+says which. The real images are held fixed, the same ones in both runs.
 
 Distances are compared in full precision, and quantized cells by their *changes* against it, so
 that a worse checkpoint and a worse quantizer are told apart. `decisions` holds the rules.
@@ -71,7 +71,7 @@ def _cells(run: Run) -> dict[tuple[str, str, str], Record]:
 
 
 def _repeated(run: Run, side: str) -> list[ComparedNumber]:
-    """A row for each cell that a run has more than once: which one holds cannot be told."""
+    """A row for each cell that a run has more than once: which of them counts is not known."""
     counts = Counter(map(_name, run.records))
     reason = f"{side} has this cell more than once"
     return [
@@ -82,7 +82,7 @@ def _repeated(run: Run, side: str) -> list[ComparedNumber]:
 
 
 def _order(base: Run, head: Run) -> list[str]:
-    """What is said of two runs as such."""
+    """Notes on two runs as a whole: that they are the same one, or in the wrong order."""
     if (base.id, base.created) == (head.id, head.created):
         return ["nothing: BASE and HEAD are the same run"]
     before, after = moment(base.created), moment(head.created)
@@ -119,7 +119,7 @@ def _whole(
 def _numbers(
     base: tuple[LoadedRun, Record], head: tuple[LoadedRun, Record], thresholds: Sequence[Threshold]
 ) -> list[ComparedNumber]:
-    """A row for each number of a cell; "" is the verdict where it is to be decided."""
+    """A row for each number of a cell; its verdict is "" where it is still to be decided."""
     before, after = base[1], head[1]
     olds, news = ({stem(m): m for m in r.measurements} for r in (before, after))
     several = matching.repeated(before) | matching.repeated(after)
@@ -166,7 +166,7 @@ def _impeded(row: ComparedNumber, obstacle: Obstacle) -> ComparedNumber:
 def _limited(
     row: ComparedNumber, full: float | None, thresholds: Sequence[Threshold]
 ) -> ComparedNumber:
-    """The row with its threshold, `full` being what a relative one is a share of."""
+    """The row with its threshold; a relative threshold is a share of `full`."""
     entry = find(thresholds, row.metric, row.checkpoint, row.scheme)
     if entry is None or row.base is None:
         return replace(row, gated=False, reason=row.reason or "no threshold")
@@ -187,7 +187,7 @@ def _changed(row: ComparedNumber, change: matching.Change, full: float | None) -
 
 
 def _barred(row: ComparedNumber, differences: Sequence[Finding]) -> ComparedNumber:
-    """The row without its verdict where findings make its numbers mean different things."""
+    """The row as not comparable where findings make its two numbers mean different things."""
     kinds = {f.kind for f in differences if f.kind in INCOMPARABLE}
     kinds |= {f.kind for f in differences if f.kind == "extractor" and row.extractor}
     if not kinds or row.verdict in ("absent", "new"):

@@ -2,9 +2,10 @@
 
 A number of a checkpoint explains its loss if the two rank the checkpoints alike: Spearman's rank
 correlation over the checkpoints of a family, with the interval of Fisher's z at the standard error
-1.06 / sqrt(n - 3) (Fieller, Hartley and Pearson 1957). It exists from five on. Several trainings
-of a method count once, by their mean. Checkpoints of one training (raw, EMA, SWA) are not
-independent, so that the interval is narrower than one over independent methods would be.
+1.06 / sqrt(n - 3) (Fieller, Hartley and Pearson 1957). The interval exists from five checkpoints
+on. Several trainings of a method count once, by their mean. Checkpoints of one training (raw, EMA,
+SWA) are not independent, so that the interval is narrower than one over independent methods would
+be.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, floa
     rho = float(np.corrcoef(*ranks)[0, 1])
     if len(x) < LEAST:
         return rho, math.nan, math.nan
-    # Perfect agreement counts as one swap of neighbours, else its interval would have no width.
+    # Perfect agreement counts as one swap of neighbours: its interval would have no width.
     most = 1 - 12 / (len(x) * (len(x) ** 2 - 1))
     z = math.atanh(max(-most, min(most, rho)))
     reach = 1.96 * 1.06 / math.sqrt(len(x) - 3)
@@ -78,8 +79,8 @@ def correlations(probed: ProbeRun, run: Run | None) -> list[Correlation]:
 
 
 def _methods(probed: ProbeRun, names: Sequence[str]) -> dict[str, str]:
-    """What the trainings of one method have in common, by checkpoint: the method, or, where two
-    checkpoints share method and seed and so are no trainings of one, the checkpoint itself."""
+    """The group of each checkpoint: its method, or its own name where two share method and seed
+    and so are no repeated trainings."""
     cards = {p.checkpoint: (p.method, p.seed) for p in probed.parts if p.checkpoint in names}
     if len(set(cards.values())) < len(cards):
         return {name: name for name in cards}
@@ -87,7 +88,7 @@ def _methods(probed: ProbeRun, names: Sequence[str]) -> dict[str, str]:
 
 
 def _means(points: Sequence[tuple[float, float, str]]) -> list[tuple[float, float]]:
-    """The mean of each method over its trainings: trainings are no independent methods."""
+    """The mean of each method over its trainings, which are no independent methods."""
     groups: dict[str, list[tuple[float, float]]] = {}
     for x, y, method in points:
         groups.setdefault(method, []).append((x, y))
@@ -120,7 +121,7 @@ def _losses(
 
 
 def _changes(record: Record) -> dict[str, float]:
-    """What quantization did to a record, higher is worse."""
+    """The changes by quantization of a record, by title; higher is worse."""
     extractors = record.cell.extractors
     names = {"delta KD": f"delta_{kernel(extractors[0])}" if extractors else "", "-PSNR": "psnr"}
     measured = {title: record.measurement(name) for title, name in names.items()}

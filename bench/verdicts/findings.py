@@ -1,12 +1,12 @@
-"""What differs between two cells of one name besides their numbers.
+"""Differences between two cells of one name besides their numbers.
 
 A changed kernel, coverage or protocol is a finding of its own: it may explain a number, hide one,
-or make two numbers no longer comparable. What may change without meaning anything for quality
-(host, libraries, seed) is a note.
+or make two numbers no longer comparable. A change that means nothing for quality (host, libraries,
+seed) is a note.
 
-A version that stands beside those of the libraries is that of something that makes the numbers:
-an extractor with its weights, a metric or sampler of another package. Another one of these, or
-none where BASE had one, is a finding.
+Besides the versions of libraries a record has those of what makes its numbers: an extractor with
+its weights, a metric or sampler of another package. If one of these changed, or is missing where
+BASE had one, that is a finding.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from bench.core.record import Coverage, Record
 
 PROTOCOL = ("sampler", "steps", "eta", "spacing", "dtype", "images")
 NOISE = (*PROTOCOL, "seed")
-# Numbers of such cells mean different things.
+# Findings that make the numbers of two cells mean different things.
 INCOMPARABLE = ("kernel", "protocol", "dataset", "reference")
-# Why a number that gates cannot be compared; see `bench.verdicts.matching`.
+# Reasons why a gating number cannot be compared; see `bench.verdicts.matching`.
 OBSTACLES = ("version", "unit", "undefined", "interval", "threshold", "missing", "refused")
 KINDS = ("weights", "coverage", "inert", *INCOMPARABLE, "extractor", *OBSTACLES)
-# Of the software under the numbers: what a comparison is made to try.
+# Libraries: to compare two versions of them is what a comparison is for.
 LIBRARIES = (
     "python",
     "torch",
@@ -38,14 +38,14 @@ LIBRARIES = (
     "cuda",
     "cudnn",
 )
-# PSNR of equal images.
+# PSNR that equal images are given.
 EXACT = 100.0
 MISSING = "missing"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A difference: `kind` is one of KINDS, `text` says what was and what is."""
+    """A difference: `kind` is one of KINDS, `text` names the old and the new value."""
 
     kind: str
     text: str
@@ -65,7 +65,7 @@ def findings(base: Record, head: Record) -> list[Finding]:
 
 
 def notes(base: Record, head: Record) -> list[str]:
-    """The differences that are only said."""
+    """The differences that are only noted."""
     said = []
     if base.cell.draw.seed != head.cell.draw.seed:
         seeds = base.cell.draw.seed, head.cell.draw.seed
@@ -130,7 +130,7 @@ def _is_inert(record: Record) -> bool:
     """Whether a quantized cell's features are those of full precision, bit for bit.
 
     A quantizer that does nothing loses nothing: no number would tell, and all would look better.
-    Shares (recall ...) may stay though the images moved, so what sees images is asked too.
+    Shares (recall ...) may stay though the images moved, so PSNR and FD to the twins count too.
     """
     changes = [m for m in record.measurements if m.name.startswith("delta_")]
     if not changes or any(m.value or m.low or m.high for m in changes):
@@ -153,14 +153,14 @@ def _real(base: Record, head: Record) -> Iterator[Finding]:
 
 
 def _makers(base: Record, head: Record) -> Iterator[Finding]:
-    """Versions of what makes the numbers; BASE may be older than their being recorded."""
+    """Changed versions of what makes the numbers; an older BASE may not have recorded them."""
     for name, was, now in _versions(base, head):
         if name not in LIBRARIES and was != MISSING:
             yield Finding("extractor", f"{name} {was} → {now}")
 
 
 def _versions(base: Record, head: Record) -> Iterator[tuple[str, str, str]]:
-    """(name, in BASE, in HEAD) of all that differ."""
+    """(name, in BASE, in HEAD) of all versions that differ."""
     versions = dict(base.host.versions), dict(head.host.versions)
     for name in sorted({*versions[0], *versions[1]}):
         was, now = (there.get(name, MISSING) for there in versions)

@@ -1,4 +1,4 @@
-"""The gate in a call: the two runs of a comparison by name, and what is decided of them."""
+"""The gate in one call: two runs by name, compared with the thresholds of files and words."""
 
 from __future__ import annotations
 

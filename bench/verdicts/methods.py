@@ -5,11 +5,13 @@ change that it brings to the first method's (baseline where there is one). All a
 same noise, so d is paired image by image: its error is that of the differences of the influences.
 
 That error covers the draw of the images for *these* weights. Where both methods were trained
-several times, on the same seeds, d is the mean over the trainings and `stats.pooled` adds how much
-the trainings differ: only then does it speak of the methods. Holm over all comparisons of a run.
+several times, on the same seeds, d is the mean over the trainings and `estimates.pooled` adds how
+much the trainings differ: only then does it speak of the methods. The p values are corrected by
+Holm over all comparisons of a run.
 
-Cells of different N do not compare; `unmatched` names the methods that this leaves out, `ignored`
-the checkpoints that another one of the same method and seed stands for.
+Cells of different N do not compare. `unmatched` names the methods that are left out for this
+reason, and `ignored` the checkpoints that are left out because an earlier one has the same method
+and seed.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from bench.system.influences import Influences, key
 from bench.verdicts import decisions
 from bench.verdicts.paired_difference import paired_difference
 
-# What quantization does to a cell, with the sign that the metric has.
+# Metrics of the effect of quantization on a cell, with the sign that the metric has.
 METRICS = ("delta_kd", "psnr")
 FIRST = "baseline"
 T = TypeVar("T")
@@ -39,7 +41,7 @@ class MethodComparison:
     """`method` against `against` under a scheme; `estimate` has the unit of the metric.
 
     Attributes:
-        trainings: pairs of trainings behind it; one cannot tell a method from chance.
+        trainings: number of pairs of trainings; a single pair cannot tell a method from chance.
         adjusted: p of no difference, after Holm.
         better: which of the two loses less, "" where that is not significant.
     """
@@ -58,7 +60,7 @@ class MethodComparison:
 
 @dataclass(frozen=True)
 class Unmatched:
-    """A method that shares no N with the one it would be set against."""
+    """A method that is left out because it shares no N with the first one of its family."""
 
     family: str
     scheme: str
@@ -83,7 +85,7 @@ def method_comparisons(run: Run, influences: Influences) -> list[MethodCompariso
 
 
 def unmatched(run: Run) -> list[Unmatched]:
-    """The methods that stand against nothing, as their N is not that of the first one."""
+    """The methods that are not compared, as their N differs from that of the first one."""
     alone = []
     for first, members in _groups(run):
         sizes: dict[str, set[int]] = {}
@@ -100,7 +102,7 @@ def unmatched(run: Run) -> list[Unmatched]:
 
 
 def ignored(run: Run) -> list[str]:
-    """Checkpoints of a method and seed that an earlier one of their family has already."""
+    """Checkpoints left out: an earlier one has the same method and seed."""
     first: dict[tuple[str, str, int], str] = {}
     others: dict[str, None] = {}
     for record in run.records:
@@ -113,7 +115,7 @@ def ignored(run: Run) -> list[str]:
 
 
 def _groups(run: Run) -> list[tuple[str, list[Record]]]:
-    """(first method, records) of each family, scheme and backend, of one draw but for N."""
+    """(first method, records) for each family, scheme and backend; draws differ in N at most."""
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in run.records:
         cell = record.cell
@@ -148,7 +150,7 @@ def _pairs(
     for method in methods:
         both = shared(trainings, method, first)
         line = paired_difference([(a, b) for (_, a), (_, b) in both]) if method != first else None
-        # Undefined where a training diverged.
+        # The error is undefined where a training diverged.
         if line and math.isfinite(line.estimate.error):
             scale = max(abs(row.value) for pair in both for _, row in pair)
             record, row = both[0][0]
@@ -173,10 +175,10 @@ def measured(record: Record, metric: str, influences: Influences) -> ProbeValue 
 
 
 def shared(trained: Mapping[tuple[str, int], T], method: str, other: str) -> list[tuple[T, T]]:
-    """What two methods have of the same training seeds, in order of the seeds.
+    """The values of two methods for each training seed that both have, in order of the seeds.
 
     Args:
-        trained: by method and seed.
+        trained: values by method and seed.
     """
     seeds = sorted({seed for _, seed in trained})
     return [
@@ -187,7 +189,7 @@ def shared(trained: Mapping[tuple[str, int], T], method: str, other: str) -> lis
 
 
 def measurement(record: Record, metric: str) -> Measurement | None:
-    """What one of METRICS is in a record, whatever its extractor."""
+    """The measurement of one of METRICS in a record, whatever its extractor."""
     names = [metric]
     if metric == METRICS[0]:
         names = [f"delta_{kernel(extractor)}" for extractor in record.cell.extractors]

@@ -1,11 +1,12 @@
 """The difference of a number between two methods that were measured on the same draw.
 
-Image i is the same for all checkpoints, and so are the random directions: what they share cancels
-in the difference of the influences. Over several trainings of both methods the images and
-directions remain the same, so that their error does not fall with the number of trainings: it is
-that of the mean of the differences. How the trainings vary is a source of its own (`stats.Total`).
+Image i is the same for all checkpoints, and so are the random directions: what two checkpoints
+share cancels in the difference of their influences. Over several trainings of both methods the
+images and directions remain the same, so that their error does not fall with the number of
+trainings: it is that of the mean of the differences. How the trainings vary is a source of error
+of its own (`estimates.Total`).
 
-Rows without influences (probes of schema 1) get the error of independent images.
+Values without influences (probes of schema 1) get the error of independent images.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Pair = tuple[ProbeValue, ProbeValue]
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """`estimate` is the mean difference, over this number of trainings; NaN where one is."""
+    """The mean difference over a number of pairs of trainings; NaN where one value is NaN."""
 
     estimate: estimates.Estimate
     trainings: int
@@ -35,8 +36,8 @@ def paired_difference(
     """The mean difference of a number between two methods.
 
     Args:
-        pairs: the number's rows of both methods, one pair for each training. Pairs of which one is
-            missing or whose N differ are left out, and of several N the largest is taken.
+        pairs: the number's values for both methods, one pair for each training seed. Pairs with a
+            missing value or different N are left out; if N varies, the largest is taken.
 
     Returns:
         None where no pair is left, or neither influences nor intervals are known.
@@ -84,7 +85,7 @@ def _smaller(a: float, b: float) -> float:
 
 
 def turned(row: ProbeValue) -> ProbeValue:
-    """The row of the number with the other sign."""
+    """The value with the other sign."""
     low, high = (None if end is None else -end for end in (row.high, row.low))
     terms, repeats = (tuple(-x for x in values) for values in (row.terms, row.repeats))
     return replace(row, value=-row.value, low=low, high=high, terms=terms, repeats=repeats)
@@ -97,7 +98,7 @@ def _comparable(pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]]) ->
 
 
 def _paired(pairs: Sequence[Pair]) -> list[estimates.Estimate]:
-    """Errors of the images and of the random directions that all rows share; none without."""
+    """Errors of the images and directions that all values share; [] without influences."""
     rows = [row for pair in pairs for row in pair]
     if len({(len(row.terms), len(row.repeats)) for row in rows}) != 1 or not rows[0].terms:
         return []
@@ -115,10 +116,10 @@ def _less(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
 
 
 def _apart(pairs: Sequence[Pair]) -> list[estimates.Estimate]:
-    """The same from the intervals alone, as of independent images."""
+    """The errors from the intervals alone, as for independent images."""
     ends = [[estimates.from_interval(r.value, r.low, r.high, r.n) for r in pair] for pair in pairs]
     known = [estimates.independent(a, b) for a, b in ends if a and b]
     if len(known) < len(pairs):
         return []
-    # Trainings share their images: no average takes the error of the images away.
+    # Trainings share their images, so averaging does not reduce the error of the images.
     return [max(known, key=lambda source: source.error)]

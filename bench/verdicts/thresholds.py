@@ -27,7 +27,7 @@ else:
     import tomli as tomllib
 
 SHIPPED = Path(__file__).parent / "thresholds.toml"
-# Of a threshold; what is larger overflows in products. And of a glob.
+# Largest threshold (larger ones overflow in products) and longest glob.
 MOST, GLOB = 1e100, 200
 _WORD = re.compile(r"(?P<metric>[\w*?+-]+)(?::(?P<size>[0-9.eE+-]+)(?P<percent>%?))?")
 
@@ -44,7 +44,7 @@ class Threshold:
     gate: bool = True
 
     def matches(self, metric: str, checkpoint: str, scheme: str) -> bool:
-        """Whether the entry is about a row."""
+        """Whether the entry applies to a row."""
         pairs = (metric, self.metric), (checkpoint, self.checkpoint), (scheme, self.scheme)
         return all(fnmatch.fnmatchcase(name, glob) for name, glob in pairs)
 
@@ -80,7 +80,7 @@ def load(path: Path | None = None, words: Sequence[str] = ()) -> list[Threshold]
 
 
 def names(word: str, metric: str) -> bool:
-    """Whether a word of the command line is about a metric."""
+    """Whether a word of the command line names a metric."""
     stem = word.split(":")[0]
     return any(fnmatch.fnmatchcase(metric, glob) for glob in (stem, f"{stem}_*"))
 

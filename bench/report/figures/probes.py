@@ -61,7 +61,7 @@ def checkpoints(probed: ProbeRun) -> list[tuple[str, str]]:
 
 
 def entries(probed: ProbeRun) -> dict[str, str]:
-    """The entry of the legend for each checkpoint; trainings of one method share theirs."""
+    """The entry of each checkpoint in the legend; trainings of one method share one entry."""
     names = legend({part.checkpoint: (part.method, part.seed) for part in probed.parts})
     return {name: on_figure(entry) for name, entry in names.items()}
 
@@ -105,7 +105,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _panel(axes: Axes, probed: ProbeRun, kind: str, schemes: Sequence[str]) -> None:
-    """All checkpoints along one kind of direction; schemes differ in how they are dashed."""
+    """All checkpoints along one kind of direction; schemes differ by their dashes."""
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -133,7 +133,7 @@ def _panel(axes: Axes, probed: ProbeRun, kind: str, schemes: Sequence[str]) -> N
 
 
 def _curve(axes: Axes, rows: Sequence[ProbeValue], method: str, label: str, dash: str) -> None:
-    """One line with the interval as a band; schemes differ in how it is dashed."""
+    """One line with the interval as a band; schemes differ by their dashes."""
     ordered = sorted(rows, key=lambda row: float(row.where["radius"]))
     x = [float(row.where["radius"]) for row in ordered]
     colour, mark = style(method)

@@ -1,7 +1,7 @@
 """The figures of a run: loss against bits, loss against method, and sample images side by side.
 
-Drawn through matplotlib's objects with the Agg canvas: no window, no global state. Colours are of
-the Okabe-Ito palette, told apart with any colour vision; marks repeat what colours say. Methods
+The figures use matplotlib's objects with the Agg canvas: no window, no global state. Colours are
+of the Okabe-Ito palette, told apart with any colour vision; marks repeat what colours say. Methods
 keep their colour in every run.
 """
 
@@ -46,12 +46,12 @@ LEGEND_CHARACTERS = 100
 # Height of a line of a legend, in inches.
 LEGEND_LINE = 0.21
 SPREAD = 40.0
-# Beyond it, sums of the ends of axes overflow.
+# Larger values are not drawn: sums of the ends of axes would overflow.
 LARGEST = 1e100
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
-    """Write the figures that the run has data for to `folder`/figures; remove those it has not."""
+    """Write the figures that the run has data for to `folder`/figures; remove all others."""
     all_rows = rows(run)
     target = folder / "figures"
     drawn = []
@@ -99,7 +99,7 @@ def loss_by_bits(all_rows: Sequence[CellRow]) -> Figure | None:
 
 
 def _change(all_rows: Sequence[CellRow]) -> tuple[str, str]:
-    """(field, title) of the distance whose change is drawn; embeddings have no Fréchet one."""
+    """(field, title) of the distance whose change is drawn: KD where there is no FD."""
     used = [row.extractor for row in all_rows]
     if any(row.kd_change for row in all_rows) and not any(row.fd_change for row in all_rows):
         return "kd_change", kernel_title(used)
