@@ -134,9 +134,9 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 def _line(error: Any) -> str:
     first, *others = error.errors(include_url=False, include_input=False, include_context=False)
-    place = ".".join(map(str, first["loc"][1:]))
+    field = ".".join(map(str, first["loc"][1:]))
     more = f", and {len(others)} more" if others else ""
-    return f"{short(place, 120) or 'the whole'}: {short(first['msg'])}{more}"
+    return f"{short(field, 120) or 'the whole'}: {short(first['msg'])}{more}"
 
 
 def _bounded(data: Any) -> None:

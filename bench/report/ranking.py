@@ -94,8 +94,8 @@ def groups(all_rows: Sequence[CellRow], influences: Influences | None = None) ->
     members: dict[tuple[object, ...], list[CellRow]] = {}
     for row in all_rows:
         if row.ok and not row.scheme.is_float:
-            place = row.family, row.scheme.label, row.kernel, row.cell.draw
-            members.setdefault(place, []).append(row)
+            group_key = row.family, row.scheme.label, row.kernel, row.cell.draw
+            members.setdefault(group_key, []).append(row)
     ordered = sorted(
         members.values(),
         key=lambda rows: (rows[0].family, scheme_order(rows[0].scheme), rows[0].kernel),

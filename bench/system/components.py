@@ -47,47 +47,47 @@ def beside(path: Path) -> Path | None:
     return next((place / SCHEDULER for place in places if (place / SCHEDULER).is_file()), None)
 
 
-def variants(place: Path) -> dict[tuple[str, str], list[Path]]:
+def variants(folder: Path) -> dict[tuple[str, str], list[Path]]:
     """Files of weights of one component by (variant, format); the variant of plain ones is ""."""
     files: dict[tuple[str, str], list[Path]] = {}
-    for path in sorted(place.glob("diffusion_pytorch_model*")):
+    for path in sorted(folder.glob("diffusion_pytorch_model*")):
         if match := _WEIGHTS.fullmatch(path.name):
             variant = match["before"] or match["after"] or ""
             files.setdefault((variant, match["format"]), []).append(path)
     return files
 
 
-def choose(place: Path, wanted: str | None) -> tuple[str, str]:
+def choose(folder: Path, wanted: str | None) -> tuple[str, str]:
     """The (variant, format) of a component's weights that is loaded: the plain one where it is
     there, else the only one.
 
     Args:
-        place: the component's folder.
+        folder: the component's folder.
         wanted: the variant that the card asks for, None where it does not say.
 
     Raises:
         InputError: no weights, not the wanted ones, or several variants and none wanted.
     """
-    files = variants(place)
+    files = variants(folder)
     if not files:
-        raise InputError(f"{place} holds no diffusion_pytorch_model weights of diffusers")
+        raise InputError(f"{folder} holds no diffusion_pytorch_model weights of diffusers")
     names = sorted({variant for variant, _ in files})
     told = ", ".join(name or "the plain one" for name in names)
     if wanted is not None and wanted not in names:
-        raise InputError(f"{place} holds no variant {wanted!r} of its weights, but {told}")
+        raise InputError(f"{folder} holds no variant {wanted!r} of its weights, but {told}")
     if wanted is None and "" not in names and len(names) > 1:
         raise InputError(
-            f"{place} holds several variants of its weights, {told}: say which (variant: "
+            f"{folder} holds several variants of its weights, {told}: say which (variant: "
             f"{names[0]} in the card's config, or --set variant={names[0]})"
         )
     variant = wanted if wanted is not None else names[0]
     return variant, "safetensors" if (variant, "safetensors") in files else "bin"
 
 
-def weights_of(place: Path) -> list[Path]:
+def weights_of(folder: Path) -> list[Path]:
     """Files of weights of one component: safetensors, and pickles where those are missing or
     there are no plain ones; [] for none."""
-    files = variants(place)
+    files = variants(folder)
     safe = [path for (_, kind), paths in files.items() if kind == "safetensors" for path in paths]
     pickled = [path for (_, kind), paths in files.items() if kind == "bin" for path in paths]
     return sorted(safe if ("", "safetensors") in files else [*safe, *pickled])

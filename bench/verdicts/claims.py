@@ -127,10 +127,10 @@ def differences(probed: ProbeRun) -> list[Difference]:
             )
             # A gap of either sign is a bias, so the magnitudes are compared.
             if sized := difference_of_magnitudes(gaps):
-                place = family, LESS_BIAS, "size of the gap", "sam", other
-                lines += _as_differences(place, sized[0], sized[1:])
-            place = family, LESS_BIAS, "energy distance", "sam", other
-            lines += _as_differences(place, paired_difference(distances))
+                comparison = family, LESS_BIAS, "size of the gap", "sam", other
+                lines += _as_differences(comparison, sized[0], sized[1:])
+            comparison = family, LESS_BIAS, "energy distance", "sam", other
+            lines += _as_differences(comparison, paired_difference(distances))
     return lines
 
 
@@ -149,7 +149,7 @@ def _full(probed: ProbeRun, checkpoint: str, name: str) -> ProbeValue | None:
 
 
 def _as_differences(
-    place: tuple[str, str, str, str, str],
+    comparison: tuple[str, str, str, str, str],
     difference: PairedDifference | None,
     ends: tuple[float, float] | None = None,
     decided: bool = True,
@@ -158,7 +158,9 @@ def _as_differences(
         return []
     low, high = ends or difference.estimate.interval()
     told = claim_verdict(low, high, positive=False) if decided else "undecided"
-    return [Difference(*place, difference.trainings, difference.estimate.value, low, high, told)]
+    return [
+        Difference(*comparison, difference.trainings, difference.estimate.value, low, high, told)
+    ]
 
 
 def lost(run: Run, terms: Influences) -> list[Difference]:
@@ -170,9 +172,9 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
     groups: dict[tuple[str, str, str], dict[tuple[str, int], Record]] = {}
     for record in counted(run):
         cell = record.cell
-        place = cell.checkpoint.family, str(cell.scheme), cell.backend
+        where = cell.checkpoint.family, str(cell.scheme), cell.backend
         training = cell.checkpoint.method, cell.checkpoint.seed
-        groups.setdefault(place, {}).setdefault(training, record)
+        groups.setdefault(where, {}).setdefault(training, record)
     lines = []
     for (family, scheme, backend), trained in groups.items():
         for metric, (method, other) in itertools.product(METRICS, pairs):

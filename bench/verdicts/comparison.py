@@ -145,12 +145,14 @@ def _row(
     record: Record, metric: str, old: Measurement | None, new: Measurement | None
 ) -> ComparedNumber:
     extractor = distances.parts(metric, record.cell.extractors)[1]
-    place = (*_name(record), "", metric, extractor)
+    cell_and_metric = (*_name(record), "", metric, extractor)
     if old is None:
         return replace(
-            ComparedNumber(*place, old, new), verdict="new", reason="not measured in BASE"
+            ComparedNumber(*cell_and_metric, old, new),
+            verdict="new",
+            reason="not measured in BASE",
         )
-    row = ComparedNumber(*place, old, new)
+    row = ComparedNumber(*cell_and_metric, old, new)
     if new is None:
         reason = "not measured in HEAD"
         return replace(row, verdict="absent", reason=reason, kinds=("missing",))

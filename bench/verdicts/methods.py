@@ -92,9 +92,9 @@ def unmatched(run: Run) -> list[Unmatched]:
         for record in members:
             sizes.setdefault(record.cell.checkpoint.method, set()).add(record.cell.draw.images)
         cell = members[0].cell
-        place = cell.checkpoint.family, str(cell.scheme), cell.backend
+        group = cell.checkpoint.family, str(cell.scheme), cell.backend
         alone += [
-            Unmatched(*place, method, first, tuple(sorted(own)), tuple(sorted(sizes[first])))
+            Unmatched(*group, method, first, tuple(sorted(own)), tuple(sorted(sizes[first])))
             for method, own in sizes.items()
             if not own & sizes[first]
         ]
@@ -157,10 +157,10 @@ def _pairs(
             number = measurement(record, metric)
             assert number is not None
             cell = record.cell
-            place = cell.checkpoint.family, str(cell.scheme), cell.backend
+            group = cell.checkpoint.family, str(cell.scheme), cell.backend
             estimate = line.estimate.without_rounding(scale)
             comparison = MethodComparison(
-                *place, row.name, method, first, line.trainings, estimate
+                *group, row.name, method, first, line.trainings, estimate
             )
             yield comparison, number.better
 

@@ -86,14 +86,14 @@ def _files(folder: Path) -> list[str]:
     seen: set[str] = set()
     while folders or links:
         path = folders.pop() if folders else links.pop()
-        place = os.path.realpath(path)
-        if place in seen:
+        real_path = os.path.realpath(path)
+        if real_path in seen:
             double += 1
             continue
-        seen.add(place)
+        seen.add(real_path)
         try:
             if not path.is_dir():
-                names[place] = path.relative_to(folder).as_posix()
+                names[real_path] = path.relative_to(folder).as_posix()
                 continue
             with os.scandir(path) as entries:
                 # The last is taken next.

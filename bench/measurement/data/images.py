@@ -52,13 +52,13 @@ class Collection:
     """Encoded images in a fixed order.
 
     Attributes:
-        place: the folder or file they lie in, for messages.
+        source: the folder or file they lie in, for messages.
         count: how many there are.
         content: a hash that changes with their content.
         read: starts a stream of (name, encoded bytes).
     """
 
-    place: Path
+    source: Path
     count: int
     content: str
     read: Callable[[], Iterable[tuple[str, bytes]]]
@@ -98,14 +98,14 @@ def survey(collection: Collection, size: int | None, channels: int | None) -> tu
     """
     grey, first, common = True, "", (0, 0)
     for name, data in watched(collection.read(), collection.count, "look at images"):
-        with named(collection.place, name):
+        with named(collection.source, name):
             head = opened(data)
         grey = grey and head.mode == "L"
         if not first:
             first, common = name, head.size
         if size is None and head.size != common:
             raise InputError(
-                f"{collection.place}: {first} is {common[0]}x{common[1]} and {name} "
+                f"{collection.source}: {first} is {common[0]}x{common[1]} and {name} "
                 f"{head.size[0]}x{head.size[1]}: give one size as folder:PATH@SIZE"
             )
     width, height = (size, size) if size else common
@@ -121,14 +121,14 @@ def watched(items: Iterable[Item], count: int, text: str) -> Iterable[Item]:
 
 
 @contextlib.contextmanager
-def named(place: Path, name: str) -> Iterator[None]:
+def named(source: Path, name: str) -> Iterator[None]:
     """Turn whatever a decoder raises inside the block into one line that names the image."""
     try:
         yield
     # Pillow's decoders raise nearly every exception on damaged bytes.
     except Exception as error:
         reason = short(str(error), 200) or type(error).__name__
-        raise InputError(f"{place}: {short(name)} is not a readable image ({reason})") from None
+        raise InputError(f"{source}: {short(name)} is not a readable image ({reason})") from None
 
 
 def opened(data: bytes) -> Image.Image:
@@ -194,10 +194,10 @@ def planes(image: Image.Image) -> np.ndarray:
     return np.stack([np.asarray(band) for band in image.split()])
 
 
-def _convert(item: tuple[str, bytes], place: Path, channels: int, size: int | None) -> bytes:
+def _convert(item: tuple[str, bytes], source: Path, channels: int, size: int | None) -> bytes:
     """The pixels of one image as the bytes of (C, H, W)."""
     name, data = item
-    with named(place, name):
+    with named(source, name):
         image = decode(data, channels)
         return (planes(image) if size is None else resize(image, size)).tobytes()
 
@@ -207,7 +207,7 @@ def _write(
 ) -> None:
     """Decode a collection into an .npy file of uint8 (N, *shape), whole or not at all."""
     count, workers = 0, threads()
-    convert = partial(_convert, place=collection.place, channels=shape[0], size=size)
+    convert = partial(_convert, source=collection.source, channels=shape[0], size=size)
     header = {"descr": "|u1", "fortran_order": False, "shape": (collection.count, *shape)}
     stream = iter(watched(collection.read(), collection.count, "decode images"))
     with (
@@ -222,7 +222,7 @@ def _write(
             count += len(chunk)
         if count != collection.count:
             raise InputError(
-                f"{collection.place}: {count} images were read, not {collection.count}"
+                f"{collection.source}: {count} images were read, not {collection.count}"
             )
 
 

@@ -51,8 +51,8 @@ def find(name: str) -> Path:
         InputError: it is not there, or has other content than published.
     """
     given = os.environ.get(VARIABLE)
-    place = Path(given) if given else disk.cache_root() / "weights"
-    path = place / name if place.is_dir() or not given else place
+    folder = Path(given) if given else disk.cache_root() / "weights"
+    path = folder / name if folder.is_dir() or not given else folder
     if not path.is_file():
         raise InputError(
             f"no weights of Inception at {path}: run `bench fetch inception` where there is a "

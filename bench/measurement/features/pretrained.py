@@ -78,12 +78,12 @@ def files(extractor: str) -> tuple[Path, Path]:
     Raises:
         InputError: they are not there.
     """
-    place = folder(extractor)
-    return place / DESCRIPTION, _weights(place)[0]
+    path = folder(extractor)
+    return path / DESCRIPTION, _weights(path)[0]
 
 
-def _weights(place: Path) -> list[Path]:
-    return [place / name for name in WEIGHTS if (place / name).is_file()]
+def _weights(path: Path) -> list[Path]:
+    return [path / name for name in WEIGHTS if (path / name).is_file()]
 
 
 def _given(extractor: str) -> str:
@@ -118,12 +118,12 @@ def origin(extractor: str) -> str:
     Raises:
         InputError: they are not there.
     """
-    given, place = _given(extractor), folder(extractor)
+    given, path = _given(extractor), folder(extractor)
     if Path(given).is_dir():
-        where = f"folder {place.resolve().name}"
+        where = f"folder {path.resolve().name}"
     else:
         # The hub's client keeps a snapshot in a folder that is named by its commit.
-        where = f"{given.partition('@')[0]}@{place.name}"
+        where = f"{given.partition('@')[0]}@{path.name}"
     return f"{where} ({digest(extractor)[:12]})"
 
 

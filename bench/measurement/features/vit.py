@@ -50,12 +50,12 @@ def load(extractor: str, kind: str) -> Any:
     import transformers
 
     weights = pretrained.files(extractor)[1]
-    place, before = weights.parent, transformers.logging.get_verbosity()
+    folder, before = weights.parent, transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         network, report = getattr(transformers, kind).from_pretrained(
-            place,
+            folder,
             local_files_only=True,
             use_safetensors=weights.suffix == ".safetensors",
             dtype=torch.float32,
@@ -65,17 +65,17 @@ def load(extractor: str, kind: str) -> Any:
     # transformers and safetensors raise nearly every exception on damaged files.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(f"{place} cannot be loaded ({reason})") from None
+        raise InputError(f"{folder} cannot be loaded ({reason})") from None
     finally:
         transformers.logging.set_verbosity(before)
         transformers.logging.enable_progress_bar()
     for what in ("missing_keys", "mismatched_keys"):
         if report.get(what):
             first = str(min(map(str, report[what])))
-            raise InputError(f"weights of {place} do not fit the network: {what} {first}")
+            raise InputError(f"weights of {folder} do not fit the network: {what} {first}")
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
-            raise InputError(f"weight {name} of {place} holds NaN or infinite values")
+            raise InputError(f"weight {name} of {folder} holds NaN or infinite values")
     return network.eval().requires_grad_(False)
 
 

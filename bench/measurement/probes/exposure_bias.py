@@ -74,12 +74,12 @@ def gaps(
         differences.append(norms - usual)
         distance, terms = energy_distance(*(x.flatten(1).cpu().numpy() for x in (sampled, data)))
         distances.append((distance, terms))
-        place: dict[str, float | str] = {"t": int(t)}
+        coordinates: dict[str, float | str] = {"t": int(t)}
         rows += [
-            row("sampling_norm", norms.mean(), norms - norms.mean(), scheme=scheme, where=place),
-            row("data_norm", usual.mean(), usual - usual.mean(), scheme=scheme, where=place),
-            row("gap", *_mean(differences[-1]), scheme=scheme, where=place),
-            row("energy_distance", distance, terms, scheme=scheme, where=place),
+            row("sampling_norm", *_mean(norms), scheme=scheme, where=coordinates),
+            row("data_norm", *_mean(usual), scheme=scheme, where=coordinates),
+            row("gap", *_mean(differences[-1]), scheme=scheme, where=coordinates),
+            row("energy_distance", distance, terms, scheme=scheme, where=coordinates),
         ]
     rows.append(compared("exposure_gap", *_mean(np.mean(differences, axis=0)), scheme=scheme))
     mean = float(np.mean([value for value, _ in distances]))

@@ -91,13 +91,13 @@ def _worst(context: ProbeContext, base: np.ndarray, radius: float) -> list[Probe
         if not values.mean() <= best.mean():
             best = values
         first = best if k == 0 else first
-    place = {"radius": radius, "length": length}
+    coordinates = {"radius": radius, "length": length}
     return [
         compared(
             "loss_rise",
             values.mean(),
             values - values.mean(),
-            where=place | {"direction": kind},
+            where=coordinates | {"direction": kind},
         )
         for kind, values in (("worst, 1 step", first), ("worst", best))
     ]

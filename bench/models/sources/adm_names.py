@@ -140,17 +140,17 @@ def rename(weights: Mapping[str, Tensor], order: str, heads: Heads) -> dict[str,
         if stem in STEMS:
             renamed[f"{STEMS[stem]}.{kind}"] = value
             continue
-        place, rest = _place(stem, levels, blocks)
+        block, rest = _place(stem, levels, blocks)
         if rest == "qkv":
             for letter, part in zip("qkv", split_qkv(value, order, heads), strict=True):
-                renamed[f"{place}.to_{letter}.{kind}"] = part
-        elif "attentions" in place and rest in ATTENTION:
+                renamed[f"{block}.to_{letter}.{kind}"] = part
+        elif "attentions" in block and rest in ATTENTION:
             flat = value.flatten(1) if value.ndim == 3 else value
-            renamed[f"{place}.{ATTENTION[rest]}.{kind}"] = flat
+            renamed[f"{block}.{ATTENTION[rest]}.{kind}"] = flat
         elif rest in ("op", "conv"):
-            renamed[f"{place}.conv.{kind}"] = value
+            renamed[f"{block}.conv.{kind}"] = value
         elif rest in RESIDUAL:
-            renamed[f"{place}.{RESIDUAL[rest]}.{kind}"] = value
+            renamed[f"{block}.{RESIDUAL[rest]}.{kind}"] = value
         else:
             raise InputError(f"weight {name} is not of an ADM network")
     return renamed

@@ -1,7 +1,7 @@
 """What a file of weights holds, in one flat view: networks by their place, and all beside them.
 
 Mappings are walked to the bottom, and names of all tensors joined by dots. A network is found
-where two names lie that only it has together; everything below that place is its weights, but for
+where two names lie that only it has together; everything below that prefix is its weights, but for
 buffers of a noise schedule and of an average.
 """
 
@@ -44,7 +44,7 @@ AVERAGES = ("ema", "swa", kinds.AVERAGED)
 class Listed:
     """A list of tensors without names, and the keys on the way to it."""
 
-    place: str
+    prefix: str
     tensors: list[Tensor]
 
 
@@ -112,14 +112,14 @@ def collect(data: Any, path: Path) -> Contents:
 def _others(data: Mapping[Any, Any], contents: Contents) -> list[str]:
     """What is no part of a network: tensors by the first of their words, and keys without any."""
     used = {f"{stem}.{name}".lstrip(".") for stem, w in contents.networks.items() for name in w}
-    used |= {f"{place}.{name}" for place, flat in contents.undotted.items() for name in flat}
+    used |= {f"{prefix}.{name}" for prefix, flat in contents.undotted.items() for name in flat}
     aside = [
         name
         for name in contents.tensors
         if name not in used and not _is_buffer(name.rpartition(".")[2])
     ]
     others = dict.fromkeys(".".join(name.split(".")[:2]) for name in aside)
-    places = [*contents.tensors, *(f"{listed.place}." for listed in contents.lists)]
+    places = [*contents.tensors, *(f"{listed.prefix}." for listed in contents.lists)]
     tops = {name.split(".")[0] for name in places}
     for key, value in data.items():
         if not isinstance(value, Tensor) and str(key) not in tops | WRAPPERS | set(LISTS):
@@ -222,20 +222,20 @@ def _sort(contents: Contents) -> None:
     stems = ["" if stem == "unet" else stem for stem in stems]
     contents.networks = {stem: {} for stem in stems}
     for name, value in contents.tensors.items():
-        place, _, last = name.rpartition(".")
+        prefix, _, last = name.rpartition(".")
         if last in ("alphas_cumprod", "betas") and value.ndim == 1 and value.numel() > 1:
             exact = value.to(torch.float64)
             known = exact if last == "alphas_cumprod" else (1 - exact).cumprod(0)
-            if last == "alphas_cumprod" or place not in contents.alpha_bars:
-                contents.alpha_bars[place] = known
+            if last == "alphas_cumprod" or prefix not in contents.alpha_bars:
+                contents.alpha_bars[prefix] = known
         elif last in ("loss_weight", "p2_loss_weight") and value.ndim == 1:
-            contents.objectives[place] = value
+            contents.objectives[prefix] = value
         elif last == "n_averaged":
-            contents.counts.append(place)
+            contents.counts.append(prefix)
         if _is_buffer(last):
             continue
-        if place.rpartition(".")[2] == "model_ema" and last not in ("weight", "bias"):
-            contents.undotted.setdefault(place, {})[last] = value
+        if prefix.rpartition(".")[2] == "model_ema" and last not in ("weight", "bias"):
+            contents.undotted.setdefault(prefix, {})[last] = value
             continue
         under = [stem for stem in stems if not stem or name.startswith(f"{stem}.")]
         if under:

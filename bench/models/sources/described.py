@@ -27,7 +27,7 @@ class Described:
     """What the files of a folder say, before any weight is read.
 
     Attributes:
-        place: folder of the network.
+        network_folder: folder of the network.
         name: of the class that builds it.
         arguments: of that class.
         shape: (C, H, W) of x_t.
@@ -38,7 +38,7 @@ class Described:
         assumed: what the files do not say, in words.
     """
 
-    place: Path
+    network_folder: Path
     name: str
     arguments: Mapping[str, Any]
     shape: tuple[int, int, int]
@@ -71,9 +71,9 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
         InputError: a component, a class or a field that is not understood, or a contradiction.
     """
     parts = pipeline_index.parts(folder)
-    component, place = pipeline_index.network(parts, config.get("weights"), folder)
-    said = fields.read(place / "config.json")
-    label = str(place / "config.json")
+    component, network_folder = pipeline_index.network(parts, config.get("weights"), folder)
+    said = fields.read(network_folder / "config.json")
+    label = str(network_folder / "config.json")
     name, arguments = network_config.network(said, label)
     named = parts.classes.get(component, said["_class_name"])
     if named not in (name, said["_class_name"]):
@@ -98,7 +98,7 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
         assumed = (*assumed, *more)
     averaged = network_config.averaged(said) or component in components.AVERAGES
     return Described(
-        place, name, arguments, shape, noise, averaged, decoder, image, tuple(assumed)
+        network_folder, name, arguments, shape, noise, averaged, decoder, image, tuple(assumed)
     )
 
 
@@ -131,13 +131,16 @@ def _noise(
 
 
 def _decoder(
-    parts: pipeline_index.Parts, place: Path, config: Mapping[str, Any], shape: tuple[int, ...]
+    parts: pipeline_index.Parts,
+    network_folder: Path,
+    config: Mapping[str, Any],
+    shape: tuple[int, ...],
 ) -> tuple[tuple[Path, str, Mapping[str, Any]], tuple[int, int, int], tuple[str, ...]]:
     """The decoder, the shape of its images, and what is assumed of it."""
-    label = str(place / "config.json")
-    said = fields.read(place / "config.json")
+    label = str(network_folder / "config.json")
+    said = fields.read(network_folder / "config.json")
     name, arguments = network_config.decoder(said, label)
-    named = parts.classes.get(place.name, name)
+    named = parts.classes.get(network_folder.name, name)
     if named != name:
         raise InputError(f"{pipeline_index.INDEX} names a {named}, {label} a {name}")
     stated, card = said.get("scaling_factor"), config.get("scaling_factor")
@@ -150,15 +153,15 @@ def _decoder(
     if scale is None:
         scale = SCALES[name]
         assumed = (
-            f"latents are divided by {scale:g}: {place.name}/config.json has no scaling_factor "
-            f"(--set scaling_factor=X)",
+            f"latents are divided by {scale:g}: {network_folder.name}/config.json has no "
+            f"scaling_factor (--set scaling_factor=X)",
         )
     latents = arguments.get("vq_embed_dim") or arguments["latent_channels"]
     if latents != shape[0]:
         raise InputError(f"{label}: it decodes {latents} channels, the network makes {shape[0]}")
     edge = 2 ** (len(arguments["block_out_channels"]) - 1)
     image = (arguments["out_channels"], shape[1] * edge, shape[2] * edge)
-    return (place, name, {**arguments, "scaling_factor": float(scale)}), image, assumed
+    return (network_folder, name, {**arguments, "scaling_factor": float(scale)}), image, assumed
 
 
 def kind(description: Described, config: Mapping[str, Any]) -> str | None:
@@ -169,15 +172,15 @@ def kind(description: Described, config: Mapping[str, Any]) -> str | None:
     """
     card, variant = (
         config.get("weights"),
-        components.choose(description.place, config.get("variant"))[0],
+        components.choose(description.network_folder, config.get("variant"))[0],
     )
-    names = {name for name, _ in components.variants(description.place)}
+    names = {name for name, _ in components.variants(description.network_folder)}
     stated = "ema" if description.averaged else VARIANTS.get(variant)
     if variant == "" and "non_ema" in names:
         stated = "ema"
     if stated and card not in (None, stated):
         raise InputError(
-            f"weights {card} contradicts {description.place}, whose weights are {stated}"
+            f"weights {card} contradicts {description.network_folder}, whose weights are {stated}"
             + (f" (variant {variant})" if variant else "")
         )
     return stated or card

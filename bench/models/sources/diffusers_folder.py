@@ -88,7 +88,9 @@ def _check_config(checkpoint: Checkpoint, label: str) -> None:
 
 def _build(described: Described, config: Mapping[str, Any]) -> Denoiser:
     noise, variant = described.noise, config.get("variant")
-    model = pretrained.component(described.place, described.name, described.arguments, variant)
+    model = pretrained.component(
+        described.network_folder, described.name, described.arguments, variant
+    )
     classes = described.classes
     timesteps = len(noise.alpha_bar)
     wrapped = LabelledUNet(1, model, timesteps) if classes else PatchedUNet(1, model)
@@ -98,14 +100,17 @@ def _build(described: Described, config: Mapping[str, Any]) -> Denoiser:
     if noise.variance == "learned_range" and not learns:
         raise InputError(
             f"variance_type = 'learned_range' of the scheduler does not fit "
-            f"{described.place}, whose network has no outputs for the variance"
+            f"{described.network_folder}, whose network has no outputs for the variance"
         )
     decoder = None
     if described.decoder:
-        place, name, arguments = described.decoder
-        chosen = variant if variant in {v for v, _ in components.variants(place)} else None
+        decoder_folder, name, arguments = described.decoder
+        chosen = (
+            variant if variant in {v for v, _ in components.variants(decoder_folder)} else None
+        )
         decoder = Decoder(
-            pretrained.component(place, name, arguments, chosen), arguments["scaling_factor"]
+            pretrained.component(decoder_folder, name, arguments, chosen),
+            arguments["scaling_factor"],
         )
     clips = noise.clips if noise.clips is not None else decoder is None
     return Denoiser(
@@ -133,11 +138,13 @@ def description(
         "prediction": described.noise.predicts,
         "predicted x_0": described.noise.bounds(clips),
         "variance": _variance(described.noise.variance, learns),
-        "weights": pretrained.told(described.place, config.get("variant")),
+        "weights": pretrained.told(described.network_folder, config.get("variant")),
     }
     if described.decoder:
-        place, name, arguments = described.decoder
-        told["decoder"] = f"{name} in {place.name}, latents / {arguments['scaling_factor']:g}"
+        decoder_folder, name, arguments = described.decoder
+        told["decoder"] = (
+            f"{name} in {decoder_folder.name}, latents / {arguments['scaling_factor']:g}"
+        )
     if described.assumed:
         told["assumed"] = "; ".join(described.assumed)
     return told

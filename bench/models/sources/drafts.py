@@ -51,7 +51,7 @@ class Draft:
     assumed: list[str] = field(default_factory=list)
 
 
-def folder(place: Path, given: Mapping[str, Any]) -> Draft:
+def folder(path: Path, given: Mapping[str, Any]) -> Draft:
     """The draft of a diffusers folder, which tells nearly all.
 
     Raises:
@@ -63,11 +63,12 @@ def folder(place: Path, given: Mapping[str, Any]) -> Draft:
                 f"--set {name}: the folder decides it; it leaves {', '.join(folders.FIELDS)}"
             )
     config = dict(given)
-    description = described.describe(place, config)
-    told = pretrained.told(description.place, config.get("variant"))
+    description = described.describe(path, config)
+    told = pretrained.told(description.network_folder, config.get("variant"))
     if kind := described.kind(description, config):
         config["weights"] = kind
-    if (variant := components.choose(description.place, config.get("variant"))[0]) and variant:
+    variant, _ = components.choose(description.network_folder, config.get("variant"))
+    if variant:
         config["variant"] = variant
     channels, height, width = description.image
     draft = Draft("diffusers", config, (channels, height if height == width else 0))

@@ -149,19 +149,19 @@ def _undotted(content: contents.Contents, parts: list[Part]) -> list[Part]:
     made = []
     for part in parts:
         words = part.name.split(".")
-        for place, flat in content.undotted.items():
+        for prefix, flat in content.undotted.items():
             for start in range(len(words) + 1):
                 short = {n: "".join(words[start:]) + n.replace(".", "") for n in part.tensors}
                 if all(name in flat for name in short.values()):
                     renamed = {name: flat[key] for name, key in short.items()}
-                    made.append(Part(place, kinds.of_path(place.split(".")) or "ema", renamed))
+                    made.append(Part(prefix, kinds.of_path(prefix.split(".")) or "ema", renamed))
                     break
     return made
 
 
 def _list(listed: contents.Listed, content: contents.Contents, parts: list[Part]) -> Part:
     """Weights of a list under the names of the network beside it, where they fit it."""
-    kind = kinds.of_path(listed.place.split(".")) or "ema"
+    kind = kinds.of_path(listed.prefix.split(".")) or "ema"
     for part in parts:
         around = {
             name: value
@@ -175,9 +175,9 @@ def _list(listed: contents.Listed, content: contents.Contents, parts: list[Part]
             pairs = dict(zip(names, listed.tensors, strict=True))
             if names is around:
                 pairs = {k.removeprefix(stem): v for k, v in pairs.items() if k.startswith(stem)}
-            return Part(listed.place, kind, pairs)
+            return Part(listed.prefix, kind, pairs)
     numbered = {str(index): value for index, value in enumerate(listed.tensors)}
-    return Part(listed.place, kind, numbered, ordered=True)
+    return Part(listed.prefix, kind, numbered, ordered=True)
 
 
 def choose(weights: Weights, wanted: str | None, part: str | None = None) -> Part:

@@ -47,9 +47,9 @@ def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     today: dict[str, Tensor] = {}
     for name, value in weights.items():
         stem, dot, kind = name.rpartition(".")
-        place, point, last = stem.rpartition(".")
-        if "attentions." in place and last in OLD_NAMES:
-            stem = f"{place}{point}{OLD_NAMES[last]}"
+        block, point, last = stem.rpartition(".")
+        if "attentions." in block and last in OLD_NAMES:
+            stem = f"{block}{point}{OLD_NAMES[last]}"
             value = value.flatten(1) if value.ndim == 4 else value
         today[f"{prefix}{stem}{dot}{kind}"] = value
     return today

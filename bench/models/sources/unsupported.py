@@ -148,8 +148,8 @@ def first_call(path: Path, known: Collection[str] = ()) -> str:
                     continue
                 text = "UNICODE" in opcode.name
                 if opcode.name in ("BINGET", "LONG_BINGET"):
-                    place = int(value or 0)
-                    text, value = True, kept[place] if place < len(kept) else None
+                    index = int(value or 0)
+                    text, value = True, kept[index] if index < len(kept) else None
                 last = value if text else None
                 strings += [last] if last else []
     # What is no pickle ends in one of these.

@@ -29,7 +29,7 @@ SHOW_EVERY = 20
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """Where a run computes and writes.
 
     Attributes:
@@ -45,22 +45,22 @@ class Place:
     compiled: bool = False
 
 
-def run(recipe: Recipe, place: Place) -> None:
+def run(recipe: Recipe, destination: Destination) -> None:
     """Train to the end, from the snapshot in the folder where there is one; print the cards.
 
     Raises:
         InputError: an unwritable folder, an unknown device, a missing data set, a foreign
             snapshot, or a run that diverged.
     """
-    name = place.name or recipe.name + (f"-seed{recipe.seed}" if recipe.seed else "")
+    name = destination.name or recipe.name + (f"-seed{recipe.seed}" if recipe.seed else "")
     if Path(name).name != name or len(name) > 200:
         raise InputError(f"--name must be the stem of a file, not {name!r}")
-    store.check_writable(place.out)
+    store.check_writable(destination.out)
     images = extensions.lookup("datasets", recipe.dataset)("train")
-    trainer = Trainer(recipe, images, devices.find(place.device), place.compiled)
+    trainer = Trainer(recipe, images, devices.find(destination.device), destination.compiled)
     stem = f"{name}-{recipe.method.replace('+', '-')}"
-    _train_with_bar(trainer, place.out / f"{stem}.snapshot.pt")
-    print(write_cards(trainer, name, place.out), end="")
+    _train_with_bar(trainer, destination.out / f"{stem}.snapshot.pt")
+    print(write_cards(trainer, name, destination.out), end="")
 
 
 def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:

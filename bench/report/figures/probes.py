@@ -98,8 +98,8 @@ def curves(probed: ProbeRun) -> Figure | None:
 def _legend(figure: Figure, axes: Axes) -> None:
     """The lines of a panel, one for each label."""
     handles = {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    place: dict[str, Any] = {"loc": "outside upper center", "ncols": 3, "frameon": False}
-    figure.legend(list(handles.values()), list(handles), **place)
+    legend_options: dict[str, Any] = {"loc": "outside upper center", "ncols": 3, "frameon": False}
+    figure.legend(list(handles.values()), list(handles), **legend_options)
     extra = math.ceil(len(handles) / 3) - 1
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)
 

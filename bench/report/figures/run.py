@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.printable import on_figure
@@ -248,8 +248,8 @@ def plain_axes(axes: Axes, grid_axis: Literal["both", "x", "y"]) -> None:
 
 def _note_empty(axes: Axes, drawn: bool) -> None:
     if not drawn:
-        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
-        axes.text(0.5, 0.5, "no finite values", fontsize=10, color="#666666", **place)
+        text = axes.text(0.5, 0.5, "no finite values", fontsize=10, color="#666666")
+        text.set(transform=axes.transAxes, ha="center", va="center")
 
 
 def _compress(axes: Axes, changes: Sequence[Measurement | None]) -> None:
