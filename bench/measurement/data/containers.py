@@ -23,7 +23,7 @@ from bench.measurement.data.images import Collection, watched
 from bench.system import disk
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-# No encoded image is larger; a damaged or hostile archive may say that one is.
+# Limit of an encoded image: a damaged or hostile archive may state more.
 LIMIT = 1 << 28
 
 
@@ -96,7 +96,7 @@ def _files(folder: Path) -> list[str]:
                 names[real_path] = path.relative_to(folder).as_posix()
                 continue
             with os.scandir(path) as entries:
-                # The last is taken next.
+                # `folders` is a stack: reversed, so that the first name is taken next.
                 for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
                     inner = Path(entry.path)
                     if entry.is_symlink():

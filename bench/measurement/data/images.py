@@ -36,11 +36,11 @@ from bench.core.printable import short
 from bench.system import artifacts, disk
 from bench.system.host import threads
 
-# Raise when an edit changes a pixel: the cached arrays of other versions are then not used.
+# Raise this when an edit changes a pixel: cached arrays of other versions are not used.
 VERSION = 1
 FILTER = Image.Resampling.BICUBIC
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-# What Pillow converts to eight-bit RGB without loss of range; 16-bit grey (I;16) would be clipped.
+# Modes that Pillow converts to eight-bit RGB without clipping, as it would 16-bit grey (I;16).
 PIXELS = 1 << 26
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
 
@@ -83,7 +83,7 @@ def load(collection: Collection, size: int | None = None, channels: int | None =
     path = disk.cache_root() / "data" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
     if not artifacts.intact(path, path.name):
         with warnings.catch_warnings():
-            # What is too large is refused in a line of its own.
+            # Too large images are refused below, with a message of their own.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             known = (channels, size, size) if channels and size else None
             _write(collection, path, known or survey(collection, size, channels), size)
@@ -148,7 +148,7 @@ def opened(data: bytes) -> Image.Image:
     if image.mode not in MODES or deep:
         mode = f"{image.mode} of 16 bits" if deep else image.mode
         raise ValueError(f"mode {mode} is not 8 bits a channel")
-    # Not JPEG: phones put a second, smaller picture behind the first.
+    # JPEG is left out: phones put a second, smaller picture behind the first.
     if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
         raise ValueError("it is animated: keep one of its pictures")
     return image
@@ -215,7 +215,7 @@ def _write(
         ThreadPoolExecutor(workers) as pool,
     ):
         np.lib.format.write_array_header_1_0(output, header)
-        # In chunks, because `map` on the whole stream would read all of it first.
+        # The stream is mapped in chunks: `map` on the whole stream would read all of it first.
         while chunk := list(islice(stream, 4 * workers)):
             for pixels in pool.map(convert, chunk):
                 output.write(pixels)

@@ -1,4 +1,4 @@
-"""`bench reference` and `bench fetch`: real features, statistics files, what is downloaded."""
+"""`bench reference` and `bench fetch`: reference features, statistics files and downloads."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _fashion_mnist() -> list[tuple[Path, str, str]]:
     return [(folder / n, fashion_mnist.SOURCE + n, h) for n, h in fashion_mnist.SHA256.items()]
 
 
-# What can be downloaded: (target, address, SHA-256) of its files.
+# Downloads by name: (target, address, SHA-256) of their files.
 FETCHED = {"inception": _inception, "fashion-mnist": _fashion_mnist}
 
 
@@ -114,7 +114,7 @@ def _download(url: str, target: Path, digest: str) -> None:
         try:
             with urllib.request.urlopen(url, timeout=30) as source, temporary.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
-        # Errors of the network are of many classes; all are errors of the system.
+        # Errors of a network have many classes, all of them subclasses of OSError.
         except OSError as error:
             raise InputError(
                 f"cannot fetch {url} ({error}): fetch it where there is a network and put it at "

@@ -11,7 +11,7 @@ does: `spatial`, the first 7 channels of `mixed_6/conv`, 17 x 17 positions, for 
 2021); and `classes`, probabilities from the 1008 logits without bias, for the inception score.
 
 The weights are two files, found by option, environment or cache and checked by their SHA-256
-(`bench fetch inception`). The TorchScript program is executed: another file is refused before.
+(`bench fetch inception`). The TorchScript file is executed, so any other file is refused before.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def resized(images: Tensor, mode: str) -> Tensor:
 
     resize = build_resizer(mode)
     parts = [np.asarray(resize(image.permute(1, 2, 0).numpy())) for image in images]
-    # Contiguous as clean-fid's batches: another layout takes another kernel, of other rounding.
+    # Contiguous like clean-fid's batches: another layout takes a kernel with other rounding.
     return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).to(torch.float32).contiguous()
 
 
@@ -169,7 +169,7 @@ class Inception:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             shape = tuple(images.shape)
             raise InputError(f"features need uint8 (B, 1 or 3, H, W), not {images.dtype} {shape}")
-        # The optimizer of TorchScript rewrites a program after its first calls, and its rounding.
+        # TorchScript's optimizer rewrites a program after its first calls, which changes rounding.
         with torch.jit.optimized_execution(False):
             return self.extract(images.expand(-1, 3, -1, -1)).to(torch.float32)
 
@@ -186,7 +186,7 @@ class LegacyTensorflow(Inception):
 
     def extract(self, images: Tensor) -> Tensor:
         """Features of RGB images."""
-        # Through 0..1 and back, whose rounding is clean-fid's.
+        # Scaled to 0..1 and back, to round as clean-fid does.
         x = images.to(torch.float32) / 255 * 255
         return script()(x, return_features=True).view(len(images), DIM)
 

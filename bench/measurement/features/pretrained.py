@@ -1,10 +1,10 @@
-"""Weights of the optional extractors: where they are, and what identifies them.
+"""Weights of the optional extractors: their location and their identity.
 
 `dinov2` and `clip` take a network of the hub in the format of transformers: a folder, or
-`OWNER/NAME[@REVISION]`, named by an environment variable, else the one of the paper at a pinned
-commit. Anyone may name another, so the SHA-256 of the configuration and of the weights is part of
-the extractor's version and of the keys of all that is cached, and the run records it with the
-commit that a name of the hub led to. Nothing here imports torch or transformers.
+`OWNER/NAME[@REVISION]`, named by an environment variable, or else the network of the paper at a
+pinned commit. As a user may name any network, the SHA-256 of the configuration and of the weights
+is part of the extractor's version and of the keys of all that is cached, and the run records it
+with the commit of the hub's snapshot. Nothing here imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.core.errors import InputError
 from bench.system import disk, hub
 
 DESCRIPTION = "config.json"
-# Of two the first one that is there; neither runs code.
+# The first of these files that exists is taken; neither of them can run code.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -128,14 +128,14 @@ def origin(extractor: str) -> str:
 
 
 def recorded(extractors: Iterable[str]) -> dict[str, str]:
-    """What a run keeps beside the versions of the other libraries; {} for other extractors."""
+    """Entries for the versions of a run: origins of the weights; {} for other extractors."""
     chosen = [name for name in extractors if name in CHOICES]
     origins = {name: origin(name) for name in chosen}
     return origins | ({"transformers": _library(chosen[0])} if chosen else {})
 
 
 def configuration(extractor: str) -> dict[str, Any]:
-    """What config.json says of the image network.
+    """The part of config.json about the image network.
 
     Raises:
         InputError: it is damaged, or of another kind of network.
@@ -152,7 +152,7 @@ def configuration(extractor: str) -> dict[str, Any]:
 
 
 def digest(extractor: str) -> str:
-    """SHA-256 of the files and of what bench does with them; "" for other extractors."""
+    """SHA-256 of the files and of bench's version of the extractor; "" for other extractors."""
     if extractor not in CHOICES:
         return ""
     stamps = tuple((str(path), path.stat().st_mtime_ns) for path in files(extractor))
@@ -196,7 +196,7 @@ class Version:
 
 
 class Dimension:
-    """Class attribute `dim` of an extractor, of its configuration."""
+    """Class attribute `dim` of an extractor, read from its configuration."""
 
     def __get__(self, instance: object, owner: Any) -> int:
         said = configuration(owner.name)

@@ -116,7 +116,7 @@ def influence(values: np.ndarray | Shards, mu_2: np.ndarray, sigma_2: np.ndarray
 def twin_distance(
     values: np.ndarray | Shards, twins: np.ndarray | Shards
 ) -> tuple[float, np.ndarray]:
-    """Distance between two sets that pair up, and the influence of each pair on it.
+    """Distance between two sets of paired images, and the influence of each pair on it.
 
     Args:
         values, twins: features (N, D), N >= 2; row i of both was made from the same noise.

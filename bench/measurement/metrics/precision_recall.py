@@ -11,7 +11,7 @@ set. With n test features x_i and m real ones y_j:
 Precision and recall take K = 3 and the others K = 5, as in their papers. Precision and density are
 means over the test images, whose terms are their influences; the interval of precision itself is
 Wilson's, as a mean near 1 would undercover, and that of its change counts the images that changed
-sides (`stats.share_change`). The other two are means over the real images; the
+sides (`estimates.share_change`). The other two are means over the real images; the
 jackknife takes from image i the real ones that it alone accounts for. For recall it holds the
 balls of the other test images fixed. The real images are held fixed. docs/metrics.md has the
 trials of these intervals, and where that of a change of precision must not be trusted.
@@ -30,7 +30,7 @@ from bench.core.record import Measurement
 from bench.core.shards import Shards, blocks
 
 ROWS = 500
-# Of the real images the first ones are taken, as ADM's evaluator does.
+# Only the first real images are taken, as ADM's evaluator does.
 REAL = 10_000
 _KNOWN: dict[tuple[bytes, int], np.ndarray] = {}
 
@@ -69,7 +69,7 @@ def accounted(within: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 class _Neighbours:
-    """What the four share: a name, K, and a share with its influences."""
+    """Base of the four metrics: a name, K, and a share with its influences."""
 
     better = "higher"
     version = 1

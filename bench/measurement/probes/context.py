@@ -1,12 +1,11 @@
-"""What a probe looks at: one checkpoint, examples that all checkpoints share, and what the flow
-can do for it.
+"""The context of a probe: one checkpoint, examples that all checkpoints share, and operations.
 
 The examples are drawn once from a seed: image i has its noise eps_i and its timestep t_i whatever
 the checkpoint (common random numbers), so that differences between checkpoints are those of their
 weights. Timesteps are stratified: one in each of N equal slices of 0..T - 1.
 
-A probe names its parts beforehand and computes them one by one; the flow keeps each part, so that
-an interrupted probe goes on where it stopped.
+A probe names its parts beforehand and computes them one by one. Each part is kept in the cache, so
+that an interrupted probe goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class Setting:
     Attributes:
         examples: images N of the denoising loss.
         chunk: images per forward or backward pass, which bounds the memory.
-        radii: of random weight perturbations, relative to the L2 norm of the weights.
-        worst_radii: of the worst direction, likewise.
+        radii: radii of random weight perturbations, relative to the L2 norm of the weights.
+        worst_radii: radii along the worst direction, relative to the same norm.
         directions: random directions of each kind.
         ascent: gradient steps towards the worst direction.
         sigma: standard deviation of the Gaussian of LPF flatness, in units of the weights.
@@ -54,7 +53,7 @@ class Setting:
             precision; `images` where quantized.
         bands: equal bands of timesteps.
         worst: layers on the skip list; twice as many are verified by sampled images.
-        seed: of all of this.
+        seed: seed of all random numbers of the probes.
     """
 
     examples: int = 128
@@ -180,7 +179,7 @@ class ProbeContext(ABC):
 
 
 def row(name: str, value: float, terms: np.ndarray, **rest: Any) -> ProbeValue:
-    """A row of a mean over images with the 95% interval that the terms (N,) give it."""
+    """A mean over images as a row, with the 95% interval by its terms (N,)."""
     low, high = estimates.interval(value, terms)
     return ProbeValue(name, float(value), low, high, len(terms), **rest)
 
@@ -188,7 +187,7 @@ def row(name: str, value: float, terms: np.ndarray, **rest: Any) -> ProbeValue:
 def compared(
     name: str, value: float, terms: np.ndarray, repeats: Sequence[float] = (), **rest: Any
 ) -> ProbeValue:
-    """A row that keeps what a paired comparison of two checkpoints needs.
+    """A row that keeps the terms by which two checkpoints are compared pair by pair.
 
     Args:
         value: a mean over images, or over random directions and images.

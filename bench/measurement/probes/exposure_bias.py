@@ -1,4 +1,4 @@
-"""Exposure bias: what the network predicts along its own sampling against real, noised data.
+"""Exposure bias: predictions of the network along its own sampling against those on noised data.
 
 In training x_t comes from data; in sampling it comes from the network's own errors. Ning et al.
 (2024, arXiv 2308.15321) see it in the norm of the predicted noise, and so does the paper that the
@@ -6,8 +6,8 @@ suite examines: the mean of ||eps(x_t, t)||^2 over images,
 
     gap_t = mean over sampled x_t - mean over x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps,
 
-at the timesteps of the sampler. The summary is its mean over those timesteps, each sampled image
-beside one real image being one observation. A quantized network is sampled and evaluated as
+at the timesteps of the sampler. The summary is its mean over those timesteps; each sampled image
+with one real image is one observation. A quantized network is both sampled and evaluated as
 quantized.
 
 The distributions of x_t themselves are compared by the energy distance (Szekely and Rizzo 2013),
@@ -47,7 +47,7 @@ class Exposure:
         if not scheme:
             return gaps(context, context.full, scheme, len(context.real))[0]
         (wanted,) = (known for known in context.schemes if str(known) == scheme)
-        # Methods are compared in full precision: quantized networks, for a look, take fewer.
+        # Methods are compared in full precision; quantized networks take fewer images.
         count = min(context.setting.images, len(context.real))
         rows, images = gaps(context, context.executed(wanted), scheme, count)
         values = context.likeness(images, context.sample(context.full, None)[:count])

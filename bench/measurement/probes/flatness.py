@@ -4,7 +4,7 @@ LPF (Bisla et al. 2022, arXiv 2201.08025) is the loss convolved with a Gaussian,
 
     LPF = 1/M sum_i L(w + e_i),   e_i ~ N(0, sigma^2 I).
 
-It includes the loss itself, so what is compared is LPF - L, and (LPF - L) / L. To second order
+It includes the loss itself, so LPF - L and (LPF - L) / L are compared. To second order
 LPF - L = sigma^2 tr(H) / 2. Shifts come in pairs e, -e, which cancels the gradient's part; sigma
 is the same for all parameters.
 
@@ -32,13 +32,13 @@ class Flatness:
     version = 2
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
-        """The two numbers."""
+        """Names of the two parts."""
         return ["lpf", "sharpness"]
 
     def __call__(
         self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
     ) -> list[ProbeValue]:
-        """One of them."""
+        """Compute one part."""
         weights = space.point(context.full.model)
         base = space.losses(context, weights, context.examples)
         return _lpf(context, base) if part == "lpf" else [_sharpness(context, base)]
@@ -74,7 +74,7 @@ def _sharpness(context: ProbeContext, base: np.ndarray) -> ProbeValue:
     best = np.zeros_like(base)
     for _ in range(steps):
         slope = space.gradient(context, space.moved(weights, step), context.examples)
-        # A whole half width: the first step reaches a corner, a second can leave an edge again.
+        # Steps are a whole half width: the first reaches a corner, a second can leave it again.
         step = {
             name: torch.maximum(
                 torch.minimum(step.get(name, 0.0) + box[name] * value.sign(), box[name]),

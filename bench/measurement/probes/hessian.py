@@ -37,7 +37,7 @@ from bench.system.random import seeded
 Product = Callable[[Tensor], Tensor]
 # A Krylov space is exhausted where a new direction is shorter than this share of the last.
 EXHAUSTED = 1e-6
-# Of the largest value: what float32 products leave open beside the bound.
+# Relative error of float32 products, which the bound does not cover.
 ROUNDING = 1e-6
 
 
@@ -48,13 +48,13 @@ class Hessian:
     version = 2
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
-        """The two."""
+        """Names of the two parts."""
         return ["eigenvalues", "trace"]
 
     def __call__(
         self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
     ) -> list[ProbeValue]:
-        """One of them."""
+        """Compute one part."""
         setting = context.setting
         examples = context.examples.first(setting.curvature)
         names = trained(context, examples)
@@ -113,7 +113,7 @@ def products(context: ProbeContext, examples: Examples, names: Sequence[str]) ->
                 loss = context.losses(network, chunk).mean()
                 # `grad` and not `backward`: that would leave gradients that hold the graph alive.
                 slope = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
-                # Constant where the loss is linear in a parameter, so that nothing flows back.
+                # Where the loss is linear in a parameter its gradient is constant: no second one.
                 curved = [(g, p) for g, p in zip(slope, pieces, strict=True) if g.requires_grad]
                 gradients = torch.autograd.grad(
                     [g for g, _ in curved],
@@ -130,7 +130,7 @@ def products(context: ProbeContext, examples: Examples, names: Sequence[str]) ->
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What m Lanczos iterations tell, all (m,), the largest value first.
+    """The result of m Lanczos iterations, all (m,), the largest value first.
 
     Attributes:
         values: Ritz values.

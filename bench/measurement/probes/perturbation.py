@@ -6,10 +6,10 @@ Directions d, all of L2 norm r ||w||:
   (Li et al. 2018, there for each filter);
 - "worst": the highest loss met on the way of gradient ascent on these examples, after one step
   (SAM's) and after k;
-- of each scheme: the error of its rounded weights, at multiples of it; 1 is what it really does.
+- of each scheme: the error of its rounded weights, at multiples of it; 1 is the scheme itself.
 
 A rise is L(w + r d) - L(w) on the same images, noise and timesteps, so its interval is paired.
-That of random directions also covers how much directions differ (`stats.pooled`).
+That of random directions also covers how much directions differ (`estimates.pooled`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Perturbation:
     def __call__(
         self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
     ) -> list[ProbeValue]:
-        """One curve."""
+        """Compute one curve."""
         weights = space.point(context.full.model)
         base = space.losses(context, weights, context.examples)
         if part == "base":
@@ -87,7 +87,7 @@ def _worst(context: ProbeContext, base: np.ndarray, radius: float) -> list[Probe
     first = best = np.zeros_like(base)
     for k, step in enumerate(steps):
         values = rise(context, base, step)
-        # A network that diverged has no finite loss: worse than any other.
+        # A network that diverged has no finite loss, which counts as worse than any other.
         if not values.mean() <= best.mean():
             best = values
         first = best if k == 0 else first

@@ -1,4 +1,4 @@
-"""Prior shift: how sampling takes a start that is not the noise it was trained for.
+"""Prior shift: how images change when sampling starts from other noise than in training.
 
 The paper's theorem 2 says that a flat minimum tolerates a gap between distributions. Here the
 standard normal start z of each image becomes
@@ -83,7 +83,7 @@ class Prior:
     def __call__(
         self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
     ) -> list[ProbeValue]:
-        """All shifts."""
+        """Compute all shifts."""
         base, base_terms = context.quality(context.sample(context.full, None))
         rows = [row("quality", base, base_terms, where={"start": "standard normal"})]
         rises = []

@@ -1,16 +1,17 @@
 """Which layers, at which timesteps, pay for quantization.
 
-One layer at a time, in one band of timesteps at a time, is executed as the scheme says, all else
-in float; the noise-to-signal ratio of what the network then predicts,
+One layer at a time, in one band of timesteps at a time, is executed as the scheme says, everything
+else in float. The noise-to-signal ratio of the network's prediction,
 
     NSR = mean ||eps_q - eps||^2 / mean ||eps||^2,    SQNR = -10 log10 NSR dB,
 
-on noised data in that band ranks the layers cheaply. Which band decides is asked of images: PSNR
-to the same noise in full precision with the whole network quantized in that band alone. The layers
-that are noisiest in the worst band are verified by images too, each quantized alone.
+on noised data in that band ranks the layers cheaply. The band that matters most is chosen by
+sampled images: by their PSNR to full precision, from the same noise, with the whole network
+quantized in that band alone. The layers that are noisiest in the worst band are verified by images
+too, each quantized alone.
 
-The worst of these by PSNR make the skip list. What it costs is the share of multiply-accumulates
-that stays in float; what it brings is measured, by PSNR with and without it.
+The worst of these by PSNR make the skip list. Its cost is the share of multiply-accumulates that
+stays in float; its gain is measured, by PSNR with and without it.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from bench.core.protocols import Constants
 from bench.core.scheme import Scheme
 from bench.measurement.probes.context import Examples, ProbeContext, Setting, row
 
-# dB of what is not changed at all.
+# SQNR in dB where nothing changed.
 EXACT = 200.0
-# Layers that are verified by images, for each one of the skip list.
+# Number of layers that are verified by images, for each layer of the skip list.
 CANDIDATES = 2
 
 
@@ -51,7 +52,7 @@ class Sensitivity:
     def __call__(
         self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
     ) -> list[ProbeValue]:
-        """One part; layers look at the map and the bands, the list at the layers."""
+        """Compute one part; "layers" uses the map and the bands, "skip" uses the layers."""
         text, _, kind = part.rpartition(":")
         (scheme,) = (known for known in context.schemes if str(known) == text)
         if kind == "map":

@@ -39,7 +39,7 @@ class Recipe:
 
     Attributes:
         name: of the recipe; checkpoints of all its methods are one family.
-        dataset: name in `tables.DATASETS`.
+        dataset: name in `extensions.DATASETS`.
         shape: (C, H, W) of an image.
         network: what `bench.models.networks.build_network` takes; dropout is set here.
         schedule, timesteps, predicts: the diffusion process and what the network predicts.
