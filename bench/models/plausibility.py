@@ -1,23 +1,25 @@
-"""Does a description fit its weights? The denoising loss on real images tells what no file does.
+"""Does a description fit its weights? A test by the denoising loss on real images.
 
-A schedule, a kind of prediction or a flag of the network that is not that of the training loads
-without a word, and all numbers that follow are wrong. It shows in the denoising itself. At a
-signal to noise ratio r = alpha_bar / (1 - alpha_bar) the network is given
+Weights load without an error under a wrong schedule, kind of prediction or flag of the network,
+and all numbers that follow are wrong. The loss of the denoising shows it. At a signal-to-noise
+ratio r = alpha_bar / (1 - alpha_bar) the network is given
 
     x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps,    t with log r_t nearest to a level,
 
-and what it predicts is turned into an estimate of x_0, whatever it predicts. Its error is divided
-by that of the best constant multiple of x_t (the trivial predictor, which needs no network),
+and its prediction, of whatever kind, is turned into an estimate of x_0. The error of the estimate
+is divided by that of the best constant multiple of x_t (the trivial predictor, which needs no
+network),
 
     m (1 - alpha_bar) / (alpha_bar m + 1 - alpha_bar),    m the mean square of x_0.
 
 This ratio is the same in terms of x_0, eps or v. Levels are those of r, not of t, so descriptions
-with other schedules are held to the same task and differ only in the t that they tell the network.
+with other schedules have the same task and differ only in the t that they give the network.
 The loss of a description is the geometric mean over levels: 1 is as good as no network at all.
 Images and noise are fixed, so descriptions are compared in pairs: a few images suffice.
 
-Candidates are the named schedules, the kinds of prediction, and what the module of the source
-lists in ALTERNATIVES: {field of config, with dots for nested ones: values, or config -> values}.
+Candidates are the named schedules, the kinds of prediction, and the values that the module of the
+source lists in ALTERNATIVES: {field of config, with dots for nested ones: values, or config ->
+values}.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from bench.models.sources.weights_file import CHOICES, DEFAULTS
 from bench.system import devices
 from bench.system.random import seeded
 
-# Of log r: outside of them a good network, too, is hardly better or worse than the multiple.
+# Levels of log r; beyond them even a good network is hardly better than the multiple of x_t.
 LEVELS = (4.0, 2.0, 0.0, -2.0, -4.0)
 # A candidate that is worse by this ratio here, on half of the images, is not looked at in full.
 FIRST_LEVELS, HOPELESS = (2.0, -2.0), 1.1
@@ -169,7 +171,7 @@ class Search:
         self._first = losses(denoiser, self._half, FIRST_LEVELS)[denoiser.predicts]
 
     def candidates(self) -> list[Candidate]:
-        """The other descriptions that are worth a look, best first."""
+        """Other descriptions that may fit, best first."""
         candidates = [*self._readings(), *self._reloaded()]
         return sorted(candidates, key=lambda candidate: candidate.loss)
 
@@ -178,7 +180,7 @@ class Search:
         own, count = self.denoiser.alpha_bar, len(self.denoiser.alpha_bar)
         yield from self._kinds(self.denoiser, {})
         for name in SCHEDULES:
-            # It has none of so many timesteps.
+            # There may be no such schedule for this number of timesteps.
             try:
                 other = noises.of_word(name, count, self.checkpoint.source).to(own.device)
             except InputError:
@@ -196,7 +198,7 @@ class Search:
                 continue
             ratio = fitted.loss / self._first.loss
             if abs(ratio - 1) < SAME and not predicts:
-                # A default in other words.
+                # This candidate is the default under another name.
                 continue
             if ratio <= HOPELESS:
                 full = full or losses(denoiser, self.x_0)
@@ -214,7 +216,7 @@ class Search:
             for value in values(self.checkpoint.config) if callable(values) else values:
                 if value == present:
                     continue
-                # It does not fit the shapes of the weights, or contradicts what they tell.
+                # The value may not fit the shapes of the weights, or contradict them.
                 try:
                     denoiser = self._with(name, value)
                 except InputError:
@@ -234,7 +236,7 @@ class Search:
         schedule = config.get("schedule", DEFAULTS["schedule"])
         free = schedule in SCHEDULES and not {"scheduler", SCALED} & set(config)
         if name == "timesteps" and free and not self.denoiser.classes:
-            # Nothing but the schedule depends on their number.
+            # Only the schedule depends on the number of timesteps.
             curve = noises.of_word(schedule, value, self.checkpoint.source)
             return replace(self.denoiser, alpha_bar=curve)
         denoiser = extensions.lookup("sources", self.checkpoint.source)(

@@ -12,7 +12,7 @@ images are wrong:
                          same at all widths (num_heads of the training);
     rescale_timesteps    whether the network was given 1000 t / T.
 
-`bench.models.sources.telling` finds them out in a trained network.
+`bench.models.sources.telling` determines them for a trained network.
 
 config: as for `bench.models.sources.weights_file`, and `attention_order: new | legacy`. The linear
 schedule of T timesteps is ADM's, whose betas are those of 1,000 timesteps times 1000 / T.
@@ -35,7 +35,7 @@ from bench.models.sources.heads import Heads, of_network
 
 ORDERS = ("new", "legacy")
 FIELDS = (*weights_file.FIELDS, "attention_order")
-# Loading itself finds out the flags of a network that predicts the noise.
+# Loading itself determines the flags of a network that predicts the noise.
 ALTERNATIVES = {
     "timesteps": (1000, 4000),
     "attention_order": lambda config: () if _tells(config) else ORDERS,
@@ -72,7 +72,7 @@ def _rename(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[st
     if config["network"].get("patch", 1) != 1:
         raise InputError("ADM networks have patch 1")
     for name, value in {"num_class_embeds": None, **described["unet"]}.items():
-        # A tuple of a shape and a list of YAML are equal here.
+        # Shapes are tuples and YAML has lists: both are compared as tuples.
         said = unet.get(name, _DEFAULTS.get(name))
         if name == "attention_head_dim":
             continue

@@ -1,4 +1,4 @@
-"""Names and shapes of ADM's networks: what they tell, and their map onto `UNet2DModel`."""
+"""Names and shapes of ADM's networks: the network they imply, and the map onto `UNet2DModel`."""
 
 from __future__ import annotations
 

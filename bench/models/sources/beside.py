@@ -12,7 +12,7 @@ from bench.models.sources import network_config
 
 NAME = "config.json"
 NETWORK = "UNet2DModel"
-# What a description of this network cannot do without; a training's own settings lack them.
+# Fields that every description of this network has; the settings of a training lack them.
 NEEDED = {"down_block_types", "up_block_types", "block_out_channels"}
 
 
@@ -38,7 +38,7 @@ def network(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
         )
     full = {**said, "_class_name": NETWORK}
     _, unet = network_config.network(full, str(description))
-    # As YAML has it: lists, no tuples.
+    # Lists in place of tuples, as YAML reads them.
     unet = json.loads(json.dumps(unet))
     lines = [f"the network is that of {NAME} beside the file"]
     usual = network_config.untold(full)

@@ -22,7 +22,7 @@ from bench.models.sources import kinds
 # Parts of names that wrappers of torch put in: DataParallel, compile, FSDP, activation
 # checkpoints; and the key of DeepSpeed's files.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-# Of each network two names that it alone has together.
+# Two names for each kind of network that no other kind has together.
 NETWORKS = (
     ("time_embedding.linear_1.weight", "conv_in.weight"),
     ("time_embed.0.weight", "input_blocks.0.0.weight"),

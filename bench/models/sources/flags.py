@@ -1,4 +1,4 @@
-"""Flags of a network that do not show in its weights: found out, or assumed and said.
+"""Flags of a network that do not show in its weights: determined by a test, or assumed and told.
 
 They are the order of q, k and v and the rescaling of timesteps (ADM), the open fields of
 `bench.models.sources.unet_shapes`, and the heads. What the error on noise tells clearly is taken;

@@ -18,7 +18,7 @@ EMA = {"ema", "emas", "emaonly", "shadow"}
 SWA = {"swa"}
 RAW = {"raw", "online", "current", "nonema", "noema", "student"}
 AVERAGES = {"averaged", "average", "avg", "averaging", "polyak"}
-# Of a file whose name says nothing, the folder may.
+# Plain names of files, which say nothing of the kind: the folder's name may.
 PLAIN = re.compile(
     r"(diffusion_)?(pytorch_)?(model|weights|checkpoint|last|best)(\.fp16|\.bf16)?", re.I
 )

@@ -69,7 +69,7 @@ _TRANSFORMER: dict[str, Field] = {
               "text)", "ada_norm_zero", names=("norm_type",)),
 }  # fmt: skip
 DIT = dict(_TRANSFORMER)
-# Of the class that DiT had before it got one of its own.
+# Fields of the class that DiT used before it got one of its own.
 TRANSFORMER: dict[str, Field] = {
     **_TRANSFORMER,
     **refused("a DiT is conditioned on timestep and class alone", None,

@@ -114,7 +114,7 @@ def _hold(folder: Path, decoders: list[str], classes: Mapping[str, str]) -> None
 
 
 def _known(folder: Path) -> None:
-    """Of a folder without an index, refuse components whose part is not known."""
+    """Refuse components of a folder without an index whose purpose is not known."""
     known = (*components.NETWORKS, *components.AVERAGES, *components.DECODERS, "scheduler")
     for path in sorted(folder.glob("*/config.json")):
         name = path.parent.name

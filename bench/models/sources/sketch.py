@@ -30,7 +30,7 @@ from bench.models.sources.heads import Heads, of_network
 # Channels of images; a network for others works on latents, or on patches.
 IMAGES = (1, 3)
 USUAL = {"schedule": "cosine", "timesteps": 1000, "predicts": "epsilon"}
-# Of ADM's published networks for small images, and of UNet2DModel itself.
+# Defaults of ADM's published networks for small images, and of UNet2DModel itself.
 HEADS = {"adm": Heads(64), "unet": Heads(8)}
 
 

@@ -1,8 +1,8 @@
-"""Flags that names and shapes do not show, told apart by the error of a network on noise.
+"""Flags that names and shapes do not show, determined by the error of a network on noise.
 
 At the last timestep x_T is noise alone, so a trained network that predicts epsilon answers with
 x_T itself, whatever it was trained on; with a wrong flag it is another network and the error is
-larger. An untrained network, or one that predicts something else, tells nothing.
+larger. An untrained network, or one that predicts something else, allows no conclusion.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from bench.core.errors import InputError
 from bench.models.networks import build_network
 from bench.system.random import seeded
 
-# A larger error is no sign of training; where many values are tried, one of them comes near it by
-# chance, and a smaller error is asked for. By less than the ratio values are not told apart.
+# A network with a larger error than this counts as untrained. Where many values are tried, one may
+# come near it by chance, so a smaller error is required. Values whose errors differ by less than
+# the ratio count as equal.
 TRAINED, SURE, BETTER = 0.5, 0.1, 0.9
-# Larger images are cropped to this edge: noise is noise at any size.
+# Larger images are cropped to this edge, as noise is the same at any size.
 EDGE = 64
 # Fields whose values are also tried in pairs, where none alone leads to a trained network.
 PAIRED = 2
@@ -33,7 +34,7 @@ Error = Callable[[Flags], float | None]
 
 @dataclass
 class Told:
-    """What the errors on noise say.
+    """The flags that fit best by the error on noise, and the errors.
 
     Attributes:
         flags: the best values.
@@ -161,7 +162,7 @@ def noise_error(
     x = torch.stack([torch.randn((shape[0], *edges), generator=g) for g in generators])
     try:
         predicted = model(x, torch.full((count,), timesteps - 1))[:, : x.shape[1]]
-    # Whatever a network raises, these flags are not its.
+    # Any error of the network means that these flags are wrong.
     except Exception:
         return None
     return _finite(predicted, x)

@@ -1,8 +1,8 @@
-"""What the names and shapes of weights tell of a `UNet2DModel`, for weights without a config.
+"""The `UNet2DModel` that names and shapes of weights imply, for weights without a config.
 
 They tell the widths, the blocks, attention, the way of changing the resolution, scale-shift and
 the number of classes. They do not tell the fields of `OPEN`, nor the heads, the image size or the
-patches: those are given, found out by the error on noise, or assumed and said.
+patches: those are given, determined by the error on noise, or assumed and told.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.models.sources.heads import Heads
 
 GROUPS = 32
 # Fields of UNet2DModel that no weight shows, with the values that people have; the usual first.
-# Of `time` the two are flip_sin_to_cos and freq_shift, which trainings change together.
+# The two values of `time` are flip_sin_to_cos and freq_shift, which trainings change together.
 OPEN: dict[str, tuple[Any, ...]] = {
     "norm_num_groups": (GROUPS, 16, 8, 4, 2, 1),
     "time": ((True, 0), (False, 1), (False, 0), (True, 1)),

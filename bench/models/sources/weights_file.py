@@ -51,7 +51,7 @@ DEFAULTS = {
     "scheduler": None,
     "stored": "float32",
 }
-# Every field of the config: another one is refused.
+# Every field of the config; any other is refused.
 FIELDS = ("network", "shape", *DEFAULTS)
 CHOICES = {
     "schedule": (*SCHEDULES, noises.FILE),
@@ -63,8 +63,8 @@ CHOICES = {
 # More timesteps than any training has; each is a number of the schedule.
 MOST_TIMESTEPS = 100_000
 
-# What neither names nor shapes tell: values that the check of descriptions holds against the
-# card's.
+# Values of the fields that neither names nor shapes show: the check of descriptions compares
+# the card's values with these.
 ALTERNATIVES: Mapping[str, Any] = {
     "timesteps": (1000, 4000),
     "network.unet.norm_num_groups": unet_shapes.OPEN["norm_num_groups"],

@@ -24,13 +24,13 @@ from bench.system import devices, store
 from bench.system.checkout import git_state
 from bench.system.host import fingerprint
 
-# Reading the loss off a GPU stops it, so it is read now and then only.
+# Reading the loss makes the CPU wait for the GPU, so it is read only now and then.
 SHOW_EVERY = 20
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a run computes and writes.
+    """The device of a run, and the folder and name of its files.
 
     Attributes:
         out: folder of weights, cards and snapshot.
@@ -82,7 +82,7 @@ def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:
 def _reporter(
     trainer: Trainer, progress: Progress, terminal: bool
 ) -> Callable[[int, Tensor], None]:
-    """What is shown after an update: a bar on a terminal, else a line every 100 updates."""
+    """A function that shows progress after updates: a bar on a terminal, or a line every 100."""
     recipe, start, first = trainer.recipe, time.perf_counter(), 0
     task = progress.add_task("", total=recipe.steps)
 
@@ -101,7 +101,7 @@ def _reporter(
 
 
 def _provenance(trainer: Trainer) -> dict[str, Any]:
-    """What decides the bits besides the recipe: code, machine, versions."""
+    """The origin of weights besides the recipe: code, machine, versions."""
     commit, dirty = git_state(Path(bench.__file__).parent)
     host = fingerprint()
     return {
