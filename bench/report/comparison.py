@@ -34,7 +34,8 @@ def markdown(comparison: Comparison, allowed: Allowed, code: int) -> str:
         state = " (allowed)" if finding.kind in allowed else ""
         text = f"{escape(finding.text)}, in {escape(_names(cells))}"
         lines.append(f"- **{_title(finding.kind)}**{state}: {text}")
-    lines += [""] if comparison.findings else []
+    if comparison.findings:
+        lines.append("")
     if comparison.rows:
         lines += [*table(COLUMNS, list(map(_line, comparison.rows)), left=3), ""]
     if comparison.notes:

@@ -273,9 +273,11 @@ def _notes(all_rows: Sequence[CellRow]) -> list[str]:
         "- Each change is against the same checkpoint in full precision, measured in this run on "
         "the same noise. A lower distance is no improvement unless its interval excludes 0.",
     ]
-    cells = [row.cell for row in all_rows]
-    told = [r for c in cells for e in c.extractors for r in distances.remarks(e, c.draw.images)]
-    notes += [f"- {escape(remark)}." for remark in dict.fromkeys(told)]
+    remarks: dict[str, None] = {}
+    for cell in (row.cell for row in all_rows):
+        for extractor in cell.extractors:
+            remarks |= dict.fromkeys(distances.remarks(extractor, cell.draw.images))
+    notes += [f"- {escape(remark)}." for remark in remarks]
     if "simulated" in kernels:
         notes.append(
             "- Simulated rows round values as the scheme says but compute in float: they say "

@@ -151,7 +151,10 @@ def _trainings(members: Sequence[CellRow]) -> list[list[CellRow]]:
     trainings: list[list[CellRow]] = []
     for rows in methods.values():
         seeds = {row.cell.checkpoint.seed for row in rows}
-        trainings += [rows] if len(seeds) == len(rows) else [[row] for row in rows]
+        if len(seeds) == len(rows):
+            trainings.append(rows)
+        else:
+            trainings += [[row] for row in rows]
     return trainings
 
 

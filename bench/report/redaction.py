@@ -90,7 +90,8 @@ class _Known:
 
     def text(self, text: str) -> str:
         """A text without folders and users' names."""
-        prefix = named[0] if (named := _NAMED.match(text)) else ""
+        named = _NAMED.match(text)
+        prefix = named[0] if named else ""
         rest = text[len(prefix) :]
         above = os.path.dirname(rest)
         if re.match("/[^/]", rest) and (" " not in above or above in self.folders):

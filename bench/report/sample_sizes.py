@@ -57,8 +57,12 @@ def few_real(all_rows: Sequence[CellRow]) -> list[str]:
             row.images, row.record.real_images, row.cell.checkpoint.dataset
         )
     ]
-    lines = [f"**Few real images:** {escape(remark)}." for remark in dict.fromkeys(told)]
-    return [part for line in lines for part in ("", line)][1:]
+    lines: list[str] = []
+    for remark in dict.fromkeys(told):
+        if lines:
+            lines.append("")
+        lines.append(f"**Few real images:** {escape(remark)}.")
+    return lines
 
 
 def _short(row: CellRow) -> str:

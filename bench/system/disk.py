@@ -212,7 +212,10 @@ def sweep(folder: Path, deep: bool = True) -> None:
             path = Path(parent, name)
             if name.startswith(".") and _is_abandoned(path):
                 with contextlib.suppress(OSError):
-                    shutil.rmtree(path) if name in folders else path.unlink()
+                    if name in folders:
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
 
 

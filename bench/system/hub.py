@@ -122,7 +122,8 @@ def digest(path: Path) -> str:
     files += sorted({file for pattern in DESCRIPTIONS for file in path.glob(pattern)})
     # A folder of one component has its scheduler in the pipeline around it.
     around = components.beside(path)
-    files += [around] if around and not around.is_relative_to(path) else []
+    if around and not around.is_relative_to(path):
+        files.append(around)
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

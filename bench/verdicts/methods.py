@@ -73,13 +73,11 @@ class Unmatched:
 
 def method_comparisons(run: Run, influences: Influences) -> list[MethodComparison]:
     """All methods of each family against its first one, where the influences are known."""
-    comparisons = [
-        pair
-        for first, members in _groups(run)
-        for equal in _by_size(members).values()
-        for metric in METRICS
-        for pair in _pairs(equal, first, metric, influences)
-    ]
+    comparisons: list[tuple[MethodComparison, str]] = []
+    for first, members in _groups(run):
+        for equal in _by_size(members).values():
+            for metric in METRICS:
+                comparisons += _pairs(equal, first, metric, influences)
     adjusted = decisions.holm([decisions.two_sided(c.estimate) for c, _ in comparisons])
     return [_with_verdict(c, p, way) for (c, way), p in zip(comparisons, adjusted, strict=True)]
 
@@ -148,8 +146,10 @@ def _pairs(
             card = record.cell.checkpoint
             trainings.setdefault((card.method, card.seed), (record, row))
     for method in methods:
+        if method == first:
+            continue
         both = shared(trainings, method, first)
-        line = paired_difference([(a, b) for (_, a), (_, b) in both]) if method != first else None
+        line = paired_difference([(a, b) for (_, a), (_, b) in both])
         # The error is undefined where a training diverged.
         if line and math.isfinite(line.estimate.error):
             scale = max(abs(row.value) for pair in both for _, row in pair)
