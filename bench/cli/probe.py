@@ -30,7 +30,7 @@ from bench.system.runs import find_run, read_run
 if TYPE_CHECKING:
     from bench.evaluation.probe_context import Plan
 
-# Of the setting that is taken by default; sizes small enough for a look at all that is there.
+# Overrides for `--preset smoke`: the smallest sizes that still give every row.
 SMOKE = {
     **{"examples": SMOKE_EXAMPLES, "exposure": 20, "directions": 2},
     **{"radii": (0.01, 0.05), "worst_radii": (0.001,)},
