@@ -31,7 +31,7 @@ class ProbeValue:
     """One number of a probe.
 
     Attributes:
-        name: what was measured, for example "lpf".
+        name: name of the number, for example "lpf".
         value: NaN where undefined.
         low, high: ends of the 95% interval, None where there is none.
         n: number of images, directions or steps that it was measured on.

@@ -130,7 +130,7 @@ def set_heads(network: nn.Module, heads: Any, channels: int | None = None) -> No
     Args:
         network: holds diffusers' attentions.
         heads: their number.
-        channels: of a head, as the network's own arguments say.
+        channels: the channels of a head, as the network's own arguments say.
 
     Raises:
         InputError: no positive number, one that does not divide a width, or channels beside it.

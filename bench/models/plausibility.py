@@ -67,8 +67,8 @@ class Candidate:
     Attributes:
         changes: fields of the config that differ from the card; none for the card's own.
         loss: error relative to the trivial predictor, geometric mean over LEVELS.
-        error: of x_0, mean square, geometric mean over LEVELS. Both are estimates for a candidate
-            that was worse at first sight.
+        error: mean square error of x_0, geometric mean over LEVELS. Both are estimates for a
+            candidate that was worse at first sight.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -96,7 +96,7 @@ def losses(
     Args:
         denoiser: its network and schedule; not what it says to predict.
         x_0: images or latents, (B, C, H, W).
-        levels: of log r.
+        levels: the levels of log r.
     """
     power = float(x_0.square().mean())
     kinds = [kind for kind in CHOICES["predicts"] if kind]

@@ -150,9 +150,9 @@ def set_aside(path: Path, reason: str, seen: os.stat_result | None = None) -> No
 
     Args:
         path: path of the artifact.
-        reason: what is wrong with it.
-        seen: of what was read; where something else is there by now, another process made it
-            again, and it stays.
+        reason: the fault of the artifact, for the message.
+        seen: stamp of the file that was read; where something else is there by now, another
+            process made it again, and it stays.
 
     Raises:
         MachineError: it cannot be moved.

@@ -28,7 +28,7 @@ class LoadedRun:
     """A run as it was read, with what each image adds to its numbers.
 
     Attributes:
-        label: what the user calls it.
+        label: the name that the user gave it.
         influences: terms (N,) of each number, by which numbers of one draw are paired
             (`bench.system.influences`).
     """

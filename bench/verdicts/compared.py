@@ -37,7 +37,7 @@ class ComparedNumber:
 
     Attributes:
         metric: name without N, "" for a row about the whole cell.
-        extractor: whose features the metric takes, "" where it takes none.
+        extractor: name of the extractor whose features the metric takes, "" for none.
         change: HEAD - BASE with its error; None where it cannot be had.
         threshold: the least worsening that matters, in the metric's unit; None for none.
         gated: whether the row counts for the exit code.

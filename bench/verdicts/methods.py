@@ -43,7 +43,7 @@ class MethodComparison:
     Attributes:
         trainings: number of pairs of trainings; a single pair cannot tell a method from chance.
         adjusted: p of no difference, after Holm.
-        better: which of the two loses less, "" where that is not significant.
+        better: the method that loses less, "" where the difference is not significant.
     """
 
     family: str

@@ -74,7 +74,7 @@ def read(data: bytes, label: str) -> dict[str, Any]:
 
     Args:
         data: the pickle.
-        label: what the errors call it.
+        label: name of the pickle in errors.
 
     Raises:
         InputError: a call that is not allowed, a damaged pickle, or no dictionary.

@@ -168,7 +168,7 @@ def _digest(stamps: tuple[tuple[str, int], ...], arithmetic: int) -> str:
 
 
 def versions(extractor: str) -> dict[str, str]:
-    """What keys of cached features hold beside the rest; {} for other extractors.
+    """The identity of an extractor in keys of cached features; {} for other extractors.
 
     Raises:
         InputError: no weights, or transformers is missing.

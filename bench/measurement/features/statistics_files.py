@@ -42,7 +42,7 @@ def read(path: Path, extractor: str) -> Statistics:
 
     Args:
         path: an npz of any of the three tools.
-        extractor: what the numbers are taken for.
+        extractor: name of the extractor that the numbers are taken for.
 
     Raises:
         InputError: no whole npz, no statistics, or statistics of another extractor.
@@ -149,7 +149,7 @@ def write(path: Path, by_extractor: Mapping[str, Statistics], dataset: str) -> N
     Args:
         path: the file.
         by_extractor: statistics by extractor: of one, and for ADM also of `inception-spatial`.
-        dataset: what they are of.
+        dataset: name of the data set that they were computed from.
     """
     arrays: dict[str, Any] = {"extractor": "+".join(by_extractor), "dataset": dataset}
     for extractor, statistics in by_extractor.items():

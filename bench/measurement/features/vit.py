@@ -39,7 +39,7 @@ def load(extractor: str, kind: str) -> Any:
     """The network of an extractor in float32 and evaluation mode, every weight present.
 
     Args:
-        extractor: whose folder it is.
+        extractor: name of the extractor whose network is loaded.
         kind: name of its class in transformers.
 
     Raises:
@@ -107,7 +107,7 @@ def resized_positions(positions: Tensor, side: int) -> Tensor:
     """Embeddings of side x side patches, as DINOv2's authors interpolate them.
 
     Args:
-        positions: of the class token, then of the patches by rows, (1, 1 + M^2, D).
+        positions: embeddings of the class token, then of the patches by rows, (1, 1 + M^2, D).
         side: patches along an edge.
 
     Returns:

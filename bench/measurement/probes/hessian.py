@@ -135,7 +135,7 @@ class Spectrum:
     Attributes:
         values: Ritz values.
         bounds: an eigenvalue lies within this distance of each.
-        shares: of the eigenvalues, the weight of each Ritz value; their sum is 1.
+        shares: weight of each Ritz value, as a share of the eigenvalues; their sum is 1.
     """
 
     values: np.ndarray
@@ -147,10 +147,10 @@ def lanczos(product: Product, size: int, count: int, seed: int) -> Spectrum:
     """Ritz values of a symmetric matrix.
 
     Args:
-        product: of a symmetric matrix with a float32 vector (size,).
-        size: of the matrix.
+        product: function that multiplies the symmetric matrix by a float32 vector (size,).
+        size: the size of the matrix.
         count: products; fewer where the space is exhausted before. Holds as many vectors.
-        seed: of the first vector.
+        seed: the seed of the first vector.
     """
     vector = torch.randn(size, generator=seeded("probes", "lanczos", seed))
     basis = [vector / vector.norm()]

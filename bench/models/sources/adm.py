@@ -149,7 +149,7 @@ def errors(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> telling.
     return error
 
 
-# Those of UNet2DModel that a card may leave out.
+# Arguments of UNet2DModel that a card may leave out.
 _DEFAULTS = {
     "downsample_type": "conv",
     "upsample_type": "conv",

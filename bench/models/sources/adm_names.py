@@ -44,8 +44,8 @@ def network(weights: Mapping[str, Tensor], heads: Heads, size: Any) -> dict[str,
 
     Args:
         weights: under ADM's names.
-        heads: of attention, which the weights do not tell.
-        size: of an image in pixels, which they do not tell either.
+        heads: the heads of attention, which the weights do not tell.
+        size: the size of an image in pixels, which they do not tell either.
 
     Raises:
         InputError: the names are not those of an ADM network.
@@ -128,7 +128,7 @@ def rename(weights: Mapping[str, Tensor], order: str, heads: Heads) -> dict[str,
     Args:
         weights: under ADM's names.
         order: "new" or "legacy", of q, k and v.
-        heads: of attention, for the legacy order.
+        heads: the heads of attention, for the legacy order.
 
     Raises:
         InputError: a name that no ADM network has, or heads that do not divide the channels.

@@ -54,7 +54,7 @@ def averaged(path: Path) -> bool:
 
 
 def _said(path: Path) -> Mapping[str, Any] | None:
-    """What stands in a config.json beside a file; None without one, {} for no mapping.
+    """The content of a config.json beside a file; None without one, {} for no mapping.
 
     Raises:
         InputError: it cannot be read.

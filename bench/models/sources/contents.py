@@ -1,4 +1,4 @@
-"""What a file of weights holds, in one flat view: networks by their place, and all beside them.
+"""The content of a file of weights in one flat view: networks by prefix, and all beside them.
 
 Mappings are walked to the bottom, and names of all tensors joined by dots. A network is found
 where two names lie that only it has together; everything below that prefix is its weights, but for
@@ -54,14 +54,14 @@ class Contents:
 
     Attributes:
         tensors: all tensors by their names, wrappers dropped, in the order of the file.
-        networks: weights of each network, by its place.
+        networks: weights of each network, by its prefix.
         lists: lists of tensors.
-        undotted: averages under names without dots, by their place.
+        undotted: averages under names without dots, by their prefix.
         counts: places of torch AveragedModels.
-        alpha_bars: noise schedules, by their place.
-        objectives: loss weights by timestep, by their place.
-        keys: of the top.
-        others: those that are no weights.
+        alpha_bars: noise schedules, by their prefix.
+        objectives: loss weights by timestep, by their prefix.
+        keys: the keys of the top.
+        others: keys that hold no weights.
         averaged_by: kind that the name of a Lightning callback says, "averaged" where it only
             says an average; "" without one.
     """
@@ -110,7 +110,7 @@ def collect(data: Any, path: Path) -> Contents:
 
 
 def _others(data: Mapping[Any, Any], contents: Contents) -> list[str]:
-    """What is no part of a network: tensors by the first of their words, and keys without any."""
+    """The content that is no part of a network: first words of tensors, and keys without any."""
     used = {f"{stem}.{name}".lstrip(".") for stem, w in contents.networks.items() for name in w}
     used |= {f"{prefix}.{name}" for prefix, flat in contents.undotted.items() for name in flat}
     aside = [
@@ -189,10 +189,10 @@ def _walk_list(
     """Averages are lists of tensors, and lists or pairs hold whole state dicts.
 
     Args:
-        key: of the list.
+        key: the key of the list.
         value: the list.
         ways: to what holds the key, and to the list.
-        path: of the file.
+        path: the path of the file.
         contents: takes the lists of tensors.
     """
     way, here = ways
@@ -244,7 +244,7 @@ def _sort(contents: Contents) -> None:
 
 
 def _callback(callbacks: Any) -> str:
-    """What the callbacks of a Lightning checkpoint say of an average in its state_dict."""
+    """The kind of average in the state_dict of a Lightning checkpoint, by its callbacks."""
     for name in callbacks if isinstance(callbacks, Mapping) else ():
         # The key is the name of the class, sometimes with its arguments.
         title = re.match(r"\w*", str(name))

@@ -1,4 +1,4 @@
-"""What the files of a diffusers folder say, before any weight is read.
+"""The description in the files of a diffusers folder, before any weight is read.
 
 The network's config, the scheduler's and the decoder's are read and held against each other and
 against the card; what none of them says is assumed, and told.
@@ -15,7 +15,7 @@ from bench.core.errors import InputError
 from bench.models.sources import fields, network_config, pipeline_index, scheduler_config
 from bench.system import components
 
-# What a config without a scale means: SD's pipelines had 0.18215 in their code before their
+# Scales for a config that states none: SD's pipelines had 0.18215 in their code before their
 # decoder's config had it, and LDM's pipeline did not scale.
 SCALES = {"AutoencoderKL": 0.18215, "VQModel": 1.0}
 # Variants whose names say a kind of weights; plain weights beside `non_ema` are the average.
@@ -24,18 +24,18 @@ VARIANTS = {"ema": "ema", "non_ema": "raw"}
 
 @dataclass(frozen=True)
 class Described:
-    """What the files of a folder say, before any weight is read.
+    """The description in the files of a folder, before any weight is read.
 
     Attributes:
         network_folder: folder of the network.
-        name: of the class that builds it.
-        arguments: of that class.
+        name: the name of the class that builds it.
+        arguments: the arguments of that class.
         shape: (C, H, W) of x_t.
         noise: the scheduler's.
         averaged: whether the weights are an average by diffusers' EMAModel.
         decoder: (folder, class, arguments) of the decoder.
         image: (C, H, W) of an image.
-        assumed: what the files do not say, in words.
+        assumed: settings that the files do not state, in words.
     """
 
     network_folder: Path
@@ -61,11 +61,11 @@ def positive(value: Any) -> bool:
 
 
 def describe(folder: Path, config: Mapping[str, Any]) -> Described:
-    """What the files of a folder say.
+    """Read the description in the files of a folder.
 
     Args:
-        folder: of the pipeline, or of one network with its scheduler.
-        config: of the card.
+        folder: the folder of the pipeline, or of one network with its scheduler.
+        config: the config of the card.
 
     Raises:
         InputError: a component, a class or a field that is not understood, or a contradiction.

@@ -132,7 +132,7 @@ def _build(described: Described, config: Mapping[str, Any]) -> Denoiser:
 def description(
     described: Described, config: Mapping[str, Any], clips: bool, learns: bool
 ) -> dict[str, str]:
-    """What the files say, in words, for the protocol of a run."""
+    """The description in words, for the protocol of a run."""
     told = {
         "schedule": described.noise.schedule,
         "prediction": described.noise.predicts,

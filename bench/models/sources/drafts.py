@@ -40,9 +40,9 @@ class Draft:
 
     Attributes:
         source: name of the loader.
-        config: of the card.
+        config: the config of the card.
         shape: (channels, edge) of an image, for a guess of the data set; 0 for none.
-        assumed: what neither the file nor the user says.
+        assumed: settings that neither the file nor the user states, in words.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""What becomes of each field of a description: used, irrelevant to the images, or refused.
+"""The use of each field of a description: used, irrelevant to the images, or refused.
 
 A description is a `config.json` or `scheduler_config.json` of diffusers. A field that changes the
 images and is not honoured would make a wrong number without a word, so every field stands in a
@@ -21,12 +21,12 @@ from bench.system.quiet import quiet_import
 
 @dataclass(frozen=True)
 class Field:
-    """What becomes of a field.
+    """The use that bench makes of a field.
 
     Attributes:
         use: "used", "irrelevant" or "refused".
-        why: of an irrelevant one, why it does not matter; of a refused one, what it would mean.
-        allowed: of a refused one, the values with which it says nothing.
+        why: why an irrelevant field does not matter, or what a refused one would mean.
+        allowed: values of a refused field that are accepted, as they change nothing.
     """
 
     use: str
@@ -56,8 +56,8 @@ def check(
 
     Args:
         said: the description; names that begin with "_" are notes of diffusers itself.
-        table: what becomes of each field.
-        defaults: of the class, for fields that the table does not have.
+        table: the use of each field.
+        defaults: the defaults of the class, for fields that the table does not have.
         label: the file, for the error.
 
     Raises:

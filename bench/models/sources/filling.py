@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import InputError
 
-# What weights may be stored in; all of it is computed in float32.
+# Precisions in which weights may be stored; all are computed in float32.
 PRECISIONS = ("float32", "float16", "bfloat16", "float64")
 
 

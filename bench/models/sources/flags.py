@@ -60,7 +60,7 @@ def settle(sketch: Sketch) -> None:
 
 
 def _noise(config: Mapping[str, Any]) -> tuple[str, int]:
-    """What is predicted and the number of timesteps, by whatever the config has."""
+    """The kind of prediction and the number of timesteps, by the scheduler or the fields."""
     if "scheduler" in config:
         label = "scheduler_config.json beside the file"
         noise = scheduler_config.understand(config["scheduler"], label, config.get("predicts"))

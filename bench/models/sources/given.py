@@ -1,4 +1,4 @@
-"""What a user may say of a file of weights, FIELD=VALUE words of `bench import --set`."""
+"""Settings that a user states for a file of weights: `bench import --set FIELD=VALUE`."""
 
 from __future__ import annotations
 

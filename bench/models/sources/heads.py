@@ -37,7 +37,7 @@ class Heads:
         return width // self.number if self.number else self.channels
 
     def fields(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a card's network and its U-Net say of them."""
+        """The fields of a card's network, and of its U-Net, that state the heads."""
         if self.number:
             return {"heads": self.number}, {"attention_head_dim": None}
         return {}, {"attention_head_dim": self.channels}

@@ -15,7 +15,7 @@ from bench.core.errors import InputError
 from bench.models.sources import fields
 from bench.models.sources.fields import Field, irrelevant, refused, used
 
-# What diffusers' EMAModel writes beside the config of the network that it averages.
+# Fields that diffusers' EMAModel writes beside the config of the network that it averages.
 AVERAGED = (
     "decay",
     "min_decay",

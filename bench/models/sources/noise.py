@@ -30,10 +30,10 @@ def of(config: Mapping[str, Any], content: Weights, part: Part, source: str) -> 
     """The noise schedule and prediction of a complete config.
 
     Args:
-        config: of a card, complete.
-        content: what the file holds.
-        part: of it, whose weights are taken.
-        source: of the card; ADM's linear schedule is its own.
+        config: the config of a card, complete.
+        content: the content of the file.
+        part: the part of the file whose weights are taken.
+        source: the source of the card; ADM's linear schedule is its own.
 
     Raises:
         InputError: no schedule in the file, or another one than the card says.
@@ -103,7 +103,7 @@ def in_file(content: Weights, part: Part) -> Tensor | None:
 
 
 def objective(content: Weights, powers: Tensor) -> str:
-    """What lucidrains' trainer had the network predict, by its weights of the loss; "" unknown.
+    """The kind of prediction in lucidrains' trainer, by its weights of the loss; "" unknown.
 
     They are 1, the signal-to-noise ratio s, or s / (1 + s), for epsilon, x_0 and v.
     """

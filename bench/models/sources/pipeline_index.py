@@ -17,7 +17,7 @@ from bench.models.sources.fields import read
 from bench.system import components
 
 INDEX = "model_index.json"
-# They sample one network from noise, with a label or without, and decode its latents.
+# Pipelines that sample one network from noise, with labels or without, and decode latents.
 PIPELINES = (
     "DDPMPipeline",
     "DDIMPipeline",
@@ -131,7 +131,7 @@ def network(parts: Parts, weights: str | None, folder: Path) -> tuple[str, Path]
     Args:
         parts: the components.
         weights: kind of weights on the card, None where it does not say.
-        folder: of the pipeline, for the error.
+        folder: the folder of the pipeline, for the error.
 
     Raises:
         InputError: both are there, and the card does not say which.

@@ -26,8 +26,8 @@ def component(
     Args:
         folder: its folder.
         name: the class of diffusers that builds it.
-        arguments: of that class.
-        variant: of the weights; None for the plain ones, or the only ones.
+        arguments: the arguments of that class.
+        variant: the variant of the weights; None for the plain ones, or the only ones.
 
     Raises:
         InputError: arguments of which no network can be built, a damaged file, or weights that do

@@ -37,7 +37,7 @@ VARIANCES = {
 
 @dataclass(frozen=True)
 class Noise:
-    """What a description of a scheduler says, with the defaults of its class.
+    """The noise of a checkpoint, as its scheduler and the defaults of the class describe it.
 
     Attributes:
         alpha_bar: float32 (T,).
@@ -74,7 +74,7 @@ def relevant(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def understand(said: Mapping[str, Any], label: str, predicts: str | None = None) -> Noise:
-    """What a description means for sampling.
+    """Read the noise of a checkpoint from the description of its scheduler.
 
     Args:
         said: the description, with its `_class_name`.

@@ -39,11 +39,11 @@ class Sketch:
     """A config in the making.
 
     Attributes:
-        path: of the file.
-        given: what the user says, of their types.
-        weights: of the chosen network, under the names of the file.
-        config: of the card.
-        assumed: what neither the file nor the user says, a line each.
+        path: the path of the file.
+        given: settings that the user states, of their types.
+        weights: the weights of the chosen network, under the names of the file.
+        config: the config of the card.
+        assumed: settings that neither the file nor the user states, a line each.
         described: whether config.json beside the file has the network.
     """
 
@@ -61,7 +61,7 @@ class Sketch:
 
     @property
     def heads(self) -> Heads:
-        """Those that the user says, else those that are usual."""
+        """The heads that the user states, or else the usual ones."""
         if "num_heads" in self.given:
             return Heads(number=self.given["num_heads"])
         if "attention_head_dim" in self.given:

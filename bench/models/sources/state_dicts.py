@@ -35,7 +35,7 @@ from bench.models.sources.kinds import AVERAGED, KINDS
 # A part of which a callback may have made an average; the card must say.
 UNSAID = "unsaid"
 SMALL = 1 << 20
-# What a card may say of each kind.
+# The words of a card that fit each kind.
 MEANS = {AVERAGED: ("ema", "swa"), UNSAID: KINDS, "": ("raw",)}
 NEEDED = {
     AVERAGED: "weights must be ema or swa: {part} is an average of torch's AveragedModel",
@@ -67,13 +67,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file holds.
+    """The weights in a file, and what lies beside them.
 
     Attributes:
         parts: its networks.
         alpha_bars: noise schedules beside them, by the keys on the way.
         objectives: loss weights of lucidrains' trainer, likewise, which tell what is predicted.
-        passed: what else the file holds, by name.
+        passed: names of everything else in the file.
     """
 
     parts: tuple[Part, ...]

@@ -38,7 +38,7 @@ class Told:
 
     Attributes:
         flags: the best values.
-        error: of them.
+        error: the error of these flags on noise.
         trained: whether the network shows that it was trained; else nothing is told.
         errors: for each field, of each value with the others at their best; the best comes first.
     """
@@ -81,7 +81,7 @@ def tell(
     Args:
         start: a value for each field, which is kept where nothing fits clearly better.
         choices: the values to try for each field that is open.
-        error: of a network with these flags on noise; None where it cannot be built.
+        error: the error of a network with these flags on noise; None where it cannot be built.
         enough: a network with a smaller error shows that it was trained.
 
     Returns:
@@ -152,7 +152,7 @@ def noise_error(
         model: (x, t) -> prediction.
         shape: (C, H, W) of an image.
         timesteps: T; the network is evaluated at T - 1.
-        count: of images of noise.
+        count: the count of images of noise.
 
     Returns:
         None where the network does not take such images.

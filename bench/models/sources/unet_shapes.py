@@ -62,8 +62,8 @@ def network(
 
     Args:
         weights: under the names of `UNet2DModel`.
-        heads: of attention.
-        size: of an image in pixels.
+        heads: the heads of attention.
+        size: the size of an image in pixels.
         said: other fields of the U-Net, which go before what is usual.
 
     Raises:

@@ -86,7 +86,7 @@ INSTEAD = (
 
 
 def network(names: Iterable[str]) -> str:
-    """Whose network the weights of these names are, "" for none that is known here.
+    """The kind of network that has weights of these names, "" for no known one.
 
     The names may stand behind those of wrappers.
     """
@@ -128,7 +128,7 @@ def first_call(path: Path, known: Collection[str] = ()) -> str:
     Nothing is executed. torch's own reader names it in its own files alone.
 
     Args:
-        path: of the pickle.
+        path: the path of the pickle.
         known: calls that are passed over.
     """
     strings: list[str] = []

@@ -34,7 +34,7 @@ class Trainer:
     """Model, optimizer and averages of one run, at one update.
 
     Args:
-        recipe: what to do.
+        recipe: the training run.
         images: training images, uint8 of shape (N, C, H, W).
         device: where the network is evaluated.
         compiled: whether the network is compiled, on a GPU with CUDA graphs.

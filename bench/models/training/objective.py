@@ -51,7 +51,7 @@ class Objective:
     """Losses of a recipe.
 
     Args:
-        recipe: what is predicted, and how strongly inputs are perturbed.
+        recipe: states what is predicted, and how strongly inputs are perturbed.
         device: where the batches are.
     """
 
