@@ -19,7 +19,7 @@ from bench.measurement import real
 from bench.measurement.features import reference
 from bench.system import artifacts, disk
 
-# Peak count of D x D matrices and blocks, measured at D = 2048.
+# Of D x D matrices and of blocks that exist at once, by a measurement at D = 2048.
 MATRICES, BLOCKS = 12, 6
 FLOAT64 = 8
 # What compiling the int8-x86 kernels takes and saves, measured on a CPU with VNNI and AMX at three
