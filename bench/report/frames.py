@@ -87,7 +87,8 @@ def safe_csv(table: pandas.DataFrame) -> str:
     """A frame as comma-separated values; no text in it is computed by a spreadsheet."""
     columns = {name: table[name].map(_safe) for name in table.columns}
     names = [printable.cell(str(name)) for name in table.columns]
-    return table.assign(**columns).to_csv(index=False, lineterminator="\n", header=names)
+    text: str = table.assign(**columns).to_csv(index=False, lineterminator="\n", header=names)
+    return text
 
 
 def _safe(value: Any) -> Any:
