@@ -1,4 +1,4 @@
-"""Runs and comparisons for a notebook: what the commands say, as pandas frames.
+"""Runs and comparisons for a notebook: the output of the commands as pandas frames.
 
 import bench
 bench.load("reports/<id>").frame()
@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import InputError
-from bench.core.record import Run
-from bench.system.influences import Influences
+from bench.system.runs import LoadedRun
 from bench.verdicts import gate
-from bench.verdicts.compared import Comparison, Side
+from bench.verdicts.compared import Comparison
 
 if TYPE_CHECKING:
     import pandas
@@ -26,12 +25,8 @@ REPORTS = Path("reports")
 
 
 @dataclass(frozen=True, repr=False)
-class LoadedRun:
-    """A run as it was read; `run` has everything, `influences` what each image adds to a number
-    (`bench.system.influences`), by which numbers of one draw are paired."""
-
-    run: Run
-    influences: Influences
+class FramedRun(LoadedRun):
+    """A loaded run that shows itself in one line and gives its numbers as a frame."""
 
     def __repr__(self) -> str:
         good = sum(record.status == "ok" for record in self.run.records)
@@ -46,15 +41,19 @@ class LoadedRun:
 
 @dataclass(frozen=True, repr=False)
 class Verdicts:
-    """A decided comparison; `comparison` has everything, `undecided_fails` is whether a gated row
-    without an answer fails too."""
+    """A decided comparison.
+
+    Attributes:
+        comparison: all rows, findings and notes.
+        undecided_fails: whether a gated row without an answer fails too.
+    """
 
     comparison: Comparison
     undecided_fails: bool = False
 
     def __repr__(self) -> str:
-        found, state = self.comparison, "passed" if self.passed else "failed"
-        return f"<comparison {found.base} {found.head}: {state}, {len(found.rows)} rows>"
+        decided, state = self.comparison, "passed" if self.passed else "failed"
+        return f"<comparison {decided.base} {decided.head}: {state}, {len(decided.rows)} rows>"
 
     def frame(self) -> pandas.DataFrame:
         """One row for each compared number, those to look at first."""
@@ -70,15 +69,15 @@ class Verdicts:
         return self.comparison.code((), self.undecided_fails) == 0
 
 
-def load(name: str | Path | None = None, out: str | Path = REPORTS) -> LoadedRun:
+def load(name: str | Path | None = None, out: str | Path = REPORTS) -> FramedRun:
     """A run by id, folder, file or the word "baseline"; the newest of `out` where none is named.
 
     Raises:
         InputError: there is none, or it cannot be read.
-        TypeError: a name that is none.
+        TypeError: `name` is neither a text nor a path.
     """
-    side = _side(name, out)
-    return LoadedRun(side.run, side.influences)
+    loaded = _loaded(name, out)
+    return FramedRun(loaded.run.id, loaded.run, loaded.influences)
 
 
 def compare(
@@ -100,17 +99,17 @@ def compare(
         if not isinstance(word, str):
             raise TypeError(f"fail_on takes words like 'psnr:0.5', not {_kind(word)}")
     file = None if limits is None else _path("limits", limits)
-    decided = gate.compared((_side(base, out), _side(head, out)), file, words)
+    decided = gate.compared((_loaded(base, out), _loaded(head, out)), file, words)
     return Verdicts(decided, gate.UNDECIDED in words)
 
 
-def _side(name: str | Path | LoadedRun | None, out: str | Path) -> Side:
+def _loaded(name: str | Path | LoadedRun | None, out: str | Path) -> LoadedRun:
     if isinstance(name, LoadedRun):
-        return Side(name.run.id, name.run, name.influences)
+        return name
     if name is not None and not isinstance(name, str | os.PathLike):
         raise TypeError(f"a run is named by an id or a path, or loaded, not {_kind(name)}")
     try:
-        return gate.side(_path("out", out), None if name is None else str(name))
+        return gate.loaded_run(_path("out", out), None if name is None else str(name))
     except (OSError, ValueError) as error:
         raise InputError(f"no run {str(name)[:80]!r}: {error}") from None
 

@@ -18,8 +18,9 @@ from bench.measurement.metrics.paired import Psnr
 from bench.models.cards import load_cards, verify
 from bench.quant.backends.simulated import FullPrecision, Simulated
 from bench.system.host import fingerprint
+from bench.system.runs import LoadedRun
 from bench.verdicts import gate
-from bench.verdicts.comparison import Side, compare
+from bench.verdicts.comparison import compare
 from bench.verdicts.thresholds import load
 
 DRAW = Draw(steps=2, images=24, batch=12)
@@ -35,7 +36,7 @@ def measured(folder, cache, draw=DRAW, seed=0):
     records = tuple(pipeline.run(cell) for cell in cells)
     assert [record.status for record in records] == ["ok", "ok"]
     terms = {name: t for cell in cells for name, t in pipeline.influences(cell).items()}
-    return Side("run", Run("run", "2026", "a", False, "bench run", records), terms)
+    return LoadedRun("run", Run("run", "2026", "a", False, "bench run", records), terms)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_a_run_whose_file_is_cut(base, tmp_path):
     text = to_json(base.run)
     (tmp_path / "run.json").write_text(text[: len(text) // 2])
     with pytest.raises(InputError, match=r"run\.json"):
-        gate.side(tmp_path, str(tmp_path))
+        gate.loaded_run(tmp_path, str(tmp_path))
 
 
 def test_a_quantizer_that_says_it_inserts_nothing(base, tmp_path, cache, monkeypatch):

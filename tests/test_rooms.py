@@ -19,7 +19,13 @@ ROOMS = {
     "evaluation": {"core", "system", "models", "quant", "measurement"},
     "report": {"core", "system", "verdicts"},
     "cli": {
-        *("core", "system", "models", "quant", "measurement", "verdicts", "evaluation"),
+        "core",
+        "system",
+        "models",
+        "quant",
+        "measurement",
+        "verdicts",
+        "evaluation",
         "report",
     },
 }

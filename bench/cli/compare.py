@@ -13,9 +13,8 @@ from bench.cli.flags import Limits, Out
 from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.system import chronology
-from bench.system.runs import run_folders
+from bench.system.runs import LoadedRun, run_folders
 from bench.verdicts import gate
-from bench.verdicts.compared import Side
 from bench.verdicts.findings import KINDS
 
 
@@ -50,22 +49,22 @@ def compare(
 
     Example: bench compare baseline --fail-on psnr:0.5 --fail-on inconclusive
     """
-    sides = gate.side(out, base), gate.side(out, head)
-    code = decide(sides, thresholds, fail_on or (), allow or (), format)
+    runs = gate.loaded_run(out, base), gate.loaded_run(out, head)
+    code = decide(runs, thresholds, fail_on or (), allow or (), format)
     if head is None:
-        _tell_newest(out, sides[1])
+        _tell_newest(out, runs[1])
     return code
 
 
-def _tell_newest(out: Path, head: Side) -> None:
+def _tell_newest(out: Path, head: LoadedRun) -> None:
     """Say on stderr which run was taken as the newest one, and what is doubtful about that."""
-    print(f"HEAD is the newest run, {head.name}, made {head.run.created}", file=sys.stderr)
+    print(f"HEAD is the newest run, {head.label}, made {head.run.created}", file=sys.stderr)
     for line in chronology.doubts(run_folders(out)):
         print(line, file=sys.stderr)
 
 
 def decide(
-    sides: tuple[Side, Side],
+    runs: tuple[LoadedRun, LoadedRun],
     limits: Path | None,
     fail_on: Sequence[str],
     allow: Sequence[str],
@@ -89,7 +88,7 @@ def decide(
             raise InputError(f"--allow {quoted(kind)}: choose {', '.join(KINDS)}")
     if form not in FORMATS:
         raise InputError(f"unknown format {quoted(form)}: choose {', '.join(FORMATS)}")
-    found = gate.compared(sides, limits, fail_on)
+    found = gate.compared(runs, limits, fail_on)
     code = found.code(allow, gate.UNDECIDED in fail_on)
     print(FORMATS[form](found, allow, code), end="")
     return code

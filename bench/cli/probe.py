@@ -16,7 +16,7 @@ from bench.core import extensions, probe_record
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.errors import InputError
 from bench.core.printable import plain
-from bench.core.probe_record import Explanation, Part
+from bench.core.probe_record import ProbePart, ProbeRun
 from bench.core.scheme import Scheme
 from bench.evaluation import planning
 from bench.evaluation.probe_context import SMOKE_EXAMPLES
@@ -30,7 +30,7 @@ from bench.system.runs import find_run, read_run
 if TYPE_CHECKING:
     from bench.evaluation.probe_context import Plan
 
-# Of the setting that is taken by default; sizes small enough for a look at all that is there.
+# Overrides for `--preset smoke`: the smallest sizes that still give every row.
 SMOKE = {
     **{"examples": SMOKE_EXAMPLES, "exposure": 20, "directions": 2},
     **{"radii": (0.01, 0.05), "worst_radii": (0.001,)},
@@ -115,13 +115,13 @@ def dry_run(cells: Sequence[Cell], plan: Plan | None) -> None:
         )
 
 
-def parts_of_run(cells: Sequence[Cell], plan: Plan | None) -> list[Part]:
+def parts_of_run(cells: Sequence[Cell], plan: Plan | None) -> list[ProbePart]:
     """Probe the checkpoints of a run, before it: an interrupted command leaves only the cache."""
     return [] if plan is None else _probe(plan, _checkpoints(cells))
 
 
 def write_beside(
-    folder: Path, plan: Plan | None, parts: Sequence[Part], redact: bool = False
+    folder: Path, plan: Plan | None, parts: Sequence[ProbePart], redact: bool = False
 ) -> bool:
     """Write what was found beside the run's files and render its report again with the claims;
     whether a part failed."""
@@ -130,7 +130,7 @@ def write_beside(
     return _failed(parts)
 
 
-def _failed(parts: Sequence[Part]) -> bool:
+def _failed(parts: Sequence[ProbePart]) -> bool:
     return any(part.status == "failed" for part in parts)
 
 
@@ -160,7 +160,7 @@ def _plan(
     return Plan(names, tuple(wanted), backend, draw, setting)
 
 
-def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
+def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[ProbePart]:
     """All parts of all checkpoints, with a bar on a terminal and a line for each part."""
     from rich.console import Console
     from rich.progress import Progress
@@ -169,7 +169,7 @@ def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
 
     prober = Prober(fingerprint(plan.device), store.cache_root(), plan)
     console = Console(stderr=True)
-    parts: list[Part] = []
+    parts: list[ProbePart] = []
     with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("probes", total=prober.count() * len(chosen))
         for card in chosen:
@@ -183,7 +183,7 @@ def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[Part]:
 
 
 def _write(
-    out: Path, folder: Path | None, plan: Plan, parts: Sequence[Part], redact: bool = False
+    out: Path, folder: Path | None, plan: Plan, parts: Sequence[ProbePart], redact: bool = False
 ) -> Path:
     """Write the file, its page and figures; return the page's path."""
     from bench import report as rendering
@@ -192,7 +192,7 @@ def _write(
     commit, _ = git_state(Path.cwd())
     now = datetime.now(timezone.utc)
     stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}-probes"
-    found = Explanation(
+    found = ProbeRun(
         stem,
         now.isoformat(timespec="seconds"),
         commit,
@@ -202,7 +202,7 @@ def _write(
         tuple(parts),
         run="" if folder is None else read_run(folder).id,
     )
-    found = redaction.explained(found) if redact else found
+    found = redaction.redacted_probes(found) if redact else found
 
     def write(target: Path, identity: str) -> None:
         named = replace(found, id=identity)

@@ -73,7 +73,7 @@ def _redacted_copy(folder: Path, run: Run) -> Path:
             with store.atomic(target / path.relative_to(folder)) as temporary:
                 shutil.copyfile(path, temporary)
     if (path := folder / probe_record.FILE).is_file():
-        found = probe_record.from_json(path.read_text(encoding="utf-8"))
-        text = probe_record.to_json(redaction.explained(found, run))
+        probed = probe_record.from_json(path.read_text(encoding="utf-8"))
+        text = probe_record.to_json(redaction.redacted_probes(probed, run))
         store.save_text(target / probe_record.FILE, text)
     return target

@@ -60,5 +60,5 @@ def train(
     given |= {"equal": equal, "seed": seed, "precision": precision}
     from bench.models.training import cards, recipes
 
-    place = cards.Place(out, name, device, compiled)
-    cards.run(recipes.find(recipe).changed(settings(given, sets or ())), place)
+    destination = cards.Destination(out, name, device, compiled)
+    cards.run(recipes.find(recipe).changed(settings(given, sets or ())), destination)

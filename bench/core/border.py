@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 T = TypeVar("T")
-# No file of ours is nearly as large or as deep, and none holds a longer whole number.
+# Limits far above any file that bench writes: bytes, nesting, and size of whole numbers.
 BYTES = 1 << 28
 DEPTH = 60
 WHOLE = 2**63
@@ -34,18 +34,18 @@ def text(path: Path, what: str) -> str:
 
     Args:
         path: the file; a link to one will do, a pipe or device will not.
-        what: that it should be, for the message: "a run.json of bench".
+        what: name of what the file should be, for the message: "a run.json of bench".
 
     Raises:
         InputError: no such file, no regular one, a huge one, or no UTF-8.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no regular file"
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise InputError(f"{short(str(path), 300)} is {kind}, not {what}")
-        if found.st_size > BYTES:
-            raise InputError(f"{path} has {found.st_size} bytes: too many for {what}")
+        if status.st_size > BYTES:
+            raise InputError(f"{path} has {status.st_size} bytes: too many for {what}")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
@@ -109,15 +109,15 @@ def build(kind: type[T], data: Any) -> T:
         return made
     except ValidationError as error:
         raise ValueError(_line(error)) from None
-    # Of the dataclasses' own checks.
+    # The dataclasses check some of their values themselves.
     except InputError as error:
         raise ValueError(str(error)) from None
 
 
 def schema(kind: type) -> dict[str, Any]:
     """The JSON schema of what `build` takes."""
-    found = _adapter(kind).json_schema()
-    definitions = found["$defs"]
+    whole = _adapter(kind).json_schema()
+    definitions = whole["$defs"]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     made: dict[str, Any] = head | definitions.pop(kind.__name__) | {"$defs": definitions}
     return made
@@ -128,15 +128,15 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     """pydantic takes a tenth of a second to import, so it is only where something is read."""
     from pydantic import ConfigDict, TypeAdapter
 
-    # Dataclasses take the settings of what holds them: here a list.
+    # A dataclass takes these settings only from the type that holds it, here a list.
     return TypeAdapter(list[kind], config=ConfigDict(strict=True, extra="forbid"))
 
 
 def _line(error: Any) -> str:
     first, *others = error.errors(include_url=False, include_input=False, include_context=False)
-    place = ".".join(map(str, first["loc"][1:]))
+    field = ".".join(map(str, first["loc"][1:]))
     more = f", and {len(others)} more" if others else ""
-    return f"{short(place, 120) or 'the whole'}: {short(first['msg'])}{more}"
+    return f"{short(field, 120) or 'the whole'}: {short(first['msg'])}{more}"
 
 
 def _bounded(data: Any) -> None:

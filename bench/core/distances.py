@@ -26,7 +26,7 @@ KERNEL = {
     "clip": "cmmd",
 }
 KINDS = {"inception-spatial": "spatial", "inception-classes": "classes", "clip": "embeddings"}
-# Of columns and axes; the full name stands with every N in the legends and in run.json.
+# Short names for columns and axes; legends and run.json have the full name with N.
 FRECHET_TITLES = {
     "inception": "FID",
     "inception-legacy-pytorch": "FID (legacy PyTorch)",
@@ -42,10 +42,10 @@ KERNEL_TITLES = {
     "clip": "CMMD",
 }
 INCEPTION_SCORE = ("is", "inception-classes")
-# The dimensions of Inception features, below which their covariance is singular.
+# With fewer images than Inception features have dimensions, their covariance is singular.
 LEAST = 2048
 PUBLISHED = 50_000
-# Below it a distance to real images says next to nothing, whatever is held against them.
+# With fewer real images than this, a distance to them says next to nothing.
 LEAST_REAL = 100
 
 
@@ -60,19 +60,19 @@ def kernel(extractor: str) -> str:
 
 
 def frechet_title(extractors: Iterable[str]) -> str:
-    """What a table or figure calls the Fréchet distance of its rows: FID, FD-DINOv2 ... or FD."""
-    found = {FRECHET_TITLES.get(name, "FD") for name in extractors}
-    return found.pop() if len(found) == 1 else "FD"
+    """Title of the Fréchet distance in a table or figure: FID, FD-DINOv2 ... or FD if mixed."""
+    titles = {FRECHET_TITLES.get(name, "FD") for name in extractors}
+    return titles.pop() if len(titles) == 1 else "FD"
 
 
 def kernel_title(extractors: Iterable[str]) -> str:
-    """What a table or figure calls the kernel distance of its rows: KID, CMMD ... or KD."""
-    found = {KERNEL_TITLES.get(name, "KD") for name in extractors}
-    return found.pop() if len(found) == 1 else "KD"
+    """Title of the kernel distance in a table or figure: KID, CMMD ... or KD if mixed."""
+    titles = {KERNEL_TITLES.get(name, "KD") for name in extractors}
+    return titles.pop() if len(titles) == 1 else "KD"
 
 
 def kind(extractor: str) -> str:
-    """What an extractor gives: features, spatial or classes."""
+    """Kind of an extractor's output: features, spatial, classes or embeddings."""
     return KINDS.get(extractor, "features")
 
 
@@ -83,7 +83,7 @@ def parts(stem: str, extractors: Iterable[str]) -> tuple[str, str]:
 
     Args:
         stem: for example "delta_fd_efficientnet", "fid", "psnr_simulated".
-        extractors: of the cell.
+        extractors: names of the extractors of the cell.
     """
     name, known = stem.removeprefix("delta_"), [*extractors]
     for table in (FRECHET, KERNEL):
@@ -116,19 +116,19 @@ def remarks(extractor: str, images: int) -> list[str]:
     return []
 
 
-def few_real(images: int, found: Mapping[str, int], dataset: str = "") -> list[str]:
+def few_real(images: int, real_images: Mapping[str, int], dataset: str = "") -> list[str]:
     """Why distances to few real images must not be trusted as far as their intervals say.
 
-    The error of a distance has a part that falls with the number of images and one that falls
-    alike with the number of real ones, which are held fixed and so are in no interval. With fewer
-    real images than generated ones the part that is left out is the larger one.
+    The error of a distance has two parts: one falls with the number of generated images, the
+    other with the number of real ones. Intervals hold the real images fixed and so leave the
+    second part out, which is the larger one where there are fewer real images than generated.
 
     Args:
-        images: N.
-        found: numbers of real images by extractor.
+        images: number N of generated images.
+        real_images: numbers of real images by extractor.
     """
     lines, enough = [], max(images, LEAST_REAL)
-    for count in sorted({count for count in found.values() if 0 < count < enough}):
+    for count in sorted({count for count in real_images.values() if 0 < count < enough}):
         plural = "image" if count == 1 else "images"
         text = (
             f"{dataset + ': ' if dataset else ''}only {count} real {plural} for N = {images}: "

@@ -11,9 +11,9 @@ class InputError(Exception):
 
 
 def offer(word: str, known: Iterable[str]) -> str:
-    """What an error about an unknown word ends with: the near ones, else all that are known."""
+    """End of a message about an unknown word: similar known words, else all known words."""
     words = list(known)
-    # Spelling is often right but for the case, which the measure of likeness takes for a letter.
+    # Words are compared without case: difflib would count another case as another letter.
     folded = {w.casefold(): w for w in words}
     near = difflib.get_close_matches(word.casefold(), folded, n=1)
     return f"did you mean {folded[near[0]]!r}?" if near else f"known: {', '.join(words)}"

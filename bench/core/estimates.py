@@ -1,10 +1,10 @@
-"""Intervals from what each image adds to a number, and of differences between numbers.
+"""Confidence intervals of numbers, and of differences between numbers.
 
 A metric of N independent images is, to first order, a mean: its value moves by terms_i / N when
 image i is drawn anew (the influence function of the metric; Hampel 1974). So its standard error is
-the standard deviation of the terms by sqrt(N), and that of a *change* between two sets of images
-that pair up by index is that of the differences of their terms: what both images of a pair share,
-above all their noise, cancels. docs/metrics.md has the measured coverage.
+the standard deviation of the terms divided by sqrt(N). For a *change* between two sets of images
+that pair up by index, the terms are the differences of the two images of each pair: what both
+share, above all their noise, cancels. docs/metrics.md has the measured coverage.
 
 Numbers of independent images differ by a - b with the error sqrt(s_a^2 + s_b^2) and the degrees of
 freedom of Welch (1947), s^4 / (s_a^4 / v_a + s_b^4 / v_b).
@@ -20,9 +20,9 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
-# As a share of the numbers that are subtracted, what may differ by the order of a sum alone.
+# Relative difference that the order of a sum alone can make.
 ROUNDING = 1e-9
-# An error whose fourth power overflows says nothing.
+# The fourth power of a larger error overflows.
 HUGE = 1e75
 
 
@@ -40,13 +40,13 @@ class Estimate:
         return self.value - reach, self.value + reach
 
     def chance_above(self, bound: float) -> float:
-        """One-sided p of a true number of at most `bound`: small where the estimate lies above."""
+        """One-sided p that the true number is at most `bound`; small if the estimate is above."""
         if self.error == 0:
             return 0.0 if self.value > bound else 1.0
         return float(stdtr(self.degrees, (bound - self.value) / self.error))
 
     def without_rounding(self, scale: float) -> Estimate:
-        """The estimate of a difference, as one of 0 where it is no more than rounding.
+        """The estimate of a difference; 0 where the difference is no more than rounding.
 
         Args:
             scale: size of the numbers that were subtracted.
@@ -80,8 +80,8 @@ def interval(value: float, terms: np.ndarray) -> tuple[float | None, float | Non
         (low, high), both None for fewer than three images, undefined terms, or terms that are all
         alike: where no image moved the number, nothing is known of its error.
     """
-    found = estimate(value, terms)
-    return found.interval() if found and found.error > 0 else (None, None)
+    known = estimate(value, terms)
+    return known.interval() if known and known.error > 0 else (None, None)
 
 
 def share_interval(share: float, n: int) -> tuple[float | None, float | None]:
@@ -103,7 +103,7 @@ def share_change(differences: np.ndarray) -> tuple[float, float] | tuple[None, N
     none did, as the rule of three does.
 
     Args:
-        differences: of each image, -1, 0 or 1, (N,).
+        differences: change of each image, -1, 0 or 1, (N,).
 
     Returns:
         (low, high), both None for fewer than three images or undefined differences.
@@ -182,11 +182,11 @@ def total(value: float, sources: Sequence[Estimate]) -> Estimate:
     """
     if len(sources) == 1:
         return replace(sources[0], value=value)
-    found = independent(*sources[:2])
+    spread = independent(*sources[:2])
     for source in sources[2:]:
-        found = independent(found, source)
+        spread = independent(spread, source)
     pairs = tuple((source.error, source.degrees) for source in sources)
-    return Total(value, found.error, found.degrees, pairs)
+    return Total(value, spread.error, spread.degrees, pairs)
 
 
 def independent(a: Estimate, b: Estimate) -> Estimate:

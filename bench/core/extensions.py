@@ -98,7 +98,8 @@ TABLES = {
     "probes": PROBES,
     "engines": ENGINES,
 }
-# What decides numbers besides the code: functions of a name, in modules that need no torch.
+# Functions that identify what decides the numbers of an extension besides its code (packages,
+# weights); they take its name and lie in modules that need no torch.
 IDENTITIES = {
     "extractors efficientnet": "bench.measurement.features.identities:embedded",
     "extractors inception": "bench.measurement.features.identities:inception",
@@ -145,12 +146,12 @@ def lookup(table: str, name: str) -> Any:
     Raises:
         InputError: unknown name, the message offers near ones; or one that takes no argument.
     """
-    found = _import(table, plain(name))
+    imported = _import(table, plain(name))
     if ":" not in name:
-        return found
-    if "argument" not in inspect.signature(found).parameters:
+        return imported
+    if "argument" not in inspect.signature(imported).parameters:
         raise InputError(f"{table[:-1]} {plain(name)!r} takes no argument, in {name!r}")
-    return partial(found, argument=name.partition(":")[2])
+    return partial(imported, argument=name.partition(":")[2])
 
 
 def require(table: str, name: str) -> None:
@@ -195,11 +196,11 @@ def module(table: str, name: str) -> str:
 
 
 def identity(table: str, name: str) -> dict[str, str]:
-    """What decides the numbers of an extension besides its code: {} where there is no more.
+    """Identity of an extension: what decides its numbers besides its code, {} for nothing more.
 
-    Of another package: the package, the `version` of what it offers, and what its own function
-    `identity()` says, a mapping of texts, as the hash of its weights. Of bench: what IDENTITIES
-    names. Only the first kind is imported.
+    For an extension of another package it is the package, the `version` of what it offers, and
+    the texts that its own function `identity()` returns, such as the hash of its weights. For one
+    of bench it is what the function in IDENTITIES returns. Only the first kind is imported.
 
     Raises:
         InputError: unknown name, or a package that cannot be imported or says no mapping.
@@ -216,9 +217,9 @@ def identity(table: str, name: str) -> dict[str, str]:
 
 
 def _said(what: str, made: Any) -> dict[str, str]:
-    """The version of what another package offers, and what it says of itself.
+    """The version of an extension of another package, and the texts of its `identity()`.
 
-    Only what reads the same in every process can be part of a key: texts and numbers.
+    Only texts and numbers can be part of a key: they read the same in every process.
     """
     try:
         stated = made.identity() if hasattr(made, "identity") else {}
@@ -254,16 +255,16 @@ def _points(table: str) -> dict[str, metadata.EntryPoint]:
     Raises:
         InputError: one has a name of bench's own, or two have the same.
     """
-    found: dict[str, metadata.EntryPoint] = {}
+    points: dict[str, metadata.EntryPoint] = {}
     for point in metadata.entry_points(group=f"bench.{table}"):
         other = "bench itself" if point.name in TABLES[table] else ""
-        if point.name in found and found[point.name] != point:
-            other = package(found[point.name])
+        if point.name in points and points[point.name] != point:
+            other = package(points[point.name])
         if other:
             raise InputError(
                 f"{package(point)} offers a {table[:-1]} {point.name!r}, a name that {other} has "
                 f"taken: uninstall {point.dist.name if point.dist else 'it'}, or rename its entry "
                 f"point"
             )
-        found[point.name] = point
-    return found
+        points[point.name] = point
+    return points

@@ -26,7 +26,7 @@ def _say_no_rounds(data: Data) -> Data:
 
 
 def _leave_as_it_is(data: Data) -> Data:
-    """What is new has a value where it is not stated."""
+    """The new fields have defaults, which hold where a file does not state them."""
     return data
 
 

@@ -1,9 +1,9 @@
-"""Arrays of numpy's npz archives, read without trusting a number that the archive states.
+"""Arrays of numpy's npz archives, read without trusting the sizes that the archive states.
 
-numpy allocates what an array's header asks for, evaluates the header, and unfolds what the archive
-compresses: a file of a kilobyte can ask for terabytes. Here sizes are held against bytes that are
-there before anything is made, objects and records are refused, and every fault is one ValueError.
-Format: numpy.lib.format in a ZIP archive.
+numpy allocates what an array's header asks for, evaluates the header, and decompresses whatever
+the archive holds: a file of a kilobyte can ask for terabytes. Here sizes are checked against the
+bytes of the file before anything is allocated, objects and records are refused, and every fault is
+a ValueError. Format: numpy.lib.format in a ZIP archive.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.core.printable import short
 
-# All arrays of a file together, unfolded; features' statistics have 34 MB.
+# Limit of all arrays of a file together, decompressed; statistics of features have 34 MB.
 BYTES = 1 << 31
 MEMBERS = 100_000
 # Booleans, whole, real and complex numbers, and text.
@@ -50,14 +50,14 @@ def read(
             infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             if len(infos) > MEMBERS or sum(info.file_size for info in infos) > BYTES:
                 raise ValueError("it unfolds to more than such a file can hold")
-            found: dict[str, np.ndarray] = {}
+            arrays: dict[str, np.ndarray] = {}
             for info in infos:
                 name = info.filename.removesuffix(".npy")
-                if name in found:
+                if name in arrays:
                     raise ValueError(f"{short(name)} is there twice")
                 if wanted is None or name in wanted:
-                    found[name] = array(archive.read(info), name)
-            return found
+                    arrays[name] = array(archive.read(info), name)
+            return arrays
     except ValueError:
         raise
     # The readers of archives raise nearly every exception on damaged bytes.

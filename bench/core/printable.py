@@ -1,5 +1,4 @@
-"""Text of unknown content, made safe to print: what no reader may see raw, and what Markdown, XML
-or a spreadsheet would take for a command.
+"""Escaping of text of unknown content for terminals, Markdown, XML, figures and spreadsheets.
 
 Names of checkpoints, error texts and ids come from other people's files. A terminal obeys escape
 sequences, a bidirectional override turns text around, XML refuses most control characters, and a
@@ -18,9 +17,9 @@ from typing import TextIO
 # surrogates, unassigned and private code points, and the separators of lines and paragraphs.
 UNSAFE = ("Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp")
 FORMULAS = ("=", "+", "-", "@")
-# A sign and a number alone compute nothing.
+# A number with a sign is no formula.
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?%?")
-# What Markdown obeys anywhere; an underscore within a word, as in fd_efficientnet, it does not.
+# Characters that Markdown interprets; an underscore inside a word (fd_efficientnet) is plain.
 _MARKS = re.compile(
     r"[\\|*`<>\[\]$]|~(?=~)|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|^#|^[-+](?= |$)|^-(?=[- ]*$)"
     r"|^\d+(?=[.)](?: |$))"

@@ -1,4 +1,4 @@
-"""What the probes found, as frozen values and as `probes.json`, the file beside a run's.
+"""The outcome of the probes, as frozen values and as `probes.json`, the file beside a run's.
 
 A probe looks at one checkpoint and gives rows: a number with its interval, and where it was
 measured (a radius, a timestep, a layer). A part of a probe that could not be measured is a row of
@@ -27,15 +27,15 @@ WORDS = ("nan", "inf", "-inf")
 
 
 @dataclass(frozen=True)
-class Row:
+class ProbeValue:
     """One number of a probe.
 
     Attributes:
-        name: what was measured, for example "lpf".
+        name: name of the number, for example "lpf".
         value: NaN where undefined.
         low, high: ends of the 95% interval, None where there is none.
-        n: images, directions or steps behind it.
-        scheme: of the quantized network that was looked at, "" for full precision.
+        n: number of images, directions or steps that it was measured on.
+        scheme: scheme of the quantized network that was probed, "" for full precision.
         where: coordinates, for example {"radius": 0.05, "direction": "global"}.
         terms: the influence of each image (or random vector) on the value, (N,), where checkpoints
             are compared by this number: image i is the same for all of them. To six digits.
@@ -55,15 +55,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Part:
+class ProbePart:
     """The outcome of a part of a probe on one checkpoint.
 
     Attributes:
-        checkpoint, family, method, seed, sha256: which weights.
-        probe, version, part: what was done.
+        checkpoint, family, method, seed, sha256: the weights that were probed.
+        probe, version, part: the probe, its version, and which of its parts.
         status: ok, refused (by the backend) or failed.
-        rows: what was found.
-        error: why there is nothing, one line.
+        rows: the numbers that were measured.
+        error: reason why nothing was measured, one line.
     """
 
     checkpoint: str
@@ -75,13 +75,13 @@ class Part:
     version: int
     part: str
     status: str
-    rows: tuple[Row, ...] = ()
+    rows: tuple[ProbeValue, ...] = ()
     seconds: float = 0.0
     error: str = ""
 
 
 @dataclass(frozen=True)
-class Explanation:
+class ProbeRun:
     """All parts of one invocation.
 
     Attributes:
@@ -94,11 +94,11 @@ class Explanation:
     commit: str
     command: str
     setting: Mapping[str, Any]
-    parts: tuple[Part, ...]
+    parts: tuple[ProbePart, ...]
     run: str = ""
     schema: int = SCHEMA
 
-    def rows(self, checkpoint: str, name: str, **where: float | str) -> list[Row]:
+    def rows(self, checkpoint: str, name: str, **where: float | str) -> list[ProbeValue]:
         """Rows of a checkpoint by name, and by the coordinates that are given."""
         return [
             row
@@ -109,24 +109,24 @@ class Explanation:
         ]
 
 
-def part_to_json(part: Part) -> str:
+def part_to_json(part: ProbePart) -> str:
     """A part as JSON text; numbers that are not finite become words."""
     return json.dumps(_plain(asdict(part)))
 
 
-def part_from_json(text: str) -> Part:
-    """The part of `part_to_json`; ValueError where it is none."""
-    found = border.build(Part, _numbers(border.parse(text)))
-    sound.part(found)
-    return found
+def part_from_json(text: str) -> ProbePart:
+    """A part from the text of `part_to_json`; ValueError where the text is no part."""
+    part = border.build(ProbePart, _numbers(border.parse(text)))
+    sound.part(part)
+    return part
 
 
-def to_json(explanation: Explanation) -> str:
+def to_json(explanation: ProbeRun) -> str:
     """The whole file."""
     return json.dumps(_plain(asdict(explanation)))
 
 
-def from_json(text: str) -> Explanation:
+def from_json(text: str) -> ProbeRun:
     """Read a `probes.json`.
 
     Raises:
@@ -138,15 +138,15 @@ def from_json(text: str) -> Explanation:
             schema = short(repr(data["schema"]))
             raise InputError(f"{FILE} has schema {schema}, this bench reads {SCHEMA}: probe again")
         parts = [_numbers(part) for part in data["parts"]]
-        found = border.build(Explanation, data | {"parts": parts})
-        sound.explanation(found)
-        return found
+        probed = border.build(ProbeRun, data | {"parts": parts})
+        sound.probe_run(probed)
+        return probed
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = short(str(error), 240)
         raise InputError(f"not a {FILE} of bench ({reason}): run `bench probe` again") from None
 
 
-def read(path: Path) -> Explanation:
+def read(path: Path) -> ProbeRun:
     """The `probes.json` at a path.
 
     Raises:
@@ -160,7 +160,7 @@ def read(path: Path) -> Explanation:
 
 
 def _numbers(part: Any) -> Any:
-    """A part with the words of `_plain` as the numbers that they stand for."""
+    """The JSON of a part with "nan", "inf" and "-inf" replaced by the numbers they stand for."""
     if not isinstance(part, dict) or not isinstance(part.get("rows"), list):
         return part
     return part | {"rows": [_row(row) for row in part["rows"]]}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.core.cell import Cell, Checkpoint, Draw
-    from bench.core.probe_record import Row
+    from bench.core.probe_record import ProbeValue
     from bench.core.record import Coverage, Host, Measurement, Record
     from bench.core.scheme import Scheme
     from bench.core.shards import Shards
@@ -53,10 +53,12 @@ class Evidence:
     Attributes:
         images, twin_images: uint8 (N, C, H, W) of this cell and of its full-precision reference,
             paired by index.
-        simulated_images: of the same scheme in simulation, where a metric asks for them.
-        features, twin_features: of those images.
-        real_features: of real images of the data set, None where there are only statistics.
-        real_statistics: of those features, None where the kind of extractor has none.
+        simulated_images: images of the same scheme in simulation, where a metric asks for them.
+        features, twin_features: features of `images` and of `twin_images`.
+        real_features: features of real images of the data set, None where there are only
+            statistics.
+        real_statistics: statistics of the real features, None where the kind of extractor has
+            none.
     """
 
     images: np.ndarray | Shards
@@ -161,7 +163,7 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class Constants:
-    """What quantization does to one layer.
+    """The constants by which one layer is quantized.
 
     Attributes:
         name: path of its module.
@@ -180,7 +182,7 @@ class Constants:
 class Probe(Protocol):
     """An explanation of one checkpoint, in parts that are kept one by one.
 
-    `setting` and `subject` are those of `bench.measurement.probes.context`.
+    `setting` and `context` are those of `bench.measurement.probes.context`.
     """
 
     version: int
@@ -188,7 +190,9 @@ class Probe(Protocol):
     def parts(self, setting: Any, schemes: Sequence[str]) -> Sequence[str]:
         """Names of the parts; one that starts with "SCHEME:" is about that scheme."""
 
-    def __call__(self, subject: Any, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+    def __call__(
+        self, context: Any, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
         """The rows of a part; `earlier` are those of the parts before it."""
 
 

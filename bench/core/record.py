@@ -1,4 +1,4 @@
-"""What came out: measurements, coverage, host, records and runs, with JSON both ways.
+"""Results as values: measurements, coverage, host, records and runs, with JSON both ways.
 
 `run.json` is a `Run`; docs/run.schema.json is its JSON schema, written anew by
 `python -m bench.core.record > docs/run.schema.json`. Its schema number rises with each change that
@@ -20,7 +20,7 @@ from bench.core.migrations import migrate
 from bench.core.printable import short
 
 SCHEMA = 4
-# A raw line end is never inside a string, so nothing but the layout changes.
+# JSON strings hold no raw line end, so joining lines changes the layout alone.
 _INNERMOST = re.compile(r"[\[{]\n[^\[\]{}]*[\]}]")
 
 
@@ -32,7 +32,7 @@ class Measurement:
         name: with the sample size where it matters, for example `fd_efficientnet@500`.
         value: NaN where undefined.
         low, high: ends of the 95% interval, None where there is no interval yet.
-        n: images it was computed from.
+        n: number of images that it was computed from.
         unit: "" for none.
         better: "lower" or "higher".
         version: rises when the arithmetic changes; different versions do not compare.
@@ -89,21 +89,21 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which share of the network is quantized, and what really executed.
+    """Which share of the network is quantized, and which kernels executed it.
 
     Attributes:
         macs: multiply-accumulates of one forward pass of one image.
-        macs_quantized: those in layers whose weights are quantized.
-        macs_by_bits: those by layer precision, for example {"w4a8": ..., "w8a8": ...}.
+        macs_quantized: multiply-accumulates in layers whose weights are quantized.
+        macs_by_bits: multiply-accumulates by layer precision, as {"w4a8": ..., "w8a8": ...}.
         params, params_quantized: counts of weights, all and quantized.
         bytes: theoretical size of the weights at their bit widths, scales included.
         kernel: "none" (float), "simulated", "int8", "nf4", ...
         skipped: (module, reason) for each convolution or linear layer left in float.
-        macs_by_kernel: those by the operator that was called.
+        macs_by_kernel: multiply-accumulates by the operator that was called.
         bytes_stored: measured size of the quantized network at rest, 4-bit weights two in a byte.
         bytes_memory: measured size of its weights as the kernels keep them.
-        layers: all of them, in order of execution.
-        agreement: of integer kernels with the simulation.
+        layers: all layers, in order of execution.
+        agreement: how well integer kernels agree with the simulation.
     """
 
     macs: int
@@ -145,12 +145,13 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Host:
-    """Where it ran.
+    """The machine that made a result.
 
     Attributes:
-        device: that evaluated the networks: "cpu", "cuda", "cuda:1", "mps".
-        isa: its kind, which decides the arithmetic: "avx2", "NVIDIA H100 80GB HBM3 sm_90".
-        threads: of the CPU.
+        device: device that evaluated the networks: "cpu", "cuda", "cuda:1", "mps".
+        isa: kind of the device, which decides the arithmetic: "avx2", "NVIDIA H100 80GB HBM3
+            sm_90".
+        threads: number of CPU threads.
     """
 
     name: str
@@ -161,7 +162,7 @@ class Host:
 
     @property
     def arithmetic(self) -> dict[str, str]:
-        """What besides the versions changes the bits of a result, for content keys."""
+        """For content keys: what changes the bits of a result besides the library versions."""
         return {"device": self.device, "isa": self.isa, "threads": str(self.threads)}
 
 
@@ -174,8 +175,8 @@ class Record:
         calibration: SHA-256 of the calibration batches, "" where there are none.
         error: reason of a refusal or failure, one line.
         real: SHA-256 of the real images' features by extractor; empty in runs of schema 1.
-        rounds: of a quantized cell that was sampled to a wanted precision, else None.
-        real_images: how many real images those are, by extractor; empty in older runs.
+        rounds: how a quantized cell was sampled to a wanted precision, else None.
+        real_images: number of real images by extractor; empty in older runs.
     """
 
     cell: Cell
@@ -197,7 +198,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Fit:
-    """What was taken for the description of a checkpoint, and whether it fits the weights.
+    """The description that was taken of a checkpoint, and whether it fits the weights.
 
     Attributes:
         checkpoint: its name.
@@ -233,7 +234,8 @@ class Run:
     """A versioned report: everything that `bench report` renders.
 
     Attributes:
-        fits: of the checkpoints; none in runs of before there was the check.
+        fits: whether the descriptions of the checkpoints fit their weights; empty in runs that
+            were made before there was this check.
     """
 
     id: str
@@ -274,9 +276,9 @@ def run_from_json(text: str) -> Run:
 
 def record_from_json(text: str) -> Record:
     """Read one record, as cached; ValueError where it is none."""
-    found = border.build(Record, border.parse(text))
-    sound.record(found)
-    return found
+    record = border.build(Record, border.parse(text))
+    sound.record(record)
+    return record
 
 
 def fit_from_json(text: str) -> Fit:
@@ -286,9 +288,9 @@ def fit_from_json(text: str) -> Fit:
 
 def coverage_from_json(text: str) -> Coverage:
     """Read a coverage, as cached; ValueError where it is none."""
-    found = border.build(Coverage, border.parse(text))
-    sound.coverage(found)
-    return found
+    coverage = border.build(Coverage, border.parse(text))
+    sound.coverage(coverage)
+    return coverage
 
 
 def schema() -> str:

@@ -20,8 +20,8 @@ class Shards:
         load: reads a file, whenever rows of it are asked for.
 
     Attributes:
-        shape: of the whole.
-        dtype: of the values.
+        shape: shape of the whole array, (N, ...).
+        dtype: type of its values.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class Shards:
         if stop <= start:
             return np.empty((0, *self.shape[1:]), self.dtype)
         first, last = start // self.size, (stop - 1) // self.size
-        found = np.concatenate([self.load(path) for path in self.paths[first : last + 1]])
-        return found[start - first * self.size : stop - first * self.size]
+        values = np.concatenate([self.load(path) for path in self.paths[first : last + 1]])
+        return values[start - first * self.size : stop - first * self.size]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)

@@ -1,8 +1,8 @@
-"""What a record must hold beyond the types of its fields: that it can have happened.
+"""Checks that records, runs and probes that are read back make sense beyond their types.
 
 A damaged or edited run.json may hold values of the right types that mean nothing: a cell twice, a
-negative N, an interval whose ends are swapped. What is merely another setup (a unit, a direction,
-a kernel that is not known here) is sound: comparing is where that is judged.
+negative N, an interval whose ends are swapped. A record of another setup (a unit or a kernel that
+is not known here) passes: the comparison of runs judges that.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from bench.core.printable import quoted, short
 
 if TYPE_CHECKING:
-    from bench.core.probe_record import Explanation, Part, Row
+    from bench.core.probe_record import ProbePart, ProbeRun, ProbeValue
     from bench.core.record import Coverage, Measurement, Record, Run
 
 STATUSES = ("ok", "refused", "failed")
 DIRECTIONS = ("lower", "higher")
-# Where a probe's number was measured: which coordinates are numbers, and which it must have.
+# Coordinates of a probe's number (`where`) that are numbers, and those each number must have.
 NUMBERS = ("radius", "eigenvalue", "t", "band", "rank", "multiple", "from", "to")
 COORDINATES = {
     "loss_rise": ("direction", "radius"),
@@ -33,15 +33,15 @@ COORDINATES = {
 }
 
 
-def run(found: Run) -> None:
-    """Hold a run against itself.
+def run(whole: Run) -> None:
+    """Check that a run makes sense.
 
     Raises:
         ValueError: an id that is no name of a folder, or a cell that is there twice.
     """
-    name("id", found.id)
+    name("id", whole.id)
     seen = set()
-    for number, each in enumerate(found.records):
+    for number, each in enumerate(whole.records):
         try:
             record(each)
         except ValueError as error:
@@ -62,109 +62,112 @@ def name(field: str, text: str) -> None:
         raise ValueError(f"{field} {short(repr(text))} is no name of a folder")
 
 
-def record(found: Record) -> None:
-    """Hold a record against itself.
+def record(outcome: Record) -> None:
+    """Check that a record makes sense.
 
     Raises:
         ValueError: an unknown status, a measured cell without coverage, or impossible numbers.
     """
-    if found.status not in STATUSES:
-        raise ValueError(f"status {short(repr(found.status))}: {', '.join(STATUSES)} are known")
-    if not 0 <= found.cell.draw.eta <= 1:
-        raise ValueError(f"eta {found.cell.draw.eta} is outside of 0 to 1")
-    if found.cell.scheme.calibration < 1:
-        raise ValueError(f"calibration by {found.cell.scheme.calibration} trajectories")
-    if found.coverage:
-        coverage(found.coverage)
-    names = [each.name for each in found.measurements]
-    for each in found.measurements:
+    if outcome.status not in STATUSES:
+        raise ValueError(f"status {short(repr(outcome.status))}: {', '.join(STATUSES)} are known")
+    if not 0 <= outcome.cell.draw.eta <= 1:
+        raise ValueError(f"eta {outcome.cell.draw.eta} is outside of 0 to 1")
+    if outcome.cell.scheme.calibration < 1:
+        raise ValueError(f"calibration by {outcome.cell.scheme.calibration} trajectories")
+    if outcome.coverage:
+        coverage(outcome.coverage)
+    names = [each.name for each in outcome.measurements]
+    for each in outcome.measurements:
         measurement(each)
         if names.count(each.name) > 1:
             raise ValueError(f"{short(each.name)} is measured twice")
-    for stage, seconds in found.seconds.items():
+    for stage, seconds in outcome.seconds.items():
         if not 0 <= seconds < math.inf:
             raise ValueError(f"{short(stage)} took {seconds} seconds")
-    if found.rounds and (least := min(found.rounds.counts, default=1)) < 1:
+    if outcome.rounds and (least := min(outcome.rounds.counts, default=1)) < 1:
         raise ValueError(f"a round of {least} images")
 
 
-def measurement(found: Measurement) -> None:
-    """Hold a measurement against itself.
+def measurement(number: Measurement) -> None:
+    """Check that a measurement makes sense.
 
     Raises:
         ValueError: a direction that is none, a negative N or version, or swapped ends.
     """
-    label = short(found.name) or "a measurement without a name"
-    if found.better not in DIRECTIONS:
-        raise ValueError(f"{label}: better must be lower or higher, not {quoted(found.better)}")
-    if found.n < 0 or found.version < 0:
-        raise ValueError(f"{label}: N = {found.n}, version {found.version}")
-    if found.low is not None and found.high is not None and found.low > found.high:
+    label = short(number.name) or "a measurement without a name"
+    if number.better not in DIRECTIONS:
+        raise ValueError(f"{label}: better must be lower or higher, not {quoted(number.better)}")
+    if number.n < 0 or number.version < 0:
+        raise ValueError(f"{label}: N = {number.n}, version {number.version}")
+    if number.low is not None and number.high is not None and number.low > number.high:
         raise ValueError(f"{label}: the interval ends before it begins")
 
 
-def coverage(found: Coverage) -> None:
-    """Hold a coverage against itself.
+def coverage(covered: Coverage) -> None:
+    """Check that a coverage makes sense.
 
     Raises:
         ValueError: negative counts, more quantized than there is, or an agreement that is none.
     """
     counts: Mapping[str, int] = {
-        **{f"macs of {bits}": count for bits, count in found.macs_by_bits.items()},
-        **{f"macs of {kernel}": count for kernel, count in found.macs_by_kernel.items()},
-        **{f"macs of layer {layer.name}": layer.macs for layer in found.layers},
-        **{f"weights of layer {layer.name}": layer.weights for layer in found.layers},
-        **{f: getattr(found, f) for f in ("macs", "macs_quantized", "params", "params_quantized")},
-        **{f: getattr(found, f) for f in ("bytes", "bytes_stored", "bytes_memory")},
+        **{f"macs of {bits}": count for bits, count in covered.macs_by_bits.items()},
+        **{f"macs of {kernel}": count for kernel, count in covered.macs_by_kernel.items()},
+        **{f"macs of layer {layer.name}": layer.macs for layer in covered.layers},
+        **{f"weights of layer {layer.name}": layer.weights for layer in covered.layers},
+        **{
+            f: getattr(covered, f)
+            for f in ("macs", "macs_quantized", "params", "params_quantized")
+        },
+        **{f: getattr(covered, f) for f in ("bytes", "bytes_stored", "bytes_memory")},
     }
     for label, count in counts.items():
         if count < 0:
             raise ValueError(f"coverage: {short(label)} is {count}")
-    if found.macs_quantized > found.macs or found.params_quantized > found.params:
+    if covered.macs_quantized > covered.macs or covered.params_quantized > covered.params:
         raise ValueError("coverage: more is quantized than there is")
-    if found.agreement and not 0 <= found.agreement.codes <= 1:
-        raise ValueError(f"coverage: {found.agreement.codes} as a share of codes")
+    if covered.agreement and not 0 <= covered.agreement.codes <= 1:
+        raise ValueError(f"coverage: {covered.agreement.codes} as a share of codes")
 
 
-def explanation(found: Explanation) -> None:
-    """Hold what the probes found against itself.
+def probe_run(probed: ProbeRun) -> None:
+    """Check that the outcome of an invocation of probes makes sense.
 
     Raises:
         ValueError: as for `part`.
     """
-    for number, each in enumerate(found.parts):
+    for number, each in enumerate(probed.parts):
         try:
             part(each)
         except ValueError as error:
             raise ValueError(f"parts.{number}: {error}") from None
 
 
-def part(found: Part) -> None:
-    """Hold a part of a probe against itself.
+def part(outcome: ProbePart) -> None:
+    """Check that a part of a probe makes sense.
 
     Raises:
         ValueError: an unknown status, or a row that lacks what it must say.
     """
-    if found.status not in STATUSES:
-        raise ValueError(f"status {short(repr(found.status))}: {', '.join(STATUSES)} are known")
-    if not 0 <= found.seconds < math.inf:
-        raise ValueError(f"it took {found.seconds} seconds")
-    for each in found.rows:
+    if outcome.status not in STATUSES:
+        raise ValueError(f"status {short(repr(outcome.status))}: {', '.join(STATUSES)} are known")
+    if not 0 <= outcome.seconds < math.inf:
+        raise ValueError(f"it took {outcome.seconds} seconds")
+    for each in outcome.rows:
         _row(each)
 
 
-def _row(found: Row) -> None:
-    label = short(found.name) or "a row without a name"
-    for coordinate in COORDINATES.get(found.name, ()):
-        if coordinate not in found.where:
+def _row(row: ProbeValue) -> None:
+    label = short(row.name) or "a row without a name"
+    for coordinate in COORDINATES.get(row.name, ()):
+        if coordinate not in row.where:
             raise ValueError(f"{label}: where lacks {coordinate}")
     for coordinate in NUMBERS:
-        value = found.where.get(coordinate, 0)
+        value = row.where.get(coordinate, 0)
         if isinstance(value, str) or not math.isfinite(value):
             raise ValueError(f"{label}: {coordinate} must be a number, not {short(repr(value))}")
-    if not float(found.where.get("band", 0)).is_integer():
-        raise ValueError(f"{label}: band {found.where['band']}")
-    if found.n < 0:
-        raise ValueError(f"{label}: N = {found.n}")
-    if found.low is not None and found.high is not None and found.low > found.high:
+    if not float(row.where.get("band", 0)).is_integer():
+        raise ValueError(f"{label}: band {row.where['band']}")
+    if row.n < 0:
+        raise ValueError(f"{label}: N = {row.n}")
+    if row.low is not None and row.high is not None and row.low > row.high:
         raise ValueError(f"{label}: the interval ends before it begins")

@@ -23,14 +23,14 @@ from bench.core.errors import InputError
 BYTES = 1 << 20
 NODES = 200_000
 DEPTH = 40
-# What databases, run.json's readers and tensors can hold.
+# Whole numbers beyond this fit neither databases nor tensors.
 LARGEST = 2**63
 _PLAIN = {f"tag:yaml.org,2002:{word}" for word in ("null", "bool", "int", "float", "str")}
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Refused(yaml.YAMLError):
-    """What is wrong with a file, and in which line (from 0)."""
+    """An error in a file: the reason, and the line (counted from 0)."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:
         super().__init__(reason if line is None else f"line {line + 1}: {reason}")
@@ -63,7 +63,7 @@ def parse(text: str, label: str) -> Any:
 def _text(path: Path) -> str:
     """The text of a regular file of at most BYTES; a pipe or device is never read."""
     try:
-        # Opening a pipe without this waits for its writer.
+        # Without O_NONBLOCK, opening a pipe would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
             mode = os.fstat(descriptor).st_mode

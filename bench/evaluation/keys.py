@@ -25,7 +25,7 @@ IMAGES, FEATURES, RECORDS = (
     "bench.evaluation.scoring",
     "bench.evaluation.pipeline",
 )
-PROBES = "bench.evaluation.probe_context"
+PROBES = "bench.evaluation.checkpoint_context"
 FITS = "bench.evaluation.fits"
 # The extractor and the metric that probes take.
 QUALITY = "efficientnet", "kernel"

@@ -1,7 +1,4 @@
-"""A checkpoint as probes see it: the stages tied to one card, in a `Subject` of the probes.
-
-card -> denoiser, examples, constants of schemes, sampling, quality -> Subject
-"""
+"""What probes take of a checkpoint: the plan, examples, real images, loss and sampling."""
 
 from __future__ import annotations
 
@@ -9,27 +6,24 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.core import extensions
-from bench.core.cell import Cell, Checkpoint, Draw
+from bench.core.cell import Checkpoint, Draw
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
-from bench.core.protocols import Evidence, Features
 from bench.core.scheme import Scheme
 from bench.evaluation import keys
-from bench.evaluation.generation import Stages
-from bench.evaluation.scoring import extractor
 from bench.measurement.features import reference
 from bench.system import devices
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.measurement.probes.context import Examples, Setting, Subject, Watch
+    from bench.measurement.probes.context import Examples, Setting, Watch
 
 EXTRACTOR, METRIC = keys.QUALITY
 EXPOSED_BYTES = 2**30
@@ -61,48 +55,6 @@ class Plan:
         """Names of a probe's parts."""
         made = extensions.lookup("probes", probe)()
         return made.parts(self.setting, [str(scheme) for scheme in self.schemes])
-
-
-def subject(stages: Stages, card: Checkpoint, plan: Plan) -> Subject:
-    """Load a checkpoint and tie the stages to it.
-
-    Raises:
-        InputError: it cannot be loaded, has classes or a decoder, or its data set has too few
-            images.
-    """
-    from bench.measurement.probes.context import Subject
-    from bench.quant.constants import constants
-    from bench.quant.stored import quantized
-
-    draw = replace(plan.draw, images=plan.setting.images)
-    cell = Cell(card, Scheme(), "float", draw)
-    full = stages.denoiser(cell)
-    if full.classes or full.decode is not None:
-        raise InputError(f"card {card.name!r}: probes take no classes and no decoders yet")
-
-    def executed(scheme: Scheme) -> Denoiser:
-        return stages.executed(replace(cell, scheme=scheme, backend=plan.backend))[0]
-
-    def layers(scheme: Scheme) -> Any:
-        calibration: Any = stages.calibration(replace(cell, scheme=scheme))
-        graph = quantized(full, scheme, calibration)
-        return constants(graph, full.model)
-
-    return Subject(
-        full=full,
-        examples=examples(card, full, plan.setting),
-        real=real_images(card, exposed(full, plan), plan.setting.seed).to(full.device),
-        setting=plan.setting,
-        schemes=plan.schemes,
-        losses=_losses(full),
-        constants=functools.cache(layers),
-        executed=functools.lru_cache(maxsize=2)(executed),
-        sample=sampling(full, draw),
-        quality=functools.partial(_quality, card.dataset),
-        likeness=likeness,
-        steps=draw.steps,
-        batch=draw.batch,
-    )
 
 
 def examples(card: Checkpoint, full: Denoiser, setting: Setting) -> Examples:
@@ -160,7 +112,7 @@ def real_content(dataset: str) -> str:
     return " ".join(found)
 
 
-def _losses(full: Denoiser) -> Callable[..., Any]:
+def training_losses(full: Denoiser) -> Callable[..., Any]:
     """The loss that the checkpoint was trained by, without weights and perturbed inputs."""
     import torch
 
@@ -185,15 +137,16 @@ def _losses(full: Denoiser) -> Callable[..., Any]:
 
 
 def sampling(full: Denoiser, draw: Draw) -> Callable[..., np.ndarray]:
-    """`Subject.sample`; the images of full precision are kept."""
+    """`ProbeContext.sample`; the images of full precision are kept."""
     from bench.models.samplers.noise import image_generators
 
     sampler = extensions.lookup("samplers", draw.sampler)
     twins: list[np.ndarray] = []
 
-    def sample(denoiser: Denoiser, watch: Watch | None, count: int = draw.images) -> np.ndarray:
+    def sample(denoiser: Denoiser, watch: Watch | None, count: int | None = None) -> np.ndarray:
         import torch
 
+        count = draw.images if count is None else count
         plain = denoiser is full and watch is None and count == draw.images
         if plain and twins:
             return twins[0]
@@ -209,18 +162,6 @@ def sampling(full: Denoiser, draw: Draw) -> Callable[..., np.ndarray]:
         return found
 
     return sample
-
-
-def _quality(dataset: str, images: np.ndarray) -> tuple[float, np.ndarray]:
-    """Kernel distance to the real images times 1000, and the influence of each image."""
-    import torch
-
-    extract, real = extractor(EXTRACTOR), reference.load(dataset, EXTRACTOR)
-    values = extract(torch.from_numpy(images)).double().numpy()
-    features = Features(EXTRACTOR, extract.version, values, np.arange(len(images)))
-    metric = extensions.lookup("metrics", METRIC)()
-    found, terms = metric.measure(Evidence(images, images, features, features, real))
-    return found.value, terms
 
 
 def likeness(images: np.ndarray, twins: np.ndarray) -> np.ndarray:

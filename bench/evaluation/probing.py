@@ -1,6 +1,6 @@
 """Runs probes over checkpoints: hands the stages to them, keeps each part, says what went wrong.
 
-    card -> Subject -> probe -> parts of rows
+    card -> CheckpointContext -> probe -> parts of rows
 
 A part is kept in the cache under a key of its content (weights, data, setting, scheme, code), so
 an interrupted invocation goes on with the part that it was at; a change of one probe makes new
@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 from bench.core import extensions
 from bench.core.cell import Checkpoint
 from bench.core.errors import InputError
-from bench.core.probe_record import Part, Row, part_from_json, part_to_json
+from bench.core.probe_record import ProbePart, ProbeValue, part_from_json, part_to_json
 from bench.core.record import Host
 from bench.evaluation import keys
 from bench.evaluation.generation import Stages
-from bench.evaluation.probe_context import Plan, real_content, subject
+from bench.evaluation.probe_context import Plan, real_content
 from bench.system import artifacts, disk
 
 if TYPE_CHECKING:
-    from bench.measurement.probes.context import Subject
+    from bench.evaluation.checkpoint_context import CheckpointContext
 
 
 class Prober:
@@ -45,18 +45,18 @@ class Prober:
         self.stages = Stages(host, cache, lambda stage, done: None)
         # Of a folder it hashes all images, and every part asks for it.
         self._real = functools.cache(real_content)
-        self._subject = functools.lru_cache(maxsize=1)(self._make)
+        self._context = functools.lru_cache(maxsize=1)(self._make)
         self._cards: dict[str, Checkpoint] = {}
 
     def count(self) -> int:
         """Parts of one checkpoint."""
         return sum(len(self.plan.parts(probe)) for probe in self.plan.probes)
 
-    def run(self, card: Checkpoint) -> Iterator[Part]:
+    def run(self, card: Checkpoint) -> Iterator[ProbePart]:
         """All parts of a checkpoint, each as soon as it is there."""
         self._cards[card.name] = card
         for probe in self.plan.probes:
-            earlier: dict[str, list[Row]] = {}
+            earlier: dict[str, list[ProbeValue]] = {}
             for part in self.plan.parts(probe):
                 found = self._cached(card, probe, part) or self._compute(
                     card, probe, part, earlier
@@ -77,7 +77,7 @@ class Prober:
         key = keys.of_probe(card, probe, wanted, self.host)
         return self.cache / "probes" / f"{key}.json"
 
-    def _cached(self, card: Checkpoint, probe: str, part: str) -> Part | None:
+    def _cached(self, card: Checkpoint, probe: str, part: str) -> ProbePart | None:
         path = self._path(card, probe, part)
         text = artifacts.load_text(path, path.name)
         if text is None:
@@ -87,23 +87,23 @@ class Prober:
         return replace(found, **_names(card))
 
     def _compute(
-        self, card: Checkpoint, probe: str, part: str, earlier: dict[str, list[Row]]
-    ) -> Part:
+        self, card: Checkpoint, probe: str, part: str, earlier: dict[str, list[ProbeValue]]
+    ) -> ProbePart:
         made = extensions.lookup("probes", probe)()
         what: dict[str, Any] = {"probe": probe, "version": made.version, "part": part}
         if reason := self._refusal(part):
-            return Part(**_names(card), **what, status="refused", error=reason)
+            return ProbePart(**_names(card), **what, status="refused", error=reason)
         start = time.monotonic()
         try:
-            rows = made(self._subject(card.name), part, earlier)
+            rows = made(self._context(card.name), part, earlier)
         except Exception as error:
             if stop := disk.stops(error):
                 raise stop from error
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             reason = " ".join(f"{kind}{error}".split())[:500]
-            return Part(**_names(card), **what, status="failed", error=reason)
+            return ProbePart(**_names(card), **what, status="failed", error=reason)
         seconds = time.monotonic() - start
-        found = Part(**_names(card), **what, status="ok", rows=tuple(rows), seconds=seconds)
+        found = ProbePart(**_names(card), **what, status="ok", rows=tuple(rows), seconds=seconds)
         path = self._path(card, probe, part)
         artifacts.save_text(path, path.name, part_to_json(found))
         return found
@@ -116,8 +116,10 @@ class Prober:
                 return backend.refuses(scheme, self.host)
         return None
 
-    def _make(self, name: str) -> Subject:
-        return subject(self.stages, self._cards[name], self.plan)
+    def _make(self, name: str) -> CheckpointContext:
+        from bench.evaluation.checkpoint_context import CheckpointContext
+
+        return CheckpointContext(self.stages, self._cards[name], self.plan)
 
 
 def _names(card: Checkpoint) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What is measured: data sets, features, metrics and probes."""
+"""Measurements: data sets, features, metrics and probes."""

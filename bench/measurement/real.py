@@ -1,7 +1,7 @@
-"""What a cell's metrics take of real images: their features, or no more than their statistics.
+"""The real images that a cell's metrics need: their features, or their statistics alone.
 
 The features of 50,000 real images fill a gigabyte, their mean and covariance do not: where no
-metric asks for features, they are read once, reduced, and dropped.
+metric asks for features, these are read once, reduced to statistics, and dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.measurement.features import moments, reference, statistics_files
 
 
 def of(cell: Cell, extractor: str) -> tuple[Features | None, Statistics | None]:
-    """Features and statistics of the real images of a cell, None where nothing asks for them."""
+    """Features and statistics of the real images of a cell, None where no metric asks for them."""
     needed = reference.needs(cell.metrics, extractor)
     dataset, split = cell.checkpoint.dataset, cell.real
     features = reference.load(dataset, extractor, split) if "features" in needed else None
@@ -31,7 +31,7 @@ def _statistics(dataset: str, extractor: str, split: str) -> Statistics:
     if path.suffix == ".npz":
         return statistics_files.read(path, extractor)
     version = extensions.lookup("extractors", extractor).version
-    # Past the cache of `read`, which would keep the features.
+    # Bypass the cache of `read`: it would keep gigabytes alive.
     values = reference.unkept(path, version).values
     return Statistics(*moments.statistics(values), len(values))
 
@@ -47,7 +47,7 @@ def counts(cell: Cell, ask: Callable[[str, str, str], int]) -> dict[str, int]:
 
 
 def count(dataset: str, extractor: str, split: str) -> int:
-    """How many real images a reference file is of, 0 where it does not say."""
+    """Number of real images behind a reference file, 0 where the file does not say."""
     path = reference.find(dataset, extractor, split)
     if path.suffix == ".npz":
         return statistics_files.count(path)
@@ -55,21 +55,21 @@ def count(dataset: str, extractor: str, split: str) -> int:
 
 
 def check(cell: Cell) -> None:
-    """Make sure that there is what the metrics of a cell take, without reading it.
+    """Make sure that the real features or statistics of a cell's metrics exist, without reading.
 
     Raises:
         InputError: no reference features, statistics alone where a metric needs features, or
             fewer real images than a metric is defined for.
     """
-    for extractor, found in counts(cell, count).items():
+    for extractor, number in counts(cell, count).items():
         for name in cell.metrics:
             metric = extensions.lookup("metrics", name)
             takes = metric.needs and distances.kind(extractor) in metric.kinds
-            if takes and 0 < found < metric.least:
+            if takes and 0 < number < metric.least:
                 raise InputError(
-                    f"{cell.checkpoint.dataset} has {found} real images of the split {cell.real}, "
-                    f"metric {name} needs at least {metric.least}: add images, or leave it out by "
-                    f"--metrics"
+                    f"{cell.checkpoint.dataset} has {number} real images of the split "
+                    f"{cell.real}, metric {name} needs at least {metric.least}: "
+                    f"add images, or leave it out by --metrics"
                 )
     for extractor in cell.extractors:
         needed = reference.needs(cell.metrics, extractor)
@@ -98,7 +98,7 @@ def image_shape(denoiser: Denoiser) -> tuple[int, ...]:
 
 
 def check_images(cell: Cell, denoiser: Denoiser) -> None:
-    """Hold the images of a network against the real ones.
+    """Check that the images of a network have the shape of the real ones.
 
     Raises:
         InputError: they are of another shape.
@@ -106,8 +106,8 @@ def check_images(cell: Cell, denoiser: Denoiser) -> None:
     dataset = cell.checkpoint.dataset
     for name in cell.extractors:
         shape = reference.shape(dataset, name, cell.real)
-        if shape and (found := image_shape(denoiser)) != shape:
+        if shape and (made := image_shape(denoiser)) != shape:
             raise InputError(
-                f"card {cell.checkpoint.name!r} makes images of shape {list(found)}, those of "
+                f"card {cell.checkpoint.name!r} makes images of shape {list(made)}, those of "
                 f"{dataset} have {list(shape)}: name another data set"
             )

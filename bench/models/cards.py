@@ -1,7 +1,7 @@
 """checkpoints.yaml: the only place where a model is named.
 
 Cards are parsed and validated here, selected by name, and their files checked against the SHA-256
-on the card. A wrong card is one line that names the card and the field.
+on the card. An error in a card is told in one line that names the card and the field.
 """
 
 from __future__ import annotations
@@ -21,20 +21,23 @@ from bench.system import hub, store
 
 _SHA256 = re.compile(r"(?:[0-9a-fA-F]{64})?")
 ZOO = Path(__file__).parents[1] / "zoo"
-# In the package, and beside it in a checkout.
+# The card file lies in the installed package, or beside it in a checkout.
 SHIPPED = tuple(folder / "checkpoints.yaml" for folder in (ZOO.parent, ZOO.parent.parent))
 REQUIRED = ("name", "family", "method", "source", "uri", "dataset")
-# Sources that read the pickles of torch.save, weights only, and those that read folders.
+# Sources that read pickles of torch.save (weights only), and sources that read folders.
 PICKLES = ("torch", "adm")
 FOLDERS = ("diffusers",)
 METHODS = ("baseline", "ema", "swa", "sam", "ip")
 _TYPES = {"config": dict, "reported": dict, "seed": int, "assumed": list, "force": bool}
 _WORDS = {
-    **{dict: "a mapping", int: "a whole number", str: "text"},
-    **{list: "a list of texts", bool: "true or false"},
+    dict: "a mapping",
+    int: "a whole number",
+    str: "text",
+    list: "a list of texts",
+    bool: "true or false",
 }
 _SETTING = re.compile(r"[\w.=-]+", re.ASCII)
-# Characters of a text on a card; of those that stand in tables and names of files.
+# Most characters of a text on a card, and of those that stand in tables and file names.
 LONGEST, SHORT = 4096, 200
 LABELS = ("name", "family", "method", "license", "revision")
 
@@ -46,7 +49,7 @@ def card_file(given: Path | None) -> Path:
         InputError: the given file does not exist.
     """
     if given is not None:
-        # What is there and no file is told by who reads it.
+        # A folder or pipe of this name is refused, with its own message, when it is read.
         if not os.path.lexists(given):
             raise InputError(f"no card file {given}: name an existing checkpoints.yaml")
         return given
@@ -102,7 +105,7 @@ def _card(path: Path, number: int, entry: Any) -> Checkpoint:
 
 
 def _check_fields(label: str, entry: Mapping[str, Any]) -> None:
-    """Hold each field of a card against its type.
+    """Check the type of each field of a card.
 
     Raises:
         InputError: an unknown field, or a value that a report could not hold.
@@ -112,7 +115,7 @@ def _check_fields(label: str, entry: Mapping[str, Any]) -> None:
         if name not in known:
             raise InputError(f"{label}, field {name[:SHORT]}: unknown; {offer(name, known)}")
         kind = _TYPES.get(name, str)
-        # In Python true is a number; on a card it is none.
+        # In Python true is a number, but not on a card.
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             shown = repr(value)[:SHORT]
             raise InputError(f"{label}, field {name}: must be {_WORDS[kind]}, not {shown}")
@@ -130,7 +133,7 @@ def _check_fields(label: str, entry: Mapping[str, Any]) -> None:
 
 
 def _check_text(label: str, value: str, longest: int) -> None:
-    """Refuse text that no table, terminal or file system takes; the reader knows no other kind."""
+    """Refuse text that no table, terminal or file system takes."""
     if len(value) > longest:
         raise InputError(f"{label}: has {len(value)} characters, at most {longest} are taken")
     if value != value.strip() or len(value.splitlines()) > 1 or "\t" in value:
@@ -243,10 +246,10 @@ def verify(card: Checkpoint) -> Checkpoint:
     return _same(card, path, digest)
 
 
-def _same(card: Checkpoint, path: Path, found: str) -> Checkpoint:
-    if card.sha256 and found != card.sha256.lower():
+def _same(card: Checkpoint, path: Path, digest: str) -> Checkpoint:
+    if card.sha256 and digest != card.sha256.lower():
         raise InputError(
-            f"card {card.name!r}, field sha256: {path} has {found[:12]}..., the card says "
+            f"card {card.name!r}, field sha256: {path} has {digest[:12]}..., the card says "
             f"{card.sha256[:12]}...: truncated, corrupt or another file"
         )
-    return replace(card, sha256=found)
+    return replace(card, sha256=digest)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bench.core.errors import InputError
 from bench.system.quiet import quiet_import
 
-# Timesteps that a network with rescaled timesteps takes its own to lie among.
+# Number of timesteps onto which a network with rescaled timesteps maps its own.
 USUAL_TIMESTEPS = 1000
 
 
@@ -53,7 +53,7 @@ class PatchedUNet(nn.Module):
         return t if self.time_scale == 1 else t * self.time_scale
 
     def predict(self, x: Tensor, *conditions: Tensor) -> Tensor:
-        """Predict from images and what the U-Net takes besides."""
+        """Predict from images and further arguments of the U-Net."""
         if self.patch == 1:
             return self.unet(x, *conditions, return_dict=False)[0]
         patches = nn.functional.pixel_unshuffle(x, self.patch)
@@ -107,7 +107,7 @@ def build_network(
         raise InputError(f"network: unet must be the arguments of UNet2DModel, not {unet!r}")
     with quiet_import():
         from diffusers import UNet2DModel
-    # With heads given by their number, the U-Net's own default must not divide its widths.
+    # Where the number of heads is given, the default of the U-Net must not divide its widths.
     heads = {"attention_head_dim": unet.get("attention_head_dim")} if "heads" in config else {}
     try:
         network = UNet2DModel(**{**unet, **heads})
@@ -130,7 +130,7 @@ def set_heads(network: nn.Module, heads: Any, channels: int | None = None) -> No
     Args:
         network: holds diffusers' attentions.
         heads: their number.
-        channels: of a head, as the network's own arguments say.
+        channels: the channels of a head, as the network's own arguments say.
 
     Raises:
         InputError: no positive number, one that does not divide a width, or channels beside it.
@@ -151,7 +151,7 @@ def set_heads(network: nn.Module, heads: Any, channels: int | None = None) -> No
 
 @torch.no_grad()
 def check_network(network: nn.Module, shape: Sequence[int], learns_variance: bool) -> None:
-    """Evaluate a network once, which finds out what sampling or training would find too late.
+    """Evaluate a network once, to refuse a wrong one before sampling or training.
 
     Args:
         network: (x, t) -> prediction.
@@ -164,15 +164,15 @@ def check_network(network: nn.Module, shape: Sequence[int], learns_variance: boo
     device = next(parameter.device for parameter in network.parameters())
     x = torch.zeros(1, *shape, device=device)
     try:
-        found = tuple(network(x, torch.zeros(1, dtype=torch.int64, device=device)).shape[1:])
+        made = tuple(network(x, torch.zeros(1, dtype=torch.int64, device=device)).shape[1:])
     except Exception as error:
         raise InputError(
             f"network does not take images of shape {list(shape)} ({_reason(error)})"
         ) from None
     wanted = (shape[0] * (2 if learns_variance else 1), *shape[1:])
-    if found != wanted:
+    if made != wanted:
         raise InputError(
-            f"network gives {list(found)} for images of shape {list(shape)}, not {list(wanted)}, "
+            f"network gives {list(made)} for images of shape {list(shape)}, not {list(wanted)}, "
             f"with learns_variance {learns_variance}: set out_channels"
         )
 

@@ -1,23 +1,25 @@
-"""Does a description fit its weights? The denoising loss on real images tells what no file does.
+"""Does a description fit its weights? A test by the denoising loss on real images.
 
-A schedule, a kind of prediction or a flag of the network that is not that of the training loads
-without a word, and all numbers that follow are wrong. It shows in the denoising itself. At a
-signal to noise ratio r = alpha_bar / (1 - alpha_bar) the network is given
+Weights load without an error under a wrong schedule, kind of prediction or flag of the network,
+and all numbers that follow are wrong. The loss of the denoising shows it. At a signal-to-noise
+ratio r = alpha_bar / (1 - alpha_bar) the network is given
 
     x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps,    t with log r_t nearest to a level,
 
-and what it predicts is turned into an estimate of x_0, whatever it predicts. Its error is divided
-by that of the best constant multiple of x_t (the trivial predictor, which needs no network),
+and its prediction, of whatever kind, is turned into an estimate of x_0. The error of the estimate
+is divided by that of the best constant multiple of x_t (the trivial predictor, which needs no
+network),
 
     m (1 - alpha_bar) / (alpha_bar m + 1 - alpha_bar),    m the mean square of x_0.
 
 This ratio is the same in terms of x_0, eps or v. Levels are those of r, not of t, so descriptions
-with other schedules are held to the same task and differ only in the t that they tell the network.
+with other schedules have the same task and differ only in the t that they give the network.
 The loss of a description is the geometric mean over levels: 1 is as good as no network at all.
 Images and noise are fixed, so descriptions are compared in pairs: a few images suffice.
 
-Candidates are the named schedules, the kinds of prediction, and what the module of the source
-lists in ALTERNATIVES: {field of config, with dots for nested ones: values, or config -> values}.
+Candidates are the named schedules, the kinds of prediction, and the values that the module of the
+source lists in ALTERNATIVES: {field of config, with dots for nested ones: values, or config ->
+values}.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from bench.models.sources.weights_file import CHOICES, DEFAULTS
 from bench.system import devices
 from bench.system.random import seeded
 
-# Of log r: outside of them a good network, too, is hardly better or worse than the multiple.
+# Levels of log r; beyond them even a good network is hardly better than the multiple of x_t.
 LEVELS = (4.0, 2.0, 0.0, -2.0, -4.0)
 # A candidate that is worse by this ratio here, on half of the images, is not looked at in full.
 FIRST_LEVELS, HOPELESS = (2.0, -2.0), 1.1
@@ -65,8 +67,8 @@ class Candidate:
     Attributes:
         changes: fields of the config that differ from the card; none for the card's own.
         loss: error relative to the trivial predictor, geometric mean over LEVELS.
-        error: of x_0, mean square, geometric mean over LEVELS. Both are estimates for a candidate
-            that was worse at first sight.
+        error: mean square error of x_0, geometric mean over LEVELS. Both are estimates for a
+            candidate that was worse at first sight.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -94,7 +96,7 @@ def losses(
     Args:
         denoiser: its network and schedule; not what it says to predict.
         x_0: images or latents, (B, C, H, W).
-        levels: of log r.
+        levels: the levels of log r.
     """
     power = float(x_0.square().mean())
     kinds = [kind for kind in CHOICES["predicts"] if kind]
@@ -105,16 +107,16 @@ def losses(
         a = float(denoiser.alpha_bar[t])
         trivial = power * (1 - a) / (a * power + 1 - a)
         x_t, prediction = _predicted(denoiser, x_0, t, a, level)
-        for kind, found in logs.items():
+        for kind, pairs in logs.items():
             error = float((parts(kind, prediction, x_t, a)[0] - x_0).square().mean())
             # A network of zeros may be exact; one that diverges is as bad as it gets.
             error = min(max(error, 1e-30), 1e30) if math.isfinite(error) else 1e30
-            found.append((math.log(error / trivial), math.log(error)))
+            pairs.append((math.log(error / trivial), math.log(error)))
     return {
         kind: Candidate(
-            {}, *(math.exp(sum(column) / len(found)) for column in zip(*found, strict=True))
+            {}, *(math.exp(sum(column) / len(pairs)) for column in zip(*pairs, strict=True))
         )
-        for kind, found in logs.items()
+        for kind, pairs in logs.items()
     }
 
 
@@ -145,10 +147,12 @@ def latents(denoiser: Denoiser, images: Tensor) -> Tensor:
     if encode is None:
         raise InputError("its decoder has no encoder")
     with torch.inference_mode():
-        found = encode(images.to(denoiser.device))
-    if tuple(found.shape[1:]) != tuple(denoiser.shape):
-        raise InputError(f"its encoder gives {list(found.shape[1:])}, not {list(denoiser.shape)}")
-    return found
+        encoded = encode(images.to(denoiser.device))
+    if tuple(encoded.shape[1:]) != tuple(denoiser.shape):
+        raise InputError(
+            f"its encoder gives {list(encoded.shape[1:])}, not {list(denoiser.shape)}"
+        )
+    return encoded
 
 
 class Search:
@@ -167,16 +171,16 @@ class Search:
         self._first = losses(denoiser, self._half, FIRST_LEVELS)[denoiser.predicts]
 
     def candidates(self) -> list[Candidate]:
-        """The other descriptions that are worth a look, best first."""
-        found = [*self._readings(), *self._reloaded()]
-        return sorted(found, key=lambda candidate: candidate.loss)
+        """Other descriptions that may fit, best first."""
+        candidates = [*self._readings(), *self._reloaded()]
+        return sorted(candidates, key=lambda candidate: candidate.loss)
 
     def _readings(self) -> Iterator[Candidate]:
         """Other schedules and kinds of prediction of the same network."""
         own, count = self.denoiser.alpha_bar, len(self.denoiser.alpha_bar)
         yield from self._kinds(self.denoiser, {})
         for name in SCHEDULES:
-            # It has none of so many timesteps.
+            # There may be no such schedule for this number of timesteps.
             try:
                 other = noises.of_word(name, count, self.checkpoint.source).to(own.device)
             except InputError:
@@ -188,20 +192,20 @@ class Search:
         """A network read as each kind of prediction, but as the card says."""
         first = losses(denoiser, self._half, FIRST_LEVELS)
         full: dict[str, Candidate] = {}
-        for kind, found in first.items():
+        for kind, fitted in first.items():
             predicts = {} if kind == denoiser.predicts else {"predicts": kind}
             if not changes and not predicts:
                 continue
-            ratio = found.loss / self._first.loss
+            ratio = fitted.loss / self._first.loss
             if abs(ratio - 1) < SAME and not predicts:
-                # A default in other words.
+                # This candidate is the default under another name.
                 continue
             if ratio <= HOPELESS:
                 full = full or losses(denoiser, self.x_0)
-                found = full[kind]
+                fitted = full[kind]
             else:
-                found = replace(found, loss=self.own.loss * ratio, error=self.own.error * ratio)
-            yield replace(found, changes={**changes, **predicts})
+                fitted = replace(fitted, loss=self.own.loss * ratio, error=self.own.error * ratio)
+            yield replace(fitted, changes={**changes, **predicts})
 
     def _reloaded(self) -> Iterator[Candidate]:
         """Other values of the fields that the source lists."""
@@ -212,15 +216,15 @@ class Search:
             for value in values(self.checkpoint.config) if callable(values) else values:
                 if value == present:
                     continue
-                # It does not fit the shapes of the weights, or contradicts what they tell.
+                # The value may not fit the shapes of the weights, or contradict them.
                 try:
                     denoiser = self._with(name, value)
                 except InputError:
                     continue
                 denoiser.alpha_bar = denoiser.alpha_bar.to(self.x_0.device)
-                for found in self._kinds(denoiser, {name: value}):
-                    if "predicts" not in found.changes:
-                        yield found
+                for candidate in self._kinds(denoiser, {name: value}):
+                    if "predicts" not in candidate.changes:
+                        yield candidate
 
     def _with(self, name: str, value: Any) -> Denoiser:
         """The checkpoint with another value of one field.
@@ -232,31 +236,31 @@ class Search:
         schedule = config.get("schedule", DEFAULTS["schedule"])
         free = schedule in SCHEDULES and not {"scheduler", SCALED} & set(config)
         if name == "timesteps" and free and not self.denoiser.classes:
-            # Nothing but the schedule depends on their number.
+            # Only the schedule depends on the number of timesteps.
             curve = noises.of_word(schedule, value, self.checkpoint.source)
             return replace(self.denoiser, alpha_bar=curve)
-        found = extensions.lookup("sources", self.checkpoint.source)(
+        denoiser = extensions.lookup("sources", self.checkpoint.source)(
             replace(self.checkpoint, config=config)
         )
-        loaded: Denoiser = devices.placed(found, str(self.x_0.device))
+        loaded: Denoiser = devices.placed(denoiser, str(self.x_0.device))
         return loaded
 
 
 def clearly_better(own: Candidate, candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates that fit clearly better than the own description and about as well as the
     best of them, those that change least first; none that fits badly itself."""
-    found = [c for c in candidates if c.loss < GOOD and c.loss * CLEAR < own.loss]
-    best = min((c.loss for c in found), default=0.0)
-    near = [c for c in found if c.loss <= CLEAR * best]
+    better = [c for c in candidates if c.loss < GOOD and c.loss * CLEAR < own.loss]
+    best = min((c.loss for c in better), default=0.0)
+    near = [c for c in better if c.loss <= CLEAR * best]
     return sorted(near, key=lambda c: (len(c.changes), c.loss))
 
 
 def at(config: Mapping[str, Any], path: str) -> Any:
     """The value of a field, named with dots where it is nested; None where there is none."""
-    found: Any = config
+    value: Any = config
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

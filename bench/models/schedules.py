@@ -6,10 +6,12 @@ from torch import Tensor
 
 from bench.system.quiet import quiet_import
 
-# The names of diffusers, with its usual ends of beta.
+# Names of schedules, and what diffusers calls them; the ends of beta are its usual ones.
 SCHEDULES = {
-    **{"cosine": "squaredcos_cap_v2", "linear": "linear"},
-    **{"scaled_linear": "scaled_linear", "sigmoid": "sigmoid"},
+    "cosine": "squaredcos_cap_v2",
+    "linear": "linear",
+    "scaled_linear": "scaled_linear",
+    "sigmoid": "sigmoid",
 }
 
 

@@ -1,4 +1,4 @@
-"""Reports: what a run found, as Markdown, figures, frames and an index. Does not import torch.
+"""Reports: the numbers of a run as Markdown, figures, frames and an index. Does not import torch.
 
 `rows` decides, `headline` and `markdown` write, `figures` and `grid` draw, `frames` exports.
 """
@@ -34,11 +34,11 @@ FORMATS: Mapping[str, Callable[[Run, Path], str]] = {
 def render(run: Run, folder: Path) -> Path:
     """Draw the figures of a run, write report.md and report.html; returns the former's path.
 
-    What the probes found beside the run is drawn and written again too.
+    The figures and the page of probes beside the run are drawn and written again too.
     """
     draw(run, folder)
-    if (found := probe_page.beside(folder)) is not None:
-        probe_page.render(found, folder)
+    if (probed := probe_page.beside(folder)) is not None:
+        probe_page.render(probed, folder)
     path = folder / "report.md"
     store.save_text(path, markdown(run, folder))
     write(run, folder)
@@ -48,7 +48,7 @@ def render(run: Run, folder: Path) -> Path:
 def write_index(reports: Path) -> Path:
     """Write the list of all runs of a folder to index.md; returns its path."""
     path = reports / "index.md"
-    # Of two runs that end at once the later one sees both.
+    # The lock makes the later of two runs that end at once list both.
     with store.locked(reports):
         store.save_text(path, index(reports))
     return path

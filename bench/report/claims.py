@@ -1,11 +1,11 @@
-"""The paper's claims one by one, each with the verdict of what was measured here."""
+"""The paper's claims one by one, each with its verdict by the measurements of this run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from bench.core.probe_record import Explanation
+from bench.core.probe_record import ProbeRun
 from bench.core.record import Run
 from bench.report.formatting import escape, number, significant, table
 from bench.system.influences import Influences
@@ -16,9 +16,9 @@ PAPER = "Lee, Seo, Yoo and Yoon (ICCV 2025, arXiv 2503.11078)"
 EXAMINED = "not examined"
 
 
-def lines(found: Explanation, run: Run | None, terms: Influences) -> list[str]:
+def lines(probed: ProbeRun, run: Run | None, terms: Influences) -> list[str]:
     """The table of claims, then the numbers behind it."""
-    ranks, apart = correlations(found, run), differences(found)
+    ranks, apart = correlations(probed, run), differences(probed)
     losing = lost(run, terms) if run else []
     body = [
         [str(number), claim, evidence(members), overall([m.verdict for m in deciding(members)])]
@@ -26,11 +26,10 @@ def lines(found: Explanation, run: Run | None, terms: Influences) -> list[str]:
     ]
     body.append(
         [
-            *(
-                str(len(body) + 1),
-                "Usual SAM radii change next to nothing, larger ones are needed",
-            ),
-            *("needs trainings at several radii", EXAMINED),
+            str(len(body) + 1),
+            "Usual SAM radii change next to nothing, larger ones are needed",
+            "needs trainings at several radii",
+            EXAMINED,
         ]
     )
     legend = (
@@ -73,7 +72,7 @@ def claims(
 
 
 def _trainings(apart: Sequence[Difference], losing: Sequence[Difference]) -> str:
-    """Of what the comparisons of SAM speak."""
+    """Whether the comparisons of SAM speak of the methods or of single trainings."""
     if {line.trainings for line in (*apart, *losing)} - {1}:
         return (
             "Where two methods were trained several times on the same seeds, their difference is "
@@ -85,7 +84,7 @@ def _trainings(apart: Sequence[Difference], losing: Sequence[Difference]) -> str
 
 
 def overall(verdicts: Sequence[str]) -> str:
-    """One verdict of several."""
+    """The verdict on a claim from the verdicts of its comparisons."""
     if not verdicts:
         return EXAMINED
     for word, other in (("supported", "contradicted"), ("contradicted", "supported")):
@@ -95,7 +94,7 @@ def overall(verdicts: Sequence[str]) -> str:
 
 
 def evidence(members: Sequence[Correlation | Difference]) -> str:
-    """How many comparisons say what."""
+    """The number of comparisons with each verdict, in words."""
     if not members:
         return "none: no common seed and N, or the numbers or the run are missing"
     counted = deciding(members)
@@ -112,7 +111,7 @@ def evidence(members: Sequence[Correlation | Difference]) -> str:
 def deciding(
     members: Sequence[Correlation | Difference],
 ) -> Sequence[Correlation | Difference]:
-    """The comparisons that decide a claim: those of several trainings where there are some.
+    """The comparisons that decide a claim: if some are of several trainings, only those.
 
     The interval of one training lacks how trainings vary and is nearly always decided: counted
     alike, training again would take support away.
@@ -121,7 +120,7 @@ def deciding(
     return several or members
 
 
-def correlation_table(found: Explanation, run: Run | None) -> list[str]:
+def correlation_table(probed: ProbeRun, run: Run | None) -> list[str]:
     """Spearman's rho of each flatness number and each loss."""
     body = [
         [
@@ -129,7 +128,7 @@ def correlation_table(found: Explanation, run: Run | None) -> list[str]:
             _ends(line.rho, line.low, line.high),
             line.verdict,
         ]
-        for line in correlations(found, run)
+        for line in correlations(probed, run)
     ]
     if not body:
         return []

@@ -11,12 +11,12 @@ from typing import Any
 
 from bench.core import distances
 from bench.report.exports import junit_cases
-from bench.report.formatting import NONE, escape, estimated, number, places, table
+from bench.report.formatting import NONE, decimal_places, escape, estimated, number, table
 from bench.report.frames import safe_csv
-from bench.verdicts.compared import FAILING, VERDICTS, Comparison, Row
+from bench.verdicts.compared import FAILING, VERDICTS, ComparedNumber, Comparison
 
 MARKS = {verdict: f"**{verdict}**" for verdict in FAILING}
-# In JUnit, where they do not fail: nothing was decided.
+# Verdicts that JUnit shows as skipped where they do not fail: nothing was decided.
 SKIPPED = (*FAILING, "inconclusive", "still failing", "still refused")
 WORDS = {0: "no regression", 3: "inconclusive"}
 HEADER = ("Verdict", "Cell", "Metric", "BASE", "HEAD", "Change, 95% interval", "Threshold")
@@ -34,7 +34,8 @@ def markdown(comparison: Comparison, allowed: Allowed, code: int) -> str:
         state = " (allowed)" if finding.kind in allowed else ""
         text = f"{escape(finding.text)}, in {escape(_names(cells))}"
         lines.append(f"- **{_title(finding.kind)}**{state}: {text}")
-    lines += [""] if comparison.findings else []
+    if comparison.findings:
+        lines.append("")
     if comparison.rows:
         lines += [*table(COLUMNS, list(map(_line, comparison.rows)), left=3), ""]
     if comparison.notes:
@@ -43,7 +44,7 @@ def markdown(comparison: Comparison, allowed: Allowed, code: int) -> str:
 
 
 def _answer(comparison: Comparison, allowed: Allowed, code: int) -> str:
-    """The exit code in a word or two; of 1 the gravest reason."""
+    """The exit code in a word or two; for 1 the gravest reason."""
     if code in WORDS:
         return WORDS[code]
     verdicts = {row.verdict for row in comparison.failures(allowed)}
@@ -119,10 +120,11 @@ FORMATS: Mapping[str, Callable[[Comparison, Allowed, int], str]] = {
 
 
 def records(comparison: Comparison) -> list[dict[str, Any]]:
-    """The rows as plain values; what is not there is None."""
+    """The rows as plain values, with None for missing ones."""
     lines = []
     for row in comparison.rows:
         low, high = row.change.interval() if row.change else (None, None)
+        known = row.head or row.base
         lines.append(
             {
                 "verdict": row.verdict,
@@ -131,7 +133,7 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
                 "backend": row.backend,
                 "metric": distances.parts(row.metric, [row.extractor])[0],
                 "extractor": row.extractor,
-                "n": row.head.n if row.head else (row.base.n if row.base else None),
+                "n": known.n if known else None,
                 "base": row.base.value if row.base else None,
                 "head": row.head.value if row.head else None,
                 "change": row.change.value if row.change else None,
@@ -148,8 +150,8 @@ def records(comparison: Comparison) -> list[dict[str, Any]]:
     return lines
 
 
-def _line(row: Row) -> list[str]:
-    decimals = places([m for m in (row.base, row.head) if m])
+def _line(row: ComparedNumber) -> list[str]:
+    decimals = decimal_places([m for m in (row.base, row.head) if m])
     change, limit = NONE, NONE
     if row.change:
         change = estimated(row.change, decimals)
@@ -178,7 +180,7 @@ def _chance(p: float | None) -> str:
     return "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _remark(row: Row) -> str:
+def _remark(row: ComparedNumber) -> str:
     parts = [row.reason] if row.reason else []
     if row.verdict == "inconclusive" and row.change and row.threshold is not None:
         need = f"N = {row.needed} would decide" if row.needed else "no affordable N would decide"
@@ -186,7 +188,7 @@ def _remark(row: Row) -> str:
     return "; ".join(parts)
 
 
-def _sentence(row: Row) -> str:
+def _sentence(row: ComparedNumber) -> str:
     line = _line(row)
     numbers = f": {line[3]} → {line[4]}, change {line[5]}, threshold {line[6]}"
     remark = f" ({_remark(row)})" if _remark(row) else ""

@@ -1,7 +1,7 @@
-"""What executed, as Markdown: the share of a network that each scheme covers, which operators ran,
-how large the weights are, and how well kernels agree with the simulation.
+"""The section of a report on coverage: the share of a network that each scheme quantizes, which
+operators ran, how large the weights are, and how well kernels agree with the simulation.
 
-Checkpoints of one architecture share a line; agreement is of each.
+Checkpoints of one architecture share a line; each has a line of its own for the agreement.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.core.record import Coverage
-from bench.report.formatting import NONE, escape, measured, percent, places, size, table
-from bench.report.rows import Row
+from bench.report.formatting import NONE, decimal_places, escape, measured, percent, size, table
+from bench.report.rows import CellRow
 
 
-def coverage(found: Sequence[Row]) -> list[str]:
+def coverage(all_rows: Sequence[CellRow]) -> list[str]:
     """One line for each distinct coverage."""
-    shared: dict[tuple[str, str], list[tuple[Row, Coverage]]] = {}
-    for row in found:
+    shared: dict[tuple[str, str], list[tuple[CellRow, Coverage]]] = {}
+    for row in all_rows:
         if row.record.coverage and not row.scheme.is_float:
             key = str(row.scheme), repr(replace(row.record.coverage, agreement=None))
             shared.setdefault(key, []).append((row, row.record.coverage))
     if not shared:
         return []
     lines, floats, operators = [], [], []
-    everyone = len({row.checkpoint for row in found})
+    everyone = len({row.checkpoint for row in all_rows})
     for members in shared.values():
         row, covered = members[0]
         names = [member.checkpoint for member, _ in members]
@@ -49,14 +49,14 @@ def coverage(found: Sequence[Row]) -> list[str]:
     return [*said, "", "Convolutions and linear layers left in float:", "", *floats]
 
 
-def agreement(found: Sequence[Row]) -> list[str]:
-    """One line for each row of integer kernels that was held against the simulation."""
-    counted = [(row, row.record.coverage) for row in found if row.record.coverage]
+def agreement(all_rows: Sequence[CellRow]) -> list[str]:
+    """One line for each row of integer kernels that was compared with the simulation."""
+    counted = [(row, row.record.coverage) for row in all_rows if row.record.coverage]
     rows = [(row, covered.agreement) for row, covered in counted if covered.agreement]
     if not rows:
         return []
     images = [row.record.measurement("psnr_simulated") for row, _ in rows]
-    decimals = places(images)
+    decimals = decimal_places(images)
     lines = []
     for (row, known), likeness in zip(rows, images, strict=True):
         line = [*map(escape, (row.checkpoint, row.scheme.label, row.kernel))]
@@ -72,7 +72,7 @@ def agreement(found: Sequence[Row]) -> list[str]:
     return [*table(header, lines, left=3), "", legend]
 
 
-def _shares(row: Row, covered: Coverage) -> list[str]:
+def _shares(row: CellRow, covered: Coverage) -> list[str]:
     bits = dict(covered.macs_by_bits)
     left = covered.macs - sum(bits.values())
     if left > 0:

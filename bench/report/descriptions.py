@@ -1,8 +1,8 @@
-"""What was taken for the description of the checkpoints, as lines of a report's protocol.
+"""The descriptions that were taken of the checkpoints, as lines of a report's protocol.
 
 For each family: the schedule, what the network predicts, the bounds of x_0, what was assumed, and
-whether the description fits the weights by the denoising loss on real images. Checkpoints of a
-family that differ are told apart.
+whether the description fits the weights by the denoising loss on real images. Where checkpoints
+of a family differ, each is named.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def lines(run: Run) -> list[list[str]]:
 
 def _family(cards: Mapping[str, Checkpoint], fits: Mapping[str, Fit]) -> list[tuple[str, str]]:
     topics = dict.fromkeys(topic for name in cards for topic in fits[name].description)
-    found = [
+    entries = [
         (topic, _alike({name: fits[name].description.get(topic, "") for name in cards}))
         for topic in topics
         if topic != ASSUMED
@@ -47,7 +47,7 @@ def _family(cards: Mapping[str, Checkpoint], fits: Mapping[str, Fit]) -> list[tu
         kind, told = _check(fits[name])
         checks.setdefault(kind, []).append(f"{name}{told}")
     check = "; ".join(f"{kind}: {', '.join(told)}" for kind, told in checks.items())
-    return [*found, (ASSUMED, _alike(assumed)), ("check of the description", check)]
+    return [*entries, (ASSUMED, _alike(assumed)), ("check of the description", check)]
 
 
 def _alike(values: Mapping[str, str]) -> str:
@@ -61,7 +61,7 @@ def _alike(values: Mapping[str, str]) -> str:
 
 
 def _check(fit: Fit) -> tuple[str, str]:
-    """What a check found, and the numbers of this checkpoint."""
+    """The verdict of a check, and the numbers of this checkpoint."""
     if fit.ratio is None or fit.loss is None or fit.trivial is None:
         return f"{fit.verdict} ({fit.reason})", ""
     kind = (

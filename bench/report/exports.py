@@ -2,7 +2,7 @@
 
 JUnit has a test case for each cell: refused ones are skipped, failed ones fail. The other two have
 an entry for each number; github-action-benchmark takes the ones of one direction at a time, so
-there are two formats, `github-benchmark` for what is better lower (its `customSmallerIsBetter`)
+there are two formats, `github-benchmark` where lower is better (its `customSmallerIsBetter`)
 and `github-benchmark-bigger` for the rest. Bencher's JSON is its Bencher Metric Format.
 """
 
@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from bench.core.printable import plain
 from bench.core.record import Measurement, Run
-from bench.report.rows import Row, interval, rows
+from bench.report.rows import CellRow, interval, rows
 
 # (class, name, "" or "failure" or "skipped", text)
 Case = tuple[str, str, str, str]
@@ -24,17 +24,17 @@ Case = tuple[str, str, str, str]
 
 def junit_cases(suite: str, cases: Iterable[Case]) -> str:
     """Test cases as JUnit XML."""
-    found = list(cases)
-    counts = {kind: sum(case[2] == kind for case in found) for kind in ("failure", "skipped")}
+    listed = list(cases)
+    counts = {kind: sum(case[2] == kind for case in listed) for kind in ("failure", "skipped")}
     root = ElementTree.Element(
         "testsuite",
         name=plain(suite),
-        tests=str(len(found)),
+        tests=str(len(listed)),
         failures=str(counts["failure"]),
         skipped=str(counts["skipped"]),
         errors="0",
     )
-    for group, name, outcome, text in found:
+    for group, name, outcome, text in listed:
         case = ElementTree.SubElement(root, "testcase", classname=plain(group), name=plain(name))
         if outcome:
             ElementTree.SubElement(case, outcome, message=plain(text))
@@ -53,24 +53,24 @@ def junit(run: Run, folder: Path) -> str:
 
 
 def github_benchmark(run: Run, folder: Path) -> str:
-    """The numbers that are better lower, for `customSmallerIsBetter`."""
+    """The numbers where lower is better, for `customSmallerIsBetter`."""
     return _entries(run, "lower")
 
 
 def github_benchmark_bigger(run: Run, folder: Path) -> str:
-    """The numbers that are better higher, for `customBiggerIsBetter`."""
+    """The numbers where higher is better, for `customBiggerIsBetter`."""
     return _entries(run, "higher")
 
 
 def bencher(run: Run, folder: Path) -> str:
     """Bencher Metric Format: {cell: {measure: {value, lower_value, upper_value}}}."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    by_cell: dict[str, dict[str, dict[str, float]]] = {}
     for row, measurement in _numbers(run):
         entry = {"value": measurement.value}
         if ends := interval(measurement):
             entry |= {"lower_value": ends[0], "upper_value": ends[1]}
-        found.setdefault(_cell(row), {})[plain(measurement.name)] = entry
-    return json.dumps(found, indent=1) + "\n"
+        by_cell.setdefault(_cell(row), {})[plain(measurement.name)] = entry
+    return json.dumps(by_cell, indent=1) + "\n"
 
 
 def _entries(run: Run, better: str) -> str:
@@ -90,17 +90,17 @@ def _entries(run: Run, better: str) -> str:
     return json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
 
 
-def _numbers(run: Run) -> Iterator[tuple[Row, Measurement]]:
-    """Every finite measurement: the formats know no other values."""
+def _numbers(run: Run) -> Iterator[tuple[CellRow, Measurement]]:
+    """Every finite measurement: these formats have no words for other values."""
     for row in rows(run):
         for measurement in row.record.measurements:
             if math.isfinite(measurement.value):
                 yield row, measurement
 
 
-def _share(row: Row) -> str:
+def _share(row: CellRow) -> str:
     return "coverage unknown" if row.share is None else f"coverage {row.share:.1%}"
 
 
-def _cell(row: Row) -> str:
+def _cell(row: CellRow) -> str:
     return plain(f"{row.checkpoint} {row.scheme} {row.backend}")

@@ -18,13 +18,13 @@ from bench.verdicts.findings import EXACT
 
 NONE = "–"
 MOST_PLACES = 9
-# What likeness reads where images are equal, so that there is no interval.
+# Likeness of equal images, which has no interval.
 EQUAL = {"psnr": EXACT, "psnr_simulated": EXACT, "ssim": 1.0}
-# Images below which no number has an interval.
+# With fewer images no number has an interval.
 LEAST = 3
 
 
-def places(measurements: Iterable[Measurement | None]) -> int:
+def decimal_places(measurements: Iterable[Measurement | None]) -> int:
     """Decimals that a column of measurements is printed with."""
     present = [m for m in measurements if m is not None and math.isfinite(m.value)]
     widths = [(ends[1] - ends[0]) / 2 for m in present if (ends := interval(m))]
@@ -58,7 +58,7 @@ def measured(
         return NONE
     ends = interval(measurement)
     while ends and decimals < MOST_PLACES and len({number(end, decimals) for end in ends}) < 2:
-        # Ends that read alike would look like certainty.
+        # Ends that are printed alike would look like certainty.
         decimals += 1
     text = f"{number(measurement.value, decimals, signed)} {escape(unit)}".rstrip()
     if ends:
@@ -67,7 +67,7 @@ def measured(
 
 
 def without_interval(measurement: Measurement) -> str:
-    """What is said of a number whose images are all alike, "" for others."""
+    """A note on a number whose images are all alike, "" for other numbers."""
     if unmoved(measurement) and measurement.n >= LEAST:
         return f", no change seen in {measurement.n} images"
     stem = measurement.name.split("@")[0]

@@ -1,8 +1,8 @@
 """A run as plain data: a pandas frame of one row per measurement, and as CSV and JSON text.
 
-The name of a measurement, `delta_fd_efficientnet@500`, stands in `measurement`; what it is made of
-has columns of its own, so that nobody has to take names apart: `metric` (`delta_fd`), `extractor`
-(`efficientnet`, "" for numbers of images alone) and `n` (500).
+The full name of a measurement, `delta_fd_efficientnet@500`, is in the column `measurement`; its
+parts have columns of their own, so that nobody has to take names apart: `metric` (`delta_fd`),
+`extractor` (`efficientnet`, "" for numbers of images alone) and `n` (500).
 
 Cells that were refused or failed keep one row without a measurement, so that they are not lost.
 """
@@ -15,16 +15,47 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core import distances, printable
 from bench.core.record import Measurement, Run
-from bench.report.rows import Row, interval, rows
+from bench.report.rows import CellRow, interval, rows
 
 if TYPE_CHECKING:
     import pandas
 
 COLUMNS = (
-    *("run", "created", "commit", "dirty", "checkpoint", "family", "method", "dataset", "sha256"),
-    *("scheme", "backend", "kernel", "coverage", "status", "error", "sampler", "steps", "images"),
-    *("seed", "eta", "spacing", "batch", "host", "measurement", "metric", "extractor", "n"),
-    *("real_images", "value", "low", "high", "unit", "better", "version", "paired"),
+    "run",
+    "created",
+    "commit",
+    "dirty",
+    "checkpoint",
+    "family",
+    "method",
+    "dataset",
+    "sha256",
+    "scheme",
+    "backend",
+    "kernel",
+    "coverage",
+    "status",
+    "error",
+    "sampler",
+    "steps",
+    "images",
+    "seed",
+    "eta",
+    "spacing",
+    "batch",
+    "host",
+    "measurement",
+    "metric",
+    "extractor",
+    "n",
+    "real_images",
+    "value",
+    "low",
+    "high",
+    "unit",
+    "better",
+    "version",
+    "paired",
 )
 
 
@@ -56,7 +87,8 @@ def safe_csv(table: pandas.DataFrame) -> str:
     """A frame as comma-separated values; no text in it is computed by a spreadsheet."""
     columns = {name: table[name].map(_safe) for name in table.columns}
     names = [printable.cell(str(name)) for name in table.columns]
-    return table.assign(**columns).to_csv(index=False, lineterminator="\n", header=names)
+    text: str = table.assign(**columns).to_csv(index=False, lineterminator="\n", header=names)
+    return text
 
 
 def _safe(value: Any) -> Any:
@@ -64,12 +96,12 @@ def _safe(value: Any) -> Any:
 
 
 def as_json(run: Run, folder: Path) -> str:
-    """The frame as a JSON list of objects; what is undefined or infinite is null."""
+    """The frame as a JSON list of objects, with null for undefined and infinite numbers."""
     text = frame(run).to_json(orient="records", double_precision=15)
     return json.dumps(json.loads(text), indent=1) + "\n"
 
 
-def _cell(run: Run, row: Row) -> dict[str, Any]:
+def _cell(run: Run, row: CellRow) -> dict[str, Any]:
     checkpoint, draw = row.cell.checkpoint, row.cell.draw
     return {
         "run": run.id,
@@ -98,12 +130,12 @@ def _cell(run: Run, row: Row) -> dict[str, Any]:
     }
 
 
-def _measurement(row: Row, measurement: Measurement | None) -> dict[str, Any]:
+def _measurement(row: CellRow, measurement: Measurement | None) -> dict[str, Any]:
     if measurement is None:
         empty = dict.fromkeys(("measurement", "metric", "extractor", "unit", "better"), "")
         return {**empty, "paired": False}
     metric, extractor = distances.parts(measurement.name.split("@")[0], row.cell.extractors)
-    # One without width is no interval: no image moved the number.
+    # An interval without width is none: no image moved the number.
     low, high = interval(measurement) or (None, None)
     return {
         "measurement": measurement.name,

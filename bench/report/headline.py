@@ -1,6 +1,6 @@
-"""What a run says, in words: what was sampled, and how its headline is to be read.
+"""The head of a report: what was sampled, how to read it, and the ranking of the methods.
 
-`places` has what is said of each group of methods that are ranked.
+`ranking_words` has the lines of each group of methods that are ranked.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from collections.abc import Sequence
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.scheme import Scheme
 from bench.report.formatting import escape
-from bench.report.places import lines_of
 from bench.report.ranking import Group, groups
-from bench.report.rows import Row, labels, schemes
+from bench.report.ranking_words import lines_of
+from bench.report.rows import CellRow, labels, schemes
 from bench.report.sample_sizes import draws, span
 from bench.system.influences import Influences
 
 
 def _kernel(kernel: str) -> str:
-    """What executed, in a word or two."""
+    """The kind of execution, in a word or two."""
     return kernel if kernel in ("none", "simulated") else f"{kernel} kernels"
 
 
-def summary(found: Sequence[Row]) -> list[str]:
+def summary(all_rows: Sequence[CellRow]) -> list[str]:
     """One paragraph and the schemes in words."""
-    if not found:
+    if not all_rows:
         return ["The run holds no cells."]
-    names = list(dict.fromkeys(row.checkpoint for row in found))
-    quantized = [scheme for scheme in schemes(found) if not scheme.is_float]
+    names = list(dict.fromkeys(row.checkpoint for row in all_rows))
+    quantized = [scheme for scheme in schemes(all_rows) if not scheme.is_float]
     noise = (
         "in full precision and under each scheme below, from the same noise, so that every "
         "quantized image has a full-precision twin"
@@ -37,46 +37,51 @@ def summary(found: Sequence[Row]) -> list[str]:
     sampled = "; ".join(
         f"{span(counts)} images per cell with {escape(draw.sampler.upper())} in {draw.steps} "
         f"steps, seed {draw.seed}"
-        for draw, counts in draws(found)
+        for draw, counts in draws(all_rows)
     )
     plural = "checkpoint" if len(names) == 1 else "checkpoints"
     text = (
         f"{len(names)} {plural} ({escape(', '.join(names))}) sampled {noise}: {sampled}. "
-        f"{_outcome(found)}"
+        f"{_outcome(all_rows)}"
     )
     lines = [
-        f"- **{escape(scheme.label)}**{_whose(found, scheme)}: {escape(scheme.explain())}"
+        f"- **{escape(scheme.label)}**{_whose(all_rows, scheme)}: {escape(scheme.explain())}"
         for scheme in quantized
     ]
     return [text, *(["", *lines] if lines else [])]
 
 
-def _whose(found: Sequence[Row], scheme: Scheme) -> str:
-    """The checkpoints of a scheme whose label stands for others too."""
-    alike = {row.scheme for row in found if row.scheme.label == scheme.label}
-    names = dict.fromkeys(row.checkpoint for row in found if row.scheme == scheme)
+def _whose(all_rows: Sequence[CellRow], scheme: Scheme) -> str:
+    """The checkpoints of a scheme, where its label stands for other schemes too."""
+    alike = {row.scheme for row in all_rows if row.scheme.label == scheme.label}
+    names = dict.fromkeys(row.checkpoint for row in all_rows if row.scheme == scheme)
     return f" ({escape(', '.join(names))})" if len(alike) > 1 else ""
 
 
-def headline(found: Sequence[Row], influences: Influences | None = None) -> list[str]:
+def headline(all_rows: Sequence[CellRow], influences: Influences | None = None) -> list[str]:
     """How to read it, then a ranking of the methods for each scheme, kernel and family."""
-    ranked = groups(found, influences)
+    ranked = groups(all_rows, influences)
     if not ranked:
         return ["No quantized cell was measured."]
     several = len({group.family for group in ranked}) > 1
     kernels = len({group.kernel for group in ranked}) > 1
     sizes = len({row.images for group in ranked for row in group.rows}) > 1
-    lines = [_guide(found, ranked)]
+    lines = [_guide(all_rows, ranked)]
     for group in ranked:
-        words = [_kernel(group.kernel)] * kernels + [f"family {group.family}"] * several
-        words += [f"N = {group.rows[0].images}"] * sizes
-        lines += ["", *lines_of(group, labels(found), words)]
+        words = []
+        if kernels:
+            words.append(_kernel(group.kernel))
+        if several:
+            words.append(f"family {group.family}")
+        if sizes:
+            words.append(f"N = {group.rows[0].images}")
+        lines += ["", *lines_of(group, labels(all_rows), words)]
     return lines
 
 
-def _guide(found: Sequence[Row], ranked: Sequence[Group]) -> str:
-    """What is ranked, for somebody who reads such a report for the first time."""
-    used = [row.extractor for row in found]
+def _guide(all_rows: Sequence[CellRow], ranked: Sequence[Group]) -> str:
+    """How the ranking is to be read, for somebody who sees such a report for the first time."""
+    used = [row.extractor for row in all_rows]
     harmed = {group.metric for group in ranked if group.harm}
     texts = []
     if harmed:
@@ -102,11 +107,11 @@ def _guide(found: Sequence[Row], ranked: Sequence[Group]) -> str:
     return " ".join(texts)
 
 
-def _outcome(found: Sequence[Row]) -> str:
-    statuses = [row.status for row in found]
+def _outcome(all_rows: Sequence[CellRow]) -> str:
+    statuses = [row.status for row in all_rows]
     counts = {status: statuses.count(status) for status in ("refused", "failed")}
     missing = [f"{count} {status}" for status, count in counts.items() if count]
-    done = len(found) - sum(counts.values())
+    done = len(all_rows) - sum(counts.values())
     if not missing:
-        return f"All {len(found)} cells were measured."
-    return f"{done} of {len(found)} cells were measured, {' and '.join(missing)}."
+        return f"All {len(all_rows)} cells were measured."
+    return f"{done} of {len(all_rows)} cells were measured, {' and '.join(missing)}."

@@ -1,4 +1,4 @@
-"""The history of the runs: a table of what drifts, and a figure of each number over the runs.
+"""The history of the runs: a table of the drifts, and a figure of each number over the runs.
 
 A figure is about one metric: a panel for each scheme, a line for each checkpoint, a point with its
 interval for each run, a cross at the bottom where the cell was refused or failed.
@@ -12,7 +12,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.record import Run
-from bench.report.formatting import NONE, escape, estimated, measured, number, places, table
+from bench.report.formatting import (
+    NONE,
+    decimal_places,
+    escape,
+    estimated,
+    measured,
+    number,
+    table,
+)
 from bench.verdicts.history import LEAST, Series
 
 if TYPE_CHECKING:
@@ -23,13 +31,13 @@ HEADER = ("Verdict", "Cell", "Metric", "Runs", "First", "Last", "Drift, 95% inte
 COLUMNS = (*HEADER, "Remark")
 
 
-def table_of(runs: Sequence[Run], found: Sequence[Series]) -> str:
+def table_of(runs: Sequence[Run], all_series: Sequence[Series]) -> str:
     """The runs, then a line for each series, as Markdown."""
     lines = [f"# The last {len(runs)} runs", ""]
     for run in runs:
         measured_cells = sum(record.status == "ok" for record in run.records)
         lines.append(f"- {escape(run.id)}: {measured_cells} of {len(run.records)} cells measured")
-    body = [_line(series) for series in found]
+    body = [_line(series) for series in all_series]
     rules = (
         f"Drift: what a straight line through the comparable runs changes from the first to the "
         f"last, from {LEAST} runs on; of two or three runs the last less the first, as of "
@@ -43,14 +51,14 @@ def table_of(runs: Sequence[Run], found: Sequence[Series]) -> str:
 
 
 def _gone(runs: Sequence[Run]) -> list[str]:
-    """The cells of earlier runs that the newest one has not."""
+    """The cells of earlier runs that the newest run lacks."""
     present = {str(record.cell) for record in runs[-1].records}
     cells = dict.fromkeys(str(record.cell) for run in runs for record in run.records)
     return [cell for cell in cells if cell not in present]
 
 
 def _file(metric: str) -> str:
-    """The name of a metric's figure; another one for each metric, whatever it is called."""
+    """File name of a metric's figure, unique to the metric whatever its characters."""
     name = re.sub(r"[^A-Za-z0-9._+-]", "_", metric)
     if name == metric and len(name) <= 100:
         return f"{name}.png"
@@ -59,7 +67,7 @@ def _file(metric: str) -> str:
 
 def _line(series: Series) -> list[str]:
     numbers = series.measured
-    decimals = places(numbers)
+    decimals = decimal_places(numbers)
     drift = NONE
     if series.drift:
         drift = estimated(series.drift, decimals)

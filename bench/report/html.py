@@ -20,7 +20,7 @@ from bench.core.printable import plain
 from bench.core.record import Run
 from bench.report.figures import grid
 from bench.report.markdown import FIGURES, sections
-from bench.report.rows import Row, labels, rows
+from bench.report.rows import CellRow, labels, rows
 from bench.system import store
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ def page(run: Run, folder: Path) -> str:
     parts = dict(sections(run, folder))
     answer = [_section(reader, heading, parts.pop(heading, [])) for heading in FIRST]
     answer = ['<div class="verdict">', *answer, "</div>"]
-    found = rows(run)
+    all_rows = rows(run)
     middle = [
         _section(reader, name, parts.pop(name, [])) for name in ("Results", "Refused and failed")
     ]
     parts.pop("Figures", None)
     rest = [_section(reader, heading, lines) for heading, lines in parts.items()]
-    body = [*answer, *middle, *_figures(folder), *_slider(found, folder / "samples"), *rest]
+    body = [*answer, *middle, *_figures(folder), *_slider(all_rows, folder / "samples"), *rest]
     name = html.escape(plain(f"Quantization robustness, run {run.id}"))
     frame = Template(FRAME.read_text(encoding="utf-8"))
     return frame.substitute(title=name, body="\n".join(part for part in body if part))
@@ -80,12 +80,12 @@ def _figures(folder: Path) -> list[str]:
     return ["<section><h2>Figures</h2>", *lines, "</section>"] if lines else []
 
 
-def _slider(found: Sequence[Row], samples: Path) -> list[str]:
+def _slider(all_rows: Sequence[CellRow], samples: Path) -> list[str]:
     """A choice of quantized cells and the slider over their images; nothing without samples."""
-    squares = {id(row): square for row in found if (square := _square(row, samples))}
-    names, options = labels(found), []
+    squares = {id(row): square for row in all_rows if (square := _square(row, samples))}
+    names, options = labels(all_rows), []
     pictures: dict[str, str] = {}
-    for row in found:
+    for row in all_rows:
         reference = row.reference
         if reference is None or not {id(row), id(reference)} <= set(squares):
             continue
@@ -111,7 +111,7 @@ def _slider(found: Sequence[Row], samples: Path) -> list[str]:
     ]
 
 
-def _square(row: Row, samples: Path) -> str:
+def _square(row: CellRow, samples: Path) -> str:
     """The first images of a row as a square, a data URI; "" where there are none."""
     import numpy as np
     from PIL import Image

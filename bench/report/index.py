@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from bench.core.errors import InputError
-from bench.report.formatting import NONE, escape, measured, places, table
-from bench.report.places import NAMES
+from bench.report.formatting import NONE, decimal_places, escape, measured, table
+from bench.report.ranking_words import NAMES
 from bench.report.rows import rows, schemes, worst
 from bench.system.runs import read_run, run_folders
 
@@ -21,7 +21,7 @@ HEADER = (
     "Cells",
     "Farthest from full precision",
 )
-# What a damaged file may raise while it is rebuilt and summarised.
+# Errors that a damaged file may raise while it is read and summarised.
 UNREADABLE = (InputError, ValueError, TypeError, AttributeError, KeyError)
 
 
@@ -40,25 +40,26 @@ def index(reports: Path) -> str:
 
 def _line(folder: Path) -> list[str]:
     run = read_run(folder)
-    found = rows(run)
+    all_rows = rows(run)
     name = escape(folder.name)
     linked = (
         f"[{name}]({quote(folder.name)}/report.md)" if (folder / "report.md").is_file() else name
     )
-    cells = f"{sum(row.ok for row in found)} of {len(found)}"
+    cells = f"{sum(row.ok for row in all_rows)} of {len(all_rows)}"
     loss = NONE
-    if pair := worst(found):
+    if pair := worst(all_rows):
         row, value = pair
         name_of_metric = NAMES[next(field for field in NAMES if getattr(row, field) is value)]
-        text = measured(value, places([value]), unit=value.unit)
+        text = measured(value, decimal_places([value]), unit=value.unit)
         loss = f"{name_of_metric} {text} ({escape(f'{row.checkpoint} {row.scheme}')})"
     return [
         linked,
         escape(run.created),
         escape(run.commit[:8] + ("+" if run.dirty else "")) or NONE,
-        escape(", ".join(str(scheme) for scheme in schemes(found) if not scheme.is_float)) or NONE,
-        escape(", ".join(dict.fromkeys(row.checkpoint for row in found))) or NONE,
-        ", ".join(str(count) for count in sorted({row.images for row in found})) or NONE,
+        escape(", ".join(str(scheme) for scheme in schemes(all_rows) if not scheme.is_float))
+        or NONE,
+        escape(", ".join(dict.fromkeys(row.checkpoint for row in all_rows))) or NONE,
+        ", ".join(str(count) for count in sorted({row.images for row in all_rows})) or NONE,
         cells,
         loss,
     ]

@@ -10,8 +10,11 @@ Trained = Mapping[str, tuple[str, int]]
 
 
 def short(trained: Trained) -> dict[str, str]:
-    """A label for each checkpoint: its method, with its seed where a method was trained several
-    times; its own name where two share both."""
+    """A label for each checkpoint.
+
+    The label is the method, with the seed where a method was trained several times. Where two
+    checkpoints share both, all keep their own names.
+    """
     methods = Counter(method for method, _ in trained.values())
     if len(set(trained.values())) < len(trained):
         return {name: name for name in trained}
@@ -22,11 +25,11 @@ def short(trained: Trained) -> dict[str, str]:
 
 
 def legend(trained: Trained) -> dict[str, str]:
-    """The same for a legend, whose entry all trainings of a method share: colours say no more."""
+    """Labels for a legend, in which all trainings of a method share one colour and one entry."""
     methods = Counter(method for method, _ in trained.values())
-    found = short(trained)
-    if all(name == label for name, label in found.items()):
-        return found
+    labels = short(trained)
+    if all(name == label for name, label in labels.items()):
+        return labels
     return {
         name: method if methods[method] == 1 else f"{method} ({methods[method]} trainings)"
         for name, (method, _) in trained.items()

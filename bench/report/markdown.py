@@ -1,4 +1,4 @@
-"""A run as one Markdown page: the answer in words, the tables, then everything that made it.
+"""A run as one Markdown page: the answer in words, the tables, then protocol and machine.
 
 The page reads the run and looks for the figures of its folder, nothing else, so rendering it again
 gives the same text.
@@ -15,19 +15,19 @@ from bench.report import descriptions, methods, probe_page
 from bench.report.coverage import agreement, coverage
 from bench.report.formatting import (
     NONE,
+    decimal_places,
     escape,
     measured,
     percent,
-    places,
     table,
     without_interval,
 )
 from bench.report.headline import headline, summary
-from bench.report.rows import Row, interval, rows
+from bench.report.rows import CellRow, interval, rows
 from bench.report.sample_sizes import draws, few_real, precision, span
 from bench.system import influences
 from bench.system.runs import sample_path
-from bench.verdicts.methods import contrasts, ignored, unmatched
+from bench.verdicts.methods import ignored, method_comparisons, unmatched
 
 FIGURES = {
     "loss_by_bits.png": "Quality loss against bit widths",
@@ -59,43 +59,45 @@ def title(run: Run) -> str:
 
 def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
     """(heading, lines) of the page's parts that have something to say, the answer first."""
-    found = rows(run)
-    bad = [row for row in found if not row.ok]
+    all_rows = rows(run)
+    bad = [row for row in all_rows if not row.ok]
     terms = influences.load(folder / influences.NAME)
     parts = [
-        ("", summary(found)),
-        ("What quantization costs", headline(found, terms)),
+        ("", summary(all_rows)),
+        ("What quantization costs", headline(all_rows, terms)),
         (
             "Methods against each other",
-            methods.lines(contrasts(run, terms), unmatched(run), ignored(run)),
+            methods.lines(method_comparisons(run, terms), unmatched(run), ignored(run)),
         ),
         ("The paper's claims", probe_page.summary(folder)),
-        ("Results", _results(found)),
-        ("Further measurements", _further(found)),
+        ("Results", _results(all_rows)),
+        ("Further measurements", _further(all_rows)),
         ("Refused and failed", _bad(bad)),
-        ("Figures", _figures(found, folder)),
-        ("Coverage", coverage(found)),
-        ("Agreement of kernels with the simulation", agreement(found)),
-        ("Protocol", _protocol(found, run)),
-        ("Checkpoints", _checkpoints(found)),
-        ("Host and versions", _hosts(found)),
+        ("Figures", _figures(all_rows, folder)),
+        ("Coverage", coverage(all_rows)),
+        ("Agreement of kernels with the simulation", agreement(all_rows)),
+        ("Protocol", _protocol(all_rows, run)),
+        ("Checkpoints", _checkpoints(all_rows)),
+        ("Host and versions", _hosts(all_rows)),
         ("Provenance", _provenance(run)),
-        ("Notes", _notes(found)),
+        ("Notes", _notes(all_rows)),
     ]
     return [(heading, body) for heading, body in parts if body]
 
 
-def _results(found: Sequence[Row]) -> list[str]:
+def _results(all_rows: Sequence[CellRow]) -> list[str]:
     header = ["Checkpoint", "Method", "Scheme", "Kernel", "Coverage", "N"]
-    used = {row.extractor for row in found}
+    used = {row.extractor for row in all_rows}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
     columns = _columns(used)
     header += [title.format(fd=fd, kd=kd) for title, _ in columns]
-    decimals = {field: places([getattr(row, field) for row in found]) for _, field in COLUMNS}
-    # The same decimals for FD and its change, so that they can be subtracted by eye.
-    decimals["fd"] = decimals["fd_change"] = places([row.fd for row in found])
+    decimals = {
+        field: decimal_places([getattr(row, field) for row in all_rows]) for _, field in COLUMNS
+    }
+    # FD and its change have the same decimals, so that they can be subtracted by eye.
+    decimals["fd"] = decimals["fd_change"] = decimal_places([row.fd for row in all_rows])
     lines = []
-    for row in found:
+    for row in all_rows:
         line = [row.checkpoint, row.method, row.scheme.label, row.kernel or row.status]
         line = [*map(escape, line), percent(row.share), str(row.images)]
         for _, field in columns:
@@ -111,23 +113,23 @@ def _results(found: Sequence[Row]) -> list[str]:
         "quantized images with the full-precision images of the same checkpoint and noise. "
         "Brackets: 95% interval; a number without brackets has no interval yet."
     )
-    paragraphs = [part for part in (precision(found), few_real(found)) if part]
+    paragraphs = [part for part in (precision(all_rows), few_real(all_rows)) if part]
     told = [line for part in paragraphs for line in ("", *part)]
     return [*table(header, lines, left=4), "", legend, *told]
 
 
 def _columns(used: Collection[str]) -> tuple[tuple[str, str], ...]:
-    """The columns of measurements; of embeddings no Fréchet distance is taken."""
+    """The columns of measurements; embeddings have no Fréchet distance."""
     if used and all(distances.kind(extractor) == "embeddings" for extractor in used):
         return tuple(column for column in COLUMNS if not column[1].startswith("fd"))
     return COLUMNS
 
 
-def _further(found: Sequence[Row]) -> list[str]:
+def _further(all_rows: Sequence[CellRow]) -> list[str]:
     """Every measurement that the main table has no column for."""
     further = [
         (row, measurement)
-        for row in found
+        for row in all_rows
         for measurement in (*((row.kd_change,) if row.kd_change else ()), *row.rest)
     ]
     alike: dict[str, list[Measurement]] = {}
@@ -135,7 +137,7 @@ def _further(found: Sequence[Row]) -> list[str]:
         alike.setdefault(measurement.name, []).append(measurement)
     lines = []
     for row, measurement in further:
-        decimals = places(alike[measurement.name])
+        decimals = decimal_places(alike[measurement.name])
         signed = measurement.name.startswith("delta_")
         text = measured(measurement, decimals, signed)
         line = [row.checkpoint, row.scheme.label, row.kernel, measurement.name]
@@ -146,23 +148,23 @@ def _further(found: Sequence[Row]) -> list[str]:
     return table(header, lines, left=4) if lines else []
 
 
-def _bad(found: Sequence[Row]) -> list[str]:
+def _bad(all_rows: Sequence[CellRow]) -> list[str]:
     lines = [
         [row.checkpoint, str(row.scheme), row.backend, row.status, row.error or NONE]
-        for row in found
+        for row in all_rows
     ]
     header = ["Checkpoint", "Scheme", "Backend", "Status", "Reason"]
     return table(header, [list(map(escape, line)) for line in lines], left=5) if lines else []
 
 
-def _figures(found: Sequence[Row], folder: Path) -> list[str]:
+def _figures(all_rows: Sequence[CellRow], folder: Path) -> list[str]:
     lines: list[str] = []
     for name, title in FIGURES.items():
         if (folder / "figures" / name).is_file():
             lines += [f"![{title}](figures/{name})", ""]
     missing = [
         f"{row.checkpoint} {row.scheme} {row.backend}"
-        for row in found
+        for row in all_rows
         if row.ok and not sample_path(folder / "samples", row.cell).is_file()
     ]
     if missing:
@@ -170,9 +172,9 @@ def _figures(found: Sequence[Row], folder: Path) -> list[str]:
     return lines[:-1]
 
 
-def _protocol(found: Sequence[Row], run: Run) -> list[str]:
+def _protocol(all_rows: Sequence[CellRow], run: Run) -> list[str]:
     lines = []
-    for draw, counts in draws(found):
+    for draw, counts in draws(all_rows):
         lines += [
             ["Sampler", f"{draw.sampler}, {draw.steps} steps, eta {draw.eta:g}"],
             ["Timestep spacing", draw.spacing],
@@ -180,29 +182,29 @@ def _protocol(found: Sequence[Row], run: Run) -> list[str]:
             ["Seed", str(draw.seed)],
             ["Batch, type", f"{draw.batch}, {draw.dtype}"],
         ]
-    for scheme in dict.fromkeys(row.scheme for row in found if not row.scheme.is_float):
-        batches = {row.cell.draw.batch for row in found if row.scheme == scheme}
+    for scheme in dict.fromkeys(row.scheme for row in all_rows if not row.scheme.is_float):
+        batches = {row.cell.draw.batch for row in all_rows if row.scheme == scheme}
         counts = sorted({-(-scheme.calibration // size) * size for size in batches})
         text = (
             f"{scheme.observer} ranges, {', '.join(map(str, counts))} full-precision trajectories"
         )
         lines.append([f"Calibration, {scheme}", text])
-    sealed = [row for row in found if row.record.calibration]
+    sealed = [row for row in all_rows if row.record.calibration]
     hashes = {f"{row.checkpoint} {row.record.calibration[:12]}" for row in sealed}
     lines.append(["Calibration batches (SHA-256)", ", ".join(sorted(hashes)) or NONE])
-    known = {pair for row in found for pair in row.record.real_images.items() if pair[1]}
+    known = {pair for row in all_rows for pair in row.record.real_images.items() if pair[1]}
     told = [f"{count:,} by {name}" for name, count in sorted(known)]
     lines.append(["Real images", ", ".join(told) or "number not recorded"])
-    extractors = {name for row in found for name in row.cell.extractors}
+    extractors = {name for row in all_rows for name in row.cell.extractors}
     lines.append(["Feature extractors", ", ".join(sorted(extractors)) or NONE])
-    versions = {f"{m.name} v{m.version}" for row in found for m in row.record.measurements}
+    versions = {f"{m.name} v{m.version}" for row in all_rows for m in row.record.measurements}
     lines.append(["Metric versions", ", ".join(sorted(versions)) or NONE])
     lines += descriptions.lines(run)
     return table(["Setting", "Value"], [list(map(escape, line)) for line in lines], left=2)
 
 
-def _checkpoints(found: Sequence[Row]) -> list[str]:
-    cards = {row.checkpoint: row.cell.checkpoint for row in found}
+def _checkpoints(all_rows: Sequence[CellRow]) -> list[str]:
+    cards = {row.checkpoint: row.cell.checkpoint for row in all_rows}
     lines = []
     for card in cards.values():
         reported = ", ".join(f"{name} {value:g}" for name, value in card.reported.items())
@@ -212,10 +214,10 @@ def _checkpoints(found: Sequence[Row]) -> list[str]:
     return table(header, lines, left=6) if lines else []
 
 
-def _hosts(found: Sequence[Row]) -> list[str]:
+def _hosts(all_rows: Sequence[CellRow]) -> list[str]:
     lines: list[str] = []
     seen = []
-    for host in (row.record.host for row in found):
+    for host in (row.record.host for row in all_rows):
         if host not in seen:
             seen.append(host)
             text = f"{host.name}: {host.device}, {host.isa}, {host.threads} threads"
@@ -235,9 +237,9 @@ def _provenance(run: Run) -> list[str]:
     ]
 
 
-def _named(found: Sequence[Row]) -> str:
+def _named(all_rows: Sequence[CellRow]) -> str:
     """Whether the FD of the rows is FID, and what it may be compared with."""
-    cells = [row.cell for row in found]
+    cells = [row.cell for row in all_rows]
     if not any(extractor in distances.FRECHET for c in cells for extractor in c.extractors[:1]):
         return "is not FID: it is not comparable with published figures, nor with another N"
     name = escape(distances.frechet(cells[0].extractors[0]))
@@ -246,8 +248,8 @@ def _named(found: Sequence[Row]) -> str:
 
 def _stems(used: Iterable[str]) -> str:
     """The names of the Fréchet distances in run.json, fd where they have no title."""
-    found = {distances.frechet(e) if e in distances.FRECHET_TITLES else "fd" for e in used}
-    return escape(", ".join(sorted(found)))
+    stems = {distances.frechet(e) if e in distances.FRECHET_TITLES else "fd" for e in used}
+    return escape(", ".join(sorted(stems)))
 
 
 def _unbiased(kd: str) -> str:
@@ -256,14 +258,14 @@ def _unbiased(kd: str) -> str:
     return f"{kd} and its change have no such bias."
 
 
-def _notes(found: Sequence[Row]) -> list[str]:
-    counts = ", ".join(str(count) for count in sorted({row.images for row in found})) or NONE
-    used = {row.extractor for row in found}
+def _notes(all_rows: Sequence[CellRow]) -> list[str]:
+    counts = ", ".join(str(count) for count in sorted({row.images for row in all_rows})) or NONE
+    used = {row.extractor for row in all_rows}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
-    kernels = {row.kernel for row in found if row.ok}
+    kernels = {row.kernel for row in all_rows if row.ok}
     kept = len(_columns(used)) == len(COLUMNS)
     notes = [
-        f"- {fd} ({_stems(used)}@N) is biased upwards at N = {counts} and {_named(found)}. Its "
+        f"- {fd} ({_stems(used)}@N) is biased upwards at N = {counts} and {_named(all_rows)}. Its "
         "change holds at this N only: noise that quantization adds raises the bias of the "
         f"quantized side. {_unbiased(kd)}"
         if kept
@@ -271,9 +273,11 @@ def _notes(found: Sequence[Row]) -> list[str]:
         "- Each change is against the same checkpoint in full precision, measured in this run on "
         "the same noise. A lower distance is no improvement unless its interval excludes 0.",
     ]
-    cells = [row.cell for row in found]
-    told = [r for c in cells for e in c.extractors for r in distances.remarks(e, c.draw.images)]
-    notes += [f"- {escape(remark)}." for remark in dict.fromkeys(told)]
+    remarks: dict[str, None] = {}
+    for cell in (row.cell for row in all_rows):
+        for extractor in cell.extractors:
+            remarks |= dict.fromkeys(distances.remarks(extractor, cell.draw.images))
+    notes += [f"- {escape(remark)}." for remark in remarks]
     if "simulated" in kernels:
         notes.append(
             "- Simulated rows round values as the scheme says but compute in float: they say "

@@ -1,33 +1,35 @@
-"""The section of a report that sets methods against each other, from `contrasts`."""
+"""The section of a report that sets methods against each other, from `verdicts.methods`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from bench.report.formatting import NONE, escape, estimated, table
-from bench.verdicts.methods import Contrast, Unmatched
+from bench.verdicts.methods import MethodComparison, Unmatched
 
 HEADER = ("Family", "Scheme", "Kernel", "Method", "Against", "Number", "Trainings")
 COLUMNS = (*HEADER, "Difference, 95% interval", "p", "Loses less")
 
 
 def lines(
-    found: Sequence[Contrast], apart: Sequence[Unmatched] = (), ignored: Sequence[str] = ()
+    comparisons: Sequence[MethodComparison],
+    apart: Sequence[Unmatched] = (),
+    ignored: Sequence[str] = (),
 ) -> list[str]:
-    """A line for each contrast, and what was left out; nothing where there is neither."""
+    """A line for each comparison, and what was left out; nothing where there is neither."""
     said = [*_left_out(apart), *_ignored(ignored)]
-    if not found:
+    if not comparisons:
         return said
     body = []
-    several = any(contrast.trainings > 1 for contrast in found)
-    for contrast in found:
-        p = "below 0.001" if contrast.adjusted < 0.001 else f"{contrast.adjusted:.3f}"
-        pair = (contrast.family, contrast.scheme, contrast.backend, contrast.method)
-        names = (*pair, contrast.against, contrast.metric, str(contrast.trainings))
-        verdict = escape(contrast.better) or f"not told apart {NONE}"
-        if contrast.better and several and contrast.trainings == 1:
+    several = any(comparison.trainings > 1 for comparison in comparisons)
+    for comparison in comparisons:
+        p = "below 0.001" if comparison.adjusted < 0.001 else f"{comparison.adjusted:.3f}"
+        pair = (comparison.family, comparison.scheme, comparison.backend, comparison.method)
+        names = (*pair, comparison.against, comparison.metric, str(comparison.trainings))
+        verdict = escape(comparison.better) or f"not told apart {NONE}"
+        if comparison.better and several and comparison.trainings == 1:
             verdict += ", of these weights"
-        body.append([*map(escape, names), estimated(contrast.estimate, 2), p, verdict])
+        body.append([*map(escape, names), estimated(comparison.estimate, 2), p, verdict])
     legend = (
         "Difference of differences: what quantization changes for the method less what it changes "
         "for the other, on the same noise, paired image by image; p after Holm over all lines. "
@@ -37,7 +39,7 @@ def lines(
 
 
 def _left_out(apart: Sequence[Unmatched]) -> list[str]:
-    """One sentence that names the methods whose N is not that of the one they would stand by."""
+    """One sentence with the methods that are left out because their N differs."""
     if not apart:
         return []
     texts = [
@@ -49,7 +51,7 @@ def _left_out(apart: Sequence[Unmatched]) -> list[str]:
 
 
 def _ignored(names: Sequence[str]) -> list[str]:
-    """One sentence that names the checkpoints for which another one stands."""
+    """One sentence with the checkpoints left out: an earlier one has the same method and seed."""
     if not names:
         return []
     reason = "an earlier checkpoint has the same method and training seed"

@@ -1,4 +1,4 @@
-"""What the probes found as a page, `probes.md`, and its summary in the report of a run.
+"""The outcome of the probes as a page, `probes.md`, and its summary in the report of a run.
 
 The page reads `probes.json`, and `run.json` where that lies beside it: rendering it again gives
 the same text.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.core import border, probe_record
 from bench.core.printable import code
-from bench.core.probe_record import Explanation, Row
+from bench.core.probe_record import ProbeRun, ProbeValue
 from bench.core.record import Run
 from bench.report import claims
 from bench.report.figures import probes
@@ -29,7 +29,7 @@ FLATNESS_LEGEND = (
 )
 
 
-# Layers that are shown at least, for each checkpoint.
+# At least so many layers are shown for each checkpoint.
 NOISIEST = 3
 LAYERS_LEGEND = (
     "The noisiest layer first, by its worst band. Only the layers that are noisiest in the band "
@@ -37,61 +37,61 @@ LAYERS_LEGEND = (
 )
 
 
-def render(found: Explanation, folder: Path) -> Path:
+def render(probed: ProbeRun, folder: Path) -> Path:
     """Write the figures and `probes.md` to a folder; return the page's path."""
-    figures = probes.draw(found, folder / "figures")
+    figures = probes.draw(probed, folder / "figures")
     run = read_run(folder) if (folder / "run.json").is_file() else None
-    store.save_text(folder / PAGE, markdown(found, run, folder, figures))
+    store.save_text(folder / PAGE, markdown(probed, run, folder, figures))
     return folder / PAGE
 
 
-def beside(folder: Path) -> Explanation | None:
-    """What the probes found beside a run; None where nothing was probed."""
+def beside(folder: Path) -> ProbeRun | None:
+    """The probes kept beside a run; None where nothing was probed."""
     path = folder / probe_record.FILE
     return probe_record.read(path) if border.exists(path) else None
 
 
 def summary(folder: Path) -> list[str]:
-    """The claims and where the rest is, for a run's report; nothing where nothing was probed."""
-    found = beside(folder)
-    if found is None:
+    """The claims and a link to the page, for a run's report; nothing without probes."""
+    probed = beside(folder)
+    if probed is None:
         return []
     run = read_run(folder)
-    told = claims.lines(found, run, influences.load(folder / influences.NAME))
+    told = claims.lines(probed, run, influences.load(folder / influences.NAME))
     return [*told, "", f"All numbers and figures: [{PAGE}]({PAGE})."]
 
 
 def markdown(
-    found: Explanation, run: Run | None, folder: Path, figures: dict[str, str] | None = None
+    probed: ProbeRun, run: Run | None, folder: Path, figures: dict[str, str] | None = None
 ) -> str:
     """The page; `figures` are titles by file name."""
     terms = influences.load(folder / influences.NAME) if run else {}
-    apart = [*differences(found), *(lost(run, terms) if run else [])]
+    apart = [*differences(probed), *(lost(run, terms) if run else [])]
     pictures = [
         line
         for name, title in (figures or {}).items()
         for line in (f"![{escape(title)}](figures/{name})", "")
     ]
     parts = [
-        ("The paper's claims, one by one", claims.lines(found, run, terms)),
-        ("Flatness", _flatness(found)),
-        ("Exposure bias and prior shift", _sampling(found)),
-        ("Sensitive layers", _layers(found)),
-        ("Skip list", _skips(found)),
-        ("Refused and failed", _bad(found)),
+        ("The paper's claims, one by one", claims.lines(probed, run, terms)),
+        ("Flatness", _flatness(probed)),
+        ("Exposure bias and prior shift", _sampling(probed)),
+        ("Sensitive layers", _layers(probed)),
+        ("Skip list", _skips(probed)),
+        ("Refused and failed", _bad(probed)),
         ("Figures", pictures[:-1]),
-        ("Flatness against loss", claims.correlation_table(found, run)),
+        ("Flatness against loss", claims.correlation_table(probed, run)),
         ("SAM against the others", claims.difference_table(apart)),
-        ("Setting", _setting(found)),
+        ("Setting", _setting(probed)),
     ]
-    lines = [f"# Probes, {escape(found.run or found.id)}"]
+    lines = [f"# Probes, {escape(probed.run or probed.id)}"]
     for heading, body in parts:
         if body:
             lines += ["", f"## {heading}", "", *body]
     return "\n".join(lines) + "\n"
 
 
-def cell(row: Row | None) -> str:
+def cell(row: ProbeValue | None) -> str:
     """A number with its interval, in three significant digits."""
     if row is None:
         return NONE
@@ -101,25 +101,25 @@ def cell(row: Row | None) -> str:
     return "undefined" if text.startswith("nan") else text
 
 
-def _flatness(found: Explanation) -> list[str]:
-    names = probes.checkpoints(found)
-    columns = [t for t in FLATNESS if any(flatness(found, name, t) for name, _ in names)]
+def _flatness(probed: ProbeRun) -> list[str]:
+    names = probes.checkpoints(probed)
+    columns = [t for t in FLATNESS if any(flatness(probed, name, t) for name, _ in names)]
     if not columns:
         return []
     body = []
     for name, method in names:
-        rows = [flatness(found, name, title) for title in columns]
-        loss = _first(found.rows(name, "loss"))
+        rows = [flatness(probed, name, title) for title in columns]
+        loss = _first(probed.rows(name, "loss"))
         body.append([escape(name), escape(method), cell(loss), *map(cell, rows)])
     header = ["Checkpoint", "Method", "Loss", *columns]
     return [*table(header, body, left=2), "", FLATNESS_LEGEND]
 
 
-def _sampling(found: Explanation) -> list[str]:
+def _sampling(probed: ProbeRun) -> list[str]:
     names = ("exposure_gap", "exposure_distance", "prior_shift", "psnr")
     body = []
-    for name, method in probes.checkpoints(found):
-        rows = [row for number in names for row in found.rows(name, number)]
+    for name, method in probes.checkpoints(probed):
+        rows = [row for number in names for row in probed.rows(name, number)]
         for scheme in dict.fromkeys(row.scheme for row in rows):
             at = [_first([r for r in rows if (r.name, r.scheme) == (n, scheme)]) for n in names]
             body.append([escape(name), escape(method), escape(scheme) or "fp32", *map(cell, at)])
@@ -136,15 +136,15 @@ def _sampling(found: Explanation) -> list[str]:
     return [*table([*header, "PSNR, dB"], body, left=3), "", legend]
 
 
-def _layers(found: Explanation) -> list[str]:
+def _layers(probed: ProbeRun) -> list[str]:
     """The layers that were verified by images and the noisiest ones, the noisiest first."""
     body, bare = [], False
-    for name, _ in probes.checkpoints(found):
-        verified = {str(row.where["layer"]): row for row in found.rows(name, "layer_psnr")}
-        lowest: dict[str, Row] = {}
-        for row in sorted(found.rows(name, "layer_sqnr"), key=lambda row: row.value):
+    for name, _ in probes.checkpoints(probed):
+        verified = {str(row.where["layer"]): row for row in probed.rows(name, "layer_psnr")}
+        lowest: dict[str, ProbeValue] = {}
+        for row in sorted(probed.rows(name, "layer_sqnr"), key=lambda row: row.value):
             lowest.setdefault(str(row.where["layer"]), row)
-        # The candidates are those of one band: the noisiest of all may lie in another one.
+        # The verified layers are the noisiest of one band; another band may have noisier ones.
         noisiest = list(lowest)[: max(len(verified), NOISIEST)]
         for layer in [layer for layer in lowest if layer in verified or layer in noisiest]:
             noise, psnr = lowest[layer], verified.get(layer)
@@ -156,7 +156,7 @@ def _layers(found: Explanation) -> list[str]:
                     cell(psnr) if psnr else "not sampled",
                 ]
             )
-        for row in found.rows(name, "band_psnr"):
+        for row in probed.rows(name, "band_psnr"):
             ends = f"all layers, t from {row.where['from']} to below {row.where['to']}"
             body.append([escape(name), escape(row.scheme), ends, NONE, cell(row)])
     header = ["Checkpoint", "Scheme", "Quantized", "Lowest SQNR, dB", "PSNR, dB"]
@@ -164,16 +164,18 @@ def _layers(found: Explanation) -> list[str]:
     return [*lines, "", LAYERS_LEGEND] if bare else lines
 
 
-def _band(row: Row | None) -> str:
+def _band(row: ProbeValue | None) -> str:
     return f"{row.value:.1f} (band {int(float(row.where['band'])) + 1})" if row else NONE
 
 
-def _skips(found: Explanation) -> list[str]:
+def _skips(probed: ProbeRun) -> list[str]:
     body = []
-    for name, _ in probes.checkpoints(found):
-        for cost in found.rows(name, "skip_macs"):
+    for name, _ in probes.checkpoints(probed):
+        for cost in probed.rows(name, "skip_macs"):
             scheme = str(cost.where["scheme"])
-            psnr = [_first(found.rows(name, "skip_psnr", scheme=s)) for s in (cost.scheme, scheme)]
+            psnr = [
+                _first(probed.rows(name, "skip_psnr", scheme=s)) for s in (cost.scheme, scheme)
+            ]
             body.append([escape(name), code(scheme), percent(cost.value), *map(cell, psnr)])
     if not body:
         return []
@@ -190,24 +192,24 @@ def _skips(found: Explanation) -> list[str]:
     return [*table(header, body, left=2), "", legend]
 
 
-def _bad(found: Explanation) -> list[str]:
+def _bad(probed: ProbeRun) -> list[str]:
     body = [
         list(map(escape, (p.checkpoint, p.probe, p.part, p.status, p.error)))
-        for p in found.parts
+        for p in probed.parts
         if p.status != "ok"
     ]
     header = ["Checkpoint", "Probe", "Part", "Status", "Reason"]
     return table(header, body, left=5) if body else []
 
 
-def _setting(found: Explanation) -> list[str]:
-    body = [[escape(name), escape(str(value))] for name, value in found.setting.items()]
-    versions = dict.fromkeys(f"{part.probe} v{part.version}" for part in found.parts)
+def _setting(probed: ProbeRun) -> list[str]:
+    body = [[escape(name), escape(str(value))] for name, value in probed.setting.items()]
+    versions = dict.fromkeys(f"{part.probe} v{part.version}" for part in probed.parts)
     body.append(["Probes", escape(", ".join(versions))])
-    body.append(["Command", escape(found.command)])
-    body.append(["Created, commit", escape(f"{found.created}, {found.commit or NONE}")])
+    body.append(["Command", escape(probed.command)])
+    body.append(["Created, commit", escape(f"{probed.created}, {probed.commit or NONE}")])
     return table(["Setting", "Value"], body, left=2)
 
 
-def _first(rows: Sequence[Row]) -> Row | None:
+def _first(rows: Sequence[ProbeValue]) -> ProbeValue | None:
     return rows[0] if rows else None

@@ -1,11 +1,11 @@
-"""Which methods quantization harms least: the decisions behind a report's headline.
+"""The ranking behind a report's headline: which methods quantization harms least.
 
-Harm is what quantization does to the distance to real images: the change of the kernel distance,
-which has no bias, else of the Fréchet distance. How far the images moved from full precision
-(PSNR ...) is another question: it ranks only where no distance was measured. Trainings of one
-method that differ in their seed count once, by their mean. Whoever's interval overlaps another's
-shares its ranks. Checkpoints with the same weights, or the same numbers to the last digit, are one
-entry: there is nothing to rank.
+Harm is the change by quantization of the distance to real images: of the kernel distance, which
+has no bias, or else of the Fréchet distance. How far the images moved from full precision (PSNR
+...) is another question: it ranks only where no distance was measured. Trainings of one method
+that differ in their seed count once, by their mean. Entries whose intervals overlap share their
+ranks. Checkpoints with the same weights, or the same numbers to the last digit, are one entry:
+there is nothing to rank.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from bench.core import estimates
 from bench.core.record import Measurement
 from bench.core.scheme import Scheme
-from bench.report.rows import RANKING, Row, interval, scheme_order
+from bench.report.rows import RANKING, CellRow, interval, scheme_order
 from bench.system.influences import Influences, key
 
 HARM = ("kd_change", "fd_change")
@@ -27,18 +27,18 @@ HARM = ("kd_change", "fd_change")
 
 @dataclass(frozen=True)
 class Entry:
-    """What is ranked: a checkpoint, or the trainings of one method.
+    """An entry of a ranking: a checkpoint, or the trainings of one method.
 
     Attributes:
-        rows: of the trainings, one each.
-        value: of the metric that ranks, the mean over the trainings; None where undefined.
-        ends: of its 95% interval, None where there is none.
+        rows: one row for each training.
+        value: value of the metric that ranks, the mean over the trainings; None where undefined.
+        ends: ends of the 95% interval of the value, None where there is none.
         best, worst: the ranks that its interval allows, None without an interval.
         same: names of checkpoints with the same weights or numbers as one of the rows, by its
             name.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[CellRow, ...]
     value: float | None
     ends: tuple[float, float] | None
     best: int | None = None
@@ -51,7 +51,7 @@ class Group:
     """Measured rows that may be ranked against each other: one family, scheme, kernel and draw.
 
     Attributes:
-        metric: the field of `Row` that ranks, "" where none was measured.
+        metric: the field of `CellRow` that ranks, "" where none was measured.
         better: "lower" or "higher", of that metric.
         entries: from the least to the largest loss; undefined values last.
         members: all rows, those of identical checkpoints too.
@@ -61,21 +61,21 @@ class Group:
     metric: str
     better: str
     entries: tuple[Entry, ...]
-    members: tuple[Row, ...]
+    members: tuple[CellRow, ...]
 
     @property
-    def rows(self) -> list[Row]:
-        """Of all entries."""
+    def rows(self) -> list[CellRow]:
+        """The rows of all entries."""
         return [row for entry in self.entries for row in entry.rows]
 
     @property
     def scheme(self) -> Scheme:
-        """Of the first row; lists of skipped layers of equal length share a group."""
+        """The scheme of the first row; schemes that skip equally many layers share a group."""
         return self.members[0].scheme
 
     @property
     def kernel(self) -> str:
-        """What executed."""
+        """The kernel that executed the rows."""
         return self.members[0].kernel
 
     @property
@@ -89,13 +89,13 @@ class Group:
         return [entry for entry in self.entries if entry.best is not None]
 
 
-def groups(found: Sequence[Row], influences: Influences | None = None) -> list[Group]:
+def groups(all_rows: Sequence[CellRow], influences: Influences | None = None) -> list[Group]:
     """The measured quantized rows by family, scheme, kernel and draw, each ranked by loss."""
-    members: dict[tuple[object, ...], list[Row]] = {}
-    for row in found:
+    members: dict[tuple[object, ...], list[CellRow]] = {}
+    for row in all_rows:
         if row.ok and not row.scheme.is_float:
-            place = row.family, row.scheme.label, row.kernel, row.cell.draw
-            members.setdefault(place, []).append(row)
+            group_key = row.family, row.scheme.label, row.kernel, row.cell.draw
+            members.setdefault(group_key, []).append(row)
     ordered = sorted(
         members.values(),
         key=lambda rows: (rows[0].family, scheme_order(rows[0].scheme), rows[0].kernel),
@@ -103,7 +103,7 @@ def groups(found: Sequence[Row], influences: Influences | None = None) -> list[G
     return [_ranked(rows, influences or {}) for rows in ordered]
 
 
-def _ranked(members: list[Row], influences: Influences) -> Group:
+def _ranked(members: list[CellRow], influences: Influences) -> Group:
     metric = next((n for n in (*HARM, *RANKING) if any(_defined(r, n) for r in members)), "")
     known = [m for row in members if metric and (m := _defined(row, metric))]
     better = known[0].better if known else "lower"
@@ -117,12 +117,14 @@ def _ranked(members: list[Row], influences: Influences) -> Group:
     ]
     sign = 1 if better == "lower" else -1
     entries.sort(key=lambda e: math.inf if e.value is None else sign * e.value)
-    return Group(members[0].family, metric, better, tuple(_places(entries, sign)), tuple(members))
+    return Group(
+        members[0].family, metric, better, tuple(_with_ranks(entries, sign)), tuple(members)
+    )
 
 
-def _distinct(members: Sequence[Row]) -> tuple[list[Row], dict[str, list[str]]]:
-    """The rows without repetitions of the same weights or numbers, and by their names those."""
-    kept: list[Row] = []
+def _distinct(members: Sequence[CellRow]) -> tuple[list[CellRow], dict[str, list[str]]]:
+    """The rows without identical ones, and the names of those that were left out for each."""
+    kept: list[CellRow] = []
     same: dict[str, list[str]] = {}
     for row in members:
         twin = next((other for other in kept if _identical(other, row)), None)
@@ -133,7 +135,7 @@ def _distinct(members: Sequence[Row]) -> tuple[list[Row], dict[str, list[str]]]:
     return kept, same
 
 
-def _identical(first: Row, second: Row) -> bool:
+def _identical(first: CellRow, second: CellRow) -> bool:
     cards = first.cell.checkpoint, second.cell.checkpoint
     if cards[0].sha256 and cards[0].content() == cards[1].content():
         return True
@@ -141,21 +143,24 @@ def _identical(first: Row, second: Row) -> bool:
     return bool(numbers[0]) and numbers[0] == numbers[1]
 
 
-def _trainings(members: Sequence[Row]) -> list[list[Row]]:
+def _trainings(members: Sequence[CellRow]) -> list[list[CellRow]]:
     """The rows by method; each alone where two of a method share their seed."""
-    methods: dict[str, list[Row]] = {}
+    methods: dict[str, list[CellRow]] = {}
     for row in members:
         methods.setdefault(row.method, []).append(row)
-    found: list[list[Row]] = []
+    trainings: list[list[CellRow]] = []
     for rows in methods.values():
         seeds = {row.cell.checkpoint.seed for row in rows}
-        found += [rows] if len(seeds) == len(rows) else [[row] for row in rows]
-    return found
+        if len(seeds) == len(rows):
+            trainings.append(rows)
+        else:
+            trainings += [[row] for row in rows]
+    return trainings
 
 
-def _entry(rows: list[Row], metric: str, influences: Influences) -> Entry:
-    found = [(row, _defined(row, metric)) for row in rows] if metric else []
-    known = [(row, m) for row, m in found if m is not None]
+def _entry(rows: list[CellRow], metric: str, influences: Influences) -> Entry:
+    pairs = [(row, _defined(row, metric)) for row in rows] if metric else []
+    known = [(row, m) for row, m in pairs if m is not None]
     if not known or len(known) < len(rows):
         return Entry(tuple(rows), None, None)
     if len(known) == 1:
@@ -166,9 +171,9 @@ def _entry(rows: list[Row], metric: str, influences: Influences) -> Entry:
 
 
 def _pooled(
-    known: Sequence[tuple[Row, Measurement]], values: Sequence[float], influences: Influences
+    known: Sequence[tuple[CellRow, Measurement]], values: Sequence[float], influences: Influences
 ) -> estimates.Estimate | None:
-    """The mean over trainings; their images are the same, so that their error stays."""
+    """The mean over trainings, which share their images: the error of the images remains."""
     terms = [influences.get(key(row.cell, m.name)) for row, m in known]
     if all(t is not None and len(t) == known[0][1].n for t in terms):
         return estimates.pooled(values, [t for t in terms if t is not None])
@@ -180,20 +185,20 @@ def _pooled(
     return estimates.total(trainings.value, (trainings, widest))
 
 
-def _places(entries: Sequence[Entry], sign: int) -> list[Entry]:
+def _with_ranks(entries: Sequence[Entry], sign: int) -> list[Entry]:
     """The entries with the ranks that their intervals allow."""
     ends = {id(e): sorted(sign * end for end in e.ends) for e in entries if e.ends}
-    found = []
+    placed = []
     for entry in entries:
         if id(entry) in ends:
             low, high = ends[id(entry)]
             better = sum(other[1] < low for other in ends.values())
             worse = sum(other[0] > high for other in ends.values())
             entry = replace(entry, best=1 + better, worst=len(ends) - worse)
-        found.append(entry)
-    return found
+        placed.append(entry)
+    return placed
 
 
-def _defined(row: Row, metric: str) -> Measurement | None:
+def _defined(row: CellRow, metric: str) -> Measurement | None:
     measurement: Measurement | None = getattr(row, metric)
     return None if measurement is None or math.isnan(measurement.value) else measurement

@@ -1,9 +1,9 @@
-"""What a report need not tell of its machine: host name, users' names and folders.
+"""Runs without private data of their machine: host name, users' names and folders.
 
-A run is written down as text and read again with each text changed, so that no field is
-forgotten: an absolute path keeps its last part ("/home/ann/models/a.pt" becomes ".../a.pt"), a
-home folder or a user's name keeps nothing, and the host is called "host". Names of checkpoints,
-relative paths and everything that is measured stay.
+A run is written as JSON and read again with each text changed, so that no field is forgotten: an
+absolute path keeps its last part ("/home/ann/models/a.pt" becomes ".../a.pt"), a home folder or a
+user's name keeps nothing, and the host is called "host". Names of checkpoints, relative paths and
+everything that is measured stay.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.core import probe_record
-from bench.core.probe_record import Explanation
+from bench.core.probe_record import ProbeRun
 from bench.core.record import Run, run_from_json, to_json
 
 HOST, GONE = "host", "..."
@@ -26,7 +26,7 @@ _DRIVE = r"(?:[A-Za-z]:[\\/]|\\\\|/(?!/)|~[\w.-]*/)"
 _PATH = re.compile(rf"(?:file:/+|(?<![\w.\\/~-]){_DRIVE})[^\s'\"<>|;,:()\[\]{{}}]+")
 _HOME = re.compile(r"(?:/home/|/Users/|[\\/]Users[\\/])([^\\/\s'\"@,;:]+)")
 _NAMED = re.compile(r"^(\w[\w-]*:|--?[\w-]+=)(?=/(?!/)|[~\\]|[A-Za-z]:[\\/])")
-# No one's name: what these accounts are called says nothing.
+# Names of accounts that tell nothing about a person.
 EVERYONE = {"root", "user", "nobody", "runner"}
 
 
@@ -40,16 +40,16 @@ def redacted(run: Run) -> Run:
     return run_from_json(json.dumps(known.walk(data)))
 
 
-def explained(found: Explanation, run: Run | None = None) -> Explanation:
-    """What probes found, beside a run or not, likewise."""
-    both = [probe_record.to_json(found), *([to_json(run)] if run else [])]
+def redacted_probes(probed: ProbeRun, run: Run | None = None) -> ProbeRun:
+    """The outcome of probes (of a run, or on its own) without the same names."""
+    both = [probe_record.to_json(probed), *([to_json(run)] if run else [])]
     known = _Known.of([json.loads(text) for text in both])
-    parts = tuple(replace(part, error=known.text(part.error)) for part in found.parts)
-    return replace(found, command=known.command(found.command), parts=parts)
+    parts = tuple(replace(part, error=known.text(part.error)) for part in probed.parts)
+    return replace(probed, command=known.command(probed.command), parts=parts)
 
 
 class _Known:
-    """The names and folders that one text gives away, to be struck from all of them.
+    """The private names and folders of a run's texts, to be removed from all of them.
 
     Args:
         users: names of users.
@@ -61,7 +61,7 @@ class _Known:
 
     @classmethod
     def of(cls, data: Any) -> _Known:
-        """Of the texts of a run, and of this machine."""
+        """The names and folders in the texts of a run, and those of this machine."""
         folders, users = {os.path.expanduser("~")}, set(_me())
         for text in _texts(data):
             users |= set(_HOME.findall(text))
@@ -73,7 +73,7 @@ class _Known:
         return cls(users - EVERYONE, longest)
 
     def walk(self, value: Any) -> Any:
-        """A JSON value with all of its texts struck."""
+        """A JSON value with the names and folders removed from all of its texts."""
         if isinstance(value, dict):
             return {key: self.walk(item) for key, item in value.items()}
         if isinstance(value, list):
@@ -90,7 +90,8 @@ class _Known:
 
     def text(self, text: str) -> str:
         """A text without folders and users' names."""
-        prefix = found[0] if (found := _NAMED.match(text)) else ""
+        named = _NAMED.match(text)
+        prefix = named[0] if named else ""
         rest = text[len(prefix) :]
         above = os.path.dirname(rest)
         if re.match("/[^/]", rest) and (" " not in above or above in self.folders):
@@ -102,7 +103,7 @@ class _Known:
         return prefix + self._names(rest)
 
     def _last(self, path: str) -> str:
-        """`.../NAME` of a path; nothing of a home folder."""
+        """A path as `.../NAME`; a home folder as "..." alone."""
         path = path.rstrip("\\/")
         name = re.split(r"[\\/]", path)[-1]
         home = re.fullmatch(r"(?:.*[\\/])?(?:home|Users)[\\/][^\\/]+", path)
@@ -111,7 +112,7 @@ class _Known:
         return f"{GONE}/{self._names(name)}"
 
     def _names(self, text: str) -> str:
-        """Users' names go where they are a part of a path: elsewhere they may be any word."""
+        """Remove users' names where they are part of a path: elsewhere they may be any word."""
         for user in self.users:
             text = re.sub(rf"(?<=[\\/~]){re.escape(user)}(?=[\\/]|$)", GONE, text)
         return text
@@ -128,8 +129,8 @@ def _texts(value: Any) -> Iterator[str]:
 def _me() -> Iterator[str]:
     """Names of the user who runs this; there may be none."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"):
-        if found := os.environ.get(name):
-            yield found
+        if name_of_user := os.environ.get(name):
+            yield name_of_user
     try:
         yield getpass.getuser()
     # An account without a name: a KeyError until Python 3.12.

@@ -1,7 +1,8 @@
 """A run as decided rows: one for each cell, in report order, linked to its full-precision row.
 
-Decisions of a report are here (order, whether a change may be called a loss or a gain) and in
-`ranking`; the modules that print or draw only choose words and marks. Nothing is formatted here.
+The decisions of a report (the order, and whether a change is a loss or a gain) are made here and
+in `ranking`; the modules that print or draw only choose words and marks. Nothing is formatted
+here.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ RANKING = ("psnr", "fd_twin", "ssim")
 
 
 @dataclass(frozen=True)
-class Row:
+class CellRow:
     """One cell of a run.
 
     Attributes:
         extractor: features that `fd`, `kd`, their changes and `fd_twin` are computed from.
-        kernel: what executed, of the coverage; "" for cells that were refused or failed.
+        kernel: kernel that executed, by the coverage; "" for cells that were refused or failed.
         share: share of the multiply-accumulates that is quantized, 0..1.
         images: number N of images.
         fd_change, kd_change: quantized minus full precision of the same checkpoint.
@@ -56,7 +57,7 @@ class Row:
     ssim: Measurement | None
     rest: tuple[Measurement, ...]
     record: Record
-    reference: Row | None = None
+    reference: CellRow | None = None
 
     @property
     def cell(self) -> Cell:
@@ -69,26 +70,26 @@ class Row:
         return self.status == "ok"
 
 
-def rows(run: Run) -> list[Row]:
+def rows(run: Run) -> list[CellRow]:
     """All cells of a run, by family, method, training seed, full precision first, then bits."""
     references = {
         _twin_key(record): _row(record, None)
         for record in run.records
         if record.cell.scheme.is_float
     }
-    found = []
+    decided = []
     for record in run.records:
         reference = references.get(_twin_key(record))
         if record.cell.scheme.is_float and reference is not None and reference.record is record:
-            found.append(reference)
+            decided.append(reference)
         else:
-            found.append(_row(record, reference))
-    return sorted(found, key=_order)
+            decided.append(_row(record, reference))
+    return sorted(decided, key=_order)
 
 
-def schemes(found: Iterable[Row]) -> list[Scheme]:
+def schemes(all_rows: Iterable[CellRow]) -> list[Scheme]:
     """The schemes of the rows, full precision first, then from many to few bits."""
-    return sorted({row.scheme for row in found}, key=scheme_order)
+    return sorted({row.scheme for row in all_rows}, key=scheme_order)
 
 
 def scheme_order(scheme: Scheme) -> tuple[bool, int, int, str]:
@@ -96,14 +97,14 @@ def scheme_order(scheme: Scheme) -> tuple[bool, int, int, str]:
     return not scheme.is_float, -scheme.weight_bits, -scheme.act_bits, str(scheme)
 
 
-def labels(found: Iterable[Row]) -> dict[str, str]:
+def labels(all_rows: Iterable[CellRow]) -> dict[str, str]:
     """A short label for each checkpoint (`bench.report.labels`)."""
-    return short(trained(found))
+    return short(trained(all_rows))
 
 
-def trained(found: Iterable[Row]) -> dict[str, tuple[str, int]]:
+def trained(all_rows: Iterable[CellRow]) -> dict[str, tuple[str, int]]:
     """Method and training seed by checkpoint, in order."""
-    return {row.checkpoint: (row.method, row.cell.checkpoint.seed) for row in found}
+    return {row.checkpoint: (row.method, row.cell.checkpoint.seed) for row in all_rows}
 
 
 def interval(measurement: Measurement | None) -> tuple[float, float] | None:
@@ -129,8 +130,8 @@ def unmoved(measurement: Measurement) -> bool:
     )
 
 
-def verdict(change: Measurement) -> str:
-    """What may be said about a change.
+def interval_verdict(change: Measurement) -> str:
+    """The verdict on a change by its interval.
 
     Returns:
         "undefined" (not a number), "unseen" (no image changed), "open" (no interval yet),
@@ -149,9 +150,9 @@ def verdict(change: Measurement) -> str:
     return "better" if high < 0 else "unclear"
 
 
-def worst(found: Iterable[Row]) -> tuple[Row, Measurement] | None:
+def worst(all_rows: Iterable[CellRow]) -> tuple[CellRow, Measurement] | None:
     """The row farthest from full precision by the first paired metric measured, and its value."""
-    measured = [row for row in found if row.ok and not row.scheme.is_float]
+    measured = [row for row in all_rows if row.ok and not row.scheme.is_float]
     for metric in RANKING:
         pairs = [(row, value) for row in measured if (value := _defined(row, metric))]
         if pairs:
@@ -159,7 +160,7 @@ def worst(found: Iterable[Row]) -> tuple[Row, Measurement] | None:
     return None
 
 
-def _row(record: Record, reference: Row | None) -> Row:
+def _row(record: Record, reference: CellRow | None) -> CellRow:
     cell, coverage = record.cell, record.coverage
     extractor = cell.extractors[0] if cell.extractors else ""
     names = {
@@ -172,7 +173,7 @@ def _row(record: Record, reference: Row | None) -> Row:
         "ssim": "ssim",
     }
     fields = {field: record.measurement(name) for field, name in names.items()}
-    return Row(
+    return CellRow(
         checkpoint=cell.checkpoint.name,
         family=cell.checkpoint.family,
         method=cell.checkpoint.method,
@@ -192,12 +193,12 @@ def _row(record: Record, reference: Row | None) -> Row:
 
 
 def _twin_key(record: Record) -> tuple[object, ...]:
-    # Of cells that took different N, full precision took the largest.
+    # Quantized cells may have smaller N: full precision took the largest of them.
     cell = record.cell
     return cell.checkpoint.name, cell.checkpoint.sha256, of_any_size(cell.draw)
 
 
-def _order(row: Row) -> tuple[object, ...]:
+def _order(row: CellRow) -> tuple[object, ...]:
     return (
         row.family,
         _method_order(row.method),
@@ -215,7 +216,7 @@ def _method_order(method: str) -> tuple[int, str]:
     return (known.index(words) if words in known else len(known)), method
 
 
-def _defined(row: Row, metric: str) -> Measurement | None:
+def _defined(row: CellRow, metric: str) -> Measurement | None:
     measurement = getattr(row, metric)
     return None if measurement is None or math.isnan(measurement.value) else measurement
 

@@ -1,4 +1,4 @@
-"""How many images each cell took, real ones too, and whether its change is known well enough."""
+"""The numbers of images and real images of the cells, and the precision that they reached."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from bench.core import distances
 from bench.core.cell import Draw, of_any_size
-from bench.report.formatting import escape, number, places
-from bench.report.rows import Row, interval
+from bench.report.formatting import decimal_places, escape, number
+from bench.report.rows import CellRow, interval
 
 
-def draws(found: Sequence[Row]) -> list[tuple[Draw, list[int]]]:
-    """The draws of the rows, those that differ in N alone as one, and their N in rising order."""
+def draws(all_rows: Sequence[CellRow]) -> list[tuple[Draw, list[int]]]:
+    """The draws of the rows with their N in rising order; draws that differ in N alone are one."""
     counts: dict[Draw, set[int]] = {}
-    for row in found:
+    for row in all_rows:
         counts.setdefault(of_any_size(row.cell.draw), set()).add(row.images)
     return [(draw, sorted(these)) for draw, these in counts.items()]
 
@@ -23,10 +23,10 @@ def span(counts: Sequence[int]) -> str:
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def precision(found: Sequence[Row]) -> list[str]:
-    """What was wanted, which cells did not reach it, and what different N mean; one paragraph
-    each, nothing where N was given."""
-    asked = {(r.metric, r.precision) for row in found if (r := row.record.rounds)}
+def precision(all_rows: Sequence[CellRow]) -> list[str]:
+    """Paragraphs on the wanted precision: what it was, which cells did not reach it, and what
+    different N mean. Nothing where N was given."""
+    asked = {(r.metric, r.precision) for row in all_rows if (r := row.record.rounds)}
     if not asked:
         return []
     wanted = ", ".join(f"±{size:g} of {escape(name)}" for name, size in sorted(asked))
@@ -35,10 +35,10 @@ def precision(found: Sequence[Row]) -> list[str]:
         f"most {wanted}, full precision as far as its largest cell; a change is that at the N "
         f"of its row.",
     ]
-    short = [text for row in found if (text := _short(row))]
+    short = [text for row in all_rows if (text := _short(row))]
     if short:
         lines += ["", f"**The budget of images ended first** at {'; at '.join(short)}."]
-    if len({row.images for row in found if row.ok}) > 1:
+    if len({row.images for row in all_rows if row.ok}) > 1:
         lines += [
             "",
             "Rows of different N do not compare, and FD less its change is full precision at the "
@@ -47,21 +47,25 @@ def precision(found: Sequence[Row]) -> list[str]:
     return lines
 
 
-def few_real(found: Sequence[Row]) -> list[str]:
+def few_real(all_rows: Sequence[CellRow]) -> list[str]:
     """A warning where cells are held against few real images; nothing where they are enough."""
     told = [
         remark
-        for row in found
+        for row in all_rows
         if row.ok
         for remark in distances.few_real(
             row.images, row.record.real_images, row.cell.checkpoint.dataset
         )
     ]
-    lines = [f"**Few real images:** {escape(remark)}." for remark in dict.fromkeys(told)]
-    return [part for line in lines for part in ("", line)][1:]
+    lines: list[str] = []
+    for remark in dict.fromkeys(told):
+        if lines:
+            lines.append("")
+        lines.append(f"**Few real images:** {escape(remark)}.")
+    return lines
 
 
-def _short(row: Row) -> str:
+def _short(row: CellRow) -> str:
     """A cell that the budget stopped, with how precisely its change is known."""
     rounds = row.record.rounds
     if not row.ok or rounds is None or rounds.reached:
@@ -71,5 +75,5 @@ def _short(row: Row) -> str:
     name = escape(f"{row.checkpoint} {row.scheme} {row.backend}")
     if change is None or ends is None:
         return f"{name} (N = {row.images}, no interval)"
-    half = number((ends[1] - ends[0]) / 2, places([change]))
+    half = number((ends[1] - ends[0]) / 2, decimal_places([change]))
     return f"{name} (N = {row.images}, ±{half})"

@@ -1,4 +1,4 @@
-"""What the cache keeps: every file with a digest that is checked whenever the file is read.
+"""The files of the cache, each with a digest that is checked whenever the file is read.
 
     file = content, then a line of the SHA-256 of (key, content)
 
@@ -149,10 +149,10 @@ def set_aside(path: Path, reason: str, seen: os.stat_result | None = None) -> No
     """Move what is damaged out of the way, and say so.
 
     Args:
-        path: of the artifact.
-        reason: what is wrong with it.
-        seen: of what was read; where something else is there by now, another process made it
-            again, and it stays.
+        path: path of the artifact.
+        reason: the fault of the artifact, for the message.
+        seen: stamp of the file that was read; where something else is there by now, another
+            process made it again, and it stays.
 
     Raises:
         MachineError: it cannot be moved.
@@ -204,8 +204,8 @@ def load_array(
     """The array that was kept under a key, or None.
 
     Args:
-        shape: that it must have; None for a size that is not known.
-        dtype: that it must have; None for any.
+        shape: shape that the array must have, with None for a size that is not known.
+        dtype: type that its values must have; None for any.
     """
     content = read(path, key)
     if content is None:

@@ -1,4 +1,4 @@
-"""In which order runs were made: by the time that each run.json states, not by a folder's name.
+"""The order in which runs were made: by the time in each run.json, not by the folder's name.
 
 Runs of one second, and runs whose time cannot be read, go by the time and number in their names.
 A clock that was wrong is told where it shows: a run that says it was made in the future is newer
@@ -18,7 +18,7 @@ _STATED = re.compile(rb'"created":\s*"([^"]{1,64})"')
 _NAMED = re.compile(r"\d{8}T\d{6}Z")
 # `created` stands at the top of the files that bench writes.
 HEAD = 4096
-# Clocks of two machines differ by so much without anything being wrong.
+# Clocks of two machines may differ by this much.
 SLACK = timedelta(minutes=5)
 OLDEST = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -26,8 +26,8 @@ OLDEST = datetime.min.replace(tzinfo=timezone.utc)
 def moment(text: str) -> datetime | None:
     """The time that a text states, in UTC where it names no zone; None where it states none."""
     try:
-        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return found.replace(tzinfo=found.tzinfo or timezone.utc).astimezone(timezone.utc)
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return time.replace(tzinfo=time.tzinfo or timezone.utc).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return None
 
@@ -53,10 +53,10 @@ def ordered(folders: Iterable[Path]) -> list[Path]:
 
 
 def doubts(folders: Iterable[Path], now: datetime | None = None) -> list[str]:
-    """What is wrong with the times of runs, one line each.
+    """Doubts about the times of runs, one line each.
 
     Args:
-        folders: of all runs.
+        folders: folders of all runs.
         now: the present time, by the clock where it is not given.
     """
     limit = (now or datetime.now(timezone.utc)) + SLACK
@@ -72,7 +72,7 @@ def _key(folder: Path) -> tuple[datetime, list[tuple[int, str]], str]:
     when = created(folder)
     if when is None and (match := _NAMED.match(folder.name)):
         with contextlib.suppress(ValueError):
-            found = datetime.strptime(match[0], "%Y%m%dT%H%M%SZ")
-            when = found.replace(tzinfo=timezone.utc)
+            stated = datetime.strptime(match[0], "%Y%m%dT%H%M%SZ")
+            when = stated.replace(tzinfo=timezone.utc)
     parts = re.findall(r"(\d+)|(\D+)", folder.name)
     return when or OLDEST, [(int(digits or 0), text) for digits, text in parts], folder.name

@@ -1,7 +1,7 @@
 """The components of a diffusers folder: which sub-folders it has, and the files that are read.
 
 A pipeline's folder holds one folder for each component, named in `model_index.json`; a folder of
-one component holds its files at the top. `hub` takes the hash of what is found here, and the
+one component holds its files at the top. `hub` hashes the files that are listed here, and the
 source `diffusers` reads the same files.
 """
 
@@ -27,8 +27,10 @@ _WEIGHTS = re.compile(
 def network_places(folder: Path) -> dict[str, Path]:
     """Folders with the config of a network, by name; the folder itself has the name ""."""
     names = (*NETWORKS, *AVERAGES)
-    found = {name: folder / name for name in names if (folder / name / "config.json").is_file()}
-    return found or ({"": folder} if (folder / "config.json").is_file() else {})
+    places = {name: folder / name for name in names if (folder / name / "config.json").is_file()}
+    if not places and (folder / "config.json").is_file():
+        return {"": folder}
+    return places
 
 
 def beside(path: Path) -> Path | None:
@@ -45,47 +47,47 @@ def beside(path: Path) -> Path | None:
     return next((place / SCHEDULER for place in places if (place / SCHEDULER).is_file()), None)
 
 
-def variants(place: Path) -> dict[tuple[str, str], list[Path]]:
+def variants(folder: Path) -> dict[tuple[str, str], list[Path]]:
     """Files of weights of one component by (variant, format); the variant of plain ones is ""."""
-    found: dict[tuple[str, str], list[Path]] = {}
-    for path in sorted(place.glob("diffusion_pytorch_model*")):
+    files: dict[tuple[str, str], list[Path]] = {}
+    for path in sorted(folder.glob("diffusion_pytorch_model*")):
         if match := _WEIGHTS.fullmatch(path.name):
             variant = match["before"] or match["after"] or ""
-            found.setdefault((variant, match["format"]), []).append(path)
-    return found
+            files.setdefault((variant, match["format"]), []).append(path)
+    return files
 
 
-def choose(place: Path, wanted: str | None) -> tuple[str, str]:
+def choose(folder: Path, wanted: str | None) -> tuple[str, str]:
     """The (variant, format) of a component's weights that is loaded: the plain one where it is
     there, else the only one.
 
     Args:
-        place: the component's folder.
+        folder: the component's folder.
         wanted: the variant that the card asks for, None where it does not say.
 
     Raises:
         InputError: no weights, not the wanted ones, or several variants and none wanted.
     """
-    found = variants(place)
-    if not found:
-        raise InputError(f"{place} holds no diffusion_pytorch_model weights of diffusers")
-    names = sorted({variant for variant, _ in found})
+    files = variants(folder)
+    if not files:
+        raise InputError(f"{folder} holds no diffusion_pytorch_model weights of diffusers")
+    names = sorted({variant for variant, _ in files})
     told = ", ".join(name or "the plain one" for name in names)
     if wanted is not None and wanted not in names:
-        raise InputError(f"{place} holds no variant {wanted!r} of its weights, but {told}")
+        raise InputError(f"{folder} holds no variant {wanted!r} of its weights, but {told}")
     if wanted is None and "" not in names and len(names) > 1:
         raise InputError(
-            f"{place} holds several variants of its weights, {told}: say which (variant: "
+            f"{folder} holds several variants of its weights, {told}: say which (variant: "
             f"{names[0]} in the card's config, or --set variant={names[0]})"
         )
     variant = wanted if wanted is not None else names[0]
-    return variant, "safetensors" if (variant, "safetensors") in found else "bin"
+    return variant, "safetensors" if (variant, "safetensors") in files else "bin"
 
 
-def weights_of(place: Path) -> list[Path]:
+def weights_of(folder: Path) -> list[Path]:
     """Files of weights of one component: safetensors, and pickles where those are missing or
     there are no plain ones; [] for none."""
-    found = variants(place)
-    safe = [path for (_, kind), paths in found.items() if kind == "safetensors" for path in paths]
-    pickled = [path for (_, kind), paths in found.items() if kind == "bin" for path in paths]
-    return sorted(safe if ("", "safetensors") in found else [*safe, *pickled])
+    files = variants(folder)
+    safe = [path for (_, kind), paths in files.items() if kind == "safetensors" for path in paths]
+    pickled = [path for (_, kind), paths in files.items() if kind == "bin" for path in paths]
+    return sorted(safe if ("", "safetensors") in files else [*safe, *pickled])

@@ -49,7 +49,7 @@ def find(wanted: str) -> str:
 
 
 def accelerator(device: str) -> tuple[str, dict[str, str]]:
-    """What decides the arithmetic of a device that is not the CPU: its name with the instruction
+    """Identity of the arithmetic of a device that is not the CPU: its name with the instruction
     set, for example "NVIDIA H100 80GB HBM3 sm_90", and the versions of its libraries."""
     import torch
 
@@ -66,7 +66,7 @@ def placed(denoiser: Denoiser, device: str) -> Denoiser:
         return denoiser
     import torch
 
-    # Else convolutions round float32 to 10 bits: no full precision to hold anything against.
+    # With TF32, convolutions would round float32 to 10 bits: no full precision to compare with.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if denoiser.decode is not None:
         denoiser.decode.to(device)

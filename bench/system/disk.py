@@ -25,7 +25,7 @@ from bench.core.errors import InputError
 
 # Unfinished files and folders, ".bench-<process>-<random>-<host>".
 UNFINISHED = re.compile(r"\.bench-(\d+)-[0-9a-f]{12}-(.*)")
-# Of earlier versions: a dot, the file's name, and eight random characters; or a run's folder.
+# Unfinished files of earlier versions: ".", a file's or run's name, eight random characters.
 EARLIER = re.compile(
     r"\.(.+\.(npy|npz|json|jsonl|txt|safetensors|png|md|html)\.|bench-)[a-z0-9_]{8}"
 )
@@ -35,13 +35,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 FILES = (errno.EMFILE, errno.ENFILE)
 DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 BROKEN = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
-# Libraries put an error of the system into a message of their own.
+# Libraries put the number of a system error into a message of their own.
 _NUMBER = re.compile(r"(?:os error|Errno) (\d+)\b")
 _MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory")
 
 
 class MachineError(InputError):
-    """The machine does not allow what is to be done: it stops the command, and is no outcome of a
+    """An error of the machine, such as a full disk: it stops the command, and is no outcome of a
     cell or probe."""
 
 
@@ -91,12 +91,12 @@ def synchronize(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> MachineError:
-    """What to say, and what to do, where the disk does not take a file."""
+    """The error of a disk that does not take a file, with what to do about it."""
     return MachineError(f"cannot write {path}: {error.strerror or error}; {_advice(error.errno)}")
 
 
 def cannot_read(path: Path, error: OSError) -> MachineError:
-    """What to say, and what to do, where the disk does not give a file that is there."""
+    """The error of a disk that does not give a file that is there, with what to do about it."""
     return MachineError(f"cannot read {path}: {error.strerror or error}; {_advice(error.errno)}")
 
 
@@ -109,32 +109,39 @@ def _advice(number: int | None) -> str:
 
 
 def stops(error: BaseException) -> MachineError | None:
-    """The one line of an error that is the machine's and no cell's: a full disk, no permission,
-    no more open files, too little memory; None for every other error.
+    """The error as a MachineError, if the machine and no cell is its cause: a full disk, no
+    permission, no more open files, too little memory; None for every other error.
 
-    Errors that a library wrapped in one of its own are known by their number in the message.
+    An error that a library wrapped in one of its own is recognized by the number in its message.
     """
     links: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in links:
         links.append(link)
         link = link.__cause__ or link.__context__
-    for found in links:
-        if isinstance(found, MachineError):
-            return found
-        text = " ".join(str(found).split())[:200]
-        if isinstance(found, MemoryError) or _MEMORY.search(text):
+    for cause in links:
+        if isinstance(cause, MachineError):
+            return cause
+        text = " ".join(str(cause).split())[:200]
+        if isinstance(cause, MemoryError) or _MEMORY.search(text):
             return MachineError(
                 "not enough memory; free some, or lower --batch, and repeat the command: what "
                 "was finished is kept"
             )
-        match = _NUMBER.search(text)
-        number = found.errno if isinstance(found, OSError) else int(match[1]) if match else None
+        number = _number(cause, text)
         if number in (*FULL, *FILES, *DENIED, *BROKEN):
             return MachineError(
                 f"{text}; {_advice(number)}, and repeat the command: what was finished is kept"
             )
     return None
+
+
+def _number(error: BaseException, text: str) -> int | None:
+    """The number of an error of the system, as the error or its text says it."""
+    if isinstance(error, OSError):
+        return error.errno
+    match = _NUMBER.search(text)
+    return int(match[1]) if match else None
 
 
 def sha256(path: Path) -> str:
@@ -205,7 +212,10 @@ def sweep(folder: Path, deep: bool = True) -> None:
             path = Path(parent, name)
             if name.startswith(".") and _is_abandoned(path):
                 with contextlib.suppress(OSError):
-                    shutil.rmtree(path) if name in folders else path.unlink()
+                    if name in folders:
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
         folders[:] = [name for name in folders if deep and not name.startswith(".")]
 
 

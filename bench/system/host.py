@@ -1,4 +1,4 @@
-"""The machine and the versions that change arithmetic, found without importing torch on a CPU."""
+"""The machine and the library versions that change arithmetic; without torch on a CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.core.record import Host
 from bench.system import devices
 
-# From the weakest to the strongest; the last one present decides which int8 kernels run.
+# From the weakest to the strongest; the last one that is present decides the int8 kernels.
 X86_FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
 VNNI = X86_FEATURES[2:]
 LIBRARIES = ("torch", "torchao", "diffusers", "torchvision", "numpy", "scipy")
@@ -22,8 +22,8 @@ def instruction_set() -> str:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return platform.machine()
-    found = [feature for feature in X86_FEATURES if feature in flags]
-    return found[-1] if found else platform.machine()
+    known = [feature for feature in X86_FEATURES if feature in flags]
+    return known[-1] if known else platform.machine()
 
 
 def threads() -> int:
@@ -38,13 +38,13 @@ def threads() -> int:
 
 def library_versions() -> dict[str, str]:
     """Installed versions of the libraries whose arithmetic we use."""
-    found = {}
+    versions = {}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            versions[name] = "missing"
+    return versions
 
 
 def fingerprint(device: str = devices.CPU) -> Host:

@@ -47,12 +47,12 @@ def folder(uri: str, revision: str) -> Path:
             f"{uri} needs a pinned revision, the 40 hexadecimal digits of a commit, not "
             f"{revision!r}"
         )
-    if (found := cached(name, revision)) and complete(found):
-        return found
+    if (snapshot := cached(name, revision)) and complete(snapshot):
+        return snapshot
     try:
-        found = fetched(name, revision, [*DESCRIPTIONS, *SAFE])
-        if not complete(found):
-            found = fetched(name, revision, [*DESCRIPTIONS, *PICKLED])
+        snapshot = fetched(name, revision, [*DESCRIPTIONS, *SAFE])
+        if not complete(snapshot):
+            snapshot = fetched(name, revision, [*DESCRIPTIONS, *PICKLED])
     # The hub's client raises errors of its own, of its transport and of the system.
     except Exception as error:
         raise InputError(
@@ -60,7 +60,7 @@ def folder(uri: str, revision: str) -> Path:
             f"({reason(error)}): fetch it where there is a network, `hf download {name} "
             f"--revision {revision}`, and copy the cache (HF_HOME)"
         ) from None
-    return found
+    return snapshot
 
 
 def cached(name: str, revision: str = "") -> Path | None:
@@ -91,7 +91,7 @@ def fetched(name: str, revision: str, patterns: Sequence[str]) -> Path:
 
 
 def _download_line(name: str, siblings: Sequence[Any], patterns: Sequence[str]) -> str:
-    """What is about to be fetched; the hub does not know the size of every file."""
+    """Say what is about to be fetched; the hub does not know the size of every file."""
     wanted = [s for s in siblings if any(fnmatch.fnmatch(s.rfilename, p) for p in patterns)]
     size = sum(s.size or 0 for s in wanted)
     known = f", up to {size / 1e6:.0f} MB" if size else ""
@@ -122,7 +122,8 @@ def digest(path: Path) -> str:
     files += sorted({file for pattern in DESCRIPTIONS for file in path.glob(pattern)})
     # A folder of one component has its scheduler in the pipeline around it.
     around = components.beside(path)
-    files += [around] if around and not around.is_relative_to(path) else []
+    if around and not around.is_relative_to(path):
+        files.append(around)
     total = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

@@ -1,7 +1,7 @@
 """The influence of each image on each number of a run, in a file beside its run.json.
 
 Two runs of the same noise pair up image by image. Their difference is then known far better than
-from two intervals, but only from the terms behind them: so these are kept, in float32 and
+from two intervals, but only from the terms behind them. So these are kept, in float32 and
 compressed, under "<checkpoint> <scheme> <backend>|<measurement>". A run without the file compares
 by its intervals, as if its images were independent of the other run's.
 """
@@ -27,7 +27,7 @@ Influences = Mapping[str, np.ndarray]
 
 
 def key(cell: Cell, measurement: str) -> str:
-    """Where the terms of a cell's measurement are."""
+    """The key of the terms of a cell's measurement."""
     return f"{cell}|{measurement}"
 
 

@@ -61,6 +61,6 @@ def _handle(number: int, frame: FrameType | None) -> None:
 
 
 def _unraisable(what: Any) -> None:
-    """An interrupt inside a destructor is no news: it is told once, by the command."""
+    """Drop the report of an interrupt inside a destructor: the command tells it once."""
     if not (_received and issubclass(what.exc_type, KeyboardInterrupt)):
         sys.__unraisablehook__(what)

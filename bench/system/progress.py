@@ -54,7 +54,7 @@ class Bar:
         self._console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
     def watch(self, work: Callable[[Cell], Record]) -> Callable[[Cell], Record]:
-        """The same work, telling each finished cell; plain lines where there is no terminal."""
+        """The same work that also tells each finished cell; plain lines without a terminal."""
 
         def watched(cell: Cell) -> Record:
             missing = max(1, -(-cell.draw.images // cell.draw.batch))

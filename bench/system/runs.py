@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,32 @@ from bench.core.printable import quoted
 from bench.core.record import Run, run_from_json
 from bench.system import chronology
 from bench.system.disk import atomic as atomic
+from bench.system.influences import Influences
 
-# Of a sample's file; a file name may have 255 bytes, and one that is being written has more.
+# Longest name of a sample's file; file systems allow 255 bytes, temporary names add some.
 NAME_LENGTH = 120
 
 
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run as it was read, with what each image adds to its numbers.
+
+    Attributes:
+        label: the name that the user gave it.
+        influences: terms (N,) of each number, by which numbers of one draw are paired
+            (`bench.system.influences`).
+    """
+
+    label: str
+    run: Run
+    influences: Influences
+
+
 def sample_name(cell: Cell) -> str:
-    """File name of a cell's strip of sample images in a run's folder: short, of plain characters,
-    and another one for every cell, also where upper and lower case are one."""
+    """File name of a cell's strip of sample images in a run's folder.
+
+    It is short, of plain characters, and unique to the cell also on file systems that ignore case.
+    """
     name = f"{cell.checkpoint.name}--{cell.scheme}--{cell.backend}"
     plain = re.sub(r"[^a-z0-9._+-]", "_", name.lower())[:NAME_LENGTH]
     if plain != name:
@@ -32,7 +51,7 @@ def sample_name(cell: Cell) -> str:
 
 
 def sample_path(samples: Path, cell: Cell) -> Path:
-    """The strip of a cell in the samples of a run, which may be of a time with other names."""
+    """The strip of a cell in the samples of a run; runs of earlier versions name it otherwise."""
     path = samples / sample_name(cell)
     name = f"{cell.checkpoint.name}--{cell.scheme}--{cell.backend}"
     former = path.with_name(re.sub(r"[^A-Za-z0-9._+-]", "_", name) + ".png")

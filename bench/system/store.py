@@ -1,4 +1,4 @@
-"""Runs on disk: their folders, what is in them, and how a new one appears.
+"""The folders of runs on disk: writing a new one, its files, and locks.
 
 The disk itself is `bench.system.disk`, whose functions are at hand here too.
 """
@@ -32,7 +32,7 @@ def publish(out: Path, stem: str, write: Callable[[Path, str], None]) -> Path:
 
     Args:
         out: the folder of runs.
-        stem: of the name; the first free one of stem, stem-2, stem-3 ... is taken.
+        stem: start of the name; the first free one of stem, stem-2, stem-3 ... is taken.
         write: fills a folder (its first argument) that will have a name (its second). It is
             called again where another process took that name meanwhile.
 
@@ -40,7 +40,7 @@ def publish(out: Path, stem: str, write: Callable[[Path, str], None]) -> Path:
         InputError: the disk does not take it.
     """
     temporary = out / disk.unfinished_name()
-    # One below, so that no search for runs takes it for one.
+    # One level below `out`, so that a search for runs does not see the unfinished folder.
     folder = temporary / "run"
     try:
         out.mkdir(parents=True, exist_ok=True)

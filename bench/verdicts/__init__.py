@@ -1,1 +1,1 @@
-"""What runs say: comparison, baseline, history and the claims of the paper."""
+"""Judgements on runs: comparison, baseline, history and the claims of the paper."""

@@ -38,18 +38,18 @@ def pins(reports: Path) -> list[Pin]:
     path = reports / NAME
     if not border.exists(path):
         return []
-    found = []
+    accepted = []
     # Not `splitlines`: a reason may hold other ends of lines.
     lines = border.text(path, "a list of accepted baselines").removesuffix("\n").split("\n")
     for k, line in enumerate(lines, 1):
         try:
-            found.append(border.build(Pin, border.parse(line)))
-            sound.name("run", found[-1].run)
+            accepted.append(border.build(Pin, border.parse(line)))
+            sound.name("run", accepted[-1].run)
         except ValueError as error:
             raise InputError(
                 f"{path}, line {k}: not an accepted baseline ({error}); restore it"
             ) from None
-    return found
+    return accepted
 
 
 def pinned(reports: Path) -> Path:
@@ -58,14 +58,14 @@ def pinned(reports: Path) -> Path:
     Raises:
         InputError: none was accepted, or its run is gone.
     """
-    found = pins(reports)
-    if not found:
+    accepted = pins(reports)
+    if not accepted:
         raise InputError(
             f"no baseline in {reports}: accept one with `bench baseline accept RUN --reason TEXT`"
         )
-    folder = reports / found[-1].run
+    folder = reports / accepted[-1].run
     if not (folder / "run.json").is_file():
-        raise InputError(f"the baseline {found[-1].run} is not in {reports}: restore it")
+        raise InputError(f"the baseline {accepted[-1].run} is not in {reports}: restore it")
     return folder
 
 
@@ -84,7 +84,7 @@ def accept(reports: Path, name: str, reason: str) -> Pin:
         raise InputError(f"nothing was measured in {folder.name}: accept another run")
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     pin = Pin(folder.resolve().name, " ".join(reason.split()), now)
-    # Two that accept at once would else each write what they read before, and one line is lost.
+    # Without the lock, two processes that accept at once would lose one of the lines.
     with store.locked(reports):
         lines = [json.dumps(asdict(each), ensure_ascii=False) for each in (*pins(reports), pin)]
         store.save_text(reports / NAME, "\n".join(lines) + "\n")

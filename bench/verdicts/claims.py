@@ -1,14 +1,15 @@
-"""The paper's claims about methods, held against what was measured.
+"""The paper's claims about methods, tested on the measurements of a run and its probes.
 
 A claim about two methods compares their numbers, paired (`bench.verdicts.paired_difference`): both
 were measured on the same images, noise and directions. Where both were trained several times, on
-the same seeds, the difference is the mean over the trainings, with how they vary: only then it
-speaks of the methods. Of checkpoints that share method and seed the first is taken.
+the same seeds, the difference is the mean over the trainings, and its interval covers how they
+vary: only then does it speak of the methods. Where several checkpoints share method and seed, the
+first one is taken.
 
 supported: the interval lies wholly on the claim's side of 0; contradicted: wholly on the other;
-undecided: it holds 0, or there is too little to say anything.
+undecided: it holds 0, or too little was measured.
 
-Whether flatness explains the losses: `bench.verdicts.correlations`.
+Whether flatness explains the losses is the subject of `bench.verdicts.correlations`.
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.core.probe_record import Explanation, Row
+from bench.core.probe_record import ProbeRun, ProbeValue
 from bench.core.record import Record, Run
 from bench.system.influences import Influences
 from bench.verdicts import decisions
 from bench.verdicts.methods import METRICS, measured, measurement, shared
-from bench.verdicts.paired_difference import Between, between, sizes, turned
+from bench.verdicts.paired_difference import (
+    PairedDifference,
+    difference_of_magnitudes,
+    paired_difference,
+    turned,
+)
 
 # Each flatness number that is correlated: its name and the coordinates that single it out.
 FLATNESS: Mapping[str, tuple[str, dict[str, float | str]]] = {
@@ -44,10 +50,10 @@ SIMULATED = "simulated"
 
 @dataclass(frozen=True)
 class Difference:
-    """A number of one method less that of another, and what it says about the claim.
+    """The difference of a number between two methods, and its verdict on a claim.
 
     Attributes:
-        trainings: pairs of trainings behind it; one cannot tell a method from chance.
+        trainings: number of pairs of trainings; a single pair cannot tell a method from chance.
     """
 
     family: str
@@ -62,126 +68,133 @@ class Difference:
     verdict: str
 
 
-def verdict(low: float, high: float, positive: bool) -> str:
-    """What the interval of a number says about the claim that it is positive, or negative."""
+def claim_verdict(low: float, high: float, positive: bool) -> str:
+    """The verdict of an interval on the claim that its number is positive (or negative)."""
     if math.isnan(low) or math.isnan(high) or low <= 0 <= high:
         return "undecided"
     return "supported" if (low > 0) == positive else "contradicted"
 
 
-def families(found: Explanation) -> dict[str, list[str]]:
+def families(probed: ProbeRun) -> dict[str, list[str]]:
     """Names of the checkpoints by family."""
     names: dict[str, list[str]] = {}
-    for part in found.parts:
+    for part in probed.parts:
         if part.checkpoint not in names.setdefault(part.family, []):
             names[part.family].append(part.checkpoint)
     return names
 
 
-def flatness(found: Explanation, checkpoint: str, title: str) -> Row | None:
-    """A flatness number of a checkpoint; of a curve the point of the largest radius."""
+def flatness(probed: ProbeRun, checkpoint: str, title: str) -> ProbeValue | None:
+    """A flatness number of a checkpoint; for a curve, its point at the largest radius."""
     name, where = FLATNESS[title]
-    rows = found.rows(checkpoint, name, **where)
+    rows = probed.rows(checkpoint, name, **where)
     return max(rows, key=lambda row: float(row.where.get("radius", 0)), default=None)
 
 
 def counted(run: Run) -> list[Record]:
-    """The measured quantized cells, each scheme in one execution: simulated where it was.
+    """The measured quantized cells with one backend for each scheme: the simulation if possible.
 
-    Kernels that agree with the simulation would count every comparison twice.
+    Kernels agree with the simulation, so that both together would count each comparison twice.
     """
-    found = [r for r in run.records if r.status == "ok" and not r.cell.scheme.is_float]
+    quantized = [r for r in run.records if r.status == "ok" and not r.cell.scheme.is_float]
     first: dict[str, str] = {}
-    for record in sorted(found, key=lambda r: r.cell.backend != SIMULATED):
+    for record in sorted(quantized, key=lambda r: r.cell.backend != SIMULATED):
         first.setdefault(str(record.cell.scheme), record.cell.backend)
-    return [r for r in found if r.cell.backend == first[str(r.cell.scheme)]]
+    return [r for r in quantized if r.cell.backend == first[str(r.cell.scheme)]]
 
 
-def differences(found: Explanation) -> list[Difference]:
+def differences(probed: ProbeRun) -> list[Difference]:
     """SAM against the other methods of its family: is it flatter, is its exposure bias smaller?"""
     lines = []
-    for family in families(found):
-        trained = _trained(found, family)
+    for family in families(probed):
+        trained = _trained(probed, family)
         for other in OTHERS:
             pairs = shared(trained, "sam", other)
             for number in FLATNESS:
-                # An eigenvalue has a bound of its computation and a trace the error of its random
-                # vectors: both speak of a few images, without an interval over images.
+                # The intervals of these two cover the error of their computation on a few images,
+                # not the draw of the images.
                 if number not in ("top eigenvalue", "trace"):
                     rows = [
-                        (flatness(found, a, number), flatness(found, b, number)) for a, b in pairs
+                        (flatness(probed, a, number), flatness(probed, b, number))
+                        for a, b in pairs
                     ]
-                    lines += _told((family, FLATTER, number, "sam", other), between(rows))
+                    lines += _as_differences(
+                        (family, FLATTER, number, "sam", other), paired_difference(rows)
+                    )
             gaps, distances = (
-                [(_full(found, a, number), _full(found, b, number)) for a, b in pairs]
+                [(_full(probed, a, number), _full(probed, b, number)) for a, b in pairs]
                 for number in ("exposure_gap", "exposure_distance")
             )
-            # Bias in either direction is bias.
-            if sized := sizes(gaps):
-                place = family, LESS_BIAS, "size of the gap", "sam", other
-                lines += _told(place, sized[0], sized[1:])
-            place = family, LESS_BIAS, "energy distance", "sam", other
-            lines += _told(place, between(distances))
+            # A gap of either sign is a bias, so the magnitudes are compared.
+            if sized := difference_of_magnitudes(gaps):
+                comparison = family, LESS_BIAS, "size of the gap", "sam", other
+                lines += _as_differences(comparison, sized[0], sized[1:])
+            comparison = family, LESS_BIAS, "energy distance", "sam", other
+            lines += _as_differences(comparison, paired_difference(distances))
     return lines
 
 
-def _trained(found: Explanation, family: str) -> dict[tuple[str, int], str]:
+def _trained(probed: ProbeRun, family: str) -> dict[tuple[str, int], str]:
     """Checkpoints by method and seed of the training, the first of each that was measured."""
     names: dict[tuple[str, int], str] = {}
-    for part in found.parts:
+    for part in probed.parts:
         if part.family == family and part.status == "ok":
             names.setdefault((part.method, part.seed), part.checkpoint)
     return names
 
 
-def _full(found: Explanation, checkpoint: str, name: str) -> Row | None:
+def _full(probed: ProbeRun, checkpoint: str, name: str) -> ProbeValue | None:
     """A number in full precision."""
-    return next((row for row in found.rows(checkpoint, name) if not row.scheme), None)
+    return next((row for row in probed.rows(checkpoint, name) if not row.scheme), None)
 
 
-def _told(
-    place: tuple[str, str, str, str, str],
-    found: Between | None,
+def _as_differences(
+    comparison: tuple[str, str, str, str, str],
+    difference: PairedDifference | None,
     ends: tuple[float, float] | None = None,
     decided: bool = True,
 ) -> list[Difference]:
-    if found is None:
+    if difference is None:
         return []
-    low, high = ends or found.estimate.interval()
-    told = verdict(low, high, positive=False) if decided else "undecided"
-    return [Difference(*place, found.trainings, found.estimate.value, low, high, told)]
+    low, high = ends or difference.estimate.interval()
+    told = claim_verdict(low, high, positive=False) if decided else "undecided"
+    return [
+        Difference(*comparison, difference.trainings, difference.estimate.value, low, high, told)
+    ]
 
 
 def lost(run: Run, terms: Influences) -> list[Difference]:
-    """Losses under each scheme of SAM less those of the other methods, and of averages with SAM
-    less those without, paired by image; significant by Holm over all, the intervals without."""
+    """Differences of losses: SAM less each other method, and averages with SAM less those without.
+
+    They are paired by image. Verdicts are corrected by Holm over all lines, intervals are not.
+    """
     pairs = (*(("sam", other) for other in OTHERS), *AVERAGED)
     groups: dict[tuple[str, str, str], dict[tuple[str, int], Record]] = {}
     for record in counted(run):
         cell = record.cell
-        place = cell.checkpoint.family, str(cell.scheme), cell.backend
+        where = cell.checkpoint.family, str(cell.scheme), cell.backend
         training = cell.checkpoint.method, cell.checkpoint.seed
-        groups.setdefault(place, {}).setdefault(training, record)
-    found = []
+        groups.setdefault(where, {}).setdefault(training, record)
+    lines = []
     for (family, scheme, backend), trained in groups.items():
         for metric, (method, other) in itertools.product(METRICS, pairs):
             rows = [
                 (_loss(a, metric, terms), _loss(b, metric, terms))
                 for a, b in shared(trained, method, other)
             ]
-            if line := between(rows):
+            if line := paired_difference(rows):
                 number = f"{metric}, {scheme} {backend}"
-                found.append(((family, f"{method} loses less", number, method, other), line))
-    chances = [decisions.two_sided(line.estimate) for _, line in found]
+                lines.append(((family, f"{method} loses less", number, method, other), line))
+    chances = [decisions.two_sided(line.estimate) for _, line in lines]
     adjusted = decisions.holm([1.0 if math.isnan(p) else p for p in chances])
     return [
         difference
-        for (where, line), p in zip(found, adjusted, strict=True)
-        for difference in _told(where, line, decided=p < decisions.ALPHA)
+        for (where, line), p in zip(lines, adjusted, strict=True)
+        for difference in _as_differences(where, line, decided=p < decisions.ALPHA)
     ]
 
 
-def _loss(record: Record, metric: str, terms: Influences) -> Row | None:
-    """A loss of a record, higher is worse, with the influences of its images; None without."""
-    row, found = measured(record, metric, terms), measurement(record, metric)
-    return turned(row) if row and found and found.better == "higher" else row
+def _loss(record: Record, metric: str, terms: Influences) -> ProbeValue | None:
+    """A loss of a record (higher is worse) with the influences of its images, if they are kept."""
+    row, loss = measured(record, metric, terms), measurement(record, metric)
+    return turned(row) if row and loss and loss.better == "higher" else row

@@ -1,4 +1,4 @@
-"""What a comparison of two runs is made of: its sides, its decided rows, and the exit code."""
+"""The result of a comparison of two runs: its decided rows, and the exit code."""
 
 from __future__ import annotations
 
@@ -6,46 +6,46 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.core import estimates
-from bench.core.record import Measurement, Run
-from bench.system.influences import Influences
+from bench.core.record import Measurement
 from bench.verdicts.findings import Finding
 
-# From what must be looked at to what need not be.
+# In the order of a report: first what somebody must look at.
 VERDICTS = (
-    *("newly failing", "newly refused", "absent", "worse", "not comparable", "inconclusive"),
-    *("still failing", "still refused", "better", "fixed", "new", "unchanged"),
+    "newly failing",
+    "newly refused",
+    "absent",
+    "worse",
+    "not comparable",
+    "inconclusive",
+    "still failing",
+    "still refused",
+    "better",
+    "fixed",
+    "new",
+    "unchanged",
 )
 FAILING = VERDICTS[:5]
-# Of numbers that were held against each other.
+# Verdicts of numbers that were compared.
 COMPARED = ("worse", "inconclusive", "better", "unchanged")
 STILL = {"failed": "still failing", "refused": "still refused"}
 NEWLY = {"failed": "newly failing", "refused": "newly refused"}
 
 
 @dataclass(frozen=True)
-class Side:
-    """A run with the influences of its images; `name` is what the user calls it."""
-
-    name: str
-    run: Run
-    influences: Influences
-
-
-@dataclass(frozen=True)
-class Row:
-    """A decided row.
+class ComparedNumber:
+    """A number of a cell in two runs, with the verdict on its change.
 
     Attributes:
         metric: name without N, "" for a row about the whole cell.
-        extractor: whose features the metric takes, "" where it takes none.
+        extractor: name of the extractor whose features the metric takes, "" for none.
         change: HEAD - BASE with its error; None where it cannot be had.
         threshold: the least worsening that matters, in the metric's unit; None for none.
         gated: whether the row counts for the exit code.
         adjusted: p of no change after Holm, over the gated rows (or over those that do not gate).
         needed: the N that would decide an inconclusive row, None where unknown.
         reason: why there is no verdict, or what is special about it.
-        kinds: of the findings and obstacles that keep it from being compared; where all of them
-            are allowed, the row does not fail.
+        kinds: kinds of the findings and obstacles that keep it from being compared; where all of
+            them are allowed, the row does not fail.
     """
 
     checkpoint: str
@@ -71,7 +71,7 @@ class Row:
         return f"{self.checkpoint} {self.scheme} {self.backend}"
 
     def excused(self, allowed: Sequence[str]) -> bool:
-        """Whether it need not be compared, as all that stands in the way is allowed."""
+        """Whether `allowed` covers everything that keeps the row from being compared."""
         return bool(self.kinds) and {*self.kinds} <= {*allowed}
 
 
@@ -81,12 +81,12 @@ class Comparison:
 
     base: str
     head: str
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedNumber, ...]
     findings: Mapping[Finding, tuple[str, ...]]
     notes: tuple[str, ...]
     tests: int
 
-    def failures(self, allowed: Sequence[str] = ()) -> list[Row]:
+    def failures(self, allowed: Sequence[str] = ()) -> list[ComparedNumber]:
         """The rows that make the gate fail; `allowed` are kinds that do not."""
         return [
             row
@@ -95,8 +95,10 @@ class Comparison:
         ]
 
     def void(self, allowed: Sequence[str] = ()) -> bool:
-        """Whether no number that gates was compared, so that nothing could have failed; those
-        that need not be compared count as compared."""
+        """Whether no gating number was compared, so that nothing could have failed.
+
+        Numbers that `allowed` excuses count as compared.
+        """
         return not any(
             row.gated and row.metric and (row.verdict in COMPARED or row.excused(allowed))
             for row in self.rows

@@ -2,9 +2,9 @@
 
 Cells are matched by checkpoint name, scheme and backend. Their difference is HEAD - BASE. Where
 both were sampled from the same noise and both runs kept the influences of their images, it is
-*paired*: its error is that of the differences of the influences, image by image. Otherwise it is
-taken as that of two independent sets, which for the same noise is wider than need be; the row says
-which. The real images are held fixed, the same ones in both runs.
+*paired*: its error is that of the differences of the influences, image by image. Otherwise the
+two sets count as independent, which for the same noise gives a wider interval than needed; the row
+says which. The real images are held fixed, the same ones in both runs.
 
 Distances are compared in full precision, and quantized cells by their *changes* against it, so
 that a worse checkpoint and a worse quantizer are told apart. `decisions` holds the rules.
@@ -24,8 +24,9 @@ from bench.core import distances, estimates
 from bench.core.record import Measurement, Record, Run
 from bench.system.chronology import moment
 from bench.system.influences import key
+from bench.system.runs import LoadedRun
 from bench.verdicts import decisions, matching
-from bench.verdicts.compared import NEWLY, STILL, VERDICTS, Comparison, Row, Side
+from bench.verdicts.compared import NEWLY, STILL, VERDICTS, ComparedNumber, Comparison
 from bench.verdicts.findings import INCOMPARABLE, Finding, findings, notes, same_noise
 from bench.verdicts.matching import Obstacle, stem
 from bench.verdicts.thresholds import Threshold, find
@@ -33,12 +34,12 @@ from bench.verdicts.thresholds import Threshold, find
 ABSENT = "no such cell in HEAD"
 
 
-def compare(base: Side, head: Side, thresholds: Sequence[Threshold]) -> Comparison:
+def compare(base: LoadedRun, head: LoadedRun, thresholds: Sequence[Threshold]) -> Comparison:
     """Decide every number that both runs have."""
     old, new = _cells(base.run), _cells(head.run)
-    found: dict[Finding, list[str]] = {}
+    affected: dict[Finding, list[str]] = {}
     said: dict[str, None] = {}
-    rows: list[Row] = []
+    rows: list[ComparedNumber] = []
     for name in dict.fromkeys([*old, *new]):
         before, after = old.get(name), new.get(name)
         if before and after and before.status == after.status == "ok":
@@ -49,16 +50,16 @@ def compare(base: Side, head: Side, thresholds: Sequence[Threshold]) -> Comparis
             compared = [_barred(row, here) for row in compared]
             here += [Finding("version", r.reason) for r in compared if r.kinds == ("version",)]
             for finding in here:
-                found.setdefault(finding, []).append(" ".join(name))
+                affected.setdefault(finding, []).append(" ".join(name))
             rows += compared
         else:
             rows.append(_whole(name, before, after))
     rows += [*_repeated(base.run, "BASE"), *_repeated(head.run, "HEAD")]
-    rows, tests = _decided(rows)
+    rows, tests = _decided_rows(rows)
     rows.sort(key=lambda row: (VERDICTS.index(row.verdict), not row.gated))
-    cells = {finding: tuple(names) for finding, names in found.items()}
+    cells = {finding: tuple(names) for finding, names in affected.items()}
     said |= dict.fromkeys(_order(base.run, head.run))
-    return Comparison(base.name, head.name, tuple(rows), cells, tuple(said), tests)
+    return Comparison(base.label, head.label, tuple(rows), cells, tuple(said), tests)
 
 
 def _name(record: Record) -> tuple[str, str, str]:
@@ -69,19 +70,19 @@ def _cells(run: Run) -> dict[tuple[str, str, str], Record]:
     return {_name(record): record for record in run.records}
 
 
-def _repeated(run: Run, side: str) -> list[Row]:
-    """A row for each cell that a run has more than once: which one holds cannot be told."""
+def _repeated(run: Run, side: str) -> list[ComparedNumber]:
+    """A row for each cell that a run has more than once: which of them counts is not known."""
     counts = Counter(map(_name, run.records))
     reason = f"{side} has this cell more than once"
     return [
-        Row(*name, "not comparable", reason=reason, kinds=("protocol",))
+        ComparedNumber(*name, "not comparable", reason=reason, kinds=("protocol",))
         for name, count in counts.items()
         if count > 1
     ]
 
 
 def _order(base: Run, head: Run) -> list[str]:
-    """What is said of two runs as such."""
+    """Notes on two runs as a whole: that they are the same one, or in the wrong order."""
     if (base.id, base.created) == (head.id, head.created):
         return ["nothing: BASE and HEAD are the same run"]
     before, after = moment(base.created), moment(head.created)
@@ -90,27 +91,35 @@ def _order(base: Run, head: Run) -> list[str]:
     return []
 
 
-def _whole(name: tuple[str, str, str], before: Record | None, after: Record | None) -> Row:
+def _whole(
+    name: tuple[str, str, str], before: Record | None, after: Record | None
+) -> ComparedNumber:
     """The row of a cell that was not measured in both runs."""
     measured = before is not None and before.status == "ok"
     if after is None:
         was = "" if measured or before is None else f"; it was {before.status} in BASE"
-        return Row(*name, "absent", gated=measured, reason=ABSENT + was, kinds=("missing",))
+        return ComparedNumber(
+            *name, "absent", gated=measured, reason=ABSENT + was, kinds=("missing",)
+        )
     if after.status == "ok":
         verdict = "new" if before is None else "fixed"
-        return Row(*name, verdict, reason="" if before is None else f"was {before.status}")
+        return ComparedNumber(
+            *name, verdict, reason="" if before is None else f"was {before.status}"
+        )
     reason = f"{after.status}: {after.error}"
     if before is None:
-        return Row(*name, "new", reason=reason)
+        return ComparedNumber(*name, "new", reason=reason)
     words = NEWLY if measured else STILL
     kinds = ("refused",) if measured and after.status == "refused" else ()
-    return Row(*name, words.get(after.status, "newly failing"), reason=reason, kinds=kinds)
+    return ComparedNumber(
+        *name, words.get(after.status, "newly failing"), reason=reason, kinds=kinds
+    )
 
 
 def _numbers(
-    base: tuple[Side, Record], head: tuple[Side, Record], thresholds: Sequence[Threshold]
-) -> list[Row]:
-    """A row for each number of a cell; "" is the verdict where it is to be decided."""
+    base: tuple[LoadedRun, Record], head: tuple[LoadedRun, Record], thresholds: Sequence[Threshold]
+) -> list[ComparedNumber]:
+    """A row for each number of a cell; its verdict is "" where it is still to be decided."""
     before, after = base[1], head[1]
     olds, news = ({stem(m): m for m in r.measurements} for r in (before, after))
     several = matching.repeated(before) | matching.repeated(after)
@@ -126,32 +135,40 @@ def _numbers(
         row = _limited(row, full, thresholds)
         if row.verdict == "" and old and new:
             sides = (*base, old), (*head, new)
-            terms = [s.influences.get(key(r.cell, m.name)) for s, r, m in sides]
+            terms = [whole.influences.get(key(r.cell, m.name)) for whole, r, m in sides]
             row = _changed(row, matching.difference(old, new, terms, noise), full)
         rows.append(row)
     return rows
 
 
-def _row(record: Record, metric: str, old: Measurement | None, new: Measurement | None) -> Row:
+def _row(
+    record: Record, metric: str, old: Measurement | None, new: Measurement | None
+) -> ComparedNumber:
     extractor = distances.parts(metric, record.cell.extractors)[1]
-    place = (*_name(record), "", metric, extractor)
+    cell_and_metric = (*_name(record), "", metric, extractor)
     if old is None:
-        return replace(Row(*place, old, new), verdict="new", reason="not measured in BASE")
-    row = Row(*place, old, new)
+        return replace(
+            ComparedNumber(*cell_and_metric, old, new),
+            verdict="new",
+            reason="not measured in BASE",
+        )
+    row = ComparedNumber(*cell_and_metric, old, new)
     if new is None:
         reason = "not measured in HEAD"
         return replace(row, verdict="absent", reason=reason, kinds=("missing",))
-    found = matching.obstacle(old, new)
-    return _impeded(row, found) if found else row
+    barrier = matching.obstacle(old, new)
+    return _impeded(row, barrier) if barrier else row
 
 
-def _impeded(row: Row, obstacle: Obstacle) -> Row:
+def _impeded(row: ComparedNumber, obstacle: Obstacle) -> ComparedNumber:
     verdict = "newly failing" if obstacle.reason == "undefined in HEAD" else "not comparable"
     return replace(row, verdict=verdict, reason=obstacle.reason, kinds=(obstacle.kind,))
 
 
-def _limited(row: Row, full: float | None, thresholds: Sequence[Threshold]) -> Row:
-    """The row with its threshold, `full` being what a relative one is a share of."""
+def _limited(
+    row: ComparedNumber, full: float | None, thresholds: Sequence[Threshold]
+) -> ComparedNumber:
+    """The row with its threshold; a relative threshold is a share of `full`."""
     entry = find(thresholds, row.metric, row.checkpoint, row.scheme)
     if entry is None or row.base is None:
         return replace(row, gated=False, reason=row.reason or "no threshold")
@@ -162,7 +179,7 @@ def _limited(row: Row, full: float | None, thresholds: Sequence[Threshold]) -> R
     return replace(row, threshold=entry.size(full or 0.0), gated=entry.gate)
 
 
-def _changed(row: Row, change: matching.Change, full: float | None) -> Row:
+def _changed(row: ComparedNumber, change: matching.Change, full: float | None) -> ComparedNumber:
     """The row with its change."""
     assert row.base and row.head
     size = max(abs(size) for size in (row.base.value, row.head.value, full or 0.0))
@@ -171,10 +188,10 @@ def _changed(row: Row, change: matching.Change, full: float | None) -> Row:
     return replace(row, change=estimate, paired=change.paired, reason=reason)
 
 
-def _barred(row: Row, found: Sequence[Finding]) -> Row:
-    """The row without its verdict where findings make its numbers mean different things."""
-    kinds = {f.kind for f in found if f.kind in INCOMPARABLE}
-    kinds |= {f.kind for f in found if f.kind == "extractor" and row.extractor}
+def _barred(row: ComparedNumber, differences: Sequence[Finding]) -> ComparedNumber:
+    """The row as not comparable where findings make its two numbers mean different things."""
+    kinds = {f.kind for f in differences if f.kind in INCOMPARABLE}
+    kinds |= {f.kind for f in differences if f.kind == "extractor" and row.extractor}
     if not kinds or row.verdict in ("absent", "new"):
         return row
     reason = f"{', '.join(sorted(kinds))} changed"
@@ -186,20 +203,20 @@ def _barred(row: Row, found: Sequence[Finding]) -> Row:
     )
 
 
-def _decided(rows: Sequence[Row]) -> tuple[list[Row], int]:
+def _decided_rows(rows: Sequence[ComparedNumber]) -> tuple[list[ComparedNumber], int]:
     """The rows with their verdicts, and how many of those that gate were tested together."""
     tested = [r for r in rows if r.verdict == "" and r.change and r.threshold is not None]
-    told: dict[int, Row] = {}
+    told: dict[int, ComparedNumber] = {}
     for gated in (True, False):
         family = [row for row in tested if row.gated == gated]
         chances = [decisions.two_sided(_worsening(row)) for row in family]
         for row, p in zip(family, decisions.holm(chances), strict=True):
-            told[id(row)] = _told(row, p, len(family))
+            told[id(row)] = _with_verdict(row, p, len(family))
     decided = [told.get(id(row)) or _undecided(row) for row in rows]
     return decided, sum(row.gated for row in tested)
 
 
-def _told(row: Row, adjusted: float, tests: int) -> Row:
+def _with_verdict(row: ComparedNumber, adjusted: float, tests: int) -> ComparedNumber:
     assert row.head and row.threshold is not None
     verdict, needed = decisions.decide(_worsening(row), row.threshold, adjusted), None
     if verdict == "inconclusive":
@@ -207,7 +224,7 @@ def _told(row: Row, adjusted: float, tests: int) -> Row:
     return replace(row, verdict=verdict, adjusted=adjusted, needed=needed)
 
 
-def _undecided(row: Row) -> Row:
+def _undecided(row: ComparedNumber) -> ComparedNumber:
     """The verdict of a row that no test can decide: equal numbers are unchanged, others fail."""
     if row.verdict:
         return row
@@ -220,6 +237,6 @@ def _undecided(row: Row) -> Row:
     return replace(row, verdict="not comparable", kinds=(kind,))
 
 
-def _worsening(row: Row) -> estimates.Estimate:
+def _worsening(row: ComparedNumber) -> estimates.Estimate:
     assert row.head and row.change
     return row.change if row.head.better == "lower" else row.change.flipped()

@@ -1,4 +1,4 @@
-"""What a difference with an error allows to say: worse, better, unchanged, or nothing yet.
+"""Verdicts on a difference with an error: worse, better, unchanged, or inconclusive.
 
 w is how much worse a number became, in its own unit, and delta the least w that matters.
 
@@ -8,8 +8,8 @@ w is how much worse a number became, in its own unit, and delta the least w that
 - inconclusive: neither. The N that would decide is the one at which, if w stays as it was
   estimated, the interval is narrow enough for one of the above; half widths fall as 1/sqrt(N).
 
-Many rows are tested at once: significance is that of Holm (1979), which keeps the chance of any
-false "worse" or "better" among all rows below 5%. Equivalence is claimed row by row.
+Many rows are tested at once: significance is corrected by Holm (1979), which keeps the chance of
+any false "worse" or "better" among all rows below 5%. Equivalence is claimed row by row.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_IMAGES = 10_000_000
 
 
 def two_sided(worsening: Estimate) -> float:
-    """p of no difference."""
+    """Two-sided p that the number did not change."""
     nearer = min(worsening.chance_above(0.0), worsening.flipped().chance_above(0.0))
     return min(1.0, 2 * nearer)
 
@@ -73,7 +73,7 @@ def needed(worsening: Estimate, threshold: float, n: int, tests: int = 1) -> int
     else:
         level, room = 1 - 2 * ALPHA, threshold - w
     low, high = worsening.interval(level)
-    # Also of an interval without ends.
+    # The comparison is written so that a ratio of NaN (an interval without ends) gives None too.
     if room <= 0 or not (ratio := (high - low) / 2 / room) <= MOST_IMAGES:
         return None
     count = math.ceil(n * ratio**2)

@@ -1,12 +1,12 @@
-"""What differs between two cells of one name besides their numbers.
+"""Differences between two cells of one name besides their numbers.
 
 A changed kernel, coverage or protocol is a finding of its own: it may explain a number, hide one,
-or make two numbers no longer comparable. What may change without meaning anything for quality
-(host, libraries, seed) is a note.
+or make two numbers no longer comparable. A change that means nothing for quality (host, libraries,
+seed) is a note.
 
-A version that stands beside those of the libraries is that of something that makes the numbers:
-an extractor with its weights, a metric or sampler of another package. Another one of these, or
-none where BASE had one, is a finding.
+Besides the versions of libraries a record has those of what makes its numbers: an extractor with
+its weights, a metric or sampler of another package. If one of these changed, or is missing where
+BASE had one, that is a finding.
 """
 
 from __future__ import annotations
@@ -18,24 +18,34 @@ from bench.core.record import Coverage, Record
 
 PROTOCOL = ("sampler", "steps", "eta", "spacing", "dtype", "images")
 NOISE = (*PROTOCOL, "seed")
-# Numbers of such cells mean different things.
+# Findings that make the numbers of two cells mean different things.
 INCOMPARABLE = ("kernel", "protocol", "dataset", "reference")
-# Why a number that gates cannot be compared; see `bench.verdicts.matching`.
+# Reasons why a gating number cannot be compared; see `bench.verdicts.matching`.
 OBSTACLES = ("version", "unit", "undefined", "interval", "threshold", "missing", "refused")
 KINDS = ("weights", "coverage", "inert", *INCOMPARABLE, "extractor", *OBSTACLES)
-# Of the software under the numbers: what a comparison is made to try.
+# Libraries: to compare two versions of them is what a comparison is for.
 LIBRARIES = (
-    *("python", "torch", "torchao", "diffusers", "torchvision", "transformers", "numpy", "scipy"),
-    *("pillow", "safetensors", "cuda", "cudnn"),
+    "python",
+    "torch",
+    "torchao",
+    "diffusers",
+    "torchvision",
+    "transformers",
+    "numpy",
+    "scipy",
+    "pillow",
+    "safetensors",
+    "cuda",
+    "cudnn",
 )
-# PSNR of equal images.
+# PSNR that equal images are given.
 EXACT = 100.0
 MISSING = "missing"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A difference: `kind` is one of KINDS, `text` says what was and what is."""
+    """A difference: `kind` is one of KINDS, `text` names the old and the new value."""
 
     kind: str
     text: str
@@ -43,31 +53,35 @@ class Finding:
 
 def findings(base: Record, head: Record) -> list[Finding]:
     """The differences between two measured cells that somebody must look at."""
-    found = [*_asked(base, head), *_executed(base.coverage, head.coverage), *_real(base, head)]
-    found += _makers(base, head)
+    differences = [
+        *_asked(base, head),
+        *_executed(base.coverage, head.coverage),
+        *_real(base, head),
+    ]
+    differences += _makers(base, head)
     if _is_inert(head) and not _is_inert(base):
-        found.append(Finding("inert", "every image equals its full-precision twin in HEAD"))
-    return found
+        differences.append(Finding("inert", "every image equals its full-precision twin in HEAD"))
+    return differences
 
 
 def notes(base: Record, head: Record) -> list[str]:
-    """The differences that are only said."""
-    found = []
+    """The differences that are only noted."""
+    said = []
     if base.cell.draw.seed != head.cell.draw.seed:
         seeds = base.cell.draw.seed, head.cell.draw.seed
-        found.append("seed {} → {}: other noise, compared as independent".format(*seeds))
+        said.append("seed {} → {}: other noise, compared as independent".format(*seeds))
     if base.cell.draw.batch != head.cell.draw.batch:
-        found.append(f"batch {base.cell.draw.batch} → {head.cell.draw.batch}")
+        said.append(f"batch {base.cell.draw.batch} → {head.cell.draw.batch}")
     for name in ("name", "device", "isa", "threads"):
         was, now = getattr(base.host, name), getattr(head.host, name)
         if was != now:
-            found.append(f"host {name} {was} → {now}")
+            said.append(f"host {name} {was} → {now}")
     for name, was, now in _versions(base, head):
         if name in LIBRARIES or was == MISSING:
-            found.append(f"{name} {was} → {now}")
+            said.append(f"{name} {was} → {now}")
     if not base.real and head.real:
-        found.append("BASE does not say which real images it took")
-    return found
+        said.append("BASE does not say which real images it took")
+    return said
 
 
 def same_noise(base: Record, head: Record) -> bool:
@@ -116,15 +130,13 @@ def _is_inert(record: Record) -> bool:
     """Whether a quantized cell's features are those of full precision, bit for bit.
 
     A quantizer that does nothing loses nothing: no number would tell, and all would look better.
-    Shares (recall ...) may stay though the images moved, so what sees images is asked too.
+    Shares (recall ...) may stay though the images moved, so PSNR and FD to the twins count too.
     """
     changes = [m for m in record.measurements if m.name.startswith("delta_")]
     if not changes or any(m.value or m.low or m.high for m in changes):
         return False
-    likeness, apart = (
-        record.measurement("psnr"),
-        [m for m in record.measurements if m.name.startswith("fd_twin_")],
-    )
+    likeness = record.measurement("psnr")
+    apart = [m for m in record.measurements if m.name.startswith("fd_twin_")]
     moved = likeness is not None and likeness.value < EXACT
     return not moved and not any(m.value > 0 for m in apart)
 
@@ -141,14 +153,14 @@ def _real(base: Record, head: Record) -> Iterator[Finding]:
 
 
 def _makers(base: Record, head: Record) -> Iterator[Finding]:
-    """Versions of what makes the numbers; BASE may be older than their being recorded."""
+    """Changed versions of what makes the numbers; an older BASE may not have recorded them."""
     for name, was, now in _versions(base, head):
         if name not in LIBRARIES and was != MISSING:
             yield Finding("extractor", f"{name} {was} → {now}")
 
 
 def _versions(base: Record, head: Record) -> Iterator[tuple[str, str, str]]:
-    """(name, in BASE, in HEAD) of all that differ."""
+    """(name, in BASE, in HEAD) of all versions that differ."""
     versions = dict(base.host.versions), dict(head.host.versions)
     for name in sorted({*versions[0], *versions[1]}):
         was, now = (there.get(name, MISSING) for there in versions)

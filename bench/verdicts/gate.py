@@ -1,4 +1,4 @@
-"""The gate in a call: the two sides of a comparison by name, and what is decided of them."""
+"""The gate in one call: two runs by name, compared with the thresholds of files and words."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from bench.core import border
 from bench.core.errors import InputError
 from bench.system import influences
-from bench.system.runs import find_run, read_run
+from bench.system.runs import LoadedRun, find_run, read_run
 from bench.verdicts import baseline, thresholds
-from bench.verdicts.compared import Comparison, Side
+from bench.verdicts.compared import Comparison
 from bench.verdicts.comparison import compare
 
 UNDECIDED = "inconclusive"
 
 
-def side(out: Path, name: str | None) -> Side:
+def loaded_run(out: Path, name: str | None) -> LoadedRun:
     """A run by id, folder, file or the word `baseline`; the newest where `name` is None.
 
     Raises:
@@ -31,10 +31,12 @@ def side(out: Path, name: str | None) -> Side:
         path = find_run(out, name) / "run.json"
         label = path.parent.name
     terms = influences.load(path.parent / influences.NAME) if path.name == "run.json" else {}
-    return Side(label, read_run(path), terms)
+    return LoadedRun(label, read_run(path), terms)
 
 
-def compared(sides: tuple[Side, Side], limits: Path | None, fail_on: Sequence[str]) -> Comparison:
+def compared(
+    runs: tuple[LoadedRun, LoadedRun], limits: Path | None, fail_on: Sequence[str]
+) -> Comparison:
     """The comparison of (BASE, HEAD).
 
     Args:
@@ -45,12 +47,12 @@ def compared(sides: tuple[Side, Side], limits: Path | None, fail_on: Sequence[st
         InputError: a bad file or word, or a word for a metric that neither run has.
     """
     words = [word for word in fail_on if word != UNDECIDED]
-    found = compare(*sides, thresholds.load(limits, words))
-    names = list(dict.fromkeys(row.metric for row in found.rows if row.metric))
+    comparison = compare(*runs, thresholds.load(limits, words))
+    names = list(dict.fromkeys(row.metric for row in comparison.rows if row.metric))
     for word in words:
         if not any(thresholds.names(word, name) for name in names):
             raise InputError(
                 f"--fail-on {word}: neither run has such a number to compare; they have "
                 f"{', '.join(names) or 'none'}"
             )
-    return found
+    return comparison

@@ -2,16 +2,16 @@
 
 A small loss in every commit passes each comparison with the commit before. So the last k runs that
 are comparable with the newest one (weights, protocol, kernel, metric version) are fitted by a
-straight line over their order. The drift is what the line changes over these k runs; its error
+straight line over their order. The drift is the change of the line over these k runs; its error
 comes from the scatter about the line, with k - 2 degrees of freedom, so it holds whether the runs
 share their noise or not. `decisions` judges it like a comparison, with Holm over all series.
 
-Of two or three runs no line is fitted: there the last is held against the first by their own
-intervals, as of independent images, so that few runs do not hide a gross loss.
+With two or three runs no line is fitted: the last is compared with the first by their own
+intervals, as for independent images, so that few runs do not hide a gross loss.
 
-Every series without a verdict says why. One that gates and that could have been judged, but for an
-undefined value or a missing threshold, or whose cell the newest run no longer measures, fails, and
-so does one of which no earlier run compares with the newest.
+Every series without a verdict gives the reason. A gating series fails where only an undefined
+value or a missing threshold kept it from being judged, where the newest run no longer measures its
+cell, and where no earlier run compares with the newest.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Series:
     """The last comparable points of one number, oldest first.
 
     Attributes:
-        drift: what the fitted line changes from the first point to the last, or, below LEAST
-            points, the last less the first.
+        drift: the change of the fitted line from the first point to the last, or, with fewer than
+            LEAST points, the last less the first.
         verdict: as in a comparison; "" where there is none.
         reason: why there is no verdict, or what is special about it.
         broken: whether there is no verdict though there are runs to judge by.
@@ -88,12 +88,12 @@ def histories(runs: Sequence[Run], last: int, thresholds: Sequence[Threshold]) -
         last: at most so many runs, the newest ones.
     """
     runs = runs[-last:]
-    found = []
+    series = []
     for record in runs[-1].records if runs else ():
         for measurement in record.measurements:
-            found.append(_series(runs, record, measurement, thresholds))
-    found += _lost(runs, thresholds)
-    return _decided(found)
+            series.append(_series(runs, record, measurement, thresholds))
+    series += _lost(runs, thresholds)
+    return _decided_series(series)
 
 
 def _series(
@@ -115,7 +115,7 @@ def _series(
     entry = find(thresholds, metric, newest.cell.checkpoint.name, str(newest.cell.scheme))
     full = full_precision(metric, {stem(m): m for m in newest.measurements})
     size, reason = None, NONE if entry is None else ""
-    # A change is no scale for itself: without full precision nothing is decided.
+    # A change cannot be the scale of its own threshold, so full precision is needed.
     if entry is not None and (full is not None or entry.relative is None):
         size = entry.size(full or 0.0)
     elif entry is not None:
@@ -146,23 +146,23 @@ def _drifting(series: Series, others: Counter[str]) -> Series:
     step = _step(measured[0], measured[-1]) if len(measured) > 1 else None
     reason = "; ".join(filter(None, (series.reason, few)))
     moved = len(measured) > 1 and measured[0].value != measured[-1].value
-    broken = moved and (step is None or series.threshold is None)
-    # Else another unit in the newest run alone would take its number out of the gate.
-    broken |= len(measured) < 2 and any(kind != UNMEASURED for kind in others)
+    undecidable = moved and (step is None or series.threshold is None)
+    # Without this, another unit in the newest run alone would take its number out of the gate.
+    alone = len(measured) < 2 and any(kind != UNMEASURED for kind in others)
     if moved and step is None:
         reason += "; no interval"
-    return replace(series, drift=step, reason=reason, broken=broken)
+    return replace(series, drift=step, reason=reason, broken=undecidable or alone)
 
 
 def _apart(record: Record, newest: Record, measured: Measurement | None, last: Measurement) -> str:
-    """What keeps an earlier run's number from being compared with the newest, "" for nothing."""
+    """Why an earlier run's number does not compare with the newest, "" where it does."""
     if measured is None:
         return UNMEASURED
     kinds = dict.fromkeys(finding.kind for finding in findings(record, newest))
-    found = obstacle(measured, last)
-    # An undefined value is a point of the series, which it keeps from being judged.
-    if found and found.kind != "undefined":
-        kinds[found.kind] = None
+    barrier = obstacle(measured, last)
+    # An undefined value stays in the series as a point, and keeps it from being judged.
+    if barrier and barrier.kind != "undefined":
+        kinds[barrier.kind] = None
     return ", ".join(kinds)
 
 
@@ -184,7 +184,8 @@ def _lost(runs: Sequence[Run], thresholds: Sequence[Threshold]) -> Iterator[Seri
                 continue
             points = [Point(run, m, "ok") for run, r in earlier if (m := r.measurement(metric))]
             dead = newest.status != "ok"
-            points += [Point(runs[-1].id, None, newest.status)] * dead
+            if dead:
+                points.append(Point(runs[-1].id, None, newest.status))
             entry = find(thresholds, metric, newest.cell.checkpoint.name, str(newest.cell.scheme))
             reason = newest.status if dead else "not measured"
             yield Series(
@@ -213,14 +214,14 @@ def _line(numbers: Sequence[float]) -> Estimate:
     x = np.arange(k) - (k - 1) / 2
     slope = float(x @ values / (x @ x))
     residuals = values - values.mean() - slope * x
-    # Rounding alone must not look like scatter, nor hide that there is none.
+    # Rounding must neither look like scatter nor hide that there is none.
     error = math.sqrt(float(residuals @ residuals) / (k - 2) / float(x @ x))
     drift = Estimate(slope * (k - 1), error * (k - 1), k - 2)
     return drift.without_rounding(float(np.abs(values).max()))
 
 
 def _step(first: Measurement, last: Measurement) -> Estimate | None:
-    """The last less the first, as of independent images; None without their intervals."""
+    """The last less the first, as for independent images; None without their intervals."""
     ends = [from_interval(m.value, m.low, m.high, m.n) for m in (last, first)]
     if ends[0] is None or ends[1] is None:
         return None
@@ -228,19 +229,19 @@ def _step(first: Measurement, last: Measurement) -> Estimate | None:
     return independent(ends[0], ends[1]).without_rounding(size)
 
 
-def _decided(found: Sequence[Series]) -> list[Series]:
-    """The series with their verdicts; those that gate are corrected for each other alone."""
+def _decided_series(all_series: Sequence[Series]) -> list[Series]:
+    """The series with their verdicts; Holm is applied to gating and other series apart."""
     verdicts = {}
     for gated in (True, False):
         tested = [
             (s, _worsening(s.drift, s.measured[-1].better), s.threshold)
-            for s in found
+            for s in all_series
             if s.gated == gated and s.drift and s.threshold is not None
         ]
         adjusted = decisions.holm([decisions.two_sided(w) for _, w, _ in tested])
         for (series, worsening, threshold), p in zip(tested, adjusted, strict=True):
             verdicts[id(series)] = decisions.decide(worsening, threshold, p)
-    return [replace(s, verdict=verdicts.get(id(s), "")) for s in found]
+    return [replace(s, verdict=verdicts.get(id(s), "")) for s in all_series]
 
 
 def _worsening(drift: Estimate, better: str) -> Estimate:

@@ -2,10 +2,10 @@
 
 A number that gates must be compared or fail, so everything that stands in the way is an obstacle
 with a reason and a kind, by which `--allow` accepts it: another unit, direction, version or N, a
-value that is undefined, or no error that the difference could be held against.
+value that is undefined, or a difference whose error is not known.
 
 An interval without width is no certainty. It means that no image moved the number, which says
-nothing of the images that were not drawn: such an interval is taken as none.
+nothing about images that were not drawn: such an interval counts as none.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Change:
     Attributes:
         estimate: None where there is no error to hold it against.
         paired: whether it was taken image by image.
-        remark: what is to be said about it.
+        remark: how it was computed, or why its error is not known; "" for nothing special.
     """
 
     estimate: estimates.Estimate | None
@@ -84,15 +84,17 @@ def obstacle(old: Measurement, new: Measurement) -> Obstacle | None:
 
 
 def full_precision(metric: str, measured: Mapping[str, Measurement]) -> float | None:
-    """What a relative threshold is a share of: the full-precision value of a change, at the N of
-    its cell the cell's own number less the change, else the number itself; None where unknown.
+    """The number that a relative threshold is a share of; None where it is not known.
+
+    For a change it is the full-precision value at the N of the cell, that is, the cell's own
+    number less the change; for any other number it is the number itself.
 
     Args:
         measured: the cell's measurements by their names without N.
     """
     if not metric.startswith("delta_"):
-        found = measured.get(metric)
-        return found.value if found and defined(found.value) else None
+        number = measured.get(metric)
+        return number.value if number and defined(number.value) else None
     changed, change = measured.get(metric.removeprefix("delta_")), measured.get(metric)
     if not (changed and change and defined(changed.value) and defined(change.value)):
         return None
@@ -102,7 +104,7 @@ def full_precision(metric: str, measured: Mapping[str, Measurement]) -> float | 
 def difference(
     old: Measurement, new: Measurement, terms: Sequence[np.ndarray | None], noise: bool
 ) -> Change:
-    """The change from `old` to `new`, between which there is no obstacle.
+    """The change from `old` to `new`, which no obstacle separates.
 
     Args:
         terms: the influences (N,) of the images of both, None where they were not kept.
@@ -113,8 +115,8 @@ def difference(
     if noise and first is not None and second is not None and len(first) == len(second) == old.n:
         if value and not (first.any() or second.any()):
             return Change(None, True, "the influences of all images are 0: no error is known")
-        found = estimates.estimate(value, second - first)
-        return Change(found, True, "" if found else "undefined influences")
+        estimate = estimates.estimate(value, second - first)
+        return Change(estimate, True, "" if estimate else "undefined influences")
     after, before = (estimates.from_interval(m.value, m.low, m.high, m.n) for m in (new, old))
     if after is None or before is None:
         return Change(None, False, "no interval")

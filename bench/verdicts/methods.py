@@ -5,11 +5,13 @@ change that it brings to the first method's (baseline where there is one). All a
 same noise, so d is paired image by image: its error is that of the differences of the influences.
 
 That error covers the draw of the images for *these* weights. Where both methods were trained
-several times, on the same seeds, d is the mean over the trainings and `stats.pooled` adds how much
-the trainings differ: only then does it speak of the methods. Holm over all contrasts of a run.
+several times, on the same seeds, d is the mean over the trainings and `estimates.pooled` adds how
+much the trainings differ: only then does it speak of the methods. The p values are corrected by
+Holm over all comparisons of a run.
 
-Cells of different N do not compare; `unmatched` names the methods that this leaves out, `ignored`
-the checkpoints that another one of the same method and seed stands for.
+Cells of different N do not compare. `unmatched` names the methods that are left out for this
+reason, and `ignored` the checkpoints that are left out because an earlier one has the same method
+and seed.
 """
 
 from __future__ import annotations
@@ -22,26 +24,26 @@ from typing import TypeVar
 from bench.core import estimates
 from bench.core.cell import of_any_size
 from bench.core.distances import kernel
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.core.record import Measurement, Record, Run
 from bench.system.influences import Influences, key
 from bench.verdicts import decisions
-from bench.verdicts.paired_difference import between
+from bench.verdicts.paired_difference import paired_difference
 
-# What quantization does to a cell, with the sign that the metric has.
+# Metrics of the effect of quantization on a cell, with the sign that the metric has.
 METRICS = ("delta_kd", "psnr")
 FIRST = "baseline"
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Contrast:
+class MethodComparison:
     """`method` against `against` under a scheme; `estimate` has the unit of the metric.
 
     Attributes:
-        trainings: pairs of trainings behind it; one cannot tell a method from chance.
+        trainings: number of pairs of trainings; a single pair cannot tell a method from chance.
         adjusted: p of no difference, after Holm.
-        better: which of the two loses less, "" where that is not significant.
+        better: the method that loses less, "" where the difference is not significant.
     """
 
     family: str
@@ -58,7 +60,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Unmatched:
-    """A method that shares no N with the one it would be set against."""
+    """A method that is left out because it shares no N with the first one of its family."""
 
     family: str
     scheme: str
@@ -69,38 +71,36 @@ class Unmatched:
     others: tuple[int, ...]
 
 
-def contrasts(run: Run, influences: Influences) -> list[Contrast]:
+def method_comparisons(run: Run, influences: Influences) -> list[MethodComparison]:
     """All methods of each family against its first one, where the influences are known."""
-    found = [
-        pair
-        for first, members in _groups(run)
-        for equal in _by_size(members).values()
-        for metric in METRICS
-        for pair in _pairs(equal, first, metric, influences)
-    ]
-    adjusted = decisions.holm([decisions.two_sided(c.estimate) for c, _ in found])
-    return [_told(c, p, way) for (c, way), p in zip(found, adjusted, strict=True)]
+    comparisons: list[tuple[MethodComparison, str]] = []
+    for first, members in _groups(run):
+        for equal in _by_size(members).values():
+            for metric in METRICS:
+                comparisons += _pairs(equal, first, metric, influences)
+    adjusted = decisions.holm([decisions.two_sided(c.estimate) for c, _ in comparisons])
+    return [_with_verdict(c, p, way) for (c, way), p in zip(comparisons, adjusted, strict=True)]
 
 
 def unmatched(run: Run) -> list[Unmatched]:
-    """The methods that stand against nothing, as their N is not that of the first one."""
-    found = []
+    """The methods that are not compared, as their N differs from that of the first one."""
+    alone = []
     for first, members in _groups(run):
         sizes: dict[str, set[int]] = {}
         for record in members:
             sizes.setdefault(record.cell.checkpoint.method, set()).add(record.cell.draw.images)
         cell = members[0].cell
-        place = cell.checkpoint.family, str(cell.scheme), cell.backend
-        found += [
-            Unmatched(*place, method, first, tuple(sorted(own)), tuple(sorted(sizes[first])))
+        group = cell.checkpoint.family, str(cell.scheme), cell.backend
+        alone += [
+            Unmatched(*group, method, first, tuple(sorted(own)), tuple(sorted(sizes[first])))
             for method, own in sizes.items()
             if not own & sizes[first]
         ]
-    return found
+    return alone
 
 
 def ignored(run: Run) -> list[str]:
-    """Checkpoints of a method and seed that an earlier one of their family has already."""
+    """Checkpoints left out: an earlier one has the same method and seed."""
     first: dict[tuple[str, str, int], str] = {}
     others: dict[str, None] = {}
     for record in run.records:
@@ -113,7 +113,7 @@ def ignored(run: Run) -> list[str]:
 
 
 def _groups(run: Run) -> list[tuple[str, list[Record]]]:
-    """(first method, records) of each family, scheme and backend, of one draw but for N."""
+    """(first method, records) for each family, scheme and backend; draws differ in N at most."""
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in run.records:
         cell = record.cell
@@ -121,11 +121,11 @@ def _groups(run: Run) -> list[tuple[str, list[Record]]]:
             draw = of_any_size(cell.draw)
             where = cell.checkpoint.family, cell.scheme, cell.backend, draw
             groups.setdefault(where, []).append(record)
-    found = []
+    with_first = []
     for members in groups.values():
         methods = [record.cell.checkpoint.method for record in members]
-        found.append((FIRST if FIRST in methods else methods[0], members))
-    return found
+        with_first.append((FIRST if FIRST in methods else methods[0], members))
+    return with_first
 
 
 def _by_size(members: list[Record]) -> dict[int, list[Record]]:
@@ -137,44 +137,48 @@ def _by_size(members: list[Record]) -> dict[int, list[Record]]:
 
 def _pairs(
     members: list[Record], first: str, metric: str, influences: Influences
-) -> Iterator[tuple[Contrast, str]]:
-    """(contrast, the metric's direction) of each method against the first."""
+) -> Iterator[tuple[MethodComparison, str]]:
+    """(comparison, the metric's direction) of each method against the first."""
     methods = list(dict.fromkeys(r.cell.checkpoint.method for r in members))
-    trainings: dict[tuple[str, int], tuple[Record, Row]] = {}
+    trainings: dict[tuple[str, int], tuple[Record, ProbeValue]] = {}
     for record in members:
         if row := measured(record, metric, influences):
             card = record.cell.checkpoint
             trainings.setdefault((card.method, card.seed), (record, row))
     for method in methods:
+        if method == first:
+            continue
         both = shared(trainings, method, first)
-        line = between([(a, b) for (_, a), (_, b) in both]) if method != first else None
-        # Undefined where a training diverged.
+        line = paired_difference([(a, b) for (_, a), (_, b) in both])
+        # The error is undefined where a training diverged.
         if line and math.isfinite(line.estimate.error):
             scale = max(abs(row.value) for pair in both for _, row in pair)
             record, row = both[0][0]
-            found = measurement(record, metric)
-            assert found is not None
+            number = measurement(record, metric)
+            assert number is not None
             cell = record.cell
-            place = cell.checkpoint.family, str(cell.scheme), cell.backend
+            group = cell.checkpoint.family, str(cell.scheme), cell.backend
             estimate = line.estimate.without_rounding(scale)
-            contrast = Contrast(*place, row.name, method, first, line.trainings, estimate)
-            yield contrast, found.better
+            comparison = MethodComparison(
+                *group, row.name, method, first, line.trainings, estimate
+            )
+            yield comparison, number.better
 
 
-def measured(record: Record, metric: str, influences: Influences) -> Row | None:
+def measured(record: Record, metric: str, influences: Influences) -> ProbeValue | None:
     """One of METRICS of a record, with the influences of its images; None without."""
-    found = measurement(record, metric)
-    if found is None or key(record.cell, found.name) not in influences:
+    number = measurement(record, metric)
+    if number is None or key(record.cell, number.name) not in influences:
         return None
-    terms = tuple(influences[key(record.cell, found.name)])
-    return Row(found.name.split("@")[0], found.value, n=len(terms), terms=terms)
+    terms = tuple(influences[key(record.cell, number.name)])
+    return ProbeValue(number.name.split("@")[0], number.value, n=len(terms), terms=terms)
 
 
 def shared(trained: Mapping[tuple[str, int], T], method: str, other: str) -> list[tuple[T, T]]:
-    """What two methods have of the same training seeds, in order of the seeds.
+    """The values of two methods for each training seed that both have, in order of the seeds.
 
     Args:
-        trained: by method and seed.
+        trained: values by method and seed.
     """
     seeds = sorted({seed for _, seed in trained})
     return [
@@ -185,16 +189,16 @@ def shared(trained: Mapping[tuple[str, int], T], method: str, other: str) -> lis
 
 
 def measurement(record: Record, metric: str) -> Measurement | None:
-    """What one of METRICS is in a record, whatever its extractor."""
+    """The measurement of one of METRICS in a record, whatever its extractor."""
     names = [metric]
     if metric == METRICS[0]:
         names = [f"delta_{kernel(extractor)}" for extractor in record.cell.extractors]
     return next((m for name in names if (m := record.measurement(name))), None)
 
 
-def _told(contrast: Contrast, adjusted: float, way: str) -> Contrast:
+def _with_verdict(comparison: MethodComparison, adjusted: float, way: str) -> MethodComparison:
     better = ""
     if adjusted < decisions.ALPHA:
-        less = contrast.estimate.value < 0
-        better = contrast.method if less == (way == "lower") else contrast.against
-    return replace(contrast, adjusted=adjusted, better=better)
+        less = comparison.estimate.value < 0
+        better = comparison.method if less == (way == "lower") else comparison.against
+    return replace(comparison, adjusted=adjusted, better=better)

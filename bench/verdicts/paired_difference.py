@@ -1,11 +1,12 @@
 """The difference of a number between two methods that were measured on the same draw.
 
-Image i is the same for all checkpoints, and so are the random directions: what they share cancels
-in the difference of the influences. Over several trainings of both methods the images and
-directions remain the same, so that their error does not fall with the number of trainings: it is
-that of the mean of the differences. How the trainings vary is a source of its own (`stats.Total`).
+Image i is the same for all checkpoints, and so are the random directions: what two checkpoints
+share cancels in the difference of their influences. Over several trainings of both methods the
+images and directions remain the same, so that their error does not fall with the number of
+trainings: it is that of the mean of the differences. How the trainings vary is a source of error
+of its own (`estimates.Total`).
 
-Rows without influences (probes of schema 1) get the error of independent images.
+Values without influences (probes of schema 1) get the error of independent images.
 """
 
 from __future__ import annotations
@@ -16,25 +17,27 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.core import estimates
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 
-Pair = tuple[Row, Row]
+Pair = tuple[ProbeValue, ProbeValue]
 
 
 @dataclass(frozen=True)
-class Between:
-    """`estimate` is the mean difference, over this number of trainings; NaN where one is."""
+class PairedDifference:
+    """The mean difference over a number of pairs of trainings; NaN where one value is NaN."""
 
     estimate: estimates.Estimate
     trainings: int
 
 
-def between(pairs: Sequence[tuple[Row | None, Row | None]]) -> Between | None:
+def paired_difference(
+    pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]],
+) -> PairedDifference | None:
     """The mean difference of a number between two methods.
 
     Args:
-        pairs: the number's rows of both methods, one pair for each training. Pairs of which one is
-            missing or whose N differ are left out, and of several N the largest is taken.
+        pairs: the number's values for both methods, one pair for each training seed. Pairs with a
+            missing value or different N are left out; if N varies, the largest is taken.
 
     Returns:
         None where no pair is left, or neither influences nor intervals are known.
@@ -44,24 +47,29 @@ def between(pairs: Sequence[tuple[Row | None, Row | None]]) -> Between | None:
         return None
     values = [a.value - b.value for a, b in kept]
     if not np.isfinite(values).all():
-        return Between(estimates.Estimate(float("nan"), float("nan"), 1), len(kept))
+        return PairedDifference(estimates.Estimate(float("nan"), float("nan"), 1), len(kept))
     sources = _paired(kept) or _apart(kept)
     if not sources:
         return None
     if trainings := estimates.repeated(values):
         sources.append(trainings)
-    return Between(estimates.total(float(np.mean(values)), sources), len(kept))
+    return PairedDifference(estimates.total(float(np.mean(values)), sources), len(kept))
 
 
-def sizes(pairs: Sequence[tuple[Row | None, Row | None]]) -> tuple[Between, float, float] | None:
-    """Like `between` for the sizes of two signed numbers, |A| - |B|, and the ends of its interval.
+def difference_of_magnitudes(
+    pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]],
+) -> tuple[PairedDifference, float, float] | None:
+    """The difference of magnitudes |A| - |B| of two signed numbers, with a conservative interval.
+
+    Returns:
+        The difference and the low and high end of its interval; None as for `paired_difference`.
 
     |A| - |B| is the smaller of |A - B| and |A + B|, with the product of their signs, and so lies
     between the values at the corners of their intervals. Sizes of estimates near 0 would be biased
     upwards, and their signs are not known.
     """
     opposite = [(a, b and turned(b)) for a, b in pairs]
-    difference, total = between(pairs), between(opposite)
+    difference, total = paired_difference(pairs), paired_difference(opposite)
     if difference is None or total is None:
         return None
     ends = [
@@ -69,36 +77,38 @@ def sizes(pairs: Sequence[tuple[Row | None, Row | None]]) -> tuple[Between, floa
     ]
     value = _smaller(difference.estimate.value, total.estimate.value)
     estimate = replace(difference.estimate, value=value)
-    return Between(estimate, difference.trainings), min(ends), max(ends)
+    return PairedDifference(estimate, difference.trainings), min(ends), max(ends)
 
 
 def _smaller(a: float, b: float) -> float:
     return float(np.sign(a) * np.sign(b) * min(abs(a), abs(b)))
 
 
-def turned(row: Row) -> Row:
-    """The row of the number with the other sign."""
+def turned(row: ProbeValue) -> ProbeValue:
+    """The value with the other sign."""
     low, high = (None if end is None else -end for end in (row.high, row.low))
     terms, repeats = (tuple(-x for x in values) for values in (row.terms, row.repeats))
     return replace(row, value=-row.value, low=low, high=high, terms=terms, repeats=repeats)
 
 
-def _comparable(pairs: Sequence[tuple[Row | None, Row | None]]) -> list[Pair]:
+def _comparable(pairs: Sequence[tuple[ProbeValue | None, ProbeValue | None]]) -> list[Pair]:
     equal = [(a, b) for a, b in pairs if a and b and a.n == b.n]
     largest = max((a.n for a, _ in equal), default=0)
     return [(a, b) for a, b in equal if a.n == largest]
 
 
 def _paired(pairs: Sequence[Pair]) -> list[estimates.Estimate]:
-    """Errors of the images and of the random directions that all rows share; none without."""
+    """Errors of the images and directions that all values share; [] without influences."""
     rows = [row for pair in pairs for row in pair]
     if len({(len(row.terms), len(row.repeats)) for row in rows}) != 1 or not rows[0].terms:
         return []
-    found = [estimates.estimate(0.0, np.mean([_less(a.terms, b.terms) for a, b in pairs], axis=0))]
+    sources = [
+        estimates.estimate(0.0, np.mean([_less(a.terms, b.terms) for a, b in pairs], axis=0))
+    ]
     if rows[0].repeats:
         repeats = np.mean([_less(a.repeats, b.repeats) for a, b in pairs], axis=0)
-        found.append(estimates.repeated(repeats))
-    return [source for source in found if source] if all(found) else []
+        sources.append(estimates.repeated(repeats))
+    return [source for source in sources if source] if all(sources) else []
 
 
 def _less(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
@@ -106,10 +116,10 @@ def _less(a: Sequence[float], b: Sequence[float]) -> np.ndarray:
 
 
 def _apart(pairs: Sequence[Pair]) -> list[estimates.Estimate]:
-    """The same from the intervals alone, as of independent images."""
+    """The errors from the intervals alone, as for independent images."""
     ends = [[estimates.from_interval(r.value, r.low, r.high, r.n) for r in pair] for pair in pairs]
     known = [estimates.independent(a, b) for a, b in ends if a and b]
     if len(known) < len(pairs):
         return []
-    # Trainings share their images: no average takes the error of the images away.
+    # Trainings share their images, so averaging does not reduce the error of the images.
     return [max(known, key=lambda source: source.error)]

@@ -27,7 +27,7 @@ else:
     import tomli as tomllib
 
 SHIPPED = Path(__file__).parent / "thresholds.toml"
-# Of a threshold; what is larger overflows in products. And of a glob.
+# Largest threshold (larger ones overflow in products) and longest glob.
 MOST, GLOB = 1e100, 200
 _WORD = re.compile(r"(?P<metric>[\w*?+-]+)(?::(?P<size>[0-9.eE+-]+)(?P<percent>%?))?")
 
@@ -44,7 +44,7 @@ class Threshold:
     gate: bool = True
 
     def matches(self, metric: str, checkpoint: str, scheme: str) -> bool:
-        """Whether the entry is about a row."""
+        """Whether the entry applies to a row."""
         pairs = (metric, self.metric), (checkpoint, self.checkpoint), (scheme, self.scheme)
         return all(fnmatch.fnmatchcase(name, glob) for name, glob in pairs)
 
@@ -60,8 +60,8 @@ def find(
     thresholds: Sequence[Threshold], metric: str, checkpoint: str, scheme: str
 ) -> Threshold | None:
     """The last entry that matches a row, None where none does."""
-    found = [t for t in thresholds if t.matches(metric, checkpoint, scheme)]
-    return found[-1] if found else None
+    matching = [t for t in thresholds if t.matches(metric, checkpoint, scheme)]
+    return matching[-1] if matching else None
 
 
 def load(path: Path | None = None, words: Sequence[str] = ()) -> list[Threshold]:
@@ -70,17 +70,17 @@ def load(path: Path | None = None, words: Sequence[str] = ()) -> list[Threshold]
     Raises:
         InputError: the file or a word cannot be read.
     """
-    found = read(SHIPPED)
+    entries = read(SHIPPED)
     if path is not None:
-        found += read(path)
+        entries += read(path)
     if words:
-        found = [replace(entry, gate=False) for entry in found]
-        found += [entry for word in words for entry in _from_word(found, word)]
-    return found
+        entries = [replace(entry, gate=False) for entry in entries]
+        entries += [entry for word in words for entry in _from_word(entries, word)]
+    return entries
 
 
 def names(word: str, metric: str) -> bool:
-    """Whether a word of the command line is about a metric."""
+    """Whether a word of the command line names a metric."""
     stem = word.split(":")[0]
     return any(fnmatch.fnmatchcase(metric, glob) for glob in (stem, f"{stem}_*"))
 
@@ -117,10 +117,10 @@ def _entry(label: str, entry: Any) -> Threshold:
             raise InputError(f"{label}, field {name}: must be {kind}, not {short(repr(value))}")
         elif isinstance(value, str) and len(value) > GLOB:
             raise InputError(f"{label}, field {name}: a glob of more than {GLOB} characters")
-    found = Threshold(**entry)
-    if found.absolute is None and found.relative is None:
+    threshold = Threshold(**entry)
+    if threshold.absolute is None and threshold.relative is None:
         raise InputError(f"{label}: needs a field absolute or relative")
-    return found
+    return threshold
 
 
 def _from_word(known: Sequence[Threshold], word: str) -> list[Threshold]:

@@ -38,8 +38,9 @@ from bench.core.record import Coverage, Record, Run
 from bench.core.scheme import Scheme
 from bench.system import influences, store
 from bench.system.host import fingerprint
+from bench.system.runs import LoadedRun
 from bench.verdicts import decisions
-from bench.verdicts.comparison import Comparison, Side, compare
+from bench.verdicts.comparison import Comparison, compare
 from bench.verdicts.thresholds import load
 from docs.experiments.recorded import DISTANCES, SHARES, Measure, Recorded, Terms, record
 
@@ -49,7 +50,7 @@ VERDICTS = ("worse", "better", "unchanged", "inconclusive")
 POOLS, WIDTHS = 300, 20
 
 
-def side(full: Recorded, found: Terms, full_found: Terms, seed: int, scheme: Scheme) -> Side:
+def side(full: Recorded, found: Terms, full_found: Terms, seed: int, scheme: Scheme) -> LoadedRun:
     """A run of full precision and one quantized cell, as read from disk."""
     records, terms = [], {}
     for is_full, numbers in ((True, full_found), (False, found)):
@@ -60,7 +61,7 @@ def side(full: Recorded, found: Terms, full_found: Terms, seed: int, scheme: Sch
         values = tuple(value for value, _ in numbers.values())
         records.append(Record(cell, fingerprint(), "ok", coverage, values, {}))
         terms |= {influences.key(cell, name): t for name, (_, t) in numbers.items()}
-    return Side("run", Run("run", "", "", False, "", tuple(records)), terms)
+    return LoadedRun("run", Run("run", "", "", False, "", tuple(records)), terms)
 
 
 def share(count: int, trials: int) -> str:
@@ -120,7 +121,7 @@ class Trials:
             order = random.permutation(len(self.full.features))
             yield [order[:N], order[N : 2 * N]]
 
-    def side(self, of: Recorded, chosen: np.ndarray, seed: int, full: Terms) -> Side:
+    def side(self, of: Recorded, chosen: np.ndarray, seed: int, full: Terms) -> LoadedRun:
         """A run of the chosen images, always under the name of W8A8, as a gate sees it."""
         found = self.measured.alone(of, chosen)
         if len(self.widths.get("W6A8, fd", ())) < WIDTHS:

@@ -15,7 +15,7 @@ from collections import Counter
 import pandas
 
 import bench
-from bench.api import LoadedRun
+from bench.system.runs import LoadedRun
 from bench.verdicts.claims import lost
 
 ORDER = ("baseline", "ema", "swa", "ip", "ip+ema", "ip+swa", "sam", "sam+ema", "sam+swa")

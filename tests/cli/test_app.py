@@ -23,8 +23,20 @@ from bench.models.cards import load_cards, verify
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "help.txt"
 COMMANDS = (
-    *("", "run", "report", "compare", "baseline", "baseline accept", "baseline show", "history"),
-    *("speed", "probe", "train", "import", "list", "check"),
+    "",
+    "run",
+    "report",
+    "compare",
+    "baseline",
+    "baseline accept",
+    "baseline show",
+    "history",
+    "speed",
+    "probe",
+    "train",
+    "import",
+    "list",
+    "check",
 )
 SIZES = [
     "--scheme",

@@ -16,8 +16,16 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted(
     path.relative_to(ROOT)
     for pattern in (
-        *("*.md", "docs/*.md", "bench/**/*.py", "bench/**/*.toml", "bench/**/*.yaml"),
-        *("bench/**/*.md", ".github/**/*.yml", "*.yaml", "noxfile.py", ".ci/*"),
+        "*.md",
+        "docs/*.md",
+        "bench/**/*.py",
+        "bench/**/*.toml",
+        "bench/**/*.yaml",
+        "bench/**/*.md",
+        ".github/**/*.yml",
+        "*.yaml",
+        "noxfile.py",
+        ".ci/*",
     )
     for path in ROOT.glob(pattern)
     if path.is_file()
@@ -27,11 +35,22 @@ SPEAKS = re.compile(r"(?<![\w./-])bench ([a-z]+)((?:[ \n]+[^`\n]*)?)")
 # Of other programs: pip, pytest, ruff, hf, git, mypy, and the scripts of docs/experiments, which
 # name their own.
 FOREIGN = {
-    *("--revision", "--check", "--dist", "--follow-imports", "--porcelain", "--from", "--to"),
+    "--revision",
+    "--check",
+    "--dist",
+    "--follow-imports",
+    "--porcelain",
+    "--from",
+    "--to",
     "--no-install-recommends",
     # Of pip and git, and of `bench` before its verb.
-    *("--force-reinstall", "--get-regexp", "--null", "--name-only", "--verify"),
-    *("--ignore-submodules", "--traceback"),
+    "--force-reinstall",
+    "--get-regexp",
+    "--null",
+    "--name-only",
+    "--verify",
+    "--ignore-submodules",
+    "--traceback",
 }
 
 

@@ -310,8 +310,8 @@ def test_recipes(name, text):
 
 
 def test_a_row_of_a_probe_says_where_it_was_measured():
-    row = probe_record.Row("loss_rise", 1.0, where={"radius": 0.1, "direction": "global"})
-    part = probe_record.Part(*("c", "f", "sam", 0, "", "flatness", 1, "a", "ok"), rows=(row,))
+    row = probe_record.ProbeValue("loss_rise", 1.0, where={"radius": 0.1, "direction": "global"})
+    part = probe_record.ProbePart("c", "f", "sam", 0, "", "flatness", 1, "a", "ok", rows=(row,))
     text = probe_record.part_to_json(part)
     assert probe_record.part_from_json(text) == part
     for old, new in (

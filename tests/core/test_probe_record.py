@@ -5,9 +5,9 @@ import pytest
 
 from bench.core.errors import InputError
 from bench.core.probe_record import (
-    Explanation,
-    Part,
-    Row,
+    ProbePart,
+    ProbeRun,
+    ProbeValue,
     from_json,
     part_from_json,
     part_to_json,
@@ -15,12 +15,12 @@ from bench.core.probe_record import (
 )
 
 ROWS = (
-    Row("lpf", 0.25, 0.2, 0.3, 8, where={"sigma": 0.01}),
-    Row("lpf", math.nan, None, math.inf, 8, "dB", "w4a8", {"layer": "x", "band": 1}),
-    Row("lpf_rise", 0.1, n=3, terms=(0.5, math.nan, -0.5), repeats=(0.25, 0.125)),
+    ProbeValue("lpf", 0.25, 0.2, 0.3, 8, where={"sigma": 0.01}),
+    ProbeValue("lpf", math.nan, None, math.inf, 8, "dB", "w4a8", {"layer": "x", "band": 1}),
+    ProbeValue("lpf_rise", 0.1, n=3, terms=(0.5, math.nan, -0.5), repeats=(0.25, 0.125)),
 )
-PART = Part("a", "f", "sam", 0, "0" * 64, "flatness", 1, "lpf", "ok", ROWS, 1.5)
-WHOLE = Explanation("id", "2026", "abc", "bench probe", {"seed": 0}, (PART,))
+PART = ProbePart("a", "f", "sam", 0, "0" * 64, "flatness", 1, "lpf", "ok", ROWS, 1.5)
+WHOLE = ProbeRun("id", "2026", "abc", "bench probe", {"seed": 0}, (PART,))
 
 
 def test_part_round_trip():

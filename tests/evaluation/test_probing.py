@@ -97,7 +97,7 @@ def test_all_checkpoints_see_the_same_examples(tmp_path, cache):
     found = []
     for name in ("seed0", "seed1"):
         list(made.run(card(cards, name)))
-        found.append(made._subject(name).examples)
+        found.append(made._context(name).examples)
     assert torch.equal(found[0].x_0, found[1].x_0)
     assert torch.equal(found[0].noise, found[1].noise)
     # One timestep in each of the equal slices.

@@ -9,7 +9,7 @@ from helpers.tiny import write_card, write_cards
 from bench.core import probe_record
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
-from bench.core.probe_record import Explanation, Part, Row
+from bench.core.probe_record import ProbePart, ProbeRun, ProbeValue
 from bench.core.scheme import Scheme
 from bench.evaluation import skip_lists
 from bench.models.cards import load_cards
@@ -26,9 +26,11 @@ def cells(cards):
 
 def suggest(folder, sha256, scheme, created="2026-01-01T00:00:00+00:00"):
     """A probes.json with one suggestion."""
-    row = Row("skip_macs", 0.1, scheme="w4a8", where={"scheme": scheme})
-    part = Part("tiny", "tiny", "baseline", 0, sha256, "sensitivity", 1, "w4a8:skip", "ok", (row,))
-    found = Explanation(folder.name, created, "", "", {}, (part,))
+    row = ProbeValue("skip_macs", 0.1, scheme="w4a8", where={"scheme": scheme})
+    part = ProbePart(
+        "tiny", "tiny", "baseline", 0, sha256, "sensitivity", 1, "w4a8:skip", "ok", (row,)
+    )
+    found = ProbeRun(folder.name, created, "", "", {}, (part,))
     store.save_text(folder / probe_record.FILE, probe_record.to_json(found))
 
 

@@ -48,8 +48,9 @@ def runs(folder):
 
     from bench.report import FORMATS, comparison, history
     from bench.report.index import index
+    from bench.system.runs import LoadedRun
     from bench.verdicts import gate
-    from bench.verdicts.comparison import Side, compare
+    from bench.verdicts.comparison import compare
     from bench.verdicts.history import histories
 
     base = canned_run.run()
@@ -70,7 +71,7 @@ def runs(folder):
         run = read_run(path)
         for render in FORMATS.values():
             render(run, folder)
-        sides = Side("a", base, {}), gate.side(folder, str(path))
+        sides = LoadedRun("a", base, {}), gate.loaded_run(folder, str(path))
         for pair in (sides, sides[::-1]):
             compared = compare(*pair, limits)
             for render in comparison.FORMATS.values():

@@ -12,7 +12,7 @@ from bench.core.record import Coverage, Host, Measurement, Record, Run
 from bench.core.scheme import Scheme
 from bench.system import influences
 from bench.system.influences import key
-from bench.verdicts.comparison import Side
+from bench.system.runs import LoadedRun
 
 HOST = Host("box", "cpu", "avx2", 2, {"torch": "2"})
 CARD = Checkpoint("fashion-sam", "fashion", "sam", "safetensors", "s", "a" * 64, "fashion-mnist")
@@ -66,7 +66,7 @@ def side(psnr=0.0, delta=0.0, twin=0.0, images=500, seed=0, identity="20260101T0
         records.append(
             Record(cell, HOST, "ok", coverage, tuple(measurements), {"sample": 1.0}, real=real)
         )
-    return Side("run", run(records, identity), terms)
+    return LoadedRun("run", run(records, identity), terms)
 
 
 def made(of, change):

@@ -1,12 +1,16 @@
 """Subjects with known answers: a quadratic, a linear network, and a small convolutional one."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
 from bench.core.denoiser import Denoiser, diffuse
-from bench.measurement.probes.context import Examples, Setting, Subject
+from bench.measurement.probes.context import Examples, ProbeContext, Setting
 from bench.models.schedules import alpha_bar
 from bench.system.random import seeded
+
+FIELDS = {"schemes": (), "steps": 4, "batch": 4}
 
 
 def examples(count=16, shape=(1, 4, 4), steps=1000):
@@ -16,14 +20,39 @@ def examples(count=16, shape=(1, 4, 4), steps=1000):
     return Examples(x_0, torch.arange(count) * steps // count, noise)
 
 
+@dataclass(eq=False)
+class ToyContext(ProbeContext):
+    """A context whose methods are the functions of a table."""
+
+    functions: dict
+
+    def losses(self, network, examples):
+        return self.functions["losses"](network, examples)
+
+    def constants(self, scheme):
+        return self.functions["constants"](scheme)
+
+    def executed(self, scheme):
+        return self.functions["executed"](scheme)
+
+    def sample(self, denoiser, *rest):
+        return self.functions["sample"](denoiser, *rest)
+
+    def quality(self, images):
+        return self.functions["quality"](images)
+
+    def likeness(self, images, twins):
+        return self.functions["likeness"](images, twins)
+
+
 def subject(model, losses, drawn, setting=None, **changes):
     full = Denoiser(
         model.requires_grad_(False), alpha_bar("cosine"), "epsilon", drawn.x_0.shape[1:]
     )
-    rest = dict.fromkeys(("constants", "executed", "sample", "quality", "likeness"))
-    fields = {"schemes": (), **rest, "steps": 4, "batch": 4} | changes
+    fields = {name: changes.pop(name, usual) for name, usual in FIELDS.items()}
     setting = setting or Setting(chunk=5, images=6)
-    return Subject(full, drawn, drawn.x_0, setting, losses=losses, **fields)
+    functions = {"losses": losses, **changes}
+    return ToyContext(full, drawn, drawn.x_0, setting, **fields, functions=functions)
 
 
 class Quadratic(nn.Module):

@@ -92,7 +92,11 @@ def test_duplicate_name(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "a: [", "checkpoints: 3", "checkpoints: [1]", "\x00"),
+        "",
+        "a: [",
+        "checkpoints: 3",
+        "checkpoints: [1]",
+        "\x00",
         "checkpoints: [{name: a, name: b}]",
         "checkpoints: [{1: a}]",
         f"checkpoints: [{{name: {'1' * 5000}}}]",

@@ -165,7 +165,8 @@ def test_alternatives_of_a_source_are_fields_of_its_config():
 def test_changes_of_a_config_leave_the_original():
     config = {"a": {"b": 1}, "c": 2}
     assert plausibility.changed(config, {"a.b": 3, "d.e": 4}) == {
-        **{"a": {"b": 3}, "c": 2},
+        "a": {"b": 3},
+        "c": 2,
         "d": {"e": 4},
     }
     assert config == {"a": {"b": 1}, "c": 2}

@@ -175,7 +175,11 @@ def test_a_suite_with_statistics_of_someone_else(bench, tmp_path, faces, random_
     record = runs[1]["records"][1]
     found = {m["name"] for m in record["measurements"]}
     assert found == {
-        *("fid_legacy_pytorch@6", "delta_fid_legacy_pytorch@6", "is@6", "delta_is@6", "psnr@6"),
+        "fid_legacy_pytorch@6",
+        "delta_fid_legacy_pytorch@6",
+        "is@6",
+        "delta_is@6",
+        "psnr@6",
     }
     assert record["cell"]["checkpoint"]["reported"] == {"FID, 2 steps": 4.25}
     report = Path(stdout.split()[1]).read_text()

@@ -16,7 +16,12 @@ def checked(run):
     names = list(dict.fromkeys(r.cell.checkpoint.name for r in run.records))
     fits = [Fit(name, SAID, "fits", 0.012, 0.06, 8) for name in names]
     fits[1] = Fit(
-        *(names[1], SAID | {"prediction": "sample"}, "another fits better", 0.03, 0.06, 8),
+        names[1],
+        SAID | {"prediction": "sample"},
+        "another fits better",
+        0.03,
+        0.06,
+        8,
         better={"predicts epsilon": 0.2},
     )
     fits[2] = Fit(names[2], SAID, "not checked", reason="cifar10 not found")

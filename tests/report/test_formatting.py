@@ -9,12 +9,12 @@ from helpers.canned_run import measure
 
 from bench.core.estimates import Estimate
 from bench.report.formatting import (
+    decimal_places,
     escape,
     estimated,
     measured,
     number,
     percent,
-    places,
     significant,
     size,
     table,
@@ -34,7 +34,7 @@ from bench.report.formatting import (
     ],
 )
 def test_places(values, half, expected):
-    assert places([None, *(measure("fd", value, half) for value in values)]) == expected
+    assert decimal_places([None, *(measure("fd", value, half) for value in values)]) == expected
 
 
 def test_number():

@@ -19,7 +19,8 @@ from bench.core import printable
 from bench.core.record import to_json
 from bench.report import comparison
 from bench.system import store
-from bench.verdicts.comparison import Side, compare
+from bench.system.runs import LoadedRun
+from bench.verdicts.comparison import compare
 from bench.verdicts.thresholds import load
 
 ESCAPE, C1, BIDI, SPLIT = "\x1b[2J\x1b]0;x\x07", "\x9b31m", "‮evil", "a\u2028b\rc\nd"
@@ -139,11 +140,11 @@ def test_no_format_of_a_report_holds_it_raw(odd_run, tmp_path):
 
 
 def test_no_format_of_a_comparison_holds_it_raw(odd_run):
-    base = Side("\x1b[2J", odd_run, {})
+    base = LoadedRun("\x1b[2J", odd_run, {})
     worse = canned_run.with_measurements(
         odd_run, lambda m: replace(m, value=m.value * 3, low=None, high=None)
     )
-    compared = compare(base, Side("=1+1", replace(worse, commit="x"), {}), load())
+    compared = compare(base, LoadedRun("=1+1", replace(worse, commit="x"), {}), load())
     for name, render in comparison.FORMATS.items():
         text = render(compared, (), compared.code())
         if name != "json":

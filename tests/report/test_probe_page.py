@@ -2,7 +2,7 @@ import numpy as np
 from helpers.canned_run import run as canned
 
 from bench.core import probe_record
-from bench.core.probe_record import Explanation, Part, Row
+from bench.core.probe_record import ProbePart, ProbeRun, ProbeValue
 from bench.core.record import to_json
 from bench.report import probe_page
 from bench.report.figures.probes import draw
@@ -12,8 +12,17 @@ from bench.verdicts.claims import lost
 
 
 def part(method, probe, name, rows=(), status="ok", error=""):
-    return Part(
-        *(f"c-{method}", "f", method, 0, "0" * 64, probe, 1, name, status, tuple(rows)),
+    return ProbePart(
+        f"c-{method}",
+        "f",
+        method,
+        0,
+        "0" * 64,
+        probe,
+        1,
+        name,
+        status,
+        tuple(rows),
         error=error,
     )
 
@@ -21,11 +30,15 @@ def part(method, probe, name, rows=(), status="ok", error=""):
 def rows(scale):
     where = {"direction": "global"}
     curve = [
-        Row("loss_rise", scale * r, scale * r / 2, scale * r * 2, 8, where=where | {"radius": r})
+        ProbeValue(
+            "loss_rise", scale * r, scale * r / 2, scale * r * 2, 8, where=where | {"radius": r}
+        )
         for r in (0.01, 0.05)
     ]
     layers = [
-        Row("layer_sqnr", 20.0 + 5 * k + band, scheme="w4a8", where={"layer": n, "band": band})
+        ProbeValue(
+            "layer_sqnr", 20.0 + 5 * k + band, scheme="w4a8", where={"layer": n, "band": band}
+        )
         for k, n in enumerate(("conv_in", "conv_out"))
         for band in (0, 1)
     ]
@@ -33,21 +46,25 @@ def rows(scale):
     return [
         *curve,
         *layers,
-        Row("lpf_rise", scale, scale * 0.9, scale * 1.1, 8, where={"sigma": 0.01}),
-        Row("hessian_density", 0.1, n=2, where={"eigenvalue": 9.0 * scale}),
-        Row("hessian_density", 0.9, n=2, where={"eigenvalue": -0.01}),
-        Row("gap", scale, 0.0, 1.0, 8, where={"t": 10}),
-        Row("energy_distance", scale, 0.0, 1.0, 8, where={"t": 10}),
-        Row("exposure_gap", float("nan"), None, None, 8),
-        Row("layer_psnr", 25.0, 24.0, 26.0, 8, "dB", "w4a8", {"layer": "conv_in"}),
-        Row("skip_psnr", 17.0, 16.0, 18.0, 8, "dB", "w4a8", {"scheme": "w4a8"}),
-        Row("skip_psnr", 19.0, 18.0, 20.0, 8, "dB", "w4a8", {"scheme": skip["scheme"]}),
-        Row("skip_macs", 0.125, scheme="w4a8", where=skip),
+        ProbeValue("lpf_rise", scale, scale * 0.9, scale * 1.1, 8, where={"sigma": 0.01}),
+        ProbeValue("hessian_density", 0.1, n=2, where={"eigenvalue": 9.0 * scale}),
+        ProbeValue("hessian_density", 0.9, n=2, where={"eigenvalue": -0.01}),
+        ProbeValue("gap", scale, 0.0, 1.0, 8, where={"t": 10}),
+        ProbeValue("energy_distance", scale, 0.0, 1.0, 8, where={"t": 10}),
+        ProbeValue("exposure_gap", float("nan"), None, None, 8),
+        ProbeValue("layer_psnr", 25.0, 24.0, 26.0, 8, "dB", "w4a8", {"layer": "conv_in"}),
+        ProbeValue("skip_psnr", 17.0, 16.0, 18.0, 8, "dB", "w4a8", {"scheme": "w4a8"}),
+        ProbeValue("skip_psnr", 19.0, 18.0, 20.0, 8, "dB", "w4a8", {"scheme": skip["scheme"]}),
+        ProbeValue("skip_macs", 0.125, scheme="w4a8", where=skip),
     ]
 
 
-FOUND = Explanation(
-    *("id", "2026", "abc", "bench probe", {"seed": 0}),
+FOUND = ProbeRun(
+    "id",
+    "2026",
+    "abc",
+    "bench probe",
+    {"seed": 0},
     parts=(
         part("baseline", "flatness", "all", rows(1.0)),
         part("sam", "flatness", "all", rows(0.5)),
@@ -83,17 +100,17 @@ def test_the_worst_layer_by_its_own_column_comes_first(tmp_path):
     """It was left out where it is not among those of the band that was verified."""
 
     def sqnr(layer, band, value):
-        return Row("layer_sqnr", value, scheme="w4a8", where={"layer": layer, "band": band})
+        return ProbeValue("layer_sqnr", value, scheme="w4a8", where={"layer": layer, "band": band})
 
     # In band 0, which decides, b and c are noisiest; a is noisiest of all, in band 1.
     noise = {"a": (40.0, 5.0), "b": (10.0, 30.0), "c": (12.0, 30.0), "d": (50.0, 50.0)}
     found = [sqnr(n, band, x) for n, values in noise.items() for band, x in enumerate(values)]
     found += [
-        Row("layer_psnr", 25.0 + k, 24.0, 29.0, 8, "dB", "w4a8", {"layer": n})
+        ProbeValue("layer_psnr", 25.0 + k, 24.0, 29.0, 8, "dB", "w4a8", {"layer": n})
         for k, n in enumerate("bc")
     ]
     parts = (part("sam", "sensitivity", "w4a8:map", found),)
-    page = probe_page.markdown(Explanation("id", "2026", "", "", {}, parts), None, tmp_path)
+    page = probe_page.markdown(ProbeRun("id", "2026", "", "", {}, parts), None, tmp_path)
     lines = [line for line in page.splitlines() if "only " in line and line.startswith("|")]
     cells = [[cell.strip() for cell in line.split("|")[3:6]] for line in lines]
     assert cells == [
@@ -105,13 +122,13 @@ def test_the_worst_layer_by_its_own_column_comes_first(tmp_path):
 
 
 def test_zero_has_no_sign_and_no_width_is_no_interval():
-    assert probe_page.cell(Row("x", -0.0, -0.0, 1.0, 8)) == "0 [0, 1]"
-    assert probe_page.cell(Row("x", 0.0, 0.0, 0.0, 8)) == "0"
+    assert probe_page.cell(ProbeValue("x", -0.0, -0.0, 1.0, 8)) == "0 [0, 1]"
+    assert probe_page.cell(ProbeValue("x", 0.0, 0.0, 0.0, 8)) == "0"
 
 
 def test_stale_figures_vanish(tmp_path):
     assert len(draw(FOUND, tmp_path)) == 5
-    empty = Explanation("id", "2026", "", "", {}, (part("sam", "hessian", "trace"),))
+    empty = ProbeRun("id", "2026", "", "", {}, (part("sam", "hessian", "trace"),))
     assert draw(empty, tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
 

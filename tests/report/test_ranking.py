@@ -45,7 +45,7 @@ def w4a8(run, influences=None):
 def renamed(record, name, method=None, seed=0, sha256=None):
     card = record.cell.checkpoint
     card = replace(
-        *(card,), name=name, method=method or card.method, seed=seed, sha256=sha256 or "f" * 64
+        card, name=name, method=method or card.method, seed=seed, sha256=sha256 or "f" * 64
     )
     return replace(record, cell=replace(record.cell, checkpoint=card))
 

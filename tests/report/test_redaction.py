@@ -10,9 +10,9 @@ import pytest
 from helpers.canned_run import run as canned
 
 from bench.core import probe_record
-from bench.core.probe_record import Explanation, Part
+from bench.core.probe_record import ProbePart, ProbeRun
 from bench.core.record import Run, to_json
-from bench.report.redaction import explained, redacted
+from bench.report.redaction import redacted, redacted_probes
 from bench.system import store
 from bench.system.runs import read_run, run_folders
 
@@ -69,10 +69,10 @@ def test_report_redact_writes_a_copy_to_hand_out(bench, tmp_path, monkeypatch):
     run = private(canned())
     folder = tmp_path / "reports" / run.id
     store.save_text(folder / "run.json", to_json(run))
-    part = Part(
+    part = ProbePart(
         "a", "f", "sam", 0, "0" * 64, "flatness", 1, "p", "failed", error=run.records[-1].error
     )
-    found = Explanation("x", "2026", "", run.command, {}, (part,), run=run.id)
+    found = ProbeRun("x", "2026", "", run.command, {}, (part,), run=run.id)
     store.save_text(folder / probe_record.FILE, probe_record.to_json(found))
     before = (folder / "run.json").read_bytes()
     for form in ("json", "html", "markdown"):
@@ -92,7 +92,7 @@ def test_report_redact_writes_a_copy_to_hand_out(bench, tmp_path, monkeypatch):
     assert run_folders(tmp_path / "reports") == [folder]
     shutil.move(copy, tmp_path / "elsewhere")
     assert bench("report", tmp_path / "elsewhere")[0] == 0
-    assert explained(found).parts[0].status == "failed"
+    assert redacted_probes(found).parts[0].status == "failed"
 
 
 def test_run_redact(bench, cards, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from helpers import canned_run
 
 from bench.core.scheme import Scheme
-from bench.report.rows import labels, rows, scheme_order, verdict, worst
+from bench.report.rows import interval_verdict, labels, rows, scheme_order, worst
 
 
 def test_order_is_method_then_full_precision_then_falling_bits(run):
@@ -74,7 +74,7 @@ def test_worst(run):
     ],
 )
 def test_verdict(value, half, better, expected):
-    assert verdict(canned_run.measure("delta_fd", value, half, better)) == expected
+    assert interval_verdict(canned_run.measure("delta_fd", value, half, better)) == expected
 
 
 def test_labels_are_methods_where_unique(run):

@@ -31,7 +31,11 @@ def test_the_stated_time_decides_and_the_name_breaks_ties(tmp_path):
     }
     folders = [keep(tmp_path, name, stated(time)) for name, time in names.items()]
     assert [folder.name for folder in chronology.ordered(folders)] == [
-        *("zz", "20260102T000000Z-a", "20260102T000000Z-a-2", "20260102T000000Z-a-10", "aa")
+        "zz",
+        "20260102T000000Z-a",
+        "20260102T000000Z-a-2",
+        "20260102T000000Z-a-10",
+        "aa",
     ]
 
 

@@ -6,19 +6,19 @@ from helpers.explanations import explanation
 from helpers.gates import family
 
 from bench.core.cell import Cell, Checkpoint, Draw
-from bench.core.probe_record import Explanation, Part, Row
+from bench.core.probe_record import ProbePart, ProbeRun, ProbeValue
 from bench.core.record import Host, Record, Run
 from bench.core.scheme import Scheme
 from bench.report.claims import claims, lines, overall
-from bench.verdicts.claims import counted, differences, lost, verdict
+from bench.verdicts.claims import claim_verdict, counted, differences, lost
 from bench.verdicts.correlations import correlations
 
 
 def test_verdict():
-    assert verdict(0.1, 0.5, positive=True) == "supported"
-    assert verdict(0.1, 0.5, positive=False) == "contradicted"
-    assert verdict(-0.1, 0.5, positive=True) == "undecided"
-    assert verdict(math.nan, math.nan, positive=True) == "undecided"
+    assert claim_verdict(0.1, 0.5, positive=True) == "supported"
+    assert claim_verdict(0.1, 0.5, positive=False) == "contradicted"
+    assert claim_verdict(-0.1, 0.5, positive=True) == "undecided"
+    assert claim_verdict(math.nan, math.nan, positive=True) == "undecided"
 
 
 def test_sam_against_the_others():
@@ -36,16 +36,16 @@ def test_sam_against_the_others():
 
 def test_trainings_on_the_same_seeds_speak_of_the_method():
     def trained(method, seed, value):
-        row = Row("lpf_rise", value, value - 0.001, value + 0.001, 50)
+        row = ProbeValue("lpf_rise", value, value - 0.001, value + 0.001, 50)
         name = f"c{seed}-{method}"
-        return Part(name, "f", method, seed, "", "flatness", 1, "lpf", "ok", rows=(row,))
+        return ProbePart(name, "f", method, seed, "", "flatness", 1, "lpf", "ok", rows=(row,))
 
     # The third training of SAM has no partner and says nothing.
     parts = [
         *(trained("sam", seed, value) for seed, value in enumerate((0.1, 0.3, 9.0))),
         *(trained("baseline", seed, value) for seed, value in enumerate((0.4, 0.5))),
     ]
-    found = Explanation("id", "2026", "", "bench probe", {}, tuple(parts))
+    found = ProbeRun("id", "2026", "", "bench probe", {}, tuple(parts))
     (line,) = differences(found)
     assert (line.against, line.trainings) == ("baseline", 2)
     assert line.value == pytest.approx(-0.25)
@@ -58,14 +58,16 @@ def test_trainings_on_the_same_seeds_speak_of_the_method():
 def test_exposure_bias_is_compared_without_its_sign_and_by_distance():
     def exposed(method, gap, distance):
         rows = (
-            Row("exposure_gap", gap, gap - 1, gap + 1, 5, terms=(-2.0, -1.0, 0.0, 1.0, 2.0)),
-            Row("exposure_distance", distance, 0, 1, 5, terms=(0.0, 1.0, 0.0, -1.0, 0.0)),
-            Row("exposure_gap", 99.0, 98.0, 100.0, 5, scheme="w8a8"),
+            ProbeValue(
+                "exposure_gap", gap, gap - 1, gap + 1, 5, terms=(-2.0, -1.0, 0.0, 1.0, 2.0)
+            ),
+            ProbeValue("exposure_distance", distance, 0, 1, 5, terms=(0.0, 1.0, 0.0, -1.0, 0.0)),
+            ProbeValue("exposure_gap", 99.0, 98.0, 100.0, 5, scheme="w8a8"),
         )
-        return Part(f"c-{method}", "f", method, 0, "", "exposure", 2, "x", "ok", rows=rows)
+        return ProbePart(f"c-{method}", "f", method, 0, "", "exposure", 2, "x", "ok", rows=rows)
 
     parts = (exposed("baseline", -9.0, 0.5), exposed("sam", -3.0, 0.75))
-    gap, distance = differences(Explanation("id", "2026", "", "", {}, parts))
+    gap, distance = differences(ProbeRun("id", "2026", "", "", {}, parts))
     # The influences are equal and so are the signs: all noise cancels.
     assert (gap.value, gap.low, gap.high) == (-6.0, -6.0, -6.0)
     assert gap.verdict == "supported"

@@ -36,8 +36,11 @@ def test_noise(change, same):
 
 
 MAKERS = (
-    *("extractors efficientnet weights", "extractors efficientnet package", "dinov2"),
-    *("metrics mine package", "samplers theirs version"),
+    "extractors efficientnet weights",
+    "extractors efficientnet package",
+    "dinov2",
+    "metrics mine package",
+    "samplers theirs version",
 )
 
 

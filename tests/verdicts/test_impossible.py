@@ -269,5 +269,13 @@ def test_every_field_of_a_measurement_is_judged():
     from bench.core.record import Measurement
 
     assert {field.name for field in dataclasses.fields(Measurement)} == {
-        *("name", "value", "low", "high", "n", "unit", "better", "version", "paired")
+        "name",
+        "value",
+        "low",
+        "high",
+        "n",
+        "unit",
+        "better",
+        "version",
+        "paired",
     }

@@ -11,7 +11,7 @@ from helpers.gates import family
 from bench.core.estimates import estimate, pooled
 from bench.report.methods import lines
 from bench.system.influences import key
-from bench.verdicts.methods import contrasts, ignored, unmatched
+from bench.verdicts.methods import ignored, method_comparisons, unmatched
 
 
 def psnr(found):
@@ -20,7 +20,7 @@ def psnr(found):
 
 def test_each_method_against_the_baseline():
     run, terms = family(ema=-1.0, baseline=0.0, sam=2.0)
-    found = psnr(contrasts(run, terms))
+    found = psnr(method_comparisons(run, terms))
     assert {c.against for c in found.values()} == {"baseline"}
     assert found["sam"].estimate.value == pytest.approx(2.0)
     assert (found["sam"].better, found["ema"].better) == ("sam", "baseline")
@@ -31,13 +31,13 @@ def test_each_method_against_the_baseline():
 
 def test_equal_methods_are_not_told_apart():
     run, terms = family(baseline=0.0, sam=0.0)
-    assert psnr(contrasts(run, terms))["sam"].better == ""
-    assert "not told apart" in "\n".join(lines(contrasts(run, terms)))
+    assert psnr(method_comparisons(run, terms))["sam"].better == ""
+    assert "not told apart" in "\n".join(lines(method_comparisons(run, terms)))
 
 
 def test_several_trainings_are_pooled():
     run, terms = family(baseline_0=0.0, baseline_1=1.0, sam_0=2.0, sam_1=2.4)
-    found = psnr(contrasts(run, terms))["sam"]
+    found = psnr(method_comparisons(run, terms))["sam"]
     assert (found.trainings, found.estimate.value) == (2, pytest.approx(1.7))
     names = {r.cell.checkpoint.name: key(r.cell, "psnr@500") for r in run.records}
     differences = [terms[names[f"sam_{k}"]] - terms[names[f"baseline_{k}"]] for k in (0, 1)]
@@ -48,10 +48,10 @@ def test_several_trainings_are_pooled():
 
 def test_nothing_is_said_without_influences():
     run, terms = family(baseline=0.0, sam=2.0)
-    assert contrasts(run, {}) == []
+    assert method_comparisons(run, {}) == []
     assert lines([]) == []
     partial = {name: values for name, values in terms.items() if "psnr" in name}
-    assert {c.metric for c in contrasts(run, partial)} == {"psnr"}
+    assert {c.metric for c in method_comparisons(run, partial)} == {"psnr"}
 
 
 def test_false_alarms_are_few():
@@ -69,7 +69,7 @@ def test_false_alarms_are_few():
                 for m in record.measurements
             )
             records.append(replace(record, measurements=measured))
-        found = contrasts(replace(run, records=tuple(records)), noise)
+        found = method_comparisons(replace(run, records=tuple(records)), noise)
         alarms += any(c.better for c in found)
     assert alarms <= 10
 
@@ -89,11 +89,11 @@ def of_size(run, terms, **images):
 
 def test_one_training_beside_several_is_said_to_speak_of_its_weights():
     run, terms = family(baseline=0.0, baseline_1=0.1, sam=9.0, sam_1=9.1, ema=-9.0)
-    table = lines(contrasts(run, terms))
+    table = lines(method_comparisons(run, terms))
     assert any("| ema " in line and "baseline, of these weights" in line for line in table)
     assert not any("| sam " in line and "of these weights" in line for line in table)
     run, terms = family(baseline=0.0, ema=-9.0)
-    assert not any("of these weights |" in line for line in lines(contrasts(run, terms)))
+    assert not any("of these weights |" in line for line in lines(method_comparisons(run, terms)))
 
 
 def test_of_one_method_and_seed_the_first_stands_and_the_other_is_named():
@@ -112,9 +112,9 @@ def test_of_one_method_and_seed_the_first_stands_and_the_other_is_named():
         }
         records.append(moved)
     both = replace(run, records=tuple(records))
-    assert psnr(contrasts(both, terms))["sam"].estimate.value == pytest.approx(2.0)
+    assert psnr(method_comparisons(both, terms))["sam"].estimate.value == pytest.approx(2.0)
     assert ignored(both) == ["sam-large-rho"]
-    assert "sam-large-rho" in lines(contrasts(both, terms), (), ignored(both))[-1]
+    assert "sam-large-rho" in lines(method_comparisons(both, terms), (), ignored(both))[-1]
     assert ignored(run) == []
     # Whose quantized cells were refused is not left out for another's sake.
     refused = tuple(
@@ -128,7 +128,7 @@ def test_of_one_method_and_seed_the_first_stands_and_the_other_is_named():
 
 def test_methods_of_another_n_are_named_instead_of_compared():
     run, terms = of_size(*family(baseline=0.0, ema=-1.0, sam=2.0, swa=1.0), sam=200, swa=200)
-    found = contrasts(run, terms)
+    found = method_comparisons(run, terms)
     # Nor is sam set against swa, as if that were what the others stand against.
     assert {(c.method, c.against) for c in found} == {("ema", "baseline")}
     assert [(u.method, u.images, u.others) for u in unmatched(run)] == [

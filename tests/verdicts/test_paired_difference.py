@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from bench.core import estimates
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.measurement.probes.context import compared
-from bench.verdicts.paired_difference import between, sizes
+from bench.verdicts.paired_difference import difference_of_magnitudes, paired_difference
 
 
 def measured(images, repeats=()):
@@ -14,7 +14,7 @@ def measured(images, repeats=()):
 
 
 def difference(*pairs):
-    return between(pairs).estimate
+    return paired_difference(pairs).estimate
 
 
 def test_what_both_share_cancels():
@@ -27,10 +27,10 @@ def test_what_both_share_cancels():
 
 
 def test_without_influences_it_is_that_of_independent_images():
-    a, b = Row("x", 3.0, 2.0, 4.0, 50), Row("x", 1.0, 0.5, 1.5, 50)
+    a, b = ProbeValue("x", 3.0, 2.0, 4.0, 50), ProbeValue("x", 1.0, 0.5, 1.5, 50)
     ends = [estimates.from_interval(row.value, row.low, row.high, 50) for row in (a, b)]
     assert difference((a, b)) == estimates.independent(*ends)
-    assert between([(Row("x", 3.0, n=50), b)]) is None
+    assert paired_difference([(ProbeValue("x", 3.0, n=50), b)]) is None
     # One of the two has influences: nothing to pair with.
     mixed = measured(np.arange(50.0))
     assert difference((mixed, b)).error > estimates.estimate(0, np.array(mixed.terms)).error
@@ -46,7 +46,7 @@ def test_directions_that_differ_are_an_error_of_their_own():
 def test_trainings_add_how_they_vary():
     base = np.linspace(-1, 1, 200)
     pairs = [(measured(base + d), measured(base)) for d in (1.0, 2.0, 3.0)]
-    found = between(pairs)
+    found = paired_difference(pairs)
     assert found.trainings == 3
     assert found.estimate.value == pytest.approx(2.0)
     # t of two degrees of freedom, 4.302653.
@@ -57,17 +57,17 @@ def test_trainings_add_how_they_vary():
 def test_pairs_that_do_not_compare_are_left_out_alone():
     base = np.linspace(-1, 1, 200)
     good = [(measured(base + d), measured(base)) for d in (1.0, 2.0)]
-    whole = between(good)
+    whole = paired_difference(good)
     other = measured(base[:100]), measured(base)
     fewer = measured(base[:100] + 9), measured(base[:100])
-    assert between([*good, other, (None, measured(base)), fewer]) == whole
-    assert between([other]) is None
+    assert paired_difference([*good, other, (None, measured(base)), fewer]) == whole
+    assert paired_difference([other]) is None
 
 
 def test_a_training_that_diverged_is_undefined_and_not_absent():
     base = np.linspace(-1, 1, 200)
     bad = compared("x", float("nan"), np.full(200, np.nan))
-    found = between([(measured(base + 1), measured(base)), (bad, measured(base))])
+    found = paired_difference([(measured(base + 1), measured(base)), (bad, measured(base))])
     assert found.trainings == 2
     assert np.isnan(found.estimate.interval()).all()
 
@@ -95,14 +95,14 @@ def gap(value, noise):
 def test_sizes_of_numbers_of_either_sign():
     noise = np.linspace(-1, 1, 100)
     # Of opposite signs the noise that both share adds up: 2 x 1.984217 x sd / 10.
-    found, low, high = sizes([(gap(-2.0, noise), gap(5.0, noise))])
+    found, low, high = difference_of_magnitudes([(gap(-2.0, noise), gap(5.0, noise))])
     reach = 1.984217 * 2 * noise.std(ddof=1) / 10
     assert found.estimate.value == pytest.approx(-3.0)
     assert (low, high) == pytest.approx((-3 - reach, -3 + reach), rel=1e-6)
-    found, low, high = sizes([(gap(-2.0, noise), gap(-5.0, noise))])
+    found, low, high = difference_of_magnitudes([(gap(-2.0, noise), gap(-5.0, noise))])
     # The noise cancels where both have one sign.
     assert (found.estimate.value, low, high) == pytest.approx((-3.0, -3.0, -3.0))
-    assert sizes([(None, gap(1.0, noise))]) is None
+    assert difference_of_magnitudes([(None, gap(1.0, noise))]) is None
 
 
 @pytest.mark.parametrize("true", [(0.0, 0.0), (2.0, -2.0), (2.0, 2.0)])
@@ -112,6 +112,6 @@ def test_equal_sizes_are_told_apart_rarely(true):
     for _ in range(400):
         shared, a, b = random.standard_normal((3, 100)) * 8
         rows = gap(true[0], 0.8 * shared + 0.6 * a), gap(true[1], 0.8 * shared + 0.6 * b)
-        _, low, high = sizes([rows])
+        _, low, high = difference_of_magnitudes([rows])
         told.append(low > 0 or high < 0)
     assert np.mean(told) < 0.08

@@ -32,7 +32,7 @@ FORMS = {
     "cifar-10-python.tar.gz": "cifar-10-batches-py",
     "cifar-10-binary.tar.gz": "cifar-10-batches-bin",
 }
-# A batch has 31 MB; a damaged or hostile archive may say that it has more.
+# Limit of a batch, which has 31 MB: a damaged or hostile archive may state more.
 LIMIT = 1 << 26
 
 
@@ -91,7 +91,7 @@ def _read_folder(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
     for name in names:
         path = folder / name
         try:
-            # A pipe would hang.
+            # Reading a pipe would hang.
             if path.exists() and not path.is_file():
                 raise InputError(f"{path} is no regular file")
             with path.open("rb") as stream:

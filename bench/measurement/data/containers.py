@@ -23,7 +23,7 @@ from bench.measurement.data.images import Collection, watched
 from bench.system import disk
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-# No encoded image is larger; a damaged or hostile archive may say that one is.
+# Limit of an encoded image: a damaged or hostile archive may state more.
 LIMIT = 1 << 28
 
 
@@ -80,23 +80,23 @@ def _files(folder: Path) -> list[str]:
     Links are followed, as data sets are often linked together, but after everything that is there
     itself: a link to what is already taken, such as one to a folder above it, adds nothing.
     """
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     folders, double = [folder], 0
     links: list[Path] = []
     seen: set[str] = set()
     while folders or links:
         path = folders.pop() if folders else links.pop()
-        place = os.path.realpath(path)
-        if place in seen:
+        real_path = os.path.realpath(path)
+        if real_path in seen:
             double += 1
             continue
-        seen.add(place)
+        seen.add(real_path)
         try:
             if not path.is_dir():
-                found[place] = path.relative_to(folder).as_posix()
+                names[real_path] = path.relative_to(folder).as_posix()
                 continue
             with os.scandir(path) as entries:
-                # The last is taken next.
+                # `folders` is a stack: reversed, so that the first name is taken next.
                 for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
                     inner = Path(entry.path)
                     if entry.is_symlink():
@@ -105,12 +105,12 @@ def _files(folder: Path) -> list[str]:
                         folders.append(inner)
                     elif (there := os.path.realpath(inner)) not in seen:
                         seen.add(there)
-                        found[there] = inner.relative_to(folder).as_posix()
+                        names[there] = inner.relative_to(folder).as_posix()
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     if double:
         say(f"{folder}: {double} links lead to what is there already: passed over", sys.stderr)
-    return list(found.values())
+    return list(names.values())
 
 
 def _folder_lines(folder: Path, names: Sequence[str]) -> Iterator[str]:
@@ -138,13 +138,13 @@ def _regular(path: Path) -> Path:
         InputError: it is no regular file, or larger than any image.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise InputError(f"{path} is a pipe, socket or device, no image: remove it")
-    if found.st_size > LIMIT:
-        raise InputError(f"{path} has {found.st_size} bytes, no image has")
+    if status.st_size > LIMIT:
+        raise InputError(f"{path} has {status.st_size} bytes, no image has")
     return path
 
 

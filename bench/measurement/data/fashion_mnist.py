@@ -26,7 +26,7 @@ from bench.measurement.data import places
 from bench.system.disk import cache_root
 
 FILES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
-# The training images have 47 MB.
+# Limit of a file; the training images have 47 MB.
 LIMIT = 1 << 28
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 SOURCE = (
@@ -49,7 +49,7 @@ def read_idx(path: Path) -> Tensor:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("no regular file")
-        # A file may unfold to far more than its header says.
+        # A file may decompress to far more than its header states.
         with gzip.open(path) as stream:
             data = stream.read(LIMIT)
         magic, count, height, width = struct.unpack(">IIII", data[:16])

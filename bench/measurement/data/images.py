@@ -36,11 +36,11 @@ from bench.core.printable import short
 from bench.system import artifacts, disk
 from bench.system.host import threads
 
-# Raise when an edit changes a pixel: the cached arrays of other versions are then not used.
+# Raise this when an edit changes a pixel: cached arrays of other versions are not used.
 VERSION = 1
 FILTER = Image.Resampling.BICUBIC
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-# What Pillow converts to eight-bit RGB without loss of range; 16-bit grey (I;16) would be clipped.
+# Modes that Pillow converts to eight-bit RGB without clipping, as it would 16-bit grey (I;16).
 PIXELS = 1 << 26
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")
 
@@ -52,13 +52,13 @@ class Collection:
     """Encoded images in a fixed order.
 
     Attributes:
-        place: the folder or file they lie in, for messages.
+        source: the folder or file they lie in, for messages.
         count: how many there are.
         content: a hash that changes with their content.
         read: starts a stream of (name, encoded bytes).
     """
 
-    place: Path
+    source: Path
     count: int
     content: str
     read: Callable[[], Iterable[tuple[str, bytes]]]
@@ -83,7 +83,7 @@ def load(collection: Collection, size: int | None = None, channels: int | None =
     path = disk.cache_root() / "data" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npy"
     if not artifacts.intact(path, path.name):
         with warnings.catch_warnings():
-            # What is too large is refused in a line of its own.
+            # Too large images are refused below, with a message of their own.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             known = (channels, size, size) if channels and size else None
             _write(collection, path, known or survey(collection, size, channels), size)
@@ -98,14 +98,14 @@ def survey(collection: Collection, size: int | None, channels: int | None) -> tu
     """
     grey, first, common = True, "", (0, 0)
     for name, data in watched(collection.read(), collection.count, "look at images"):
-        with named(collection.place, name):
+        with named(collection.source, name):
             head = opened(data)
         grey = grey and head.mode == "L"
         if not first:
             first, common = name, head.size
         if size is None and head.size != common:
             raise InputError(
-                f"{collection.place}: {first} is {common[0]}x{common[1]} and {name} "
+                f"{collection.source}: {first} is {common[0]}x{common[1]} and {name} "
                 f"{head.size[0]}x{head.size[1]}: give one size as folder:PATH@SIZE"
             )
     width, height = (size, size) if size else common
@@ -121,14 +121,14 @@ def watched(items: Iterable[Item], count: int, text: str) -> Iterable[Item]:
 
 
 @contextlib.contextmanager
-def named(place: Path, name: str) -> Iterator[None]:
+def named(source: Path, name: str) -> Iterator[None]:
     """Turn whatever a decoder raises inside the block into one line that names the image."""
     try:
         yield
     # Pillow's decoders raise nearly every exception on damaged bytes.
     except Exception as error:
         reason = short(str(error), 200) or type(error).__name__
-        raise InputError(f"{place}: {short(name)} is not a readable image ({reason})") from None
+        raise InputError(f"{source}: {short(name)} is not a readable image ({reason})") from None
 
 
 def opened(data: bytes) -> Image.Image:
@@ -146,8 +146,9 @@ def opened(data: bytes) -> Image.Image:
     # Pillow reads 16-bit PNG in colour as eight bits without a word.
     deep = image.format == "PNG" and data[24] > 8
     if image.mode not in MODES or deep:
-        raise ValueError(f"mode {image.mode}{' of 16 bits' * deep} is not 8 bits a channel")
-    # Not JPEG: phones put a second, smaller picture behind the first.
+        mode = f"{image.mode} of 16 bits" if deep else image.mode
+        raise ValueError(f"mode {mode} is not 8 bits a channel")
+    # JPEG is left out: phones put a second, smaller picture behind the first.
     if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
         raise ValueError("it is animated: keep one of its pictures")
     return image
@@ -193,10 +194,10 @@ def planes(image: Image.Image) -> np.ndarray:
     return np.stack([np.asarray(band) for band in image.split()])
 
 
-def _convert(item: tuple[str, bytes], place: Path, channels: int, size: int | None) -> bytes:
+def _convert(item: tuple[str, bytes], source: Path, channels: int, size: int | None) -> bytes:
     """The pixels of one image as the bytes of (C, H, W)."""
     name, data = item
-    with named(place, name):
+    with named(source, name):
         image = decode(data, channels)
         return (planes(image) if size is None else resize(image, size)).tobytes()
 
@@ -206,7 +207,7 @@ def _write(
 ) -> None:
     """Decode a collection into an .npy file of uint8 (N, *shape), whole or not at all."""
     count, workers = 0, threads()
-    convert = partial(_convert, place=collection.place, channels=shape[0], size=size)
+    convert = partial(_convert, source=collection.source, channels=shape[0], size=size)
     header = {"descr": "|u1", "fortran_order": False, "shape": (collection.count, *shape)}
     stream = iter(watched(collection.read(), collection.count, "decode images"))
     with (
@@ -214,14 +215,14 @@ def _write(
         ThreadPoolExecutor(workers) as pool,
     ):
         np.lib.format.write_array_header_1_0(output, header)
-        # In chunks, because `map` on the whole stream would read all of it first.
+        # The stream is mapped in chunks: `map` on the whole stream would read all of it first.
         while chunk := list(islice(stream, 4 * workers)):
             for pixels in pool.map(convert, chunk):
                 output.write(pixels)
             count += len(chunk)
         if count != collection.count:
             raise InputError(
-                f"{collection.place}: {count} images were read, not {collection.count}"
+                f"{collection.source}: {count} images were read, not {collection.count}"
             )
 
 

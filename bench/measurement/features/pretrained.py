@@ -1,10 +1,10 @@
-"""Weights of the optional extractors: where they are, and what identifies them.
+"""Weights of the optional extractors: their location and their identity.
 
 `dinov2` and `clip` take a network of the hub in the format of transformers: a folder, or
-`OWNER/NAME[@REVISION]`, named by an environment variable, else the one of the paper at a pinned
-commit. Anyone may name another, so the SHA-256 of the configuration and of the weights is part of
-the extractor's version and of the keys of all that is cached, and the run records it with the
-commit that a name of the hub led to. Nothing here imports torch or transformers.
+`OWNER/NAME[@REVISION]`, named by an environment variable, or else the network of the paper at a
+pinned commit. As a user may name any network, the SHA-256 of the configuration and of the weights
+is part of the extractor's version and of the keys of all that is cached, and the run records it
+with the commit of the hub's snapshot. Nothing here imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.core.errors import InputError
 from bench.system import disk, hub
 
 DESCRIPTION = "config.json"
-# Of two the first one that is there; neither runs code.
+# The first of these files that exists is taken; neither of them can run code.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -63,13 +63,13 @@ def folder(extractor: str) -> Path:
         InputError: it is not there and cannot be had, or lacks a file.
     """
     choice, given = CHOICES[extractor], _given(extractor)
-    found = Path(given) if Path(given).is_dir() else _snapshot(given, choice.variable)
-    if not (found / DESCRIPTION).is_file() or not _weights(found):
+    path = Path(given) if Path(given).is_dir() else _snapshot(given, choice.variable)
+    if not (path / DESCRIPTION).is_file() or not _weights(path):
         raise InputError(
-            f"{found} has no {DESCRIPTION} and {WEIGHTS[0]}: {choice.variable} names a folder "
+            f"{path} has no {DESCRIPTION} and {WEIGHTS[0]}: {choice.variable} names a folder "
             f"that transformers saved, or OWNER/NAME of the hub"
         )
-    return found
+    return path
 
 
 def files(extractor: str) -> tuple[Path, Path]:
@@ -78,12 +78,12 @@ def files(extractor: str) -> tuple[Path, Path]:
     Raises:
         InputError: they are not there.
     """
-    place = folder(extractor)
-    return place / DESCRIPTION, _weights(place)[0]
+    path = folder(extractor)
+    return path / DESCRIPTION, _weights(path)[0]
 
 
-def _weights(place: Path) -> list[Path]:
-    return [place / name for name in WEIGHTS if (place / name).is_file()]
+def _weights(path: Path) -> list[Path]:
+    return [path / name for name in WEIGHTS if (path / name).is_file()]
 
 
 def _given(extractor: str) -> str:
@@ -98,8 +98,8 @@ def _snapshot(given: str, variable: str) -> Path:
         return kept
     try:
         for weights in WEIGHTS:
-            found = hub.fetched(name, revision, [DESCRIPTION, weights])
-            if _weights(found):
+            snapshot = hub.fetched(name, revision, [DESCRIPTION, weights])
+            if _weights(snapshot):
                 break
     # The hub's client raises errors of its own, of its transport and of the system.
     except Exception as error:
@@ -109,7 +109,7 @@ def _snapshot(given: str, variable: str) -> Path:
             f"cannot be fetched ({hub.reason(error)}): `{command}` where there is a network, or "
             f"name a folder by {variable}"
         ) from None
-    return found
+    return snapshot
 
 
 def origin(extractor: str) -> str:
@@ -118,24 +118,24 @@ def origin(extractor: str) -> str:
     Raises:
         InputError: they are not there.
     """
-    given, place = _given(extractor), folder(extractor)
+    given, path = _given(extractor), folder(extractor)
     if Path(given).is_dir():
-        where = f"folder {place.resolve().name}"
+        where = f"folder {path.resolve().name}"
     else:
         # The hub's client keeps a snapshot in a folder that is named by its commit.
-        where = f"{given.partition('@')[0]}@{place.name}"
+        where = f"{given.partition('@')[0]}@{path.name}"
     return f"{where} ({digest(extractor)[:12]})"
 
 
 def recorded(extractors: Iterable[str]) -> dict[str, str]:
-    """What a run keeps beside the versions of the other libraries; {} for other extractors."""
+    """Entries for the versions of a run: origins of the weights; {} for other extractors."""
     chosen = [name for name in extractors if name in CHOICES]
-    found = {name: origin(name) for name in chosen}
-    return found | ({"transformers": _library(chosen[0])} if chosen else {})
+    origins = {name: origin(name) for name in chosen}
+    return origins | ({"transformers": _library(chosen[0])} if chosen else {})
 
 
 def configuration(extractor: str) -> dict[str, Any]:
-    """What config.json says of the image network.
+    """The part of config.json about the image network.
 
     Raises:
         InputError: it is damaged, or of another kind of network.
@@ -143,16 +143,16 @@ def configuration(extractor: str) -> dict[str, Any]:
     path, kind = files(extractor)[0], CHOICES[extractor].kind
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        found = said.get("model_type")
+        stated = said.get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path} cannot be read ({error})") from None
-    if found not in (kind, f"{kind}_vision_model"):
-        raise InputError(f"{path} describes a network {found!r}: {extractor} takes {kind}")
+    if stated not in (kind, f"{kind}_vision_model"):
+        raise InputError(f"{path} describes a network {stated!r}: {extractor} takes {kind}")
     return said
 
 
 def digest(extractor: str) -> str:
-    """SHA-256 of the files and of what bench does with them; "" for other extractors."""
+    """SHA-256 of the files and of bench's version of the extractor; "" for other extractors."""
     if extractor not in CHOICES:
         return ""
     stamps = tuple((str(path), path.stat().st_mtime_ns) for path in files(extractor))
@@ -168,7 +168,7 @@ def _digest(stamps: tuple[tuple[str, int], ...], arithmetic: int) -> str:
 
 
 def versions(extractor: str) -> dict[str, str]:
-    """What keys of cached features hold beside the rest; {} for other extractors.
+    """The identity of an extractor in keys of cached features; {} for other extractors.
 
     Raises:
         InputError: no weights, or transformers is missing.
@@ -196,7 +196,7 @@ class Version:
 
 
 class Dimension:
-    """Class attribute `dim` of an extractor, of its configuration."""
+    """Class attribute `dim` of an extractor, read from its configuration."""
 
     def __get__(self, instance: object, owner: Any) -> int:
         said = configuration(owner.name)

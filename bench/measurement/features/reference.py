@@ -1,19 +1,19 @@
-"""Reference features: those of real images, which generated ones are held against.
+"""Reference features: the features of real images that generated ones are compared with.
 
 One safetensors file for each data set, split and extractor holds the features in float16, every
-value a real image's, in the data set's order. It is shipped in bench/zoo or made into the cache
-(`bench reference`), or there:
+one row for each real image, in the data set's order. It is shipped in bench/zoo, or made in the
+cache by `bench reference`, or in any folder by
 
     python -m bench.measurement.features.make_reference DATASET EXTRACTOR [--out FOLDER]
 
-Where there are none, statistics that someone else made of them may stand in their place, an npz of
-the same name (`bench.measurement.features.statistics_files`), for metrics that need no more.
+Where there is no such file, an npz of the same name with statistics that someone else made may
+take its place (`bench.measurement.features.statistics_files`), for metrics that need no more.
 
-The file of a data set whose content its name does not tell (`folder:PATH`, or one of another
-package) is named by the hash of its images.
+The name of a data set may not fix its content (`folder:PATH`, or a data set of another package):
+its file is named by the hash of its images.
 
-A file in the cache is an artifact (`bench.system.artifacts`); the shipped ones are held against
-bench/zoo/SHA256SUMS. Rounding to float16 is at most 2^-11 of a value (docs/metrics.md).
+A file in the cache is an artifact (`bench.system.artifacts`); the shipped files are checked
+against bench/zoo/SHA256SUMS. Rounding to float16 is at most 2^-11 of a value (docs/metrics.md).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from bench.system import artifacts, disk
 ZOO = Path(__file__).resolve().parents[2] / "zoo"
 SUMS = "SHA256SUMS"
 BATCH = 100
-# Of the images of data sets whose name decides it.
+# Image shape of each built-in data set.
 SHAPES = {
     "fashion-mnist": (1, 28, 28),
     "cifar10": (3, 32, 32),
@@ -60,13 +60,13 @@ def file_name(dataset: str, extractor: str, split: str = "test") -> str:
 
 
 def needs(metrics: Sequence[str], extractor: str) -> set[str]:
-    """What metrics take of real images by an extractor: "features", "statistics", or nothing."""
-    found = (extensions.lookup("metrics", name) for name in metrics)
-    return {m.needs for m in found if m.needs and distances.kind(extractor) in m.kinds}
+    """The needs of metrics of real images: "features", "statistics", both, or nothing."""
+    classes = (extensions.lookup("metrics", name) for name in metrics)
+    return {m.needs for m in classes if m.needs and distances.kind(extractor) in m.kinds}
 
 
 def made_by(extractor: str) -> str:
-    """Which weights or package the extractor has here; "" where its version says it all."""
+    """Identity of an extractor's weights or package; "" where its version says it all."""
     said = extensions.identity("extractors", extractor)
     if extractor in extensions.EXTRACTORS:
         return said.get("weights", "")
@@ -74,15 +74,15 @@ def made_by(extractor: str) -> str:
 
 
 def folder() -> Path:
-    """Where the reference files of the cache are."""
+    """The folder of the reference files in the cache."""
     return disk.cache_root() / "reference"
 
 
 def find(dataset: str, extractor: str, split: str = "test") -> Path:
-    """The reference file: the shipped one, else that in the cache, else statistics there.
+    """The reference file: the shipped one, or that of the cache, or statistics in the cache.
 
-    One of the cache that is damaged is made again. The shipped one is of the weights that bench
-    was made with, and passed over where there are others.
+    A damaged file of the cache is made again. The shipped file was made with the weights that
+    bench was released with, and is passed over where other weights are installed.
 
     Raises:
         InputError: there is none, it is of other weights, or the shipped one is damaged.
@@ -111,7 +111,7 @@ def find(dataset: str, extractor: str, split: str = "test") -> Path:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Of a file that is there: what changes when it does."""
+    """Inode, size and time of a file, which change when its content does; () without a file."""
     try:
         status = path.stat()
     except OSError:
@@ -126,7 +126,7 @@ def _is_whole(path: Path, stamp: tuple[int, ...]) -> bool:
 
 
 def load(dataset: str, extractor: str, split: str = "test") -> Features:
-    """The reference features, float64 (N, D): the shipped ones, else those in the cache.
+    """The reference features, float64 (N, D): the shipped ones, or those in the cache.
 
     Raises:
         InputError: there are none, they are corrupt, or made by another version.
@@ -181,14 +181,14 @@ def _whole(path: Path, field: str, text: str) -> int:
 
 
 def _check_regular(path: Path) -> None:
-    """Reading a pipe would wait for ever."""
+    """Refuse what is no regular file: reading a pipe would wait for ever."""
     if not path.is_file():
         raise InputError(f"{path}: not a file of reference features: remove it")
 
 
 @cache
 def _metadata(path: Path, stamp: tuple[int, ...]) -> dict[str, str]:
-    """What a file says of itself; a shipped one is held against the list of their hashes."""
+    """The metadata of a file; a shipped file is first checked against the list of hashes."""
     _check_regular(path)
     try:
         if path.parent == ZOO:
@@ -201,10 +201,10 @@ def _metadata(path: Path, stamp: tuple[int, ...]) -> dict[str, str]:
 
 
 def _header(length: bytes, content: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file, out of its first bytes."""
-    found = json.loads(content[: int.from_bytes(length, "little")])["__metadata__"]
-    known = identities.PUBLISHED if found["extractor"] == "efficientnet" else ""
-    return {"made_by": known, **found}
+    """The metadata of a safetensors file, from its first bytes."""
+    stated = json.loads(content[: int.from_bytes(length, "little")])["__metadata__"]
+    known = identities.PUBLISHED if stated["extractor"] == "efficientnet" else ""
+    return {"made_by": known, **stated}
 
 
 def _check_shipped(path: Path) -> None:
@@ -239,7 +239,7 @@ def read(path: Path, version: int) -> Features:
 
 
 def unkept(path: Path, version: int) -> Features:
-    """The same, read anew and not kept in memory."""
+    """The same as `read`, but read anew and not kept in memory."""
     _check_regular(path)
     try:
         content = _content(path)
@@ -268,7 +268,7 @@ def build(dataset: str, extractor: str, out: Path | None = None, split: str = "t
     """Make the reference file of all images of a split and return its path.
 
     Args:
-        dataset, extractor: names in `tables.DATASETS` and `tables.EXTRACTORS`.
+        dataset, extractor: names in `extensions.DATASETS` and `extensions.EXTRACTORS`.
         out: folder of the file; the cache by default.
         split: the split of the data set, as a rule one that nothing was trained on.
     """

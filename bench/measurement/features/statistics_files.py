@@ -3,9 +3,9 @@
     clean-fid, pytorch-fid    npz with mu, sigma
     ADM (OpenAI evaluator)    npz with mu, sigma of the features, mu_s, sigma_s of the spatial ones
 
-Files written here hold besides what they were made of, which the other tools pass over: the
-extractor, its version, the data set and the number of images. A foreign file says none of this, so
-it is held against the extractor by its dimensions and by what its name says of the resizing.
+Files that are written here also state their origin, which the other tools ignore: the extractor,
+its version, the data set and the number of images. A foreign file states none of this, so it is
+checked against the extractor by its dimensions and by the resizing in its name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.core.printable import quoted, short
 from bench.core.protocols import Statistics
 from bench.system import artifacts, disk
 
-# What clean-fid writes into the names of its files, and the extractor that it means.
+# Words in the names of clean-fid's files, and the extractors that they mean.
 MODES = {
     "legacy_pytorch": "inception-legacy-pytorch",
     "legacy_tensorflow": "inception-legacy-tensorflow",
@@ -33,7 +33,7 @@ MODES = {
 SPATIAL = "inception-spatial"
 MARKS = ("extractor", "version", "count")
 _COUNT = re.compile("[0-9]{1,12}")
-# Of single precision in sums over some thousand dimensions, as a share of the largest value.
+# Rounding of float32 sums over some thousand dimensions, relative to the largest value.
 ROUNDING = 1e-5
 
 
@@ -42,7 +42,7 @@ def read(path: Path, extractor: str) -> Statistics:
 
     Args:
         path: an npz of any of the three tools.
-        extractor: what the numbers are taken for.
+        extractor: name of the extractor that the numbers are taken for.
 
     Raises:
         InputError: no whole npz, no statistics, or statistics of another extractor.
@@ -69,14 +69,14 @@ def read(path: Path, extractor: str) -> Statistics:
 
 
 def _mark(path: Path, name: str, stored: np.ndarray) -> str:
-    """What a file says of itself under a name: one text or number."""
+    """The value that a file states under a name: one text or number."""
     if stored.shape != () or stored.dtype.kind not in "iuU":
         raise InputError(f"{path}: {name} must be one text or whole number, not {stored.dtype}")
     return str(stored)
 
 
 def _source(path: Path) -> Path | io.BytesIO:
-    """The file, or of one in the cache its content, held against its digest."""
+    """The file; for one in the cache its content, which is checked against its digest."""
     if path.parent != disk.cache_root() / "reference":
         return path
     content = artifacts.read(path, path.name)
@@ -109,7 +109,7 @@ def _check_covariance(path: Path, sigma: np.ndarray) -> None:
     if apart > limit:
         raise InputError(f"{path}: sigma is no covariance: not symmetric, by up to {apart:.3g}")
     try:
-        # Much faster than the eigenvalues, which only decide where it fails.
+        # Much faster than the eigenvalues, which decide only where this fails.
         np.linalg.cholesky(sigma + (limit or 1.0) * np.eye(len(sigma)))
     except np.linalg.LinAlgError:
         values = np.linalg.eigvalsh(sigma)
@@ -135,24 +135,24 @@ def _check_marks(path: Path, extractor: str, marks: Mapping[str, str]) -> None:
 
 
 def count(path: Path) -> int:
-    """Of how many images statistics are, without reading them; 0 where that is not said."""
+    """Number of images behind statistics, which are not read; 0 where the file does not say."""
     try:
         return int(str(npz.read(path, ("count",))["count"]))
     except (OSError, ValueError, KeyError):
         return 0
 
 
-def write(path: Path, found: Mapping[str, Statistics], dataset: str) -> None:
+def write(path: Path, by_extractor: Mapping[str, Statistics], dataset: str) -> None:
     """Write statistics so that clean-fid and pytorch-fid read them, and ADM's evaluator too where
     there are spatial ones.
 
     Args:
         path: the file.
-        found: statistics by extractor: of one, and of `inception-spatial` besides for ADM.
-        dataset: what they are of.
+        by_extractor: statistics by extractor: of one, and for ADM also of `inception-spatial`.
+        dataset: name of the data set that they were computed from.
     """
-    arrays: dict[str, Any] = {"extractor": "+".join(found), "dataset": dataset}
-    for extractor, statistics in found.items():
+    arrays: dict[str, Any] = {"extractor": "+".join(by_extractor), "dataset": dataset}
+    for extractor, statistics in by_extractor.items():
         suffix = "_s" if extractor == SPATIAL else ""
         arrays[f"mu{suffix}"], arrays[f"sigma{suffix}"] = statistics.mu, statistics.sigma
         arrays["version"] = str(extensions.lookup("extractors", extractor).version)

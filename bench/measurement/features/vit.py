@@ -39,7 +39,7 @@ def load(extractor: str, kind: str) -> Any:
     """The network of an extractor in float32 and evaluation mode, every weight present.
 
     Args:
-        extractor: whose folder it is.
+        extractor: name of the extractor whose network is loaded.
         kind: name of its class in transformers.
 
     Raises:
@@ -50,12 +50,12 @@ def load(extractor: str, kind: str) -> Any:
     import transformers
 
     weights = pretrained.files(extractor)[1]
-    place, before = weights.parent, transformers.logging.get_verbosity()
+    folder, before = weights.parent, transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        network, found = getattr(transformers, kind).from_pretrained(
-            place,
+        network, report = getattr(transformers, kind).from_pretrained(
+            folder,
             local_files_only=True,
             use_safetensors=weights.suffix == ".safetensors",
             dtype=torch.float32,
@@ -65,17 +65,17 @@ def load(extractor: str, kind: str) -> Any:
     # transformers and safetensors raise nearly every exception on damaged files.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(f"{place} cannot be loaded ({reason})") from None
+        raise InputError(f"{folder} cannot be loaded ({reason})") from None
     finally:
         transformers.logging.set_verbosity(before)
         transformers.logging.enable_progress_bar()
     for what in ("missing_keys", "mismatched_keys"):
-        if found.get(what):
-            first = str(min(map(str, found[what])))
-            raise InputError(f"weights of {place} do not fit the network: {what} {first}")
+        if report.get(what):
+            first = str(min(map(str, report[what])))
+            raise InputError(f"weights of {folder} do not fit the network: {what} {first}")
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
-            raise InputError(f"weight {name} of {place} holds NaN or infinite values")
+            raise InputError(f"weight {name} of {folder} holds NaN or infinite values")
     return network.eval().requires_grad_(False)
 
 
@@ -107,7 +107,7 @@ def resized_positions(positions: Tensor, side: int) -> Tensor:
     """Embeddings of side x side patches, as DINOv2's authors interpolate them.
 
     Args:
-        positions: of the class token, then of the patches by rows, (1, 1 + M^2, D).
+        positions: embeddings of the class token, then of the patches by rows, (1, 1 + M^2, D).
         side: patches along an edge.
 
     Returns:
@@ -118,8 +118,8 @@ def resized_positions(positions: Tensor, side: int) -> Tensor:
         return positions
     square = positions[:, 1:].unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
     factor = (side + OFFSET) / grid
-    found = functional.interpolate(square, scale_factor=(factor, factor), mode="bicubic")
-    return torch.cat([positions[:, :1], found.flatten(2).transpose(1, 2)], dim=1)
+    resized = functional.interpolate(square, scale_factor=(factor, factor), mode="bicubic")
+    return torch.cat([positions[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
 
 def _check(images: Tensor) -> None:

@@ -7,11 +7,11 @@ ones,
 
 is the V-statistic, diagonals included, as in the paper's code: never negative, and above its limit
 by (1 - E k(x, x')) / n + (1 - E k(y, y')) / m. For the change under quantization that
-bias cancels but for the difference of the two sides' E k.
+bias cancels except for the difference of the two sides' E k.
 
-Its interval comes from the jackknife, as that of `bench.measurement.metrics.kernel`: the influence
-of test image i is (n-1) (mean d_(.) - d_(i)). It covers the draw of the test images at this n; the
-real ones are held fixed.
+Its interval comes from the jackknife, like that of `bench.measurement.metrics.kernel`: the
+influence of test image i is (n-1) (mean d_(.) - d_(i)). It covers the draw of the test images at
+this n; the real ones are held fixed.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def influence(values: np.ndarray | Shards, mu_2: np.ndarray, sigma_2: np.ndarray
 def twin_distance(
     values: np.ndarray | Shards, twins: np.ndarray | Shards
 ) -> tuple[float, np.ndarray]:
-    """Distance between two sets that pair up, and the influence of each pair on it.
+    """Distance between two sets of paired images, and the influence of each pair on it.
 
     Args:
         values, twins: features (N, D), N >= 2; row i of both was made from the same noise.
@@ -184,5 +184,7 @@ class FrechetTwin:
         value, terms = twin_distance(test.values, twin.values)
         n, ends = len(terms), interval(value, terms)
         name = f"fd_twin_{test.extractor}@{n}"
-        found = Measurement(name, value, *ends, n, "", self.better, self.version, self.paired)
-        return found, terms
+        measurement = Measurement(
+            name, value, *ends, n, "", self.better, self.version, self.paired
+        )
+        return measurement, terms

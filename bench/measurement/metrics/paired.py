@@ -118,10 +118,10 @@ class Likeness:
         """The measurement from each image's likeness (N,); also how far each is off."""
         n, mean = len(values), float(values.mean())
         ends = interval(mean, values - mean)
-        found = Measurement(
+        measurement = Measurement(
             f"{self.name}@{n}", mean, *ends, n, self.unit, self.better, self.version, self.paired
         )
-        return found, values - mean
+        return measurement, values - mean
 
 
 class Psnr(Likeness):

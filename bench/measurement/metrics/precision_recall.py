@@ -11,7 +11,7 @@ set. With n test features x_i and m real ones y_j:
 Precision and recall take K = 3 and the others K = 5, as in their papers. Precision and density are
 means over the test images, whose terms are their influences; the interval of precision itself is
 Wilson's, as a mean near 1 would undercover, and that of its change counts the images that changed
-sides (`stats.share_change`). The other two are means over the real images; the
+sides (`estimates.share_change`). The other two are means over the real images; the
 jackknife takes from image i the real ones that it alone accounts for. For recall it holds the
 balls of the other test images fixed. The real images are held fixed. docs/metrics.md has the
 trials of these intervals, and where that of a change of precision must not be trusted.
@@ -30,27 +30,27 @@ from bench.core.record import Measurement
 from bench.core.shards import Shards, blocks
 
 ROWS = 500
-# Of the real images the first ones are taken, as ADM's evaluator does.
+# Only the first real images are taken, as ADM's evaluator does.
 REAL = 10_000
 _KNOWN: dict[tuple[bytes, int], np.ndarray] = {}
 
 
 def squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Squared distances (n, m) of x (n, D) and y (m, D)."""
-    found = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
-    return np.maximum(found, 0)
+    distances = np.square(x).sum(1)[:, None] + np.square(y).sum(1) - 2 * x @ y.T
+    return np.maximum(distances, 0)
 
 
 def radii(values: np.ndarray, k: int) -> np.ndarray:
     """Squared distance of each vector to its k-th nearest neighbour among the others, (n,)."""
     key = hashlib.sha256(np.ascontiguousarray(values).data).digest(), k
     if key not in _KNOWN:
-        found = np.empty(len(values))
+        nearest = np.empty(len(values))
         for start in range(0, len(values), ROWS):
             block = squares(values[start : start + ROWS], values)
             # The nearest one is the vector itself.
-            found[start : start + ROWS] = np.partition(block, k, axis=1)[:, k]
-        _KNOWN[key] = found
+            nearest[start : start + ROWS] = np.partition(block, k, axis=1)[:, k]
+        _KNOWN[key] = nearest
     return _KNOWN[key]
 
 
@@ -69,7 +69,7 @@ def accounted(within: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 class _Neighbours:
-    """What the four share: a name, K, and a share with its influences."""
+    """Base of the four metrics: a name, K, and a share with its influences."""
 
     better = "higher"
     version = 1
@@ -118,8 +118,8 @@ class Precision(_Neighbours):
     def share(self, x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and the influences (n,)."""
         near = [block.any(1) for block in self.near_real(x, y)]
-        found = np.concatenate(near).astype(np.float64)
-        return float(found.mean()), found - found.mean()
+        inside = np.concatenate(near).astype(np.float64)
+        return float(inside.mean()), inside - inside.mean()
 
     def ends(self, value: float, terms: np.ndarray) -> tuple[float | None, float | None]:
         """The ends of the 95% interval of a share."""
@@ -148,8 +148,8 @@ class Density(_Neighbours):
 
     def share(self, x: np.ndarray | Shards, y: np.ndarray) -> tuple[float, np.ndarray]:
         """The value and the influences (n,)."""
-        found = np.concatenate([block.sum(1) for block in self.near_real(x, y)]) / self.k
-        return float(found.mean()), found - found.mean()
+        counts = np.concatenate([block.sum(1) for block in self.near_real(x, y)]) / self.k
+        return float(counts.mean()), counts - counts.mean()
 
 
 class RealCoverage(_Neighbours):

@@ -1,1 +1,1 @@
-"""Probes: why a checkpoint loses what it loses."""
+"""Probes: measurements that explain the losses of a checkpoint."""

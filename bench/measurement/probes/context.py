@@ -1,16 +1,16 @@
-"""What a probe looks at: one checkpoint, examples that all checkpoints share, and what the flow
-can do for it.
+"""The context of a probe: one checkpoint, examples that all checkpoints share, and operations.
 
 The examples are drawn once from a seed: image i has its noise eps_i and its timestep t_i whatever
 the checkpoint (common random numbers), so that differences between checkpoints are those of their
 weights. Timesteps are stratified: one in each of N equal slices of 0..T - 1.
 
-A probe names its parts beforehand and computes them one by one; the flow keeps each part, so that
-an interrupted probe goes on where it stopped.
+A probe names its parts beforehand and computes them one by one. Each part is kept in the cache, so
+that an interrupted probe goes on where it stopped.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bench.core import estimates
 from bench.core.denoiser import Denoiser
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.core.protocols import Constants
 from bench.core.scheme import Scheme
 from bench.system.random import seeded
@@ -37,8 +37,8 @@ class Setting:
     Attributes:
         examples: images N of the denoising loss.
         chunk: images per forward or backward pass, which bounds the memory.
-        radii: of random weight perturbations, relative to the L2 norm of the weights.
-        worst_radii: of the worst direction, likewise.
+        radii: radii of random weight perturbations, relative to the L2 norm of the weights.
+        worst_radii: radii along the worst direction, relative to the same norm.
         directions: random directions of each kind.
         ascent: gradient steps towards the worst direction.
         sigma: standard deviation of the Gaussian of LPF flatness, in units of the weights.
@@ -53,7 +53,7 @@ class Setting:
             precision; `images` where quantized.
         bands: equal bands of timesteps.
         worst: layers on the skip list; twice as many are verified by sampled images.
-        seed: of all of this.
+        seed: seed of all random numbers of the probes.
     """
 
     examples: int = 128
@@ -118,27 +118,18 @@ def draw_examples(images: Tensor, timesteps: int, setting: Setting) -> Examples:
     return Examples(images[chosen], t, torch.randn(shape, generator=generator))
 
 
-@dataclass(frozen=True)
-class Subject:
+@dataclass(eq=False)
+class ProbeContext(ABC):
     """One checkpoint and what can be done with it.
 
     Attributes:
         full: the network in full precision.
-        examples: of the denoising loss.
-        real: images in [-1, 1] for the exposure bias, float32 (N, C, H, W).
-        setting: sizes.
-        schemes: those that are explained.
-        losses: (network, examples) -> denoising loss of each, (N,); differentiable.
-        constants: of a scheme, layer by layer in order of execution.
-        executed: the network as the backend executes a scheme; it takes `batch` images only.
-        sample: (denoiser, watch or None, count or None) -> uint8 images (N, C, H, W) in full
-            precision or quantized, image i from the same noise, `setting.images` without a count.
-            The watch sees each network input; what it writes into the first one is what sampling
-            starts from.
-        quality: of sampled images, lower is better, with the influence of each image (N,).
-        likeness: PSNR of each image to its twin in dB, (N,).
+        examples: images, timesteps and noise of the denoising loss.
+        real: real images in [-1, 1] for the exposure bias, float32 (N, C, H, W).
+        setting: sizes of the probes.
+        schemes: the schemes whose losses are explained.
         steps: network evaluations of a sampled batch.
-        batch: of the quantized networks.
+        batch: images that a quantized network takes at a time.
     """
 
     full: Denoiser
@@ -146,36 +137,67 @@ class Subject:
     real: Tensor
     setting: Setting
     schemes: Sequence[Scheme]
-    losses: Callable[[Network, Examples], Tensor]
-    constants: Callable[[Scheme], Sequence[Constants]]
-    executed: Callable[[Scheme], Denoiser]
-    sample: Callable[..., np.ndarray]
-    quality: Callable[[np.ndarray], tuple[float, np.ndarray]]
-    likeness: Callable[[np.ndarray, np.ndarray], np.ndarray]
     steps: int
     batch: int
 
+    @abstractmethod
+    def losses(self, network: Network, examples: Examples) -> Tensor:
+        """The denoising loss of each example, (N,), differentiable in the network's weights."""
 
-def row(name: str, value: float, terms: np.ndarray, **rest: Any) -> Row:
-    """A row of a mean over images with the 95% interval that the terms (N,) give it."""
+    @abstractmethod
+    def constants(self, scheme: Scheme) -> Sequence[Constants]:
+        """The constants of a scheme, layer by layer in order of execution."""
+
+    @abstractmethod
+    def executed(self, scheme: Scheme) -> Denoiser:
+        """The network as the backend executes a scheme; it takes `batch` images only."""
+
+    @abstractmethod
+    def sample(
+        self, denoiser: Denoiser, watch: Watch | None, count: int | None = None
+    ) -> np.ndarray:
+        """Sample a network, in full precision or quantized, image i always from the same noise.
+
+        Args:
+            denoiser: the network.
+            watch: sees each network input; what it writes into the first one is what sampling
+                starts from.
+            count: number of images N, `setting.images` where it is None.
+
+        Returns:
+            uint8 (N, C, H, W).
+        """
+
+    @abstractmethod
+    def quality(self, images: np.ndarray) -> tuple[float, np.ndarray]:
+        """How far sampled images are from real ones, lower is better, and the influence of each
+        image on that, (N,)."""
+
+    @abstractmethod
+    def likeness(self, images: np.ndarray, twins: np.ndarray) -> np.ndarray:
+        """PSNR of each image to its full-precision twin in dB, (N,)."""
+
+
+def row(name: str, value: float, terms: np.ndarray, **rest: Any) -> ProbeValue:
+    """A mean over images as a row, with the 95% interval by its terms (N,)."""
     low, high = estimates.interval(value, terms)
-    return Row(name, float(value), low, high, len(terms), **rest)
+    return ProbeValue(name, float(value), low, high, len(terms), **rest)
 
 
 def compared(
     name: str, value: float, terms: np.ndarray, repeats: Sequence[float] = (), **rest: Any
-) -> Row:
-    """A row that keeps what a paired comparison of two checkpoints needs.
+) -> ProbeValue:
+    """A row that keeps the terms by which two checkpoints are compared pair by pair.
 
     Args:
         value: a mean over images, or over random directions and images.
         terms: the influence of each image, (N,), a mean over the directions.
         repeats: the value in each direction; the interval covers how much they differ too.
     """
-    found = estimates.pooled(repeats, [terms]) if repeats else estimates.estimate(value, terms)
-    low, high = found.interval() if found else (None, None)
+    estimate = estimates.pooled(repeats, [terms]) if repeats else estimates.estimate(value, terms)
+    low, high = estimate.interval() if estimate else (None, None)
     rest |= {"terms": tuple(map(_digits, terms)), "repeats": tuple(map(float, repeats))}
-    return Row(name, float(value), low, high, len(terms), **rest)
+    return ProbeValue(name, float(value), low, high, len(terms), **rest)
 
 
 def _digits(x: float) -> float:

@@ -1,4 +1,4 @@
-"""Exposure bias: what the network predicts along its own sampling against real, noised data.
+"""Exposure bias: predictions of the network along its own sampling against those on noised data.
 
 In training x_t comes from data; in sampling it comes from the network's own errors. Ning et al.
 (2024, arXiv 2308.15321) see it in the norm of the predicted noise, and so does the paper that the
@@ -6,8 +6,8 @@ suite examines: the mean of ||eps(x_t, t)||^2 over images,
 
     gap_t = mean over sampled x_t - mean over x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps,
 
-at the timesteps of the sampler. The summary is its mean over those timesteps, each sampled image
-beside one real image being one observation. A quantized network is sampled and evaluated as
+at the timesteps of the sampler. The summary is its mean over those timesteps; each sampled image
+with one real image is one observation. A quantized network is both sampled and evaluated as
 quantized.
 
 The distributions of x_t themselves are compared by the energy distance (Szekely and Rizzo 2013),
@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from bench.core.denoiser import Denoiser, diffuse, noise_of
-from bench.core.probe_record import Row
-from bench.measurement.probes.context import Setting, Subject, compared, row
+from bench.core.probe_record import ProbeValue
+from bench.measurement.probes.context import ProbeContext, Setting, compared, row
 from bench.system.random import seeded
 
 
@@ -39,45 +39,47 @@ class Exposure:
         """Full precision, then each scheme."""
         return ["full precision", *(f"{scheme}:quantized" for scheme in schemes)]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
+    def __call__(
+        self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
         """One network."""
         scheme = "" if part == "full precision" else part.removesuffix(":quantized")
         if not scheme:
-            return gaps(subject, subject.full, scheme, len(subject.real))[0]
-        (wanted,) = (found for found in subject.schemes if str(found) == scheme)
-        # Methods are compared in full precision: quantized networks, for a look, take fewer.
-        count = min(subject.setting.images, len(subject.real))
-        rows, images = gaps(subject, subject.executed(wanted), scheme, count)
-        values = subject.likeness(images, subject.sample(subject.full, None)[:count])
+            return gaps(context, context.full, scheme, len(context.real))[0]
+        (wanted,) = (known for known in context.schemes if str(known) == scheme)
+        # Methods are compared in full precision; quantized networks take fewer images.
+        count = min(context.setting.images, len(context.real))
+        rows, images = gaps(context, context.executed(wanted), scheme, count)
+        values = context.likeness(images, context.sample(context.full, None)[:count])
         terms = values - values.mean()
         return [*rows, row("psnr", values.mean(), terms, unit="dB", scheme=scheme)]
 
 
 def gaps(
-    subject: Subject, denoiser: Denoiser, scheme: str, count: int
-) -> tuple[list[Row], np.ndarray]:
+    context: ProbeContext, denoiser: Denoiser, scheme: str, count: int
+) -> tuple[list[ProbeValue], np.ndarray]:
     """All rows of a network, and the `count` images that it sampled, against as many real ones."""
     seen: dict[int, list[Tensor]] = {}
 
     def watch(x_t: Tensor, t: Tensor) -> None:
         seen.setdefault(int(t[0]), []).append(x_t.clone())
 
-    images = subject.sample(denoiser, watch, count)
+    images = context.sample(denoiser, watch, count)
     rows, differences, distances = [], [], []
     for t, inputs in seen.items():
         sampled = torch.cat(inputs)[: len(images)]
-        data = noised(subject, t)[:count]
-        norms = squared_norms(subject, denoiser, sampled, t)
-        usual = squared_norms(subject, denoiser, data, t)
+        data = noised(context, t)[:count]
+        norms = squared_norms(context, denoiser, sampled, t)
+        usual = squared_norms(context, denoiser, data, t)
         differences.append(norms - usual)
         distance, terms = energy_distance(*(x.flatten(1).cpu().numpy() for x in (sampled, data)))
         distances.append((distance, terms))
-        place: dict[str, float | str] = {"t": int(t)}
+        coordinates: dict[str, float | str] = {"t": int(t)}
         rows += [
-            row("sampling_norm", norms.mean(), norms - norms.mean(), scheme=scheme, where=place),
-            row("data_norm", usual.mean(), usual - usual.mean(), scheme=scheme, where=place),
-            row("gap", *_mean(differences[-1]), scheme=scheme, where=place),
-            row("energy_distance", distance, terms, scheme=scheme, where=place),
+            row("sampling_norm", *_mean(norms), scheme=scheme, where=coordinates),
+            row("data_norm", *_mean(usual), scheme=scheme, where=coordinates),
+            row("gap", *_mean(differences[-1]), scheme=scheme, where=coordinates),
+            row("energy_distance", distance, terms, scheme=scheme, where=coordinates),
         ]
     rows.append(compared("exposure_gap", *_mean(np.mean(differences, axis=0)), scheme=scheme))
     mean = float(np.mean([value for value, _ in distances]))
@@ -86,25 +88,25 @@ def gaps(
     return rows, images
 
 
-def noised(subject: Subject, t: int) -> Tensor:
+def noised(context: ProbeContext, t: int) -> Tensor:
     """Data at a timestep, with noise that is the same for all checkpoints, (N, C, H, W)."""
-    x_0 = subject.real
-    generator = seeded("probes", "exposure", t, subject.setting.seed)
+    x_0 = context.real
+    generator = seeded("probes", "exposure", t, context.setting.seed)
     noise = torch.randn(x_0.shape, generator=generator).to(x_0.device)
-    return diffuse(x_0, noise, subject.full.alpha_bar[t].expand(len(x_0)))
+    return diffuse(x_0, noise, context.full.alpha_bar[t].expand(len(x_0)))
 
 
 @torch.inference_mode()
-def squared_norms(subject: Subject, denoiser: Denoiser, x_t: Tensor, t: int) -> np.ndarray:
+def squared_norms(context: ProbeContext, denoiser: Denoiser, x_t: Tensor, t: int) -> np.ndarray:
     """||eps||^2 of each image in float64, (N,), in batches that the network takes."""
-    found = []
-    for chunk in x_t.split(subject.batch):
+    norms = []
+    for chunk in x_t.split(context.batch):
         # Exported graphs take whole batches only.
-        padded = torch.cat([chunk, chunk.new_zeros(subject.batch - len(chunk), *chunk.shape[1:])])
-        steps = torch.full((subject.batch,), t, device=padded.device)
+        padded = torch.cat([chunk, chunk.new_zeros(context.batch - len(chunk), *chunk.shape[1:])])
+        steps = torch.full((context.batch,), t, device=padded.device)
         prediction = denoiser.model(padded, steps)[: len(chunk)]
-        found.append(noise_of(denoiser, prediction, chunk, t).double().square().flatten(1).sum(1))
-    return torch.cat(found).cpu().numpy()
+        norms.append(noise_of(denoiser, prediction, chunk, t).double().square().flatten(1).sum(1))
+    return torch.cat(norms).cpu().numpy()
 
 
 def energy_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:

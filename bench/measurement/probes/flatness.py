@@ -4,7 +4,7 @@ LPF (Bisla et al. 2022, arXiv 2201.08025) is the loss convolved with a Gaussian,
 
     LPF = 1/M sum_i L(w + e_i),   e_i ~ N(0, sigma^2 I).
 
-It includes the loss itself, so what is compared is LPF - L, and (LPF - L) / L. To second order
+It includes the loss itself, so LPF - L and (LPF - L) / L are compared. To second order
 LPF - L = sigma^2 tr(H) / 2. Shifts come in pairs e, -e, which cancels the gradient's part; sigma
 is the same for all parameters.
 
@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.measurement.probes import weight_space as space
-from bench.measurement.probes.context import Setting, Subject, compared, row
+from bench.measurement.probes.context import ProbeContext, Setting, compared, row
 from bench.measurement.probes.perturbation import rise
 
 
@@ -32,24 +32,26 @@ class Flatness:
     version = 2
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
-        """The two numbers."""
+        """Names of the two parts."""
         return ["lpf", "sharpness"]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
-        """One of them."""
-        weights = space.point(subject.full.model)
-        base = space.losses(subject, weights, subject.examples)
-        return _lpf(subject, base) if part == "lpf" else [_sharpness(subject, base)]
+    def __call__(
+        self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
+        """Compute one part."""
+        weights = space.point(context.full.model)
+        base = space.losses(context, weights, context.examples)
+        return _lpf(context, base) if part == "lpf" else [_sharpness(context, base)]
 
 
-def _lpf(subject: Subject, base: np.ndarray) -> list[Row]:
-    setting = subject.setting
-    weights = space.point(subject.full.model)
+def _lpf(context: ProbeContext, base: np.ndarray) -> list[ProbeValue]:
+    setting = context.setting
+    weights = space.point(context.full.model)
     pairs = []
     for k in range(max(setting.shifts // 2, 1)):
         shift = space.scaled_by(space.gaussian(weights, "lpf", k, setting.seed), setting.sigma)
         opposite = space.scaled_by(shift, -1.0)
-        pairs.append((rise(subject, base, shift) + rise(subject, base, opposite)) / 2)
+        pairs.append((rise(context, base, shift) + rise(context, base, opposite)) / 2)
     where = {"sigma": setting.sigma, "M": 2 * len(pairs)}
     means = [float(values.mean()) for values in pairs]
     value, loss = float(np.mean(means)), float(base.mean())
@@ -64,15 +66,15 @@ def _lpf(subject: Subject, base: np.ndarray) -> list[Row]:
     ]
 
 
-def _sharpness(subject: Subject, base: np.ndarray) -> Row:
-    eps, steps = subject.setting.box, subject.setting.ascent
-    weights = space.point(subject.full.model)
+def _sharpness(context: ProbeContext, base: np.ndarray) -> ProbeValue:
+    eps, steps = context.setting.box, context.setting.ascent
+    weights = space.point(context.full.model)
     box = {name: eps * (value.abs() + 1) for name, value in weights.items()}
     step: space.Point = {}
     best = np.zeros_like(base)
     for _ in range(steps):
-        slope = space.gradient(subject, space.moved(weights, step), subject.examples)
-        # A whole half width: the first step reaches a corner, a second can leave an edge again.
+        slope = space.gradient(context, space.moved(weights, step), context.examples)
+        # Steps are a whole half width: the first reaches a corner, a second can leave it again.
         step = {
             name: torch.maximum(
                 torch.minimum(step.get(name, 0.0) + box[name] * value.sign(), box[name]),
@@ -80,7 +82,7 @@ def _sharpness(subject: Subject, base: np.ndarray) -> Row:
             )
             for name, value in slope.items()
         }
-        values = rise(subject, base, step)
+        values = rise(context, base, step)
         if not values.mean() <= best.mean():
             best = values
     value, loss = float(best.mean()), float(base.mean())

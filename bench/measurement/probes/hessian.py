@@ -29,15 +29,15 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.core import estimates
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.measurement.probes import weight_space as space
-from bench.measurement.probes.context import Examples, Setting, Subject
+from bench.measurement.probes.context import Examples, ProbeContext, Setting
 from bench.system.random import seeded
 
 Product = Callable[[Tensor], Tensor]
 # A Krylov space is exhausted where a new direction is shorter than this share of the last.
 EXHAUSTED = 1e-6
-# Of the largest value: what float32 products leave open beside the bound.
+# Relative error of float32 products, which the bound does not cover.
 ROUNDING = 1e-6
 
 
@@ -48,50 +48,56 @@ class Hessian:
     version = 2
 
     def parts(self, setting: Setting, schemes: Sequence[str]) -> Sequence[str]:
-        """The two."""
+        """Names of the two parts."""
         return ["eigenvalues", "trace"]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
-        """One of them."""
-        setting = subject.setting
-        examples = subject.examples.first(setting.curvature)
-        names = trained(subject, examples)
-        product = products(subject, examples, names)
-        size = sum(dict(subject.full.model.named_parameters())[name].numel() for name in names)
+    def __call__(
+        self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
+        """Compute one part."""
+        setting = context.setting
+        examples = context.examples.first(setting.curvature)
+        names = trained(context, examples)
+        product = products(context, examples, names)
+        size = sum(dict(context.full.model.named_parameters())[name].numel() for name in names)
         where: dict[str, float | str] = {"images": len(examples)}
         if part == "trace":
             values = trace_samples(product, size, setting.hutchinson, setting.seed)
             mean = float(values.mean())
             low, high = estimates.interval(mean, values - mean)
-            return [Row("hessian_trace", mean, low, high, len(values), where=where)]
-        found = lanczos(product, size, setting.lanczos, setting.seed)
-        ends = list(zip(found.values.tolist(), found.bounds.tolist(), strict=True))
+            return [ProbeValue("hessian_trace", mean, low, high, len(values), where=where)]
+        spectrum = lanczos(product, size, setting.lanczos, setting.seed)
+        ends = list(zip(spectrum.values.tolist(), spectrum.bounds.tolist(), strict=True))
         count = len(ends)
         top = [
-            Row(
-                *("hessian_eigenvalue", value, value - bound, value + bound, count),
+            ProbeValue(
+                "hessian_eigenvalue",
+                value,
+                value - bound,
+                value + bound,
+                count,
                 where=where | {"rank": rank},
             )
             for rank, (value, bound) in enumerate(ends[: setting.eigenvalues], 1)
         ]
-        nodes = zip(found.values.tolist(), found.shares.tolist(), strict=True)
+        nodes = zip(spectrum.values.tolist(), spectrum.shares.tolist(), strict=True)
         return top + [
-            Row("hessian_density", share, n=count, where=where | {"eigenvalue": value})
+            ProbeValue("hessian_density", share, n=count, where=where | {"eigenvalue": value})
             for value, share in nodes
         ]
 
 
-def trained(subject: Subject, examples: Examples) -> list[str]:
+def trained(context: ProbeContext, examples: Examples) -> list[str]:
     """Names of the parameters that the loss depends on."""
-    weights = space.point(subject.full.model)
-    slope = space.gradient(subject, weights, examples.first(1))
+    weights = space.point(context.full.model)
+    slope = space.gradient(context, weights, examples.first(1))
     return [name for name in weights if name in slope]
 
 
-def products(subject: Subject, examples: Examples, names: Sequence[str]) -> Product:
+def products(context: ProbeContext, examples: Examples, names: Sequence[str]) -> Product:
     """v -> H v of the mean loss over the examples, for flat float32 vectors over `names`, on the
     device of v."""
-    weights = space.point(subject.full.model)
+    weights = space.point(context.full.model)
     shapes = [weights[name].shape for name in names]
 
     def product(vector: Tensor) -> Tensor:
@@ -99,24 +105,24 @@ def products(subject: Subject, examples: Examples, names: Sequence[str]) -> Prod
         pieces = moved.split([shape.numel() for shape in shapes])
         pieces = [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
         total = torch.zeros_like(moved)
-        for chunk in examples.chunks(subject.setting.chunk):
+        for chunk in examples.chunks(context.setting.chunk):
             leaves = {name: weights[name].detach().requires_grad_() for name in names}
             # Fused attention has no second derivative.
             with sdpa_kernel(SDPBackend.MATH):
-                network = space.at(subject.full.model, weights | leaves)
-                loss = subject.losses(network, chunk).mean()
+                network = space.at(context.full.model, weights | leaves)
+                loss = context.losses(network, chunk).mean()
                 # `grad` and not `backward`: that would leave gradients that hold the graph alive.
                 slope = torch.autograd.grad(loss, list(leaves.values()), create_graph=True)
-                # Constant where the loss is linear in a parameter, so that nothing flows back.
+                # Where the loss is linear in a parameter its gradient is constant: no second one.
                 curved = [(g, p) for g, p in zip(slope, pieces, strict=True) if g.requires_grad]
-                found = torch.autograd.grad(
+                gradients = torch.autograd.grad(
                     [g for g, _ in curved],
                     list(leaves.values()),
                     [p for _, p in curved],
                     materialize_grads=True,
                     allow_unused=True,
                 )
-            total += torch.cat([f.flatten() for f in found]) * (len(chunk) / len(examples))
+            total += torch.cat([f.flatten() for f in gradients]) * (len(chunk) / len(examples))
         return total.to(vector.device)
 
     return product
@@ -124,12 +130,12 @@ def products(subject: Subject, examples: Examples, names: Sequence[str]) -> Prod
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What m Lanczos iterations tell, all (m,), the largest value first.
+    """The result of m Lanczos iterations, all (m,), the largest value first.
 
     Attributes:
         values: Ritz values.
         bounds: an eigenvalue lies within this distance of each.
-        shares: of the eigenvalues, the weight of each Ritz value; their sum is 1.
+        shares: weight of each Ritz value, as a share of the eigenvalues; their sum is 1.
     """
 
     values: np.ndarray
@@ -141,10 +147,10 @@ def lanczos(product: Product, size: int, count: int, seed: int) -> Spectrum:
     """Ritz values of a symmetric matrix.
 
     Args:
-        product: of a symmetric matrix with a float32 vector (size,).
-        size: of the matrix.
+        product: function that multiplies the symmetric matrix by a float32 vector (size,).
+        size: the size of the matrix.
         count: products; fewer where the space is exhausted before. Holds as many vectors.
-        seed: of the first vector.
+        seed: the seed of the first vector.
     """
     vector = torch.randn(size, generator=seeded("probes", "lanczos", seed))
     basis = [vector / vector.norm()]
@@ -172,9 +178,9 @@ def lanczos(product: Product, size: int, count: int, seed: int) -> Spectrum:
 
 def trace_samples(product: Product, size: int, count: int, seed: int) -> np.ndarray:
     """v' A v for vectors v of random signs, (count,); their mean estimates the trace of A."""
-    found = []
+    samples = []
     for k in range(count):
         signs = torch.randint(0, 2, (size,), generator=seeded("probes", "signs", k, seed))
         vector = signs.float() * 2 - 1
-        found.append(float(vector.double() @ product(vector).double()))
-    return np.array(found)
+        samples.append(float(vector.double() @ product(vector).double()))
+    return np.array(samples)

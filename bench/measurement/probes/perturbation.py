@@ -6,10 +6,10 @@ Directions d, all of L2 norm r ||w||:
   (Li et al. 2018, there for each filter);
 - "worst": the highest loss met on the way of gradient ascent on these examples, after one step
   (SAM's) and after k;
-- of each scheme: the error of its rounded weights, at multiples of it; 1 is what it really does.
+- of each scheme: the error of its rounded weights, at multiples of it; 1 is the scheme itself.
 
 A rise is L(w + r d) - L(w) on the same images, noise and timesteps, so its interval is paired.
-That of random directions also covers how much directions differ (`stats.pooled`).
+That of random directions also covers how much directions differ (`estimates.pooled`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.measurement.probes import weight_space as space
-from bench.measurement.probes.context import Setting, Subject, compared, row
+from bench.measurement.probes.context import ProbeContext, Setting, compared, row
 
 MULTIPLES = (0.25, 0.5, 1.0, 2.0)
 
@@ -34,19 +34,21 @@ class Perturbation:
         """The base, the kinds of directions, the schemes."""
         return ["base", "global", "layers", "worst", *(f"{scheme}:error" for scheme in schemes)]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
-        """One curve."""
-        weights = space.point(subject.full.model)
-        base = space.losses(subject, weights, subject.examples)
+    def __call__(
+        self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
+        """Compute one curve."""
+        weights = space.point(context.full.model)
+        base = space.losses(context, weights, context.examples)
         if part == "base":
             where = {"norm": space.norm(weights)}
             return [row("loss", base.mean(), base - base.mean(), where=where)]
         if part == "worst":
-            radii = subject.setting.worst_radii
-            return [r for radius in radii for r in _worst(subject, base, radius)]
+            radii = context.setting.worst_radii
+            return [r for radius in radii for r in _worst(context, base, radius)]
         if part in ("global", "layers"):
-            return [_random(subject, base, part, radius) for radius in subject.setting.radii]
-        return _error(subject, base, part.removesuffix(":error"))
+            return [_random(context, base, part, radius) for radius in context.setting.radii]
+        return _error(context, base, part.removesuffix(":error"))
 
 
 def direction(weights: space.Point, kind: str, length: float, *words: int | str) -> space.Point:
@@ -58,18 +60,18 @@ def direction(weights: space.Point, kind: str, length: float, *words: int | str)
     return space.scaled(drawn, length)
 
 
-def rise(subject: Subject, base: np.ndarray, step: space.Point) -> np.ndarray:
+def rise(context: ProbeContext, base: np.ndarray, step: space.Point) -> np.ndarray:
     """L(w + step) - L(w) of each example, (N,)."""
-    weights = space.point(subject.full.model)
-    return space.losses(subject, space.moved(weights, step), subject.examples) - base
+    weights = space.point(context.full.model)
+    return space.losses(context, space.moved(weights, step), context.examples) - base
 
 
-def _random(subject: Subject, base: np.ndarray, kind: str, radius: float) -> Row:
-    weights = space.point(subject.full.model)
+def _random(context: ProbeContext, base: np.ndarray, kind: str, radius: float) -> ProbeValue:
+    weights = space.point(context.full.model)
     size = space.norm(weights)
     rises = [
-        rise(subject, base, direction(weights, kind, radius * size, kind, k, subject.setting.seed))
-        for k in range(subject.setting.directions)
+        rise(context, base, direction(weights, kind, radius * size, kind, k, context.setting.seed))
+        for k in range(context.setting.directions)
     ]
     where: dict[str, float | str] = {"direction": kind, "radius": radius}
     where["length"] = radius * size
@@ -78,39 +80,43 @@ def _random(subject: Subject, base: np.ndarray, kind: str, radius: float) -> Row
     return compared("loss_rise", mean.mean(), mean - mean.mean(), repeats, where=where)
 
 
-def _worst(subject: Subject, base: np.ndarray, radius: float) -> list[Row]:
-    weights = space.point(subject.full.model)
+def _worst(context: ProbeContext, base: np.ndarray, radius: float) -> list[ProbeValue]:
+    weights = space.point(context.full.model)
     length = radius * space.norm(weights)
-    found = space.ascent(subject, weights, subject.examples, length, subject.setting.ascent)
+    steps = space.ascent(context, weights, context.examples, length, context.setting.ascent)
     first = best = np.zeros_like(base)
-    for k, step in enumerate(found):
-        values = rise(subject, base, step)
-        # A network that diverged has no finite loss: worse than any other.
+    for k, step in enumerate(steps):
+        values = rise(context, base, step)
+        # A network that diverged has no finite loss, which counts as worse than any other.
         if not values.mean() <= best.mean():
             best = values
         first = best if k == 0 else first
-    place = {"radius": radius, "length": length}
+    coordinates = {"radius": radius, "length": length}
     return [
         compared(
-            *("loss_rise", values.mean(), values - values.mean()),
-            where=place | {"direction": kind},
+            "loss_rise",
+            values.mean(),
+            values - values.mean(),
+            where=coordinates | {"direction": kind},
         )
         for kind, values in (("worst, 1 step", first), ("worst", best))
     ]
 
 
-def _error(subject: Subject, base: np.ndarray, scheme: str) -> list[Row]:
-    (wanted,) = (found for found in subject.schemes if str(found) == scheme)
-    weights = space.point(subject.full.model)
+def _error(context: ProbeContext, base: np.ndarray, scheme: str) -> list[ProbeValue]:
+    (wanted,) = (
+        scheme_of_part for scheme_of_part in context.schemes if str(scheme_of_part) == scheme
+    )
+    weights = space.point(context.full.model)
     error = {
         f"{layer.name}.weight": layer.error
-        for layer in subject.constants(wanted)
+        for layer in context.constants(wanted)
         if layer.error is not None
     }
     size, rows = space.norm(weights), []
     for multiple in MULTIPLES:
         step = {name: multiple * value for name, value in error.items()}
-        values, length = rise(subject, base, step), space.norm(step)
+        values, length = rise(context, base, step), space.norm(step)
         where = {"direction": "quantization", "multiple": multiple}
         where |= {"radius": length / size, "length": length}
         rows.append(

@@ -1,4 +1,4 @@
-"""Prior shift: how sampling takes a start that is not the noise it was trained for.
+"""Prior shift: how images change when sampling starts from other noise than in training.
 
 The paper's theorem 2 says that a flat minimum tolerates a gap between distributions. Here the
 standard normal start z of each image becomes
@@ -19,8 +19,8 @@ import torch
 from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
-from bench.core.probe_record import Row
-from bench.measurement.probes.context import Setting, Subject, Watch, row
+from bench.core.probe_record import ProbeValue
+from bench.measurement.probes.context import ProbeContext, Setting, Watch, row
 
 DEGREES = 5
 LOW, GAIN = 1 / 8, 1.5
@@ -80,14 +80,16 @@ class Prior:
         """One: all starts are compared with the unshifted one."""
         return ["shifts"]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
-        """All shifts."""
-        base, base_terms = subject.quality(subject.sample(subject.full, None))
+    def __call__(
+        self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
+        """Compute all shifts."""
+        base, base_terms = context.quality(context.sample(context.full, None))
         rows = [row("quality", base, base_terms, where={"start": "standard normal"})]
         rises = []
         for name, shift in SHIFTS.items():
-            images = subject.sample(subject.full, started(shift, subject.steps))
-            value, terms = subject.quality(images)
+            images = context.sample(context.full, started(shift, context.steps))
+            value, terms = context.quality(images)
             rises.append((value - base, terms - base_terms))
             rows.append(row("quality", value, terms, where={"start": name}))
             rows.append(row("prior_rise", *rises[-1], where={"start": name}))

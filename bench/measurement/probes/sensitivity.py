@@ -1,16 +1,17 @@
 """Which layers, at which timesteps, pay for quantization.
 
-One layer at a time, in one band of timesteps at a time, is executed as the scheme says, all else
-in float; the noise-to-signal ratio of what the network then predicts,
+One layer at a time, in one band of timesteps at a time, is executed as the scheme says, everything
+else in float. The noise-to-signal ratio of the network's prediction,
 
     NSR = mean ||eps_q - eps||^2 / mean ||eps||^2,    SQNR = -10 log10 NSR dB,
 
-on noised data in that band ranks the layers cheaply. Which band decides is asked of images: PSNR
-to the same noise in full precision with the whole network quantized in that band alone. The layers
-that are noisiest in the worst band are verified by images too, each quantized alone.
+on noised data in that band ranks the layers cheaply. The band that matters most is chosen by
+sampled images: by their PSNR to full precision, from the same noise, with the whole network
+quantized in that band alone. The layers that are noisiest in the worst band are verified by images
+too, each quantized alone.
 
-The worst of these by PSNR make the skip list. What it costs is the share of multiply-accumulates
-that stays in float; what it brings is measured, by PSNR with and without it.
+The worst of these by PSNR make the skip list. Its cost is the share of multiply-accumulates that
+stays in float; its gain is measured, by PSNR with and without it.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from torch import Tensor, nn
 
 from bench.core import estimates
 from bench.core.denoiser import Denoiser, diffuse
-from bench.core.probe_record import Row
+from bench.core.probe_record import ProbeValue
 from bench.core.protocols import Constants
 from bench.core.scheme import Scheme
-from bench.measurement.probes.context import Examples, Setting, Subject, row
+from bench.measurement.probes.context import Examples, ProbeContext, Setting, row
 
-# dB of what is not changed at all.
+# SQNR in dB where nothing changed.
 EXACT = 200.0
-# Layers that are verified by images, for each one of the skip list.
+# Number of layers that are verified by images, for each layer of the skip list.
 CANDIDATES = 2
 
 
@@ -48,23 +49,25 @@ class Sensitivity:
         names = ("map", "bands", "layers", "skip") if scheme else ()
         return [f"{scheme}:{name}" for name in names]
 
-    def __call__(self, subject: Subject, part: str, earlier: Mapping[str, list[Row]]) -> list[Row]:
-        """One part; layers look at the map and the bands, the list at the layers."""
+    def __call__(
+        self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
+    ) -> list[ProbeValue]:
+        """Compute one part; "layers" uses the map and the bands, "skip" uses the layers."""
         text, _, kind = part.rpartition(":")
-        (scheme,) = (found for found in subject.schemes if str(found) == text)
+        (scheme,) = (known for known in context.schemes if str(known) == text)
         if kind == "map":
-            return noise_map(subject, scheme)
+            return noise_map(context, scheme)
         if kind == "bands":
-            return list(_bands(subject, scheme))
+            return list(_bands(context, scheme))
         if kind == "skip":
-            verified = sorted(earlier[f"{text}:layers"], key=lambda found: found.value)
-            names = [str(found.where["layer"]) for found in verified]
-            return _skip(subject, scheme, names[: subject.setting.worst])
-        worst = min(earlier[f"{text}:bands"], key=lambda found: found.value).where["band"]
-        names = ranked(earlier[f"{text}:map"], worst)[: CANDIDATES * subject.setting.worst]
-        layers = {layer.name: layer for layer in subject.constants(scheme)}
+            verified = sorted(earlier[f"{text}:layers"], key=lambda row: row.value)
+            names = [str(row.where["layer"]) for row in verified]
+            return _skip(context, scheme, names[: context.setting.worst])
+        worst = min(earlier[f"{text}:bands"], key=lambda row: row.value).where["band"]
+        names = ranked(earlier[f"{text}:map"], worst)[: CANDIDATES * context.setting.worst]
+        layers = {layer.name: layer for layer in context.constants(scheme)}
         return [
-            _psnr(subject, only(subject.full, [layers[name]]), "layer_psnr", text, {"layer": name})
+            _psnr(context, only(context.full, [layers[name]]), "layer_psnr", text, {"layer": name})
             for name in names
         ]
 
@@ -74,10 +77,10 @@ def lowest(schemes: Sequence[str]) -> str:
     return min(schemes, key=lambda text: Scheme.parse(text).weight_bits, default="")
 
 
-def ranked(rows: Sequence[Row], band: float | str) -> list[str]:
+def ranked(rows: Sequence[ProbeValue], band: float | str) -> list[str]:
     """Layers by their noise in a band, the noisiest first."""
-    inside = [found for found in rows if found.where["band"] == band]
-    return [str(found.where["layer"]) for found in sorted(inside, key=lambda row: row.value)]
+    inside = [row for row in rows if row.where["band"] == band]
+    return [str(row.where["layer"]) for row in sorted(inside, key=lambda row: row.value)]
 
 
 def only(full: Denoiser, layers: Sequence[Constants]) -> Denoiser:
@@ -124,30 +127,30 @@ def _quantized(model: nn.Module, layer: Constants) -> Iterator[None]:
         handle.remove()
 
 
-def bands_of(subject: Subject) -> list[Examples]:
+def bands_of(context: ProbeContext) -> list[Examples]:
     """The examples by equal bands of timesteps, from small t to large."""
-    count, t = subject.setting.bands, subject.examples.t
-    which = t * count // len(subject.full.alpha_bar)
-    tensors = subject.examples.x_0, subject.examples.t, subject.examples.noise
+    count, t = context.setting.bands, context.examples.t
+    which = t * count // len(context.full.alpha_bar)
+    tensors = context.examples.x_0, context.examples.t, context.examples.noise
     return [Examples(*(value[which == band] for value in tensors)) for band in range(count)]
 
 
 @torch.inference_mode()
-def noise_map(subject: Subject, scheme: Scheme) -> list[Row]:
+def noise_map(context: ProbeContext, scheme: Scheme) -> list[ProbeValue]:
     """`layer_sqnr` of each quantized layer and band, in order of execution."""
-    count = max(subject.setting.curvature // subject.setting.bands, 4)
+    count = max(context.setting.curvature // context.setting.bands, 4)
     inputs = []
-    for band in bands_of(subject):
+    for band in bands_of(context):
         some = band.first(count)
-        x_t = diffuse(some.x_0, some.noise, subject.full.alpha_bar[some.t])
-        inputs.append((x_t, some.t, subject.full.model(x_t, some.t)))
+        x_t = diffuse(some.x_0, some.noise, context.full.alpha_bar[some.t])
+        inputs.append((x_t, some.t, context.full.model(x_t, some.t)))
     rows = []
-    for layer in subject.constants(scheme):
+    for layer in context.constants(scheme):
         if layer.error is None and not any(layer.ranges):
             continue
-        model = only(subject.full, [layer]).model
+        model = only(context.full, [layer]).model
         for number, (x_t, t, exact) in enumerate(inputs):
-            channels = slice(subject.full.shape[0])
+            channels = slice(context.full.shape[0])
             error = (model(x_t, t) - exact)[:, channels].double().square().flatten(1).sum(1)
             signal = exact[:, channels].double().square().flatten(1).sum(1)
             where: dict[str, float | str] = {"layer": layer.name, "band": number}
@@ -157,12 +160,12 @@ def noise_map(subject: Subject, scheme: Scheme) -> list[Row]:
 
 def _sqnr(
     error: np.ndarray, signal: np.ndarray, scheme: str, where: Mapping[str, float | str]
-) -> Row:
+) -> ProbeValue:
     """-10 log10 of a ratio of means, with the interval of the ratio."""
     ratio = float(error.mean() / signal.mean())
     low, high = estimates.interval(ratio, (error - ratio * signal) / signal.mean())
     least, most = (None if end is None else _decibels(end) for end in (high, low))
-    return Row("layer_sqnr", _decibels(ratio), least, most, len(error), "dB", scheme, where)
+    return ProbeValue("layer_sqnr", _decibels(ratio), least, most, len(error), "dB", scheme, where)
 
 
 def _decibels(ratio: float) -> float:
@@ -181,41 +184,41 @@ class _Banded(nn.Module):
         return chosen(x, t)
 
 
-def _bands(subject: Subject, scheme: Scheme) -> Iterator[Row]:
-    quantized, total = subject.executed(scheme), len(subject.full.alpha_bar)
-    count = subject.setting.bands
+def _bands(context: ProbeContext, scheme: Scheme) -> Iterator[ProbeValue]:
+    quantized, total = context.executed(scheme), len(context.full.alpha_bar)
+    count = context.setting.bands
     for band in range(count):
         ends = band * total // count, (band + 1) * total // count
-        model = _Banded(quantized.model, subject.full.model, *ends)
+        model = _Banded(quantized.model, context.full.model, *ends)
         where: dict[str, float | str] = {"band": band, "from": ends[0], "to": ends[1]}
-        denoiser = replace(subject.full, model=model)
-        yield _psnr(subject, denoiser, "band_psnr", str(scheme), where)
+        denoiser = replace(context.full, model=model)
+        yield _psnr(context, denoiser, "band_psnr", str(scheme), where)
 
 
-def _skip(subject: Subject, scheme: Scheme, names: Sequence[str]) -> list[Row]:
+def _skip(context: ProbeContext, scheme: Scheme, names: Sequence[str]) -> list[ProbeValue]:
     """PSNR without and with the skip list, and what the list costs."""
-    layers = subject.constants(scheme)
+    layers = context.constants(scheme)
     skipping = replace(scheme, skip=tuple(dict.fromkeys((*scheme.skip, *names))))
     total = sum(layer.macs for layer in layers)
     macs = sum(layer.macs for layer in layers if layer.name in names)
-    found = {"": subject.executed(scheme), str(skipping): subject.executed(skipping)}
+    networks = {"": context.executed(scheme), str(skipping): context.executed(skipping)}
     rows = [
-        _psnr(subject, denoiser, "skip_psnr", str(scheme), {"scheme": text or str(scheme)})
-        for text, denoiser in found.items()
+        _psnr(context, denoiser, "skip_psnr", str(scheme), {"scheme": text or str(scheme)})
+        for text, denoiser in networks.items()
     ]
     where: dict[str, float | str] = {"scheme": str(skipping), "layers": ", ".join(names)}
     share = macs / total
-    return [*rows, Row("skip_macs", share, n=len(names), scheme=str(scheme), where=where)]
+    return [*rows, ProbeValue("skip_macs", share, n=len(names), scheme=str(scheme), where=where)]
 
 
 def _psnr(
-    subject: Subject,
+    context: ProbeContext,
     denoiser: Denoiser,
     name: str,
     scheme: str,
     where: Mapping[str, float | str],
-) -> Row:
-    twins = subject.sample(subject.full, None)
-    values = subject.likeness(subject.sample(denoiser, None), twins)
+) -> ProbeValue:
+    twins = context.sample(context.full, None)
+    values = context.likeness(context.sample(denoiser, None), twins)
     terms = values - values.mean()
     return row(name, values.mean(), terms, unit="dB", scheme=scheme, where=where)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from bench.measurement.probes.context import Examples, Network, Subject
+from bench.measurement.probes.context import Examples, Network, ProbeContext
 from bench.system.random import seeded
 
 Point = dict[str, Tensor]
@@ -60,32 +60,34 @@ def at(model: nn.Module, weights: Point) -> Network:
 
 
 @torch.no_grad()
-def losses(subject: Subject, weights: Point, examples: Examples) -> np.ndarray:
+def losses(context: ProbeContext, weights: Point, examples: Examples) -> np.ndarray:
     """The denoising loss of each example at other weights, float64 (N,)."""
-    network = at(subject.full.model, weights)
-    chunks = examples.chunks(subject.setting.chunk)
-    return torch.cat([subject.losses(network, chunk) for chunk in chunks]).double().cpu().numpy()
+    network = at(context.full.model, weights)
+    chunks = examples.chunks(context.setting.chunk)
+    return torch.cat([context.losses(network, chunk) for chunk in chunks]).double().cpu().numpy()
 
 
-def gradient(subject: Subject, weights: Point, examples: Examples) -> Point:
+def gradient(context: ProbeContext, weights: Point, examples: Examples) -> Point:
     """The gradient of the mean loss; parameters that the loss does not depend on are left out."""
     total: Point = {}
-    for chunk in examples.chunks(subject.setting.chunk):
-        for name, value in zip(weights, _chunk_gradient(subject, weights, chunk), strict=True):
+    for chunk in examples.chunks(context.setting.chunk):
+        for name, value in zip(weights, _chunk_gradient(context, weights, chunk), strict=True):
             if value is not None:
                 share = value * (len(chunk) / len(examples))
                 total[name] = total[name] + share if name in total else share
     return total
 
 
-def _chunk_gradient(subject: Subject, weights: Point, chunk: Examples) -> Iterable[Tensor | None]:
+def _chunk_gradient(
+    context: ProbeContext, weights: Point, chunk: Examples
+) -> Iterable[Tensor | None]:
     leaves = {name: value.detach().requires_grad_() for name, value in weights.items()}
-    loss = subject.losses(at(subject.full.model, leaves), chunk).mean()
+    loss = context.losses(at(context.full.model, leaves), chunk).mean()
     return torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
 
 
 def ascent(
-    subject: Subject, weights: Point, examples: Examples, radius: float, steps: int
+    context: ProbeContext, weights: Point, examples: Examples, radius: float, steps: int
 ) -> Iterator[Point]:
     """Directions towards the worst point of a ball, after one gradient step, two, and so on.
 
@@ -95,7 +97,7 @@ def ascent(
     """
     direction: Point = {}
     for _ in range(steps):
-        slope = gradient(subject, moved(weights, direction), examples)
+        slope = gradient(context, moved(weights, direction), examples)
         size = norm(slope)
         if not size > 0:
             return

@@ -12,7 +12,7 @@ images are wrong:
                          same at all widths (num_heads of the training);
     rescale_timesteps    whether the network was given 1000 t / T.
 
-`bench.models.sources.telling` finds them out in a trained network.
+`bench.models.sources.telling` determines them for a trained network.
 
 config: as for `bench.models.sources.weights_file`, and `attention_order: new | legacy`. The linear
 schedule of T timesteps is ADM's, whose betas are those of 1,000 timesteps times 1000 / T.
@@ -35,7 +35,7 @@ from bench.models.sources.heads import Heads, of_network
 
 ORDERS = ("new", "legacy")
 FIELDS = (*weights_file.FIELDS, "attention_order")
-# Loading itself finds out the flags of a network that predicts the noise.
+# Loading itself determines the flags of a network that predicts the noise.
 ALTERNATIVES = {
     "timesteps": (1000, 4000),
     "attention_order": lambda config: () if _tells(config) else ORDERS,
@@ -68,11 +68,11 @@ def _tells(config: Mapping[str, Any]) -> bool:
 def _rename(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
     unet = config["network"]["unet"]
     heads = of_network(config["network"])
-    found = network(weights, heads, unet.get("sample_size"))
+    described = network(weights, heads, unet.get("sample_size"))
     if config["network"].get("patch", 1) != 1:
         raise InputError("ADM networks have patch 1")
-    for name, value in {"num_class_embeds": None, **found["unet"]}.items():
-        # A tuple of a shape and a list of YAML are equal here.
+    for name, value in {"num_class_embeds": None, **described["unet"]}.items():
+        # Shapes are tuples and YAML has lists: both are compared as tuples.
         said = unet.get(name, _DEFAULTS.get(name))
         if name == "attention_head_dim":
             continue
@@ -94,12 +94,12 @@ def _check_flags(weights: Mapping[str, Tensor], config: Mapping[str, Any], heads
     choices: dict[str, list[Any]] = {"attention_order": [*ORDERS], "heads": [heads, *near]}
     if config["timesteps"] != USUAL_TIMESTEPS:
         choices["rescale_timesteps"] = [False, True]
-    found = telling.tell(start, choices, errors(weights, config))
-    if found and found.trained and found.flags != start:
+    told = telling.tell(start, choices, errors(weights, config))
+    if told and told.trained and told.flags != start:
         own = errors(weights, config)(start)
         raise InputError(
-            f"the card says {words(start)}, but the weights fit {words(found.flags)}: with these "
-            f"the error on noise is {found.error:.2g}"
+            f"the card says {words(start)}, but the weights fit {words(told.flags)}: with these "
+            f"the error on noise is {told.error:.2g}"
             + (f" instead of {own:.2g}" if own is not None else "")
         )
 
@@ -149,7 +149,7 @@ def errors(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> telling.
     return error
 
 
-# Those of UNet2DModel that a card may leave out.
+# Arguments of UNet2DModel that a card may leave out.
 _DEFAULTS = {
     "downsample_type": "conv",
     "upsample_type": "conv",

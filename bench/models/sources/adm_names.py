@@ -1,4 +1,4 @@
-"""Names and shapes of ADM's networks: what they tell, and their map onto `UNet2DModel`."""
+"""Names and shapes of ADM's networks: the network they imply, and the map onto `UNet2DModel`."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def network(weights: Mapping[str, Tensor], heads: Heads, size: Any) -> dict[str,
 
     Args:
         weights: under ADM's names.
-        heads: of attention, which the weights do not tell.
-        size: of an image in pixels, which they do not tell either.
+        heads: the heads of attention, which the weights do not tell.
+        size: the size of an image in pixels, which they do not tell either.
 
     Raises:
         InputError: the names are not those of an ADM network.
@@ -128,7 +128,7 @@ def rename(weights: Mapping[str, Tensor], order: str, heads: Heads) -> dict[str,
     Args:
         weights: under ADM's names.
         order: "new" or "legacy", of q, k and v.
-        heads: of attention, for the legacy order.
+        heads: the heads of attention, for the legacy order.
 
     Raises:
         InputError: a name that no ADM network has, or heads that do not divide the channels.
@@ -140,17 +140,17 @@ def rename(weights: Mapping[str, Tensor], order: str, heads: Heads) -> dict[str,
         if stem in STEMS:
             renamed[f"{STEMS[stem]}.{kind}"] = value
             continue
-        place, rest = _place(stem, levels, blocks)
+        block, rest = _place(stem, levels, blocks)
         if rest == "qkv":
             for letter, part in zip("qkv", split_qkv(value, order, heads), strict=True):
-                renamed[f"{place}.to_{letter}.{kind}"] = part
-        elif "attentions" in place and rest in ATTENTION:
+                renamed[f"{block}.to_{letter}.{kind}"] = part
+        elif "attentions" in block and rest in ATTENTION:
             flat = value.flatten(1) if value.ndim == 3 else value
-            renamed[f"{place}.{ATTENTION[rest]}.{kind}"] = flat
+            renamed[f"{block}.{ATTENTION[rest]}.{kind}"] = flat
         elif rest in ("op", "conv"):
-            renamed[f"{place}.conv.{kind}"] = value
+            renamed[f"{block}.conv.{kind}"] = value
         elif rest in RESIDUAL:
-            renamed[f"{place}.{RESIDUAL[rest]}.{kind}"] = value
+            renamed[f"{block}.{RESIDUAL[rest]}.{kind}"] = value
         else:
             raise InputError(f"weight {name} is not of an ADM network")
     return renamed

@@ -12,7 +12,7 @@ from bench.models.sources import network_config
 
 NAME = "config.json"
 NETWORK = "UNet2DModel"
-# What a description of this network cannot do without; a training's own settings lack them.
+# Fields that every description of this network has; the settings of a training lack them.
 NEEDED = {"down_block_types", "up_block_types", "block_out_channels"}
 
 
@@ -25,7 +25,7 @@ def network(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
     Raises:
         InputError: it is damaged, or describes another network of diffusers.
     """
-    said, place = _said(path), path.parent / NAME
+    said, description = _said(path), path.parent / NAME
     if said is None:
         return None, []
     name = said.get("_class_name")
@@ -33,12 +33,12 @@ def network(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
         return None, [f"{NAME} beside the file describes no network of diffusers: not used"]
     if name not in (None, NETWORK):
         raise InputError(
-            f"{place} describes a {name}: one file of weights must be of a {NETWORK}; import the "
-            f"whole folder, or move the weights to a folder of their own"
+            f"{description} describes a {name}: one file of weights must be of a {NETWORK}; "
+            f"import the whole folder, or move the weights to a folder of their own"
         )
     full = {**said, "_class_name": NETWORK}
-    _, unet = network_config.network(full, str(place))
-    # As YAML has it: lists, no tuples.
+    _, unet = network_config.network(full, str(description))
+    # Lists in place of tuples, as YAML reads them.
     unet = json.loads(json.dumps(unet))
     lines = [f"the network is that of {NAME} beside the file"]
     usual = network_config.untold(full)
@@ -54,21 +54,21 @@ def averaged(path: Path) -> bool:
 
 
 def _said(path: Path) -> Mapping[str, Any] | None:
-    """What stands in a config.json beside a file; None without one, {} for no mapping.
+    """The content of a config.json beside a file; None without one, {} for no mapping.
 
     Raises:
         InputError: it cannot be read.
     """
-    place = path.parent / NAME
-    if not place.is_file():
+    description = path.parent / NAME
+    if not description.is_file():
         return None
     try:
-        said = json.loads(place.read_text(encoding="utf-8"))
+        said = json.loads(description.read_text(encoding="utf-8"))
     # Nesting without end makes the parser give up.
     except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
-            f"{place} beside the weights cannot be read ({reason}): mend it, or move the weights "
-            f"to a folder of their own"
+            f"{description} beside the weights cannot be read ({reason}): mend it, or move the "
+            f"weights to a folder of their own"
         ) from None
     return said if isinstance(said, dict) else {}

@@ -1,7 +1,7 @@
-"""What a file of weights holds, in one flat view: networks by their place, and all beside them.
+"""The content of a file of weights in one flat view: networks by prefix, and all beside them.
 
 Mappings are walked to the bottom, and names of all tensors joined by dots. A network is found
-where two names lie that only it has together; everything below that place is its weights, but for
+where two names lie that only it has together; everything below that prefix is its weights, but for
 buffers of a noise schedule and of an average.
 """
 
@@ -22,7 +22,7 @@ from bench.models.sources import kinds
 # Parts of names that wrappers of torch put in: DataParallel, compile, FSDP, activation
 # checkpoints; and the key of DeepSpeed's files.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-# Of each network two names that it alone has together.
+# Two names for each kind of network that no other kind has together.
 NETWORKS = (
     ("time_embedding.linear_1.weight", "conv_in.weight"),
     ("time_embed.0.weight", "input_blocks.0.0.weight"),
@@ -44,7 +44,7 @@ AVERAGES = ("ema", "swa", kinds.AVERAGED)
 class Listed:
     """A list of tensors without names, and the keys on the way to it."""
 
-    place: str
+    prefix: str
     tensors: list[Tensor]
 
 
@@ -54,14 +54,14 @@ class Contents:
 
     Attributes:
         tensors: all tensors by their names, wrappers dropped, in the order of the file.
-        networks: weights of each network, by its place.
+        networks: weights of each network, by its prefix.
         lists: lists of tensors.
-        undotted: averages under names without dots, by their place.
+        undotted: averages under names without dots, by their prefix.
         counts: places of torch AveragedModels.
-        alpha_bars: noise schedules, by their place.
-        objectives: loss weights by timestep, by their place.
-        keys: of the top.
-        others: those that are no weights.
+        alpha_bars: noise schedules, by their prefix.
+        objectives: loss weights by timestep, by their prefix.
+        keys: the keys of the top.
+        others: keys that hold no weights.
         averaged_by: kind that the name of a Lightning callback says, "averaged" where it only
             says an average; "" without one.
     """
@@ -96,30 +96,30 @@ def collect(data: Any, path: Path) -> Contents:
             else ("name the file of the weights")
         )
         raise InputError(f"{path} is {what}: {hint}")
-    found = Contents(keys=tuple(str(key) for key in data))
-    for name, value in _walk(data, (), path, found):
-        if name in found.tensors:
+    contents = Contents(keys=tuple(str(key) for key in data))
+    for name, value in _walk(data, (), path, contents):
+        if name in contents.tensors:
             raise InputError(f"{path} holds two weights of the name {name}")
-        found.tensors[name] = value
-    if not found.tensors and not found.lists:
+        contents.tensors[name] = value
+    if not contents.tensors and not contents.lists:
         _refuse_empty(data, path)
-    _sort(found)
-    found.averaged_by = _callback(data.get("callbacks"))
-    found.others = tuple(_others(data, found))
-    return found
+    _sort(contents)
+    contents.averaged_by = _callback(data.get("callbacks"))
+    contents.others = tuple(_others(data, contents))
+    return contents
 
 
-def _others(data: Mapping[Any, Any], found: Contents) -> list[str]:
-    """What is no part of a network: tensors by the first of their words, and keys without any."""
-    used = {f"{stem}.{name}".lstrip(".") for stem, w in found.networks.items() for name in w}
-    used |= {f"{place}.{name}" for place, flat in found.undotted.items() for name in flat}
+def _others(data: Mapping[Any, Any], contents: Contents) -> list[str]:
+    """The content that is no part of a network: first words of tensors, and keys without any."""
+    used = {f"{stem}.{name}".lstrip(".") for stem, w in contents.networks.items() for name in w}
+    used |= {f"{prefix}.{name}" for prefix, flat in contents.undotted.items() for name in flat}
     aside = [
         name
-        for name in found.tensors
+        for name in contents.tensors
         if name not in used and not _is_buffer(name.rpartition(".")[2])
     ]
     others = dict.fromkeys(".".join(name.split(".")[:2]) for name in aside)
-    places = [*found.tensors, *(f"{listed.place}." for listed in found.lists)]
+    places = [*contents.tensors, *(f"{listed.prefix}." for listed in contents.lists)]
     tops = {name.split(".")[0] for name in places}
     for key, value in data.items():
         if not isinstance(value, Tensor) and str(key) not in tops | WRAPPERS | set(LISTS):
@@ -134,13 +134,13 @@ def _is_buffer(name: str) -> bool:
 
 def _ddim(data: list[Any] | tuple[Any, ...]) -> dict[str, Any]:
     """DDIM's list: weights, optimizer, epoch, step and, with an average, its weights."""
-    found: dict[str, Any] = {}
+    states: dict[str, Any] = {}
     for index, value in enumerate(data):
         name = str(index)
         if isinstance(value, Mapping) and "param_groups" not in value:
-            name = "ema" if "model" in found else "model"
-        found[name if name not in found else str(index)] = value
-    return found
+            name = "ema" if "model" in states else "model"
+        states[name if name not in states else str(index)] = value
+    return states
 
 
 def _is_shard(data: Mapping[Any, Any]) -> bool:
@@ -160,7 +160,7 @@ def _refuse_empty(data: Mapping[Any, Any], path: Path) -> None:
 
 
 def _walk(
-    data: Mapping[Any, Any], way: tuple[str, ...], path: Path, found: Contents
+    data: Mapping[Any, Any], way: tuple[str, ...], path: Path, contents: Contents
 ) -> Iterator[tuple[str, Tensor]]:
     if len(way) > DEEPEST:
         raise InputError(f"{path} nests mappings more than {DEEPEST} deep: no weights")
@@ -174,9 +174,9 @@ def _walk(
                 )
             yield ".".join(here), value
         elif isinstance(value, Mapping) and "param_groups" not in value:
-            yield from _walk(value, here, path, found)
+            yield from _walk(value, here, path, contents)
         elif isinstance(value, list | tuple) and value and key not in WAITING:
-            yield from _walk_list(key, value, (way, here), path, found)
+            yield from _walk_list(key, value, (way, here), path, contents)
 
 
 def _walk_list(
@@ -184,67 +184,67 @@ def _walk_list(
     value: list[Any] | tuple[Any, ...],
     ways: tuple[tuple[str, ...], tuple[str, ...]],
     path: Path,
-    found: Contents,
+    contents: Contents,
 ) -> Iterator[tuple[str, Tensor]]:
     """Averages are lists of tensors, and lists or pairs hold whole state dicts.
 
     Args:
-        key: of the list.
+        key: the key of the list.
         value: the list.
         ways: to what holds the key, and to the list.
-        path: of the file.
-        found: takes the lists of tensors.
+        path: the path of the file.
+        contents: takes the lists of tensors.
     """
     way, here = ways
     tensors = [item for item in value if isinstance(item, Tensor)]
     if len(tensors) == len(value) and (key in LISTS or kinds.of_path(here) in AVERAGES):
-        found.lists.append(Listed(".".join(way if key in LISTS else here), tensors))
+        contents.lists.append(Listed(".".join(way if key in LISTS else here), tensors))
     elif key in LISTS:
         raise InputError(f"{path} holds no weights: {key} must be a list of tensors")
     elif len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], Mapping):
         # A pair of a name and its content, as Composer writes algorithms.
-        yield from _walk({value[0]: value[1]}, here, path, found)
+        yield from _walk({value[0]: value[1]}, here, path, contents)
     else:
         inner = {str(k): v for k, v in enumerate(value) if isinstance(v, Mapping | list | tuple)}
-        yield from _walk(inner, here, path, found)
+        yield from _walk(inner, here, path, contents)
 
 
-def _sort(found: Contents) -> None:
+def _sort(contents: Contents) -> None:
     """Give each tensor to the network that it lies under, or to what lies beside one."""
     stems = [
         name[: -len(first)].rstrip(".")
-        for name in found.tensors
+        for name in contents.tensors
         for first, second in NETWORKS
         if (name == first or name.endswith(f".{first}"))
-        and f"{name[: -len(first)]}{second}" in found.tensors
+        and f"{name[: -len(first)]}{second}" in contents.tensors
     ]
     # The names of bench itself: what lies beside is a weight too many, not another network.
     stems = ["" if stem == "unet" else stem for stem in stems]
-    found.networks = {stem: {} for stem in stems}
-    for name, value in found.tensors.items():
-        place, _, last = name.rpartition(".")
+    contents.networks = {stem: {} for stem in stems}
+    for name, value in contents.tensors.items():
+        prefix, _, last = name.rpartition(".")
         if last in ("alphas_cumprod", "betas") and value.ndim == 1 and value.numel() > 1:
             exact = value.to(torch.float64)
             known = exact if last == "alphas_cumprod" else (1 - exact).cumprod(0)
-            if last == "alphas_cumprod" or place not in found.alpha_bars:
-                found.alpha_bars[place] = known
+            if last == "alphas_cumprod" or prefix not in contents.alpha_bars:
+                contents.alpha_bars[prefix] = known
         elif last in ("loss_weight", "p2_loss_weight") and value.ndim == 1:
-            found.objectives[place] = value
+            contents.objectives[prefix] = value
         elif last == "n_averaged":
-            found.counts.append(place)
+            contents.counts.append(prefix)
         if _is_buffer(last):
             continue
-        if place.rpartition(".")[2] == "model_ema" and last not in ("weight", "bias"):
-            found.undotted.setdefault(place, {})[last] = value
+        if prefix.rpartition(".")[2] == "model_ema" and last not in ("weight", "bias"):
+            contents.undotted.setdefault(prefix, {})[last] = value
             continue
         under = [stem for stem in stems if not stem or name.startswith(f"{stem}.")]
         if under:
             stem = max(under, key=len)
-            found.networks[stem][name[len(stem) :].lstrip(".")] = value
+            contents.networks[stem][name[len(stem) :].lstrip(".")] = value
 
 
 def _callback(callbacks: Any) -> str:
-    """What the callbacks of a Lightning checkpoint say of an average in its state_dict."""
+    """The kind of average in the state_dict of a Lightning checkpoint, by its callbacks."""
     for name in callbacks if isinstance(callbacks, Mapping) else ():
         # The key is the name of the class, sometimes with its arguments.
         title = re.match(r"\w*", str(name))

@@ -1,4 +1,4 @@
-"""What the files of a diffusers folder say, before any weight is read.
+"""The description in the files of a diffusers folder, before any weight is read.
 
 The network's config, the scheduler's and the decoder's are read and held against each other and
 against the card; what none of them says is assumed, and told.
@@ -15,7 +15,7 @@ from bench.core.errors import InputError
 from bench.models.sources import fields, network_config, pipeline_index, scheduler_config
 from bench.system import components
 
-# What a config without a scale means: SD's pipelines had 0.18215 in their code before their
+# Scales for a config that states none: SD's pipelines had 0.18215 in their code before their
 # decoder's config had it, and LDM's pipeline did not scale.
 SCALES = {"AutoencoderKL": 0.18215, "VQModel": 1.0}
 # Variants whose names say a kind of weights; plain weights beside `non_ema` are the average.
@@ -24,21 +24,21 @@ VARIANTS = {"ema": "ema", "non_ema": "raw"}
 
 @dataclass(frozen=True)
 class Described:
-    """What the files of a folder say, before any weight is read.
+    """The description in the files of a folder, before any weight is read.
 
     Attributes:
-        place: folder of the network.
-        name: of the class that builds it.
-        arguments: of that class.
+        network_folder: folder of the network.
+        name: the name of the class that builds it.
+        arguments: the arguments of that class.
         shape: (C, H, W) of x_t.
         noise: the scheduler's.
         averaged: whether the weights are an average by diffusers' EMAModel.
         decoder: (folder, class, arguments) of the decoder.
         image: (C, H, W) of an image.
-        assumed: what the files do not say, in words.
+        assumed: settings that the files do not state, in words.
     """
 
-    place: Path
+    network_folder: Path
     name: str
     arguments: Mapping[str, Any]
     shape: tuple[int, int, int]
@@ -61,24 +61,24 @@ def positive(value: Any) -> bool:
 
 
 def describe(folder: Path, config: Mapping[str, Any]) -> Described:
-    """What the files of a folder say.
+    """Read the description in the files of a folder.
 
     Args:
-        folder: of the pipeline, or of one network with its scheduler.
-        config: of the card.
+        folder: the folder of the pipeline, or of one network with its scheduler.
+        config: the config of the card.
 
     Raises:
         InputError: a component, a class or a field that is not understood, or a contradiction.
     """
-    found = pipeline_index.parts(folder)
-    component, place = pipeline_index.network(found, config.get("weights"), folder)
-    said = fields.read(place / "config.json")
-    label = str(place / "config.json")
+    parts = pipeline_index.parts(folder)
+    component, network_folder = pipeline_index.network(parts, config.get("weights"), folder)
+    said = fields.read(network_folder / "config.json")
+    label = str(network_folder / "config.json")
     name, arguments = network_config.network(said, label)
-    named = found.classes.get(component, said["_class_name"])
+    named = parts.classes.get(component, said["_class_name"])
     if named not in (name, said["_class_name"]):
         raise InputError(f"{folder / pipeline_index.INDEX} names a {named}, {label} a {name}")
-    noise = _noise(folder, found, config.get("predicts"))
+    noise = _noise(folder, parts, config.get("predicts"))
     size = network_config.sides(arguments["sample_size"], config.get("sample_size"), label)
     if name == "DiTTransformer2DModel":
         if size[0] != size[1]:
@@ -93,12 +93,12 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
             f"{timesteps} of the scheduler"
         )
     decoder, image, assumed = None, shape, _left_out(said)
-    if found.decoder:
-        decoder, image, more = _decoder(found, found.decoder, config, shape)
+    if parts.decoder:
+        decoder, image, more = _decoder(parts, parts.decoder, config, shape)
         assumed = (*assumed, *more)
     averaged = network_config.averaged(said) or component in components.AVERAGES
     return Described(
-        place, name, arguments, shape, noise, averaged, decoder, image, tuple(assumed)
+        network_folder, name, arguments, shape, noise, averaged, decoder, image, tuple(assumed)
     )
 
 
@@ -115,7 +115,7 @@ def _left_out(said: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _noise(
-    folder: Path, found: pipeline_index.Parts, predicts: str | None
+    folder: Path, parts: pipeline_index.Parts, predicts: str | None
 ) -> scheduler_config.Noise:
     path = components.beside(folder)
     if path is None:
@@ -125,19 +125,22 @@ def _noise(
         )
     said = fields.read(path)
     # The index names the class that loads the file.
-    if found.scheduler:
-        said["_class_name"] = found.scheduler
+    if parts.scheduler:
+        said["_class_name"] = parts.scheduler
     return scheduler_config.understand(said, str(path), predicts)
 
 
 def _decoder(
-    found: pipeline_index.Parts, place: Path, config: Mapping[str, Any], shape: tuple[int, ...]
+    parts: pipeline_index.Parts,
+    network_folder: Path,
+    config: Mapping[str, Any],
+    shape: tuple[int, ...],
 ) -> tuple[tuple[Path, str, Mapping[str, Any]], tuple[int, int, int], tuple[str, ...]]:
     """The decoder, the shape of its images, and what is assumed of it."""
-    label = str(place / "config.json")
-    said = fields.read(place / "config.json")
+    label = str(network_folder / "config.json")
+    said = fields.read(network_folder / "config.json")
     name, arguments = network_config.decoder(said, label)
-    named = found.classes.get(place.name, name)
+    named = parts.classes.get(network_folder.name, name)
     if named != name:
         raise InputError(f"{pipeline_index.INDEX} names a {named}, {label} a {name}")
     stated, card = said.get("scaling_factor"), config.get("scaling_factor")
@@ -150,31 +153,34 @@ def _decoder(
     if scale is None:
         scale = SCALES[name]
         assumed = (
-            f"latents are divided by {scale:g}: {place.name}/config.json has no scaling_factor "
-            f"(--set scaling_factor=X)",
+            f"latents are divided by {scale:g}: {network_folder.name}/config.json has no "
+            f"scaling_factor (--set scaling_factor=X)",
         )
     latents = arguments.get("vq_embed_dim") or arguments["latent_channels"]
     if latents != shape[0]:
         raise InputError(f"{label}: it decodes {latents} channels, the network makes {shape[0]}")
     edge = 2 ** (len(arguments["block_out_channels"]) - 1)
     image = (arguments["out_channels"], shape[1] * edge, shape[2] * edge)
-    return (place, name, {**arguments, "scaling_factor": float(scale)}), image, assumed
+    return (network_folder, name, {**arguments, "scaling_factor": float(scale)}), image, assumed
 
 
-def kind(found: Described, config: Mapping[str, Any]) -> str | None:
+def kind(description: Described, config: Mapping[str, Any]) -> str | None:
     """The kind of weights of a folder: what its files say, or the card.
 
     Raises:
         InputError: they contradict each other.
     """
-    card, variant = config.get("weights"), components.choose(found.place, config.get("variant"))[0]
-    names = {name for name, _ in components.variants(found.place)}
-    stated = "ema" if found.averaged else VARIANTS.get(variant)
+    card, variant = (
+        config.get("weights"),
+        components.choose(description.network_folder, config.get("variant"))[0],
+    )
+    names = {name for name, _ in components.variants(description.network_folder)}
+    stated = "ema" if description.averaged else VARIANTS.get(variant)
     if variant == "" and "non_ema" in names:
         stated = "ema"
     if stated and card not in (None, stated):
         raise InputError(
-            f"weights {card} contradicts {found.place}, whose weights are {stated}"
+            f"weights {card} contradicts {description.network_folder}, whose weights are {stated}"
             + (f" (variant {variant})" if variant else "")
         )
     return stated or card

@@ -46,8 +46,8 @@ class Decoder:
 
     def encode(self, images: Tensor) -> Tensor:
         """Latents of images in [-1, 1], the mode where there is a distribution of them."""
-        found = self.network.encode(images)
-        latents = found.latents if hasattr(found, "latents") else found.latent_dist.mode()
+        encoded = self.network.encode(images)
+        latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
         return (latents - self.shift) * self.scale
 
     def to(self, device: str) -> None:
@@ -66,9 +66,9 @@ def load(checkpoint: Checkpoint) -> Denoiser:
     _check_config(checkpoint, f"{label}, field config")
     try:
         folder = hub.folder(checkpoint.uri, checkpoint.revision)
-        found = describe(folder, checkpoint.config)
-        check_kind(checkpoint.method, kind(found, checkpoint.config), label)
-        return _build(found, checkpoint.config)
+        described = describe(folder, checkpoint.config)
+        check_kind(checkpoint.method, kind(described, checkpoint.config), label)
+        return _build(described, checkpoint.config)
     except InputError as error:
         raise InputError(f"{label}: {error}") from None
 
@@ -86,33 +86,38 @@ def _check_config(checkpoint: Checkpoint, label: str) -> None:
     check_kind(checkpoint.method, checkpoint.config.get("weights"), label)
 
 
-def _build(found: Described, config: Mapping[str, Any]) -> Denoiser:
-    noise, variant = found.noise, config.get("variant")
-    model = pretrained.component(found.place, found.name, found.arguments, variant)
-    classes = found.classes
+def _build(described: Described, config: Mapping[str, Any]) -> Denoiser:
+    noise, variant = described.noise, config.get("variant")
+    model = pretrained.component(
+        described.network_folder, described.name, described.arguments, variant
+    )
+    classes = described.classes
     timesteps = len(noise.alpha_bar)
     wrapped = LabelledUNet(1, model, timesteps) if classes else PatchedUNet(1, model)
-    channels = found.shape[0]
-    learns = (found.arguments.get("out_channels") or channels) == 2 * channels
-    check_network(wrapped, found.shape, learns)
+    channels = described.shape[0]
+    learns = (described.arguments.get("out_channels") or channels) == 2 * channels
+    check_network(wrapped, described.shape, learns)
     if noise.variance == "learned_range" and not learns:
         raise InputError(
-            f"variance_type = 'learned_range' of the scheduler does not fit {found.place}, whose "
-            f"network has no outputs for the variance"
+            f"variance_type = 'learned_range' of the scheduler does not fit "
+            f"{described.network_folder}, whose network has no outputs for the variance"
         )
     decoder = None
-    if found.decoder:
-        place, name, arguments = found.decoder
-        chosen = variant if variant in {v for v, _ in components.variants(place)} else None
+    if described.decoder:
+        decoder_folder, name, arguments = described.decoder
+        chosen = (
+            variant if variant in {v for v, _ in components.variants(decoder_folder)} else None
+        )
         decoder = Decoder(
-            pretrained.component(place, name, arguments, chosen), arguments["scaling_factor"]
+            pretrained.component(decoder_folder, name, arguments, chosen),
+            arguments["scaling_factor"],
         )
     clips = noise.clips if noise.clips is not None else decoder is None
     return Denoiser(
         model=wrapped,
         alpha_bar=noise.alpha_bar,
         predicts=noise.predicts,
-        shape=found.shape,
+        shape=described.shape,
         learns_variance=learns,
         variance="fixed_large" if noise.variance == "fixed_large" else "fixed_small",
         classes=classes,
@@ -120,26 +125,28 @@ def _build(found: Described, config: Mapping[str, Any]) -> Denoiser:
         decode=decoder,
         clip_range=noise.clip_range,
         thresholds=noise.thresholds,
-        description=description(found, config, clips, learns),
+        description=description(described, config, clips, learns),
     )
 
 
 def description(
-    found: Described, config: Mapping[str, Any], clips: bool, learns: bool
+    described: Described, config: Mapping[str, Any], clips: bool, learns: bool
 ) -> dict[str, str]:
-    """What the files say, in words, for the protocol of a run."""
+    """The description in words, for the protocol of a run."""
     told = {
-        "schedule": found.noise.schedule,
-        "prediction": found.noise.predicts,
-        "predicted x_0": found.noise.bounds(clips),
-        "variance": _variance(found.noise.variance, learns),
-        "weights": pretrained.told(found.place, config.get("variant")),
+        "schedule": described.noise.schedule,
+        "prediction": described.noise.predicts,
+        "predicted x_0": described.noise.bounds(clips),
+        "variance": _variance(described.noise.variance, learns),
+        "weights": pretrained.told(described.network_folder, config.get("variant")),
     }
-    if found.decoder:
-        place, name, arguments = found.decoder
-        told["decoder"] = f"{name} in {place.name}, latents / {arguments['scaling_factor']:g}"
-    if found.assumed:
-        told["assumed"] = "; ".join(found.assumed)
+    if described.decoder:
+        decoder_folder, name, arguments = described.decoder
+        told["decoder"] = (
+            f"{name} in {decoder_folder.name}, latents / {arguments['scaling_factor']:g}"
+        )
+    if described.assumed:
+        told["assumed"] = "; ".join(described.assumed)
     return told
 
 

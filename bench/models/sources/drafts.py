@@ -40,9 +40,9 @@ class Draft:
 
     Attributes:
         source: name of the loader.
-        config: of the card.
+        config: the config of the card.
         shape: (channels, edge) of an image, for a guess of the data set; 0 for none.
-        assumed: what neither the file nor the user says.
+        assumed: settings that neither the file nor the user states, in words.
     """
 
     source: str
@@ -51,7 +51,7 @@ class Draft:
     assumed: list[str] = field(default_factory=list)
 
 
-def folder(place: Path, given: Mapping[str, Any]) -> Draft:
+def folder(path: Path, given: Mapping[str, Any]) -> Draft:
     """The draft of a diffusers folder, which tells nearly all.
 
     Raises:
@@ -63,17 +63,21 @@ def folder(place: Path, given: Mapping[str, Any]) -> Draft:
                 f"--set {name}: the folder decides it; it leaves {', '.join(folders.FIELDS)}"
             )
     config = dict(given)
-    found = described.describe(place, config)
-    told = pretrained.told(found.place, config.get("variant"))
-    if kind := described.kind(found, config):
+    description = described.describe(path, config)
+    told = pretrained.told(description.network_folder, config.get("variant"))
+    if kind := described.kind(description, config):
         config["weights"] = kind
-    if (variant := components.choose(found.place, config.get("variant"))[0]) and variant:
+    variant, _ = components.choose(description.network_folder, config.get("variant"))
+    if variant:
         config["variant"] = variant
-    channels, height, width = found.image
+    channels, height, width = description.image
     draft = Draft("diffusers", config, (channels, height if height == width else 0))
-    draft.assumed += [f"the weights are those of {told}; computed in float32", *found.assumed]
-    if found.decoder:
-        draft.config["scaling_factor"] = found.decoder[2]["scaling_factor"]
+    draft.assumed += [
+        f"the weights are those of {told}; computed in float32",
+        *description.assumed,
+    ]
+    if description.decoder:
+        draft.config["scaling_factor"] = description.decoder[2]["scaling_factor"]
     if "weights" not in config:
         draft.assumed.append("the kind of weights is not known (--set weights=raw|ema|swa)")
     return draft
@@ -88,16 +92,16 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
     for name in FOLDERS:
         if name in given:
             raise InputError(f"--set {name}: a folder of diffusers has one, a file does not")
-    found = files.read(path)
+    content = files.read(path)
     assumed: list[str] = []
-    kind = given.get("weights") or _kind(path, found, given.get("part"), assumed)
-    part = files.choose(found, kind, given.get("part"))
+    kind = given.get("weights") or _kind(path, content, given.get("part"), assumed)
+    part = files.choose(content, kind, given.get("part"))
     if part.ordered:
         raise InputError(
             f"{path} holds a list without names ({part.title}), as diffusers' EMAModel writes: "
             f"write its card by hand, with the network, and weights: {kind}"
         )
-    source = _source(path, part.tensors, found.passed)
+    source = _source(path, part.tensors, content.passed)
     if "attention_order" in given and source != "adm":
         raise InputError("--set attention_order: a UNet2DModel has q, k and v apart")
     files.check_tensors(part.tensors, path)
@@ -107,20 +111,20 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
     card.config |= {"part": given["part"]} if "part" in given else {}
     if part.name:
         assumed.append(f"the weights are those of {part.name} in the file")
-    if found.passed:
-        more = ", ..." if len(found.passed) > LISTED else ""
-        assumed.append(f"passed over in the file: {', '.join(found.passed[:LISTED])}{more}")
+    if content.passed:
+        more = ", ..." if len(content.passed) > LISTED else ""
+        assumed.append(f"passed over in the file: {', '.join(content.passed[:LISTED])}{more}")
     card.config |= _stored(part.tensors, assumed)
     sketch.network(card)
-    sketch.schedule(card, found, part)
+    sketch.schedule(card, content, part)
     flags.settle(card)
     channels, height, width = card.config["shape"]
     return Draft(source, card.config, (channels, height if height == width else 0), assumed)
 
 
-def _kind(path: Path, found: files.Weights, part: str | None, assumed: list[str]) -> str | None:
+def _kind(path: Path, content: files.Weights, part: str | None, assumed: list[str]) -> str | None:
     """The kind that is there alone, else what the name of the file says."""
-    known = {p.kind for p in found.parts if part is None or p.name.startswith(part)}
+    known = {p.kind for p in content.parts if part is None or p.name.startswith(part)}
     if len(known) != 1:
         return None
     (kind,) = known

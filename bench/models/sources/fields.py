@@ -1,4 +1,4 @@
-"""What becomes of each field of a description: used, irrelevant to the images, or refused.
+"""The use of each field of a description: used, irrelevant to the images, or refused.
 
 A description is a `config.json` or `scheduler_config.json` of diffusers. A field that changes the
 images and is not honoured would make a wrong number without a word, so every field stands in a
@@ -21,12 +21,12 @@ from bench.system.quiet import quiet_import
 
 @dataclass(frozen=True)
 class Field:
-    """What becomes of a field.
+    """The use that bench makes of a field.
 
     Attributes:
         use: "used", "irrelevant" or "refused".
-        why: of an irrelevant one, why it does not matter; of a refused one, what it would mean.
-        allowed: of a refused one, the values with which it says nothing.
+        why: why an irrelevant field does not matter, or what a refused one would mean.
+        allowed: values of a refused field that are accepted, as they change nothing.
     """
 
     use: str
@@ -56,8 +56,8 @@ def check(
 
     Args:
         said: the description; names that begin with "_" are notes of diffusers itself.
-        table: what becomes of each field.
-        defaults: of the class, for fields that the table does not have.
+        table: the use of each field.
+        defaults: the defaults of the class, for fields that the table does not have.
         label: the file, for the error.
 
     Raises:
@@ -92,21 +92,21 @@ def defaults(name: str) -> dict[str, Any]:
     with quiet_import():
         import diffusers
 
-        found = getattr(diffusers, name, None)
-    if found is None:
+        network = getattr(diffusers, name, None)
+    if network is None:
         raise InputError(f"diffusers {diffusers.__version__} has no {name}: install a newer one")
-    arguments = list(inspect.signature(found.__init__).parameters.values())[1:]
+    arguments = list(inspect.signature(network.__init__).parameters.values())[1:]
     return {a.name: None if a.default is a.empty else a.default for a in arguments}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The fields of an object, each of which stands there once: the last would win unseen."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found and not same(value, found[name]):
+        if name in fields and not same(value, fields[name]):
             raise ValueError(f"{name!r} stands there twice, with different values")
-        found[name] = value
-    return found
+        fields[name] = value
+    return fields
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -116,10 +116,10 @@ def read(path: Path) -> dict[str, Any]:
         InputError: it is missing or damaged.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     # Nesting without end makes the parser give up.
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error})") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise InputError(f"{path} holds no description")
-    return found
+    return content

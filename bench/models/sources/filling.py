@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bench.core.errors import InputError
 
-# What weights may be stored in; all of it is computed in float32.
+# Precisions in which weights may be stored; all are computed in float32.
 PRECISIONS = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -26,7 +26,8 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], stored: str = "float
     """
     for name, value in weights.items():
         precision = str(value.dtype).removeprefix("torch.")
-        if precision not in PRECISIONS if stored == "mixed" else precision != stored:
+        expected = PRECISIONS if stored == "mixed" else (stored,)
+        if precision not in expected:
             raise InputError(
                 f"weight {name} is stored in {precision}: say so in the card's config, "
                 f"`stored: {precision}`; it is computed in float32"

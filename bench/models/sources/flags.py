@@ -1,4 +1,4 @@
-"""Flags of a network that do not show in its weights: found out, or assumed and said.
+"""Flags of a network that do not show in its weights: determined by a test, or assumed and told.
 
 They are the order of q, k and v and the rescaling of timesteps (ADM), the open fields of
 `bench.models.sources.unet_shapes`, and the heads. What the error on noise tells clearly is taken;
@@ -60,11 +60,11 @@ def settle(sketch: Sketch) -> None:
 
 
 def _noise(config: Mapping[str, Any]) -> tuple[str, int]:
-    """What is predicted and the number of timesteps, by whatever the config has."""
+    """The kind of prediction and the number of timesteps, by the scheduler or the fields."""
     if "scheduler" in config:
         label = "scheduler_config.json beside the file"
-        found = scheduler_config.understand(config["scheduler"], label, config.get("predicts"))
-        return found.predicts, len(found.alpha_bar)
+        noise = scheduler_config.understand(config["scheduler"], label, config.get("predicts"))
+        return noise.predicts, len(noise.alpha_bar)
     return config["predicts"], config["timesteps"]
 
 

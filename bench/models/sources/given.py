@@ -1,4 +1,4 @@
-"""What a user may say of a file of weights, FIELD=VALUE words of `bench import --set`."""
+"""Settings that a user states for a file of weights: `bench import --set FIELD=VALUE`."""
 
 from __future__ import annotations
 
@@ -92,8 +92,14 @@ FIELDS: dict[str, Callable[[str], Any]] = {
 }
 # Fields of the U-Net itself that one of its own descriptions decides.
 NETWORK = (
-    *("norm_num_groups", "norm_eps", "flip_sin_to_cos", "freq_shift", "downsample_padding"),
-    *("act_fn", "center_input_sample", "mid_block_scale_factor"),
+    "norm_num_groups",
+    "norm_eps",
+    "flip_sin_to_cos",
+    "freq_shift",
+    "downsample_padding",
+    "act_fn",
+    "center_input_sample",
+    "mid_block_scale_factor",
 )
 
 
@@ -103,14 +109,14 @@ def parse(config: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         InputError: no such field, or another value than it takes.
     """
-    found: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for name, text in config.items():
         if name not in FIELDS:
             raise InputError(f"--set {name[:80]!r}: no such field; known: {', '.join(FIELDS)}")
         try:
-            found[name] = FIELDS[name](text)
+            given[name] = FIELDS[name](text)
         except ValueError as error:
             raise InputError(f"--set {name} must be {error}, not {text[:80]!r}") from None
-    if "num_heads" in found and "attention_head_dim" in found:
+    if "num_heads" in given and "attention_head_dim" in given:
         raise InputError("--set num_heads and --set attention_head_dim exclude each other")
-    return found
+    return given

@@ -37,7 +37,7 @@ class Heads:
         return width // self.number if self.number else self.channels
 
     def fields(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a card's network and its U-Net say of them."""
+        """The fields of a card's network, and of its U-Net, that state the heads."""
         if self.number:
             return {"heads": self.number}, {"attention_head_dim": None}
         return {}, {"attention_head_dim": self.channels}
@@ -50,7 +50,7 @@ class Heads:
 
     def __str__(self) -> str:
         if self.number:
-            return f"{self.number} head{'s' * (self.number > 1)}"
+            return f"{self.number} {'head' if self.number == 1 else 'heads'}"
         return f"heads of {self.channels} channels"
 
 
@@ -65,12 +65,12 @@ def of_network(network: Mapping[str, Any]) -> Heads:
 def choices(widths: Iterable[int], first: Heads) -> list[Heads]:
     """Heads that divide all widths of a network's attention, no two of the same effect."""
     wide = sorted(set(widths))
-    found: dict[tuple[int, ...], Heads] = {}
+    by_effect: dict[tuple[int, ...], Heads] = {}
     tried = [first, *map(Heads, CHANNELS), *(Heads(number=n) for n in NUMBERS)]
     for heads in tried:
         try:
             effect = tuple(heads.of(width) for width in wide)
         except InputError:
             continue
-        found.setdefault(effect, heads)
-    return list(found.values()) if wide else []
+        by_effect.setdefault(effect, heads)
+    return list(by_effect.values()) if wide else []

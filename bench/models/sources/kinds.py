@@ -18,7 +18,7 @@ EMA = {"ema", "emas", "emaonly", "shadow"}
 SWA = {"swa"}
 RAW = {"raw", "online", "current", "nonema", "noema", "student"}
 AVERAGES = {"averaged", "average", "avg", "averaging", "polyak"}
-# Of a file whose name says nothing, the folder may.
+# Plain names of files, which say nothing of the kind: the folder's name may.
 PLAIN = re.compile(
     r"(diffusion_)?(pytorch_)?(model|weights|checkpoint|last|best)(\.fp16|\.bf16)?", re.I
 )
@@ -33,15 +33,19 @@ def tokens(word: str) -> list[str]:
 def of_word(word: str) -> str:
     """The kind that one word says, "" for none or for two that contradict each other."""
     parts = tokens(word)
-    found = set()
+    kinds = set()
     for before, part in zip(["", *parts], parts, strict=False):
-        if part in EMA | SWA:
-            found.add("raw" if before in DENIALS else "ema" if part in EMA else "swa")
+        if part in EMA | SWA and before in DENIALS:
+            kinds.add("raw")
+        elif part in EMA:
+            kinds.add("ema")
+        elif part in SWA:
+            kinds.add("swa")
         elif part in RAW:
-            found.add("raw")
-    if not found and AVERAGES & set(parts):
-        found.add(AVERAGED)
-    return found.pop() if len(found) == 1 else ""
+            kinds.add("raw")
+    if not kinds and AVERAGES & set(parts):
+        kinds.add(AVERAGED)
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def of_path(words: Iterable[str]) -> str:
@@ -55,5 +59,7 @@ def of_path(words: Iterable[str]) -> str:
 def of_file(path: Path) -> str:
     """The kind that the name of a file says, or that of its folder where the name is plain."""
     stem = path.name.removesuffix(path.suffix)
-    found = of_word(stem) or (of_word(path.parent.name) if PLAIN.fullmatch(stem) else "")
-    return found if found in KINDS else ""
+    kind = of_word(stem)
+    if not kind and PLAIN.fullmatch(stem):
+        kind = of_word(path.parent.name)
+    return kind if kind in KINDS else ""

@@ -15,10 +15,15 @@ from bench.core.errors import InputError
 from bench.models.sources import fields
 from bench.models.sources.fields import Field, irrelevant, refused, used
 
-# What diffusers' EMAModel writes beside the config of the network that it averages.
+# Fields that diffusers' EMAModel writes beside the config of the network that it averages.
 AVERAGED = (
-    *("decay", "min_decay", "optimization_step", "update_after_step"),
-    *("use_ema_warmup", "inv_gamma", "power"),
+    "decay",
+    "min_decay",
+    "optimization_step",
+    "update_after_step",
+    "use_ema_warmup",
+    "inv_gamma",
+    "power",
 )
 _EVERY: dict[str, Field] = {
     **irrelevant("dropout is off when images are made", "dropout"),
@@ -32,16 +37,16 @@ _EVERY: dict[str, Field] = {
 UNET: dict[str, Field] = {
     **_EVERY,
     **used(
-        *("sample_size", "in_channels", "out_channels", "center_input_sample"),
-        *("time_embedding_dim", "freq_shift", "flip_sin_to_cos", "num_train_timesteps"),
-        *("down_block_types", "up_block_types", "block_out_channels", "layers_per_block"),
-        *("mid_block_scale_factor", "downsample_padding", "act_fn", "attention_head_dim"),
-        *("norm_num_groups", "attn_norm_num_groups", "norm_eps", "add_attention"),
+        "sample_size", "in_channels", "out_channels", "center_input_sample",
+        "time_embedding_dim", "freq_shift", "flip_sin_to_cos", "num_train_timesteps",
+        "down_block_types", "up_block_types", "block_out_channels", "layers_per_block",
+        "mid_block_scale_factor", "downsample_padding", "act_fn", "attention_head_dim",
+        "norm_num_groups", "attn_norm_num_groups", "norm_eps", "add_attention",
         "num_class_embeds",
     ),
     **refused(
         "the network takes noise levels sigma in place of timesteps (score-based models, NCSN++)",
-        *("positional", "learned"),
+        "positional", "learned",
         names=("time_embedding_type",),
     ),
     **refused("diffusers builds UNetMidBlock2D alone", "UNetMidBlock2D", None,
@@ -55,16 +60,16 @@ UNET: dict[str, Field] = {
 _TRANSFORMER: dict[str, Field] = {
     **_EVERY,
     **used(
-        *("num_attention_heads", "attention_head_dim", "in_channels", "out_channels"),
-        *("num_layers", "attention_bias", "sample_size", "patch_size", "activation_fn"),
-        *("num_embeds_ada_norm", "norm_elementwise_affine", "norm_eps", "upcast_attention"),
+        "num_attention_heads", "attention_head_dim", "in_channels", "out_channels",
+        "num_layers", "attention_bias", "sample_size", "patch_size", "activation_fn",
+        "num_embeds_ada_norm", "norm_elementwise_affine", "norm_eps", "upcast_attention",
     ),
     **irrelevant("no norm of a DiT has groups", "norm_num_groups"),
     **refused("the transformer is conditioned on more than timestep and class (as PixArt is on "
               "text)", "ada_norm_zero", names=("norm_type",)),
 }  # fmt: skip
 DIT = dict(_TRANSFORMER)
-# Of the class that DiT had before it got one of its own.
+# Fields of the class that DiT used before it got one of its own.
 TRANSFORMER: dict[str, Field] = {
     **_TRANSFORMER,
     **refused("a DiT is conditioned on timestep and class alone", None,
@@ -78,9 +83,17 @@ TRANSFORMER: dict[str, Field] = {
 _DECODER: dict[str, Field] = {
     **_EVERY,
     **used(
-        *("in_channels", "out_channels", "down_block_types", "up_block_types", "act_fn"),
-        *("block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups"),
-        *("scaling_factor", "mid_block_add_attention"),
+        "in_channels",
+        "out_channels",
+        "down_block_types",
+        "up_block_types",
+        "act_fn",
+        "block_out_channels",
+        "layers_per_block",
+        "latent_channels",
+        "norm_num_groups",
+        "scaling_factor",
+        "mid_block_add_attention",
     ),
     **irrelevant("it only says how large images were in training", "sample_size"),
     **irrelevant("images are decoded in float32", "force_upcast"),
@@ -117,8 +130,12 @@ _OTHERS = {
 }
 # No shape of a weight tells these of a U-Net.
 _UNTOLD = (
-    *("attention_head_dim", "norm_num_groups", "norm_eps"),
-    *("flip_sin_to_cos", "freq_shift", "downsample_padding"),
+    "attention_head_dim",
+    "norm_num_groups",
+    "norm_eps",
+    "flip_sin_to_cos",
+    "freq_shift",
+    "downsample_padding",
 )
 
 

@@ -26,19 +26,19 @@ SAME = 1e-4
 FIRST, LAST = 1e-4, 0.02
 
 
-def of(config: Mapping[str, Any], found: Weights, part: Part, source: str) -> Noise:
+def of(config: Mapping[str, Any], content: Weights, part: Part, source: str) -> Noise:
     """The noise schedule and prediction of a complete config.
 
     Args:
-        config: of a card, complete.
-        found: what the file holds.
-        part: of it, whose weights are taken.
-        source: of the card; ADM's linear schedule is its own.
+        config: the config of a card, complete.
+        content: the content of the file.
+        part: the part of the file whose weights are taken.
+        source: the source of the card; ADM's linear schedule is its own.
 
     Raises:
         InputError: no schedule in the file, or another one than the card says.
     """
-    lying = in_file(found, part)
+    lying = in_file(content, part)
     if config["scheduler"] is not None:
         label = "the card's scheduler"
         noise = scheduler_config.understand(config["scheduler"], label, config["predicts"])
@@ -81,13 +81,13 @@ def of_word(schedule: str, timesteps: int, source: str) -> Tensor:
     return alpha_bar(schedule, timesteps)
 
 
-def in_file(found: Weights, part: Part) -> Tensor | None:
+def in_file(content: Weights, part: Part) -> Tensor | None:
     """The schedule that lies in a file beside a part, float64 (T,); None for none.
 
     Raises:
         InputError: it is no schedule, or the file holds several that differ.
     """
-    places = dict(found.alpha_bars)
+    places = dict(content.alpha_bars)
     near = [p for p in places if not p or part.name == p or part.name.startswith(f"{p}.")]
     chosen = [places[max(near, key=len)]] if near else list(places.values())
     for other in chosen[1:]:
@@ -102,14 +102,14 @@ def in_file(found: Weights, part: Part) -> Tensor | None:
     return first
 
 
-def objective(found: Weights, powers: Tensor) -> str:
-    """What lucidrains' trainer had the network predict, by its weights of the loss; "" unknown.
+def objective(content: Weights, powers: Tensor) -> str:
+    """The kind of prediction in lucidrains' trainer, by its weights of the loss; "" unknown.
 
     They are 1, the signal-to-noise ratio s, or s / (1 + s), for epsilon, x_0 and v.
     """
     s = powers / (1 - powers).clamp(min=1e-20)
     known = {"epsilon": torch.ones_like(s), "sample": s, "v_prediction": s / (1 + s)}
-    for weights in found.objectives.values():
+    for weights in content.objectives.values():
         if len(weights) != len(s):
             continue
         # At the end of the schedule the ratio is small, where none of the three is clipped.

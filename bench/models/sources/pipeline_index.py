@@ -17,10 +17,15 @@ from bench.models.sources.fields import read
 from bench.system import components
 
 INDEX = "model_index.json"
-# They sample one network from noise, with a label or without, and decode its latents.
+# Pipelines that sample one network from noise, with labels or without, and decode latents.
 PIPELINES = (
-    *("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "DiffusionPipeline"),
-    *("LDMPipeline", "DiTPipeline", "AudioDiffusionPipeline"),
+    "DDPMPipeline",
+    "DDIMPipeline",
+    "PNDMPipeline",
+    "DiffusionPipeline",
+    "LDMPipeline",
+    "DiTPipeline",
+    "AudioDiffusionPipeline",
 )
 # Components and notes that do not change the images.
 BESIDE = {"mel": "turns images into sound", "id2label": "names of the classes"}
@@ -65,9 +70,9 @@ def parts(folder: Path) -> Parts:
     else:
         _known(folder)
     plain = [name for name in networks if name in components.NETWORKS]
-    for found in (plain, decoders):
-        if len(found) > 1:
-            raise InputError(f"{folder} holds {' and '.join(found)}: it must hold one of them")
+    for group in (plain, decoders):
+        if len(group) > 1:
+            raise InputError(f"{folder} holds {' and '.join(group)}: it must hold one of them")
     decoder = folder / decoders[0] if decoders else None
     return Parts(networks, decoder, classes.get("scheduler", ""), classes)
 
@@ -75,7 +80,7 @@ def parts(folder: Path) -> Parts:
 def _classes(folder: Path, index: Mapping[str, Any]) -> dict[str, str]:
     """Classes of the components that are there, all of them understood."""
     label, pipeline = folder / INDEX, index.get("_class_name")
-    found: dict[str, str] = {}
+    classes: dict[str, str] = {}
     known = (*components.NETWORKS, *components.DECODERS, "scheduler")
     for name, value in index.items():
         if name.startswith("_") or name in BESIDE or value is None or value == [None, None]:
@@ -87,13 +92,13 @@ def _classes(folder: Path, index: Mapping[str, Any]) -> dict[str, str]:
                 f"{label} names {name} ({said}), which bench does not understand and which may "
                 f"decide the images; it understands {', '.join(known)}"
             )
-        found[name] = value[1]
+        classes[name] = value[1]
     if pipeline is not None and pipeline not in PIPELINES:
         raise InputError(
             f"{label} describes a {pipeline}, and what it does around its network is not known "
             f"to bench, which understands {', '.join(PIPELINES)}"
         )
-    return found
+    return classes
 
 
 def _hold(folder: Path, decoders: list[str], classes: Mapping[str, str]) -> None:
@@ -109,7 +114,7 @@ def _hold(folder: Path, decoders: list[str], classes: Mapping[str, str]) -> None
 
 
 def _known(folder: Path) -> None:
-    """Of a folder without an index, refuse components whose part is not known."""
+    """Refuse components of a folder without an index whose purpose is not known."""
     known = (*components.NETWORKS, *components.AVERAGES, *components.DECODERS, "scheduler")
     for path in sorted(folder.glob("*/config.json")):
         name = path.parent.name
@@ -120,24 +125,24 @@ def _known(folder: Path) -> None:
             )
 
 
-def network(found: Parts, weights: str | None, folder: Path) -> tuple[str, Path]:
+def network(parts: Parts, weights: str | None, folder: Path) -> tuple[str, Path]:
     """Name and folder of the network, or of its average, as the card says.
 
     Args:
-        found: the components.
+        parts: the components.
         weights: kind of weights on the card, None where it does not say.
-        folder: of the pipeline, for the error.
+        folder: the folder of the pipeline, for the error.
 
     Raises:
         InputError: both are there, and the card does not say which.
     """
-    if len(found.networks) == 1:
-        return next(iter(found.networks.items()))
-    names = " and ".join(found.networks)
+    if len(parts.networks) == 1:
+        return next(iter(parts.networks.items()))
+    names = " and ".join(parts.networks)
     if weights is None:
         raise InputError(
             f"{folder} holds {names}: weights must be raw or ema, in the card's config or by "
             f"--set weights=ema"
         )
     wanted = components.AVERAGES if weights == "ema" else components.NETWORKS
-    return next((n, p) for n, p in found.networks.items() if n in wanted)
+    return next((n, p) for n, p in parts.networks.items() if n in wanted)

@@ -19,27 +19,27 @@ from bench.system.quiet import quiet_diffusers, quiet_import
 
 
 def component(
-    place: Path, name: str, arguments: Mapping[str, Any], variant: str | None
+    folder: Path, name: str, arguments: Mapping[str, Any], variant: str | None
 ) -> nn.Module:
     """A network of a folder, in float32 and evaluation mode.
 
     Args:
-        place: its folder.
+        folder: its folder.
         name: the class of diffusers that builds it.
-        arguments: of that class.
-        variant: of the weights; None for the plain ones, or the only ones.
+        arguments: the arguments of that class.
+        variant: the variant of the weights; None for the plain ones, or the only ones.
 
     Raises:
         InputError: arguments of which no network can be built, a damaged file, or weights that do
             not fit exactly.
     """
-    chosen, stored = components.choose(place, variant)
+    chosen, stored = components.choose(folder, variant)
     try:
         with quiet_import():
             import diffusers
         with quiet_diffusers():
-            model, found = getattr(diffusers, name).from_pretrained(
-                place,
+            model, report = getattr(diffusers, name).from_pretrained(
+                folder,
                 local_files_only=True,
                 low_cpu_mem_usage=False,
                 output_loading_info=True,
@@ -51,24 +51,24 @@ def component(
     # diffusers and what it reads with raise nearly every exception on damaged files.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(f"{place} cannot be loaded ({reason})") from None
+        raise InputError(f"{folder} cannot be loaded ({reason})") from None
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
-        if found.get(what):
-            first = str(next(iter(found[what])))
-            raise InputError(f"weights of {place} do not fit the network: {what} {first}")
+        if report.get(what):
+            first = str(next(iter(report[what])))
+            raise InputError(f"weights of {folder} do not fit the network: {what} {first}")
     for key, value in model.state_dict().items():
         if not torch.isfinite(value).all():
-            raise InputError(f"weight {key} of {place} holds NaN or infinite values")
+            raise InputError(f"weight {key} of {folder} holds NaN or infinite values")
     return model.eval().requires_grad_(False)
 
 
-def told(place: Path, variant: str | None) -> str:
+def told(folder: Path, variant: str | None) -> str:
     """Which files of weights are taken, and in which precision they are stored, in words."""
-    chosen, kind = components.choose(place, variant)
-    found = components.variants(place)
-    others = sorted({name or "plain" for name, _ in found} - {chosen or "plain"})
-    precision = _precision(found[chosen, kind][0])
-    words = f"{place.name}, stored in {precision}" + (f", variant {chosen}" if chosen else "")
+    chosen, kind = components.choose(folder, variant)
+    variants = components.variants(folder)
+    others = sorted({name or "plain" for name, _ in variants} - {chosen or "plain"})
+    precision = _precision(variants[chosen, kind][0])
+    words = f"{folder.name}, stored in {precision}" + (f", variant {chosen}" if chosen else "")
     return words + (f"; {', '.join(others)} beside it is not used" if others else "")
 
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import InputError
 from bench.models.sources import fields
-from bench.models.sources.fields import irrelevant, refused, used
 from bench.models.sources.fields import read as read
+from bench.models.sources.scheduler_fields import FIELDS, FLOW, OTHERS, SCHEDULE, SCHEDULERS
 from bench.system.components import beside as beside
 from bench.system.quiet import quiet_import
 
@@ -25,83 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
-# DPMSolverSDE needs a further package to be built, and has the betas of Heun.
-SCHEDULERS = {
-    **{
-        name: name
-        for name in (
-            *("DDPMScheduler", "DDPMParallelScheduler", "DDIMScheduler", "DDIMParallelScheduler"),
-            *("PNDMScheduler", "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"),
-            *("DEISMultistepScheduler", "UniPCMultistepScheduler", "SASolverScheduler"),
-            *("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler"),
-            *("HeunDiscreteScheduler", "LMSDiscreteScheduler"),
-            *("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
-        )
-    },
-    "DPMSolverSDEScheduler": "HeunDiscreteScheduler",
-}
-_LEVELS = "its network denoises at continuous noise levels sigma, which are no timesteps of betas"
-_FLOW = "it samples a rectified flow, x_t = (1 - sigma) x_0 + sigma eps"
-_CONSISTENT = "its network maps x_t to x_0 through skip weights of its own (a consistency model)"
-_INVERSE = "it turns images into noise"
-_SHIFTED = "it shifts the signal-to-noise ratio of its betas for video"
-_TOKENS = "it denoises discrete tokens"
-OTHERS = {
-    "EDM": _LEVELS,
-    "Karras": _LEVELS,
-    "ScoreSde": _LEVELS,
-    "CosineDPMSolver": _LEVELS,
-    "IPNDM": "its noise levels are those of a sine, not of betas",
-    "FlowMa": _FLOW,
-    "Helios": _FLOW,
-    "LTXEuler": _FLOW,
-    "Piflow": _FLOW,
-    "MiniMax": _FLOW,
-    "CMStochastic": _CONSISTENT,
-    "LCM": _CONSISTENT,
-    "TCD": _CONSISTENT,
-    "SCM": "its network predicts a trigonometric flow (sCM)",
-    "DDIMInverse": _INVERSE,
-    "DPMSolverMultistepInverse": _INVERSE,
-    "CogVideoX": _SHIFTED,
-    "RePaint": "it fills in parts of given images",
-    "UnCLIP": "it samples a prior or decoder of CLIP embeddings",
-    "DDPMWuerstchen": "its times are continuous, from 0 to 1",
-    "VQDiffusion": _TOKENS,
-    "Amused": _TOKENS,
-    "DiscreteDDIM": _TOKENS,
-    "BlockRefinement": _TOKENS,
-    "EntropyBound": _TOKENS,
-    "RFD4Proteina": "it samples proteins",
-    "Flax": "it belongs to weights of Flax; save the pipeline with PyTorch",
-}
-_SCHEDULE = (
-    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
-    "rescale_betas_zero_snr",
-)
-_BOUNDS = (
-    *("clip_sample", "clip_sample_range"),
-    *("thresholding", "dynamic_thresholding_ratio", "sample_max_value"),
-)
-FIELDS = {
-    **used(*_SCHEDULE, *_BOUNDS, "prediction_type", "predict_epsilon", "variance_type"),
-    **irrelevant(
-        "bench chooses the timesteps and the solver itself",
-        *("timestep_spacing", "steps_offset", "set_alpha_to_one", "skip_prk_steps"),
-        *("solver_order", "solver_type", "solver_p", "algorithm_type", "lower_order_final"),
-        *("euler_at_final", "lambda_min_clipped", "final_sigmas_type", "interpolation_type"),
-        *("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"),
-        *("sigma_min", "sigma_max", "predict_x0", "disable_corrector"),
-        *("predictor_order", "corrector_order", "tau_func", "noise_sampler_seed"),
-    ),
-    **irrelevant("an array format of early versions", "tensor_format"),
-    **irrelevant("it only shifts flow sigmas", "flow_shift", "time_shift_type"),
-    **refused(_FLOW, False, None, names=("use_flow_sigmas",)),
-    **refused("it shifts the noise levels", False, None, names=("use_dynamic_shifting",)),
-    **refused("it shifts the noise levels", None, names=("shift_terminal",)),
-    **refused(_LEVELS, "discrete", names=("timestep_type",)),
-    **refused("timesteps of its own", None, names=("timestep_values",)),
-}
 VARIANCES = {
     "fixed_small": "fixed_small",
     "fixed_small_log": "fixed_small",
@@ -114,7 +37,7 @@ VARIANCES = {
 
 @dataclass(frozen=True)
 class Noise:
-    """What a description of a scheduler says, with the defaults of its class.
+    """The noise of a checkpoint, as its scheduler and the defaults of the class describe it.
 
     Attributes:
         alpha_bar: float32 (T,).
@@ -151,7 +74,7 @@ def relevant(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def understand(said: Mapping[str, Any], label: str, predicts: str | None = None) -> Noise:
-    """What a description means for sampling.
+    """Read the noise of a checkpoint from the description of its scheduler.
 
     Args:
         said: the description, with its `_class_name`.
@@ -202,7 +125,7 @@ def _predicts(said: Mapping[str, Any], label: str, card: str | None) -> str:
             f"card's config or --set predicts={'|'.join(PREDICTIONS)}"
         )
     if stated is not None and stated not in PREDICTIONS:
-        why = f": {_FLOW}" if stated == "flow_prediction" else ""
+        why = f": {FLOW}" if stated == "flow_prediction" else ""
         raise InputError(
             f"{label}: prediction_type = {stated!r} is not supported{why}; bench understands "
             f"{', '.join(PREDICTIONS)}"
@@ -232,7 +155,7 @@ def _variance(stated: Any, label: str) -> str | None:
 def _alpha_bar(name: str, full: Mapping[str, Any], usual: Mapping[str, Any], label: str) -> Tensor:
     import torch
 
-    for field in _SCHEDULE:
+    for field in SCHEDULE:
         if field not in usual and full.get(field):
             raise InputError(f"{label}: {field} = {full[field]!r}, which a {name} does not have")
     count, trained = full["num_train_timesteps"], full.get("trained_betas")
@@ -240,7 +163,7 @@ def _alpha_bar(name: str, full: Mapping[str, Any], usual: Mapping[str, Any], lab
         raise InputError(f"{label}: num_train_timesteps must be a positive number, not {count!r}")
     if trained is not None and (not isinstance(trained, list) or len(trained) != count):
         raise InputError(f"{label}: trained_betas must be {count} numbers, one for each timestep")
-    wanted = {field: full[field] for field in _SCHEDULE if field in usual}
+    wanted = {field: full[field] for field in SCHEDULE if field in usual}
     try:
         with quiet_import():
             import diffusers
@@ -252,10 +175,10 @@ def _alpha_bar(name: str, full: Mapping[str, Any], usual: Mapping[str, Any], lab
         raise InputError(
             f"{label}: beta_schedule = {full['beta_schedule']!r} makes no betas ({reason})"
         ) from None
-    found = made.alphas_cumprod.to(torch.float32).clone()
-    if not ((made.betas > 0) & (made.betas <= 1)).all() or not (found[:-1] > 0).all():
+    alpha_bar = made.alphas_cumprod.to(torch.float32).clone()
+    if not ((made.betas > 0) & (made.betas <= 1)).all() or not (alpha_bar[:-1] > 0).all():
         raise InputError(f"{label}: the betas must lie between 0 and 1")
-    return found
+    return alpha_bar
 
 
 def _thresholds(full: Mapping[str, Any], label: str) -> tuple[float, float] | None:

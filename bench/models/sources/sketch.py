@@ -30,7 +30,7 @@ from bench.models.sources.heads import Heads, of_network
 # Channels of images; a network for others works on latents, or on patches.
 IMAGES = (1, 3)
 USUAL = {"schedule": "cosine", "timesteps": 1000, "predicts": "epsilon"}
-# Of ADM's published networks for small images, and of UNet2DModel itself.
+# Defaults of ADM's published networks for small images, and of UNet2DModel itself.
 HEADS = {"adm": Heads(64), "unet": Heads(8)}
 
 
@@ -39,11 +39,11 @@ class Sketch:
     """A config in the making.
 
     Attributes:
-        path: of the file.
-        given: what the user says, of their types.
-        weights: of the chosen network, under the names of the file.
-        config: of the card.
-        assumed: what neither the file nor the user says, a line each.
+        path: the path of the file.
+        given: settings that the user states, of their types.
+        weights: the weights of the chosen network, under the names of the file.
+        config: the config of the card.
+        assumed: settings that neither the file nor the user states, a line each.
         described: whether config.json beside the file has the network.
     """
 
@@ -61,7 +61,7 @@ class Sketch:
 
     @property
     def heads(self) -> Heads:
-        """Those that the user says, else those that are usual."""
+        """The heads that the user states, or else the usual ones."""
         if "num_heads" in self.given:
             return Heads(number=self.given["num_heads"])
         if "attention_head_dim" in self.given:
@@ -142,11 +142,11 @@ def _patches(size: Any, patch: int) -> Any:
     sides = size if isinstance(size, list) else [size]
     if any(side % patch for side in sides):
         raise InputError(f"--set patch={patch} does not divide the size of the images")
-    found = [side // patch for side in sides]
-    return found if isinstance(size, list) else found[0]
+    counts = [side // patch for side in sides]
+    return counts if isinstance(size, list) else counts[0]
 
 
-def schedule(sketch: Sketch, found: files.Weights, part: files.Part) -> None:
+def schedule(sketch: Sketch, content: files.Weights, part: files.Part) -> None:
     """Add schedule, timesteps and predicts, or scheduler.
 
     Raises:
@@ -162,10 +162,10 @@ def schedule(sketch: Sketch, found: files.Weights, part: files.Part) -> None:
         config |= {"predicts": given["predicts"]} if "predicts" in given else {}
         sketch.assumed.append(f"the noise schedule is that of {described.name} beside the file")
         return
-    if (lying := noise.in_file(found, part)) is not None:
+    if (lying := noise.in_file(content, part)) is not None:
         usual = {"schedule": noise.FILE, "timesteps": len(lying)}
         sketch.assumed.append("the noise schedule is that of the betas in the file")
-        if "predicts" not in given and (told := noise.objective(found, lying)):
+        if "predicts" not in given and (told := noise.objective(content, lying)):
             usual["predicts"] = told
             sketch.assumed.append(f"predicts {told}, by the weights of the loss in the file")
     else:

@@ -35,7 +35,7 @@ from bench.models.sources.kinds import AVERAGED, KINDS
 # A part of which a callback may have made an average; the card must say.
 UNSAID = "unsaid"
 SMALL = 1 << 20
-# What a card may say of each kind.
+# The words of a card that fit each kind.
 MEANS = {AVERAGED: ("ema", "swa"), UNSAID: KINDS, "": ("raw",)}
 NEEDED = {
     AVERAGED: "weights must be ema or swa: {part} is an average of torch's AveragedModel",
@@ -67,13 +67,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a file holds.
+    """The weights in a file, and what lies beside them.
 
     Attributes:
         parts: its networks.
         alpha_bars: noise schedules beside them, by the keys on the way.
         objectives: loss weights of lucidrains' trainer, likewise, which tell what is predicted.
-        passed: what else the file holds, by name.
+        passed: names of everything else in the file.
     """
 
     parts: tuple[Part, ...]
@@ -84,10 +84,10 @@ class Weights:
     @property
     def sets(self) -> dict[str, Mapping[str, Tensor]]:
         """Weights by kind, the first of each."""
-        found: dict[str, Mapping[str, Tensor]] = {}
+        by_kind: dict[str, Mapping[str, Tensor]] = {}
         for part in self.parts:
-            found.setdefault(part.kind, part.tensors)
-        return found
+            by_kind.setdefault(part.kind, part.tensors)
+        return by_kind
 
 
 def read(path: Path) -> Weights:
@@ -105,63 +105,67 @@ def unpack(data: Any, path: Path) -> Weights:
     Raises:
         InputError: an optimizer's state, or no weights.
     """
-    found = contents.collect(data, path)
+    content = contents.collect(data, path)
     # Averages without names beside a network that is not loaded: score_sde's.
-    if found.lists and not found.networks and (title := unsupported.network(found.tensors)):
+    if content.lists and not content.networks and (title := unsupported.network(content.tensors)):
         raise InputError(f"{path} holds {unsupported.refusal(title)}")
-    parts = [Part(name, kinds.of_path(name.split(".")), t) for name, t in found.networks.items()]
-    parts += _undotted(found, parts)
-    for listed in found.lists:
-        parts.append(_list(listed, found, parts))
+    parts = [Part(name, kinds.of_path(name.split(".")), t) for name, t in content.networks.items()]
+    parts += _undotted(content, parts)
+    for listed in content.lists:
+        parts.append(_list(listed, content, parts))
     if not parts:
         # No network that bench knows: whoever asks names it by its weights.
-        return Weights((Part("", "", found.tensors),), passed=found.others)
-    parts = [Part(p.name, _kind(p, parts, found), p.tensors, p.ordered) for p in parts]
-    return Weights(tuple(parts), found.alpha_bars, found.objectives, found.others)
+        return Weights((Part("", "", content.tensors),), passed=content.others)
+    parts = [Part(p.name, _kind(p, parts, content), p.tensors, p.ordered) for p in parts]
+    return Weights(tuple(parts), content.alpha_bars, content.objectives, content.others)
 
 
-def _kind(part: Part, parts: list[Part], found: contents.Contents) -> str:
+def _kind(part: Part, parts: list[Part], content: contents.Contents) -> str:
     """The kind of a part, by its keys and by what lies beside it."""
     top = part.name.split(".")[0]
-    averages = "current_model_state" in found.keys and "averaging_state" in found.keys
+    averages = "current_model_state" in content.keys and "averaging_state" in content.keys
     if averages and top == "state_dict":
-        return found.averaged_by or AVERAGED
+        return content.averaged_by or AVERAGED
     if part.kind:
         return part.kind
-    if any(part.name == at or part.name.startswith(f"{at}." if at else "") for at in found.counts):
+    if any(
+        part.name == at or part.name.startswith(f"{at}." if at else "") for at in content.counts
+    ):
         return AVERAGED
-    if found.averaged_by and top == "state_dict":
+    if content.averaged_by and top == "state_dict":
         # A callback that keeps its average itself left the raw weights there, unless it had
         # swapped them when the file was written.
         kept = [p for p in parts if p.name.split(".")[0] == "callbacks" and p.kind]
         swapped = [p.kind for p in kept if not p.ordered and _same(p, part)]
-        return swapped[0] if swapped else "raw" if kept else UNSAID
+        if swapped:
+            return swapped[0]
+        return "raw" if kept else UNSAID
     known = {other.kind for other in parts if other is not part}
     return "raw" if known & {"ema", "swa", AVERAGED} else ""
 
 
-def _undotted(found: contents.Contents, parts: list[Part]) -> list[Part]:
+def _undotted(content: contents.Contents, parts: list[Part]) -> list[Part]:
     """Averages of latent-diffusion's LitEma: the names of the raw weights less their dots."""
     made = []
     for part in parts:
         words = part.name.split(".")
-        for place, flat in found.undotted.items():
+        for prefix, flat in content.undotted.items():
             for start in range(len(words) + 1):
                 short = {n: "".join(words[start:]) + n.replace(".", "") for n in part.tensors}
                 if all(name in flat for name in short.values()):
                     renamed = {name: flat[key] for name, key in short.items()}
-                    made.append(Part(place, kinds.of_path(place.split(".")) or "ema", renamed))
+                    made.append(Part(prefix, kinds.of_path(prefix.split(".")) or "ema", renamed))
                     break
     return made
 
 
-def _list(listed: contents.Listed, found: contents.Contents, parts: list[Part]) -> Part:
+def _list(listed: contents.Listed, content: contents.Contents, parts: list[Part]) -> Part:
     """Weights of a list under the names of the network beside it, where they fit it."""
-    kind = kinds.of_path(listed.place.split(".")) or "ema"
+    kind = kinds.of_path(listed.prefix.split(".")) or "ema"
     for part in parts:
         around = {
             name: value
-            for name, value in found.tensors.items()
+            for name, value in content.tensors.items()
             if name.split(".")[0] == part.name.split(".")[0]
         }
         stem = f"{part.name}." if part.name else ""
@@ -171,16 +175,16 @@ def _list(listed: contents.Listed, found: contents.Contents, parts: list[Part]) 
             pairs = dict(zip(names, listed.tensors, strict=True))
             if names is around:
                 pairs = {k.removeprefix(stem): v for k, v in pairs.items() if k.startswith(stem)}
-            return Part(listed.place, kind, pairs)
+            return Part(listed.prefix, kind, pairs)
     numbered = {str(index): value for index, value in enumerate(listed.tensors)}
-    return Part(listed.place, kind, numbered, ordered=True)
+    return Part(listed.prefix, kind, numbered, ordered=True)
 
 
-def choose(found: Weights, wanted: str | None, part: str | None = None) -> Part:
+def choose(weights: Weights, wanted: str | None, part: str | None = None) -> Part:
     """The part of a file that a card asks for.
 
     Args:
-        found: from `read`.
+        weights: from `read`.
         wanted: kind: "raw", "ema", "swa", or None where the card does not say.
         part: name of the part, where several are of one kind.
 
@@ -188,11 +192,11 @@ def choose(found: Weights, wanted: str | None, part: str | None = None) -> Part:
         InputError: the file has several kinds and the card does not say which, or another one.
     """
     if part is not None:
-        fitting = [p for p in found.parts if p.name == part or p.name.split(".")[0] == part]
+        fitting = [p for p in weights.parts if p.name == part or p.name.split(".")[0] == part]
         if not fitting:
-            raise InputError(f"no part {part!r} in the file, which holds {_told(found.parts)}")
+            raise InputError(f"no part {part!r} in the file, which holds {_listed(weights.parts)}")
     else:
-        fitting = list(found.parts)
+        fitting = list(weights.parts)
     if len(fitting) > 1 or fitting[0].kind in KINDS:
         fitting = _of_kind(fitting, wanted)
     fitting = [p for k, p in enumerate(fitting) if not any(_same(p, q) for q in fitting[:k])]
@@ -260,10 +264,10 @@ def _of_kind(parts: list[Part], wanted: str | None) -> list[Part]:
         said = f"not {wanted}" if wanted else "and the card does not say which"
         raise InputError(
             f"weights must be one of {', '.join(names)}, which the file holds "
-            f"({_told(parts)}), {said}"
+            f"({_listed(parts)}), {said}"
         )
     return fitting
 
 
-def _told(parts: list[Part] | tuple[Part, ...]) -> str:
+def _listed(parts: list[Part] | tuple[Part, ...]) -> str:
     return "; ".join(f"{' or '.join(MEANS.get(p.kind, (p.kind,)))}: {p.title}" for p in parts)

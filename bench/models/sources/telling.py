@@ -1,8 +1,8 @@
-"""Flags that names and shapes do not show, told apart by the error of a network on noise.
+"""Flags that names and shapes do not show, determined by the error of a network on noise.
 
 At the last timestep x_T is noise alone, so a trained network that predicts epsilon answers with
 x_T itself, whatever it was trained on; with a wrong flag it is another network and the error is
-larger. An untrained network, or one that predicts something else, tells nothing.
+larger. An untrained network, or one that predicts something else, allows no conclusion.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from bench.core.errors import InputError
 from bench.models.networks import build_network
 from bench.system.random import seeded
 
-# A larger error is no sign of training; where many values are tried, one of them comes near it by
-# chance, and a smaller error is asked for. By less than the ratio values are not told apart.
+# A network with a larger error than this counts as untrained. Where many values are tried, one may
+# come near it by chance, so a smaller error is required. Values whose errors differ by less than
+# the ratio count as equal.
 TRAINED, SURE, BETTER = 0.5, 0.1, 0.9
-# Larger images are cropped to this edge: noise is noise at any size.
+# Larger images are cropped to this edge, as noise is the same at any size.
 EDGE = 64
 # Fields whose values are also tried in pairs, where none alone leads to a trained network.
 PAIRED = 2
@@ -33,11 +34,11 @@ Error = Callable[[Flags], float | None]
 
 @dataclass
 class Told:
-    """What the errors on noise say.
+    """The flags that fit best by the error on noise, and the errors.
 
     Attributes:
         flags: the best values.
-        error: of them.
+        error: the error of these flags on noise.
         trained: whether the network shows that it was trained; else nothing is told.
         errors: for each field, of each value with the others at their best; the best comes first.
     """
@@ -49,8 +50,8 @@ class Told:
 
     def is_clear(self, name: str) -> bool:
         """Whether one value of a field fits clearly better than all others."""
-        found = self.errors.get(name, {})
-        others = [e for value, e in found.items() if value != self.flags[name]]
+        errors = self.errors.get(name, {})
+        others = [e for value, e in errors.items() if value != self.flags[name]]
         return self.trained and bool(others) and self.error < BETTER * min(others)
 
     def words(self, name: str) -> str:
@@ -80,7 +81,7 @@ def tell(
     Args:
         start: a value for each field, which is kept where nothing fits clearly better.
         choices: the values to try for each field that is open.
-        error: of a network with these flags on noise; None where it cannot be built.
+        error: the error of a network with these flags on noise; None where it cannot be built.
         enough: a network with a smaller error shows that it was trained.
 
     Returns:
@@ -120,8 +121,8 @@ def _step(
     least = error(flags)
     for neighbours in (_neighbours(flags, choices), _pairs(flags, choices)):
         tried = [(e, n) for n in neighbours if (e := error(n)) is not None]
-        found, best = min(tried, key=lambda item: item[0], default=(None, flags))
-        if found is not None and (least is None or found < BETTER * least):
+        smallest, best = min(tried, key=lambda item: item[0], default=(None, flags))
+        if smallest is not None and (least is None or smallest < BETTER * least):
             return best
         if least is not None and least < enough:
             return None
@@ -151,7 +152,7 @@ def noise_error(
         model: (x, t) -> prediction.
         shape: (C, H, W) of an image.
         timesteps: T; the network is evaluated at T - 1.
-        count: of images of noise.
+        count: the count of images of noise.
 
     Returns:
         None where the network does not take such images.
@@ -160,17 +161,17 @@ def noise_error(
     generators = [seeded("noise error", 0, index) for index in range(count)]
     x = torch.stack([torch.randn((shape[0], *edges), generator=g) for g in generators])
     try:
-        found = model(x, torch.full((count,), timesteps - 1))[:, : x.shape[1]]
-    # Whatever a network raises, these flags are not its.
+        predicted = model(x, torch.full((count,), timesteps - 1))[:, : x.shape[1]]
+    # Any error of the network means that these flags are wrong.
     except Exception:
         return None
-    return _finite(found, x)
+    return _finite(predicted, x)
 
 
-def _finite(found: Tensor, x: Tensor) -> float | None:
-    if found.shape != x.shape:
+def _finite(predicted: Tensor, x: Tensor) -> float | None:
+    if predicted.shape != x.shape:
         return None
-    error = float((found - x).square().mean())
+    error = float((predicted - x).square().mean())
     return error if error == error else None
 
 

@@ -1,8 +1,8 @@
-"""What the names and shapes of weights tell of a `UNet2DModel`, for weights without a config.
+"""The `UNet2DModel` that names and shapes of weights imply, for weights without a config.
 
 They tell the widths, the blocks, attention, the way of changing the resolution, scale-shift and
 the number of classes. They do not tell the fields of `OPEN`, nor the heads, the image size or the
-patches: those are given, found out by the error on noise, or assumed and said.
+patches: those are given, determined by the error on noise, or assumed and told.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.models.sources.heads import Heads
 
 GROUPS = 32
 # Fields of UNet2DModel that no weight shows, with the values that people have; the usual first.
-# Of `time` the two are flip_sin_to_cos and freq_shift, which trainings change together.
+# The two values of `time` are flip_sin_to_cos and freq_shift, which trainings change together.
 OPEN: dict[str, tuple[Any, ...]] = {
     "norm_num_groups": (GROUPS, 16, 8, 4, 2, 1),
     "time": ((True, 0), (False, 1), (False, 0), (True, 1)),
@@ -44,15 +44,15 @@ def is_unet(weights: Mapping[str, Tensor]) -> bool:
 def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights under bench's names: diffusers' of today with `unet.` before them."""
     prefix = "unet." if "conv_in.weight" in weights else ""
-    found = {}
+    today: dict[str, Tensor] = {}
     for name, value in weights.items():
         stem, dot, kind = name.rpartition(".")
-        place, point, last = stem.rpartition(".")
-        if "attentions." in place and last in OLD_NAMES:
-            stem = f"{place}{point}{OLD_NAMES[last]}"
+        block, point, last = stem.rpartition(".")
+        if "attentions." in block and last in OLD_NAMES:
+            stem = f"{block}{point}{OLD_NAMES[last]}"
             value = value.flatten(1) if value.ndim == 4 else value
-        found[f"{prefix}{stem}{dot}{kind}"] = value
-    return found
+        today[f"{prefix}{stem}{dot}{kind}"] = value
+    return today
 
 
 def network(
@@ -62,8 +62,8 @@ def network(
 
     Args:
         weights: under the names of `UNet2DModel`.
-        heads: of attention.
-        size: of an image in pixels.
+        heads: the heads of attention.
+        size: the size of an image in pixels.
         said: other fields of the U-Net, which go before what is usual.
 
     Raises:
@@ -109,7 +109,7 @@ def _unet(shapes: Mapping[str, Any], size: Any) -> dict[str, Any]:
         else ("DownBlock2D", "UpBlock2D")
     )
     scale_shift = embedding[0] == 2 * widths[0]
-    found: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "sample_size": size,
         "in_channels": shapes["conv_in.weight"][1],
         "out_channels": shapes["conv_out.weight"][0],
@@ -124,17 +124,17 @@ def _unet(shapes: Mapping[str, Any], size: Any) -> dict[str, Any]:
         "add_attention": "mid_block.attentions.0.to_q.weight" in shapes,
     }
     if "mid_block.resnets.0.conv1.weight" not in shapes:
-        found["mid_block_type"] = None
+        arguments["mid_block_type"] = None
     if embedding[1] != 4 * widths[0]:
-        found["time_embedding_dim"] = embedding[1]
+        arguments["time_embedding_dim"] = embedding[1]
     if "time_proj.weight" in shapes:
-        found["time_embedding_type"] = "learned"
-        found["num_train_timesteps"] = shapes["time_proj.weight"][0]
+        arguments["time_embedding_type"] = "learned"
+        arguments["num_train_timesteps"] = shapes["time_proj.weight"][0]
     if "mid_block.attentions.0.group_norm.weight" in shapes and scale_shift:
-        found["attn_norm_num_groups"] = ""
+        arguments["attn_norm_num_groups"] = ""
     if "class_embedding.weight" in shapes:
-        found["num_class_embeds"] = shapes["class_embedding.weight"][0]
-    return found
+        arguments["num_class_embeds"] = shapes["class_embedding.weight"][0]
+    return arguments
 
 
 def attention_widths(weights: Mapping[str, Tensor]) -> list[int]:
@@ -151,7 +151,7 @@ def choices(network: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, li
     """
     unet = network["unet"]
     usual = {"time": (True, 0), **{name: unet.get(name) for name in OPEN if name in unet}}
-    found: dict[str, list[Any]] = {}
+    flags: dict[str, list[Any]] = {}
     for name, values in OPEN.items():
         if name in said or (name == "time" and set(TIME) & set(said)):
             continue
@@ -164,8 +164,8 @@ def choices(network: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, li
             for v in values
             if name != "norm_num_groups" or all(w % v == 0 for w in unet["block_out_channels"])
         ]
-        found[name] = list(dict.fromkeys([usual.get(name, fitting[0]), *fitting]))
-    return found
+        flags[name] = list(dict.fromkeys([usual.get(name, fitting[0]), *fitting]))
+    return flags
 
 
 def put(network: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:

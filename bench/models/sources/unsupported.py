@@ -1,9 +1,8 @@
-"""What is recognized and not loaded: networks of other authors, and pickles that call code.
+"""Files that are recognized and not loaded: networks of other authors, pickles that call code.
 
-Who brings such a file is told what it is and what can be taken instead, not which weights are
-missing. EDM and k-diffusion denoise at a continuous noise level sigma, D(x; sigma) = c_skip x +
-c_out F(c_in x; c_noise), and neither F is a `UNet2DModel` or an ADM network (Karras et al. 2022,
-table 1).
+The message says what such a file is and what to take instead, not which weights are missing. EDM
+and k-diffusion denoise at a continuous noise level sigma, D(x; sigma) = c_skip x + c_out F(c_in x;
+c_noise), and neither F is a `UNet2DModel` or an ADM network (Karras et al. 2022, table 1).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ CONTINUOUS = "which denoises at continuous noise levels"
 OTHER = "whose layers are not those of a UNet2DModel"
 LATENT = "whose images are latents of an autoencoder; import a diffusers folder, which has both"
 TEXT = "which is conditioned on a text or an image and not on a class"
-# Of each network the names that no other one has together, and why it is not loaded.
+# For each network, names that no other one has together, and why it is not loaded.
 NETWORKS = {
     "EDM": (CONTINUOUS, r"map_layer0\.weight", r"enc\.\d+x\d+_conv\.weight"),
     "EDM2": (CONTINUOUS, r"emb_noise\.weight", r"enc\.\d+x\d+_conv\.weight"),
@@ -73,10 +72,10 @@ NETWORKS = {
         r"out\.2\.(positional_embedding|c_proj\.weight)|out\.0\.(weight|bias)",
     ),
 }
-# What NVIDIA's pickles call to rebuild a class out of the source code that they carry.
+# Functions by which NVIDIA's pickles rebuild a class from the source code that they carry.
 PERSISTENT = ("torch_utils.persistence", "training.networks", "dnnlib.")
 
-# What rebuilds tensors and plain containers.
+# Functions that rebuild tensors and plain containers.
 TENSORS = ("torch.", "collections.OrderedDict", "numpy.")
 
 INSTEAD = (
@@ -87,7 +86,7 @@ INSTEAD = (
 
 
 def network(names: Iterable[str]) -> str:
-    """Whose network the weights of these names are, "" for none that is known here.
+    """The kind of network that has weights of these names, "" for no known one.
 
     The names may stand behind those of wrappers.
     """
@@ -129,7 +128,7 @@ def first_call(path: Path, known: Collection[str] = ()) -> str:
     Nothing is executed. torch's own reader names it in its own files alone.
 
     Args:
-        path: of the pickle.
+        path: the path of the pickle.
         known: calls that are passed over.
     """
     strings: list[str] = []
@@ -148,11 +147,11 @@ def first_call(path: Path, known: Collection[str] = ()) -> str:
                     continue
                 text = "UNICODE" in opcode.name
                 if opcode.name in ("BINGET", "LONG_BINGET"):
-                    place = int(value or 0)
-                    text, value = True, kept[place] if place < len(kept) else None
+                    index = int(value or 0)
+                    text, value = True, kept[index] if index < len(kept) else None
                 last = value if text else None
                 strings += [last] if last else []
-    # What is no pickle ends in one of these.
+    # Errors on bytes that are no pickle.
     except (ValueError, IndexError, OSError):
         pass
     return ""

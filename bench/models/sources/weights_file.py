@@ -51,7 +51,7 @@ DEFAULTS = {
     "scheduler": None,
     "stored": "float32",
 }
-# Every field of the config: another one is refused.
+# Every field of the config; any other is refused.
 FIELDS = ("network", "shape", *DEFAULTS)
 CHOICES = {
     "schedule": (*SCHEDULES, noises.FILE),
@@ -63,8 +63,8 @@ CHOICES = {
 # More timesteps than any training has; each is a number of the schedule.
 MOST_TIMESTEPS = 100_000
 
-# What neither names nor shapes tell: values that the check of descriptions holds against the
-# card's.
+# Values of the fields that neither names nor shapes show: the check of descriptions compares
+# the card's values with these.
 ALTERNATIVES: Mapping[str, Any] = {
     "timesteps": (1000, 4000),
     "network.unet.norm_num_groups": unet_shapes.OPEN["norm_num_groups"],
@@ -118,10 +118,10 @@ def build(checkpoint: Checkpoint, rename: Rename) -> Denoiser:
     label, config = f"card {checkpoint.name!r}", complete(checkpoint)
     path = Path(checkpoint.uri)
     try:
-        found = files.read(path)
-        part = files.choose(found, config["weights"], config["part"])
+        content = files.read(path)
+        part = files.choose(content, config["weights"], config["part"])
         files.check_tensors(part.tensors, path)
-        noise = noises.of(config, found, part, checkpoint.source)
+        noise = noises.of(config, content, part, checkpoint.source)
     except (InputError, OSError) as error:
         raise InputError(f"{label}: {error}") from None
     timesteps = len(noise.alpha_bar)

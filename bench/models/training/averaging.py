@@ -54,16 +54,16 @@ class Averages:
         "swa" is left out where no cycle has ended.
         """
         raw = {name: value.detach().cpu().clone() for name, value in self._state()}
-        found = {"raw": raw}
+        kinds = {"raw": raw}
         names = [name for name, _ in self.model.named_parameters()]
         for k, (decay, average) in enumerate(zip(self.recipe.ema_decays, self.ema, strict=True)):
             shadow = zip(names, average.shadow_params, strict=True)
             values = {name: value.detach().cpu().clone() for name, value in shadow}
-            found["ema" if k == 0 else f"ema@{decay:g}"] = raw | values
+            kinds["ema" if k == 0 else f"ema@{decay:g}"] = raw | values
         if int(self.swa.n_averaged) > 0:
             state = self.swa.module.state_dict().items()
-            found["swa"] = {name: value.detach().cpu().clone() for name, value in state}
-        return found
+            kinds["swa"] = {name: value.detach().cpu().clone() for name, value in state}
+        return kinds
 
     def _state(self) -> Any:
         return self.model.state_dict().items()

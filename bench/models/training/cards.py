@@ -24,13 +24,13 @@ from bench.system import devices, store
 from bench.system.checkout import git_state
 from bench.system.host import fingerprint
 
-# Reading the loss off a GPU stops it, so it is read now and then only.
+# Reading the loss makes the CPU wait for the GPU, so it is read only now and then.
 SHOW_EVERY = 20
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run computes and writes.
+class Destination:
+    """The device of a run, and the folder and name of its files.
 
     Attributes:
         out: folder of weights, cards and snapshot.
@@ -45,30 +45,31 @@ class Place:
     compiled: bool = False
 
 
-def run(recipe: Recipe, place: Place) -> None:
+def run(recipe: Recipe, destination: Destination) -> None:
     """Train to the end, from the snapshot in the folder where there is one; print the cards.
 
     Raises:
         InputError: an unwritable folder, an unknown device, a missing data set, a foreign
             snapshot, or a run that diverged.
     """
-    name = place.name or recipe.name + (f"-seed{recipe.seed}" if recipe.seed else "")
+    name = destination.name or recipe.name + (f"-seed{recipe.seed}" if recipe.seed else "")
     if Path(name).name != name or len(name) > 200:
         raise InputError(f"--name must be the stem of a file, not {name!r}")
-    store.check_writable(place.out)
+    store.check_writable(destination.out)
     images = extensions.lookup("datasets", recipe.dataset)("train")
-    trainer = Trainer(recipe, images, devices.find(place.device), place.compiled)
+    trainer = Trainer(recipe, images, devices.find(destination.device), destination.compiled)
     stem = f"{name}-{recipe.method.replace('+', '-')}"
-    _train_with_bar(trainer, place.out / f"{stem}.snapshot.pt")
-    print(write_cards(trainer, name, place.out), end="")
+    _train_with_bar(trainer, destination.out / f"{stem}.snapshot.pt")
+    print(write_cards(trainer, name, destination.out), end="")
 
 
 def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:
     console, recipe = Console(stderr=True), trainer.recipe
     size = sum(p.numel() for p in trainer.parameters)
+    plural = "gradient" if recipe.gradients == 1 else "gradients"
     print(
         f"{recipe.method}: {recipe.steps} updates of {recipe.batch} images, {recipe.gradients} "
-        f"gradient{'s' * (recipe.gradients > 1)} each; {size / 1e6:.2f} M parameters on "
+        f"{plural} each; {size / 1e6:.2f} M parameters on "
         f"{trainer.device}, {recipe.precision}",
         file=sys.stderr,
     )
@@ -81,7 +82,7 @@ def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:
 def _reporter(
     trainer: Trainer, progress: Progress, terminal: bool
 ) -> Callable[[int, Tensor], None]:
-    """What is shown after an update: a bar on a terminal, else a line every 100 updates."""
+    """A function that shows progress after updates: a bar on a terminal, or a line every 100."""
     recipe, start, first = trainer.recipe, time.perf_counter(), 0
     task = progress.add_task("", total=recipe.steps)
 
@@ -100,7 +101,7 @@ def _reporter(
 
 
 def _provenance(trainer: Trainer) -> dict[str, Any]:
-    """What decides the bits besides the recipe: code, machine, versions."""
+    """The origin of weights besides the recipe: code, machine, versions."""
     commit, dirty = git_state(Path(bench.__file__).parent)
     host = fingerprint()
     return {

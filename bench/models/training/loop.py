@@ -34,7 +34,7 @@ class Trainer:
     """Model, optimizer and averages of one run, at one update.
 
     Args:
-        recipe: what to do.
+        recipe: the training run.
         images: training images, uint8 of shape (N, C, H, W).
         device: where the network is evaluated.
         compiled: whether the network is compiled, on a GPU with CUDA graphs.
@@ -48,8 +48,8 @@ class Trainer:
     ) -> None:
         self.recipe, self.images, self.device = recipe, images, torch.device(device)
         if tuple(images.shape[1:]) != tuple(recipe.shape):
-            found = tuple(images.shape[1:])
-            raise InputError(f"{recipe.dataset}: images {found}, the recipe says {recipe.shape}")
+            shape = tuple(images.shape[1:])
+            raise InputError(f"{recipe.dataset}: images {shape}, the recipe says {recipe.shape}")
         if len(images) < recipe.batch:
             raise InputError(f"{recipe.dataset} has {len(images)} images: lower --batch")
         with torch.random.fork_rng():
@@ -85,7 +85,7 @@ class Trainer:
         t, weight = self.timesteps.draw(size, generator)
         x_0 = to_model_range(self.images[chosen])
         noise = torch.randn(x_0.shape, generator=generator)
-        # What only some recipes draw comes last, so that they share what all draw.
+        # Draws of only some recipes come last, so that all recipes share the others.
         xi = torch.randn(x_0.shape, generator=generator) if recipe.perturbation else None
         if recipe.flip:
             mirrored = torch.rand(size, generator=seeded(recipe.seed, "flip", update)) < 0.5
@@ -113,7 +113,7 @@ class Trainer:
         def losses_with_gradient() -> Tensor:
             self.optimizer.zero_grad()
             if self.drops:
-                # SAM's second pass must meet the dropout masks of the first.
+                # SAM's second pass must have the dropout masks of the first.
                 torch.manual_seed(seeded(recipe.seed, "dropout", self.update).initial_seed())
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
                 losses = self.objective(self.network, batch)
@@ -139,7 +139,7 @@ class Trainer:
             )
         state = {"recipe": self.recipe.to_dict(), "update": self.update, "made": self.made}
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        # Through memory, as torch's own writer turns a full disk into an internal error.
+        # Written through memory: torch's own writer turns a full disk into an internal error.
         buffer = io.BytesIO()
         torch.save(state | parts, buffer)
         with atomic(path) as temporary:

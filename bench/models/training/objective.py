@@ -24,7 +24,7 @@ from bench.models.training.variational import Posterior
 
 @dataclass(frozen=True)
 class Batch:
-    """What one update sees, all of one batch size B.
+    """The input of one update, all of one batch size B.
 
     Attributes:
         x_0: images in [-1, 1], float32 (B, C, H, W).
@@ -51,7 +51,7 @@ class Objective:
     """Losses of a recipe.
 
     Args:
-        recipe: what is predicted, and how strongly inputs are perturbed.
+        recipe: states what is predicted, and how strongly inputs are perturbed.
         device: where the batches are.
     """
 

@@ -38,8 +38,8 @@ class Recipe:
     """One training run.
 
     Attributes:
-        name: of the recipe; checkpoints of all its methods are one family.
-        dataset: name in `tables.DATASETS`.
+        name: the name of the recipe; checkpoints of all its methods are one family.
+        dataset: name in `extensions.DATASETS`.
         shape: (C, H, W) of an image.
         network: what `bench.models.networks.build_network` takes; dropout is set here.
         schedule, timesteps, predicts: the diffusion process and what the network predicts.
@@ -51,7 +51,7 @@ class Recipe:
         adaptive: whether SAM measures its radius relative to each weight (ASAM).
         gamma: strength of input perturbation, in standard deviations of the noise.
         updates: optimizer steps; with `equal="compute"`, steps that take one gradient each.
-        equal: what methods of a comparison have in common, "updates" or "compute".
+        equal: the quantity that methods of a comparison share, "updates" or "compute".
         batch: images per update.
         optimizer, weight_decay: "adam" or "adamw" and its decoupled decay.
         learning_rate: constant after `warmup` updates of linear increase.

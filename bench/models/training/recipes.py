@@ -2,8 +2,8 @@
 
 The ADM recipes are the flags that DDPM-IP and ADM-ES publish for these data sets (Ning et al.
 2023, arXiv 2301.11706; 2024, arXiv 2308.15321), on which the flatness paper (arXiv 2503.11078)
-builds. Not published there, and so our choice: the number of updates, the SWA cycle, the SAM
-radius, and the network of FFHQ at 64 pixels, which is that of LSUN at 64 pixels.
+builds. The number of updates, the SWA cycle, the SAM radius and the network of FFHQ at 64 pixels
+(that of LSUN at 64 pixels) are not published there and are our choice.
 """
 
 from __future__ import annotations

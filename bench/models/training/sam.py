@@ -27,7 +27,7 @@ def sharpness_aware_gradient(
     """Leave the SAM gradient in `.grad`, the weights as they were, and return the loss at w.
 
     Args:
-        parameters: those that are trained; `.grad` is overwritten.
+        parameters: the trained parameters; `.grad` is overwritten.
         loss_with_gradient: zeroes the gradients, computes the loss, runs backward; the same data,
             timesteps, noise and dropout at each call.
         rho: radius of the ball, L2 norm over all parameters together.

@@ -1,4 +1,4 @@
-"""Which timesteps an update trains on: uniform, or more where the loss is large.
+"""The timesteps that an update trains on: uniform, or more often where the loss is large.
 
 Loss-second-moment importance sampling (Nichol and Dhariwal 2021, section 3.3) draws t with
 probability p_t proportional to sqrt(E[L_t^2]) over the last HISTORY losses of t, mixed with a

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.printable import on_figure
-from bench.report.rows import Row, labels
+from bench.report.rows import CellRow, labels
 from bench.system.runs import sample_path
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ FONT = 10.0
 DPI = 100
 
 
-def draw(found: Sequence[Row], samples: Path) -> bytes | None:
+def draw(all_rows: Sequence[CellRow], samples: Path) -> bytes | None:
     """The picture as PNG bytes, or None where no row has a readable strip of samples.
 
     Columns are left out, then the scaling, until the file is small enough to keep.
     """
-    strips = [(row, images) for row in found if (images := strip(row, samples)) is not None]
+    strips = [(row, images) for row in all_rows if (images := strip(row, samples)) is not None]
     if not strips:
         return None
     largest = max(max(images.shape[1:3]) for _, images in strips)
@@ -55,7 +55,7 @@ def _sizes(largest: int, count: int) -> Iterator[tuple[int, int]]:
             columns -= max(1, columns // 8)
 
 
-def strip(row: Row, samples: Path) -> np.ndarray | None:
+def strip(row: CellRow, samples: Path) -> np.ndarray | None:
     """The images of a row, uint8 (n, H, W, 3), None where the file is missing or not a strip."""
     import numpy as np
     from PIL import Image
@@ -72,7 +72,7 @@ def strip(row: Row, samples: Path) -> np.ndarray | None:
     return pixels.reshape(height, count, width // count, 3).swapaxes(0, 1)
 
 
-def _picture(strips: Sequence[tuple[Row, np.ndarray]], tile: int, columns: int) -> bytes:
+def _picture(strips: Sequence[tuple[CellRow, np.ndarray]], tile: int, columns: int) -> bytes:
     """Compose the mosaic and write its labels around it."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -116,7 +116,7 @@ def _picture(strips: Sequence[tuple[Row, np.ndarray]], tile: int, columns: int) 
     return stream.getvalue()
 
 
-def _tops(members: Sequence[Row], tile: int) -> tuple[list[int], int]:
+def _tops(members: Sequence[CellRow], tile: int) -> tuple[list[int], int]:
     """Top pixel of each row, with a wider gap between checkpoints, and the height of all."""
     tops, y = [], 0
     for k, row in enumerate(members):
@@ -127,7 +127,7 @@ def _tops(members: Sequence[Row], tile: int) -> tuple[list[int], int]:
     return tops, y - GAP
 
 
-def _texts(members: Sequence[Row]) -> tuple[list[str], list[str]]:
+def _texts(members: Sequence[CellRow]) -> tuple[list[str], list[str]]:
     """The two label columns: a checkpoint's name at its first row, scheme and kernel at each."""
     names = labels(members)
     kernels = len({row.kernel for row in members if not row.scheme.is_float}) > 1

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(found: Sequence[Series], folder: Path) -> list[Path]:
+def draw(all_series: Sequence[Series], folder: Path) -> list[Path]:
     """Write a figure for each metric that has a number in two runs."""
     drawn = []
-    for metric in dict.fromkeys(series.metric for series in found):
-        members = [s for s in found if s.metric == metric and len(s.measured) > 1]
+    for metric in dict.fromkeys(series.metric for series in all_series):
+        members = [s for s in all_series if s.metric == metric and len(s.measured) > 1]
         if members:
             drawn.append(save(_figure(metric, members), folder / _file(metric)))
     return drawn

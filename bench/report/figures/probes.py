@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.printable import on_figure
-from bench.core.probe_record import Explanation, Row
+from bench.core.probe_record import ProbeRun, ProbeValue
 from bench.report.figures.run import DPI, LEGEND_LINE, plain_axes, save, style
 from bench.report.labels import legend
 
@@ -32,7 +32,7 @@ TITLES = {
 }
 
 
-def draw(found: Explanation, folder: Path) -> dict[str, str]:
+def draw(probed: ProbeRun, folder: Path) -> dict[str, str]:
     """Write the figures that there are rows for to `folder`; return their titles by file name."""
     made = {
         CURVES: ("Rise of the denoising loss against the size of a weight perturbation", curves),
@@ -42,45 +42,45 @@ def draw(found: Explanation, folder: Path) -> dict[str, str]:
     drawn = {}
     for name, (title, function) in made.items():
         (folder / name).unlink(missing_ok=True)
-        if figure := function(found):
+        if figure := function(probed):
             save(figure, folder / name)
             drawn[name] = title
     for old in folder.glob("probe_layers-*.png"):
         old.unlink()
-    for number, (name, method) in enumerate(checkpoints(found), 1):
-        if figure := heat_map(found, name):
+    for number, (name, method) in enumerate(checkpoints(probed), 1):
+        if figure := heat_map(probed, name):
             file = f"probe_layers-{number:02d}.png"
             save(figure, folder / file)
             drawn[file] = f"Noise of each layer at each band of timesteps, {name} ({method})"
     return drawn
 
 
-def checkpoints(found: Explanation) -> list[tuple[str, str]]:
+def checkpoints(probed: ProbeRun) -> list[tuple[str, str]]:
     """(name, method) of all checkpoints, in order."""
-    return list(dict.fromkeys((part.checkpoint, part.method) for part in found.parts))
+    return list(dict.fromkeys((part.checkpoint, part.method) for part in probed.parts))
 
 
-def entries(found: Explanation) -> dict[str, str]:
-    """The entry of the legend for each checkpoint; trainings of one method share theirs."""
-    names = legend({part.checkpoint: (part.method, part.seed) for part in found.parts})
+def entries(probed: ProbeRun) -> dict[str, str]:
+    """The entry of each checkpoint in the legend; trainings of one method share one entry."""
+    names = legend({part.checkpoint: (part.method, part.seed) for part in probed.parts})
     return {name: on_figure(entry) for name, entry in names.items()}
 
 
-def curves(found: Explanation) -> Figure | None:
+def curves(probed: ProbeRun) -> Figure | None:
     """A panel for each kind of direction, a line for each checkpoint."""
     from matplotlib.figure import Figure
 
     kinds = [
         k
         for k in TITLES
-        if any(found.rows(n, "loss_rise", direction=k) for n, _ in checkpoints(found))
+        if any(probed.rows(n, "loss_rise", direction=k) for n, _ in checkpoints(probed))
     ]
     if not kinds:
         return None
     schemes = list(
         dict.fromkeys(
             row.scheme
-            for part in found.parts
+            for part in probed.parts
             for row in part.rows
             if row.name == "loss_rise" and row.scheme
         )
@@ -88,7 +88,7 @@ def curves(found: Explanation) -> Figure | None:
     figure = Figure(figsize=(10.0, 3.9 * math.ceil(len(kinds) / 2)), dpi=DPI, layout="constrained")
     panels = figure.subplots(math.ceil(len(kinds) / 2), min(len(kinds), 2), squeeze=False)
     for kind, axes in zip(kinds, panels.flat, strict=False):
-        _panel(axes, found, kind, schemes)
+        _panel(axes, probed, kind, schemes)
     for axes in panels.flat[len(kinds) :]:
         axes.set_visible(False)
     _legend(figure, panels.flat[0])
@@ -98,20 +98,20 @@ def curves(found: Explanation) -> Figure | None:
 def _legend(figure: Figure, axes: Axes) -> None:
     """The lines of a panel, one for each label."""
     handles = {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    place: dict[str, Any] = {"loc": "outside upper center", "ncols": 3, "frameon": False}
-    figure.legend(list(handles.values()), list(handles), **place)
+    legend_options: dict[str, Any] = {"loc": "outside upper center", "ncols": 3, "frameon": False}
+    figure.legend(list(handles.values()), list(handles), **legend_options)
     extra = math.ceil(len(handles) / 3) - 1
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)
 
 
-def _panel(axes: Axes, found: Explanation, kind: str, schemes: Sequence[str]) -> None:
-    """All checkpoints along one kind of direction; schemes differ in how they are dashed."""
+def _panel(axes: Axes, probed: ProbeRun, kind: str, schemes: Sequence[str]) -> None:
+    """All checkpoints along one kind of direction; schemes differ by their dashes."""
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullLocator
 
-    labels = entries(found)
-    for name, method in checkpoints(found):
-        rows = found.rows(name, "loss_rise", direction=kind)
+    labels = entries(probed)
+    for name, method in checkpoints(probed):
+        rows = probed.rows(name, "loss_rise", direction=kind)
         for scheme in dict.fromkeys(row.scheme for row in rows):
             dash = DASHES[schemes.index(scheme) % len(DASHES)] if scheme else "-"
             members = [r for r in rows if r.scheme == scheme]
@@ -132,8 +132,8 @@ def _panel(axes: Axes, found: Explanation, kind: str, schemes: Sequence[str]) ->
     plain_axes(axes, "both")
 
 
-def _curve(axes: Axes, rows: Sequence[Row], method: str, label: str, dash: str) -> None:
-    """One line with the interval as a band; schemes differ in how it is dashed."""
+def _curve(axes: Axes, rows: Sequence[ProbeValue], method: str, label: str, dash: str) -> None:
+    """One line with the interval as a band; schemes differ by their dashes."""
     ordered = sorted(rows, key=lambda row: float(row.where["radius"]))
     x = [float(row.where["radius"]) for row in ordered]
     colour, mark = style(method)
@@ -144,18 +144,18 @@ def _curve(axes: Axes, rows: Sequence[Row], method: str, label: str, dash: str) 
         axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
-def spectrum(found: Explanation) -> Figure | None:
+def spectrum(probed: ProbeRun) -> Figure | None:
     """The share of all directions whose eigenvalue is at least x: a step at each node."""
     from matplotlib.figure import Figure
 
-    names = [(n, m) for n, m in checkpoints(found) if found.rows(n, "hessian_density")]
+    names = [(n, m) for n, m in checkpoints(probed) if probed.rows(n, "hessian_density")]
     if not names:
         return None
     figure = Figure(figsize=(7.2, 4.6), dpi=DPI, layout="constrained")
-    axes, labels = figure.subplots(), entries(found)
+    axes, labels = figure.subplots(), entries(probed)
     for name, method in names:
         # The largest eigenvalue comes first.
-        rows = found.rows(name, "hessian_density")
+        rows = probed.rows(name, "hessian_density")
         colour, mark = style(method)
         x = [float(row.where["eigenvalue"]) for row in rows]
         y = list(itertools.accumulate(row.value for row in rows))
@@ -170,22 +170,22 @@ def spectrum(found: Explanation) -> Figure | None:
     return figure
 
 
-def exposure(found: Explanation) -> Figure | None:
+def exposure(probed: ProbeRun) -> Figure | None:
     """Full precision: the gap of the squared norm, and the distance of x_t, against t."""
     from matplotlib.figure import Figure
 
-    names = [(n, m) for n, m in checkpoints(found) if found.rows(n, "gap")]
+    names = [(n, m) for n, m in checkpoints(probed) if probed.rows(n, "gap")]
     if not names:
         return None
     figure = Figure(figsize=(10.0, 4.2), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
-    labels = entries(found)
+    labels = entries(probed)
     for axes, number, title in (
         (left, "gap", "Squared norm of predicted noise:\nsampling minus noised data"),
         (right, "energy_distance", "Energy distance of x_t:\nsampled against noised data"),
     ):
         for name, method in names:
-            rows = [row for row in found.rows(name, number) if not row.scheme]
+            rows = [row for row in probed.rows(name, number) if not row.scheme]
             colour, mark = style(method)
             t = [float(row.where["t"]) for row in rows]
             values = [row.value for row in rows]
@@ -201,12 +201,12 @@ def exposure(found: Explanation) -> Figure | None:
     return figure
 
 
-def heat_map(found: Explanation, checkpoint: str) -> Figure | None:
+def heat_map(probed: ProbeRun, checkpoint: str) -> Figure | None:
     """Layers in order of execution against bands of t; bright is noisy."""
     import numpy as np
     from matplotlib.figure import Figure
 
-    rows = found.rows(checkpoint, "layer_sqnr")
+    rows = probed.rows(checkpoint, "layer_sqnr")
     if not rows:
         return None
     layers = list(dict.fromkeys(str(row.where["layer"]) for row in rows))

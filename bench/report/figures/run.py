@@ -1,7 +1,7 @@
 """The figures of a run: loss against bits, loss against method, and sample images side by side.
 
-Drawn through matplotlib's objects with the Agg canvas: no window, no global state. Colours are of
-the Okabe-Ito palette, told apart with any colour vision; marks repeat what colours say. Methods
+The figures use matplotlib's objects with the Agg canvas: no window, no global state. Colours are
+of the Okabe-Ito palette, told apart with any colour vision; marks repeat what colours say. Methods
 keep their colour in every run.
 """
 
@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.printable import on_figure
@@ -19,7 +19,7 @@ from bench.core.record import Measurement, Run
 from bench.report.figures import grid
 from bench.report.labels import legend
 from bench.report.ranking import Group, groups
-from bench.report.rows import Row, interval, labels, rows, scheme_order, schemes, trained
+from bench.report.rows import CellRow, interval, labels, rows, scheme_order, schemes, trained
 from bench.system import store
 
 if TYPE_CHECKING:
@@ -46,19 +46,19 @@ LEGEND_CHARACTERS = 100
 # Height of a line of a legend, in inches.
 LEGEND_LINE = 0.21
 SPREAD = 40.0
-# Beyond it, sums of the ends of axes overflow.
+# Larger values are not drawn: sums of the ends of axes would overflow.
 LARGEST = 1e100
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
-    """Write the figures that the run has data for to `folder`/figures; remove those it has not."""
-    found = rows(run)
+    """Write the figures that the run has data for to `folder`/figures; remove all others."""
+    all_rows = rows(run)
     target = folder / "figures"
     drawn = []
     for name, make in (("loss_by_bits.png", loss_by_bits), ("loss_by_method.png", loss_by_method)):
-        if (figure := make(found)) is not None:
+        if (figure := make(all_rows)) is not None:
             drawn.append(save(figure, target / name))
-    if picture := grid.draw(found, folder / "samples"):
+    if picture := grid.draw(all_rows, folder / "samples"):
         with store.atomic(target / "grid.png") as temporary:
             temporary.write_bytes(picture)
         drawn.append(target / "grid.png")
@@ -68,12 +68,12 @@ def draw(run: Run, folder: Path) -> list[Path]:
     return drawn
 
 
-def loss_by_bits(found: Sequence[Row]) -> Figure | None:
+def loss_by_bits(all_rows: Sequence[CellRow]) -> Figure | None:
     """Two panels over the schemes: PSNR, and the change of FD (of KD where there is no FD); one
     line for each checkpoint."""
     from matplotlib.figure import Figure
 
-    series = _series(found)
+    series = _series(all_rows)
     if not series:
         return None
     figure = Figure(figsize=(9.0, 4.4), dpi=DPI, layout="constrained")
@@ -81,7 +81,7 @@ def loss_by_bits(found: Sequence[Row]) -> Figure | None:
     quantized = schemes(row for _, members in series for row in members)
     ticks = list(dict.fromkeys(scheme.label for scheme in quantized))
     _bits_panel(left, series, ticks, "psnr")
-    field, name = _change(found)
+    field, name = _change(all_rows)
     _bits_panel(right, series, ["fp32", *ticks], field)
     left.invert_yaxis()
     left.set_title("PSNR to own full-precision images", fontsize=11)
@@ -94,19 +94,21 @@ def loss_by_bits(found: Sequence[Row]) -> Figure | None:
         figure.supxlabel(
             "Lines join cells of equal N; hollow marks: more images than the least N", fontsize=10
         )
-    _legend(figure, found, series)
+    _legend(figure, all_rows, series)
     return figure
 
 
-def _change(found: Sequence[Row]) -> tuple[str, str]:
-    """(field, title) of the distance whose change is drawn; embeddings have no Fréchet one."""
-    used = [row.extractor for row in found]
-    if any(row.kd_change for row in found) and not any(row.fd_change for row in found):
+def _change(all_rows: Sequence[CellRow]) -> tuple[str, str]:
+    """(field, title) of the distance whose change is drawn: KD where there is no FD."""
+    used = [row.extractor for row in all_rows]
+    if any(row.kd_change for row in all_rows) and not any(row.fd_change for row in all_rows):
         return "kd_change", kernel_title(used)
     return "fd_change", frechet_title(used)
 
 
-def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, list[Row]]]) -> None:
+def _legend(
+    figure: Figure, all_rows: Sequence[CellRow], series: Sequence[tuple[str, list[CellRow]]]
+) -> None:
     """A mark for each checkpoint, one for all trainings of a method, and where there are several
     kinds of lines one of each."""
     from matplotlib.lines import Line2D
@@ -131,11 +133,11 @@ def _legend(figure: Figure, found: Sequence[Row], series: Sequence[tuple[str, li
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)
 
 
-def loss_by_method(found: Sequence[Row]) -> Figure | None:
+def loss_by_method(all_rows: Sequence[CellRow]) -> Figure | None:
     """For each scheme and kernel a row of two panels: dots with intervals, one per checkpoint."""
     from matplotlib.figure import Figure
 
-    ranked = groups(found)
+    ranked = groups(all_rows)
     if not ranked:
         return None
     heights = [len(group.members) + 1.6 for group in ranked]
@@ -143,11 +145,11 @@ def loss_by_method(found: Sequence[Row]) -> Figure | None:
     axes = figure.subplots(
         len(ranked), 2, squeeze=False, gridspec_kw={"height_ratios": heights}, sharey="row"
     )
-    names, kernels = labels(found), len({group.kernel for group in ranked}) > 1
+    names, kernels = labels(all_rows), len({group.kernel for group in ranked}) > 1
     families = len({group.family for group in ranked}) > 1
-    field, name = _change(found)
+    field, name = _change(all_rows)
     for group, (left, right) in zip(ranked, axes, strict=True):
-        ordered = [row for row in found if row in group.members]
+        ordered = [row for row in all_rows if row in group.members]
         _method_panel(left, ordered, "psnr")
         _method_panel(right, ordered, field)
         right.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
@@ -166,26 +168,26 @@ def _title(group: Group, kernels: bool, families: bool) -> str:
     return ", ".join([*words, *([group.family] if families else [])])
 
 
-def _series(found: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+def _series(all_rows: Sequence[CellRow]) -> list[tuple[str, list[CellRow]]]:
     """Measured quantized rows of each checkpoint and kernel, by falling bits, with a label."""
-    names = labels(found)
-    measured = [row for row in found if row.ok and not row.scheme.is_float]
+    names = labels(all_rows)
+    measured = [row for row in all_rows if row.ok and not row.scheme.is_float]
     kernels = len({row.kernel for row in measured}) > 1
-    series: dict[str, list[Row]] = {}
+    series: dict[str, list[CellRow]] = {}
     for row in measured:
         label = names[row.checkpoint] + (f", {row.kernel}" if kernels else "")
         series.setdefault(label, []).append(row)
     return [(k, sorted(s, key=lambda r: scheme_order(r.scheme))) for k, s in series.items()]
 
 
-def _lines(series: Sequence[tuple[str, list[Row]]]) -> dict[tuple[str, str], LineStyle]:
+def _lines(series: Sequence[tuple[str, list[CellRow]]]) -> dict[tuple[str, str], LineStyle]:
     """The line that a family and kernel are drawn with."""
     pairs = dict.fromkeys((row.family, row.kernel) for _, members in series for row in members)
     return {pair: LINES[k % len(LINES)] for k, pair in enumerate(pairs)}
 
 
 def _bits_panel(
-    axes: Axes, series: Sequence[tuple[str, list[Row]]], ticks: list[str], field: str
+    axes: Axes, series: Sequence[tuple[str, list[CellRow]]], ticks: list[str], field: str
 ) -> None:
     lines, least = _lines(series), min(row.images for _, rows in series for row in rows)
     step = min(0.07, 0.4 / len(series))
@@ -222,7 +224,7 @@ def _bits_panel(
     _note_empty(axes, any(_finite(getattr(row, field)) for _, m in series for row in m))
 
 
-def _method_panel(axes: Axes, members: Sequence[Row], field: str) -> None:
+def _method_panel(axes: Axes, members: Sequence[CellRow], field: str) -> None:
     for y, row in enumerate(members):
         measurement = _finite(getattr(row, field))
         colour, mark = style(row.method)
@@ -246,8 +248,8 @@ def plain_axes(axes: Axes, grid_axis: Literal["both", "x", "y"]) -> None:
 
 def _note_empty(axes: Axes, drawn: bool) -> None:
     if not drawn:
-        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
-        axes.text(0.5, 0.5, "no finite values", fontsize=10, color="#666666", **place)
+        text = axes.text(0.5, 0.5, "no finite values", fontsize=10, color="#666666")
+        text.set(transform=axes.transAxes, ha="center", va="center")
 
 
 def _compress(axes: Axes, changes: Sequence[Measurement | None]) -> None:

@@ -76,10 +76,9 @@ def test_quantization_direction_reaches_the_rounded_weights():
 
 
 def test_a_diverged_network_is_not_the_best():
-    found = small(SETTING)
-    broken = dataclasses.replace(
-        found, losses=lambda network, e: found.losses(network, e) / 0.0 * 0.0
-    )
+    broken = small(SETTING)
+    losses = broken.functions["losses"]
+    broken.functions["losses"] = lambda network, e: losses(network, e) / 0.0 * 0.0
     (base,) = rows(broken, "base")
     assert np.isnan(base.value)
     assert base.low is None

@@ -386,7 +386,8 @@ SCORE_SDE = {"module.all_modules.0.W": torch.ones(4), "module.all_modules.1.weig
 UNNAMED = {"shadow_params": [torch.ones(4)], "decay": 0.999}
 LORA = "down_blocks.1.attentions.0.to_q"
 STEERED = {
-    **{"time_embedding.linear_1.weight": torch.ones(4, 4), "conv_in.weight": torch.ones(4, 4)},
+    "time_embedding.linear_1.weight": torch.ones(4, 4),
+    "conv_in.weight": torch.ones(4, 4),
     "controlnet_down_blocks.0.weight": torch.ones(4),
 }
 

@@ -15,7 +15,8 @@ from bench.models.samplers.ddpm import ddpm
 from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
 from bench.models.sources import fields, scheduler_config
-from bench.models.sources.scheduler_config import FIELDS, OTHERS, SCHEDULERS, understand
+from bench.models.sources.scheduler_config import understand
+from bench.models.sources.scheduler_fields import FIELDS, OTHERS, SCHEDULERS
 from bench.system import components
 from bench.system.quiet import quiet_import
 

@@ -12,7 +12,7 @@ from helpers.tiny import TINY_NETWORK
 from bench.core import extensions
 from bench.core.errors import InputError
 from bench.models.cards import load_cards, verify
-from bench.models.training.cards import Place, method_name, run
+from bench.models.training.cards import Destination, method_name, run
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from bench.models.training.cards import Place, method_name, run
 )
 def test_one_run_gives_three_valid_cards(dataset, recipe, tmp_path, capsys, method, methods):
     out = tmp_path / "out"
-    run(recipe.changed({"method": method}), Place(out, device="cpu"))
+    run(recipe.changed({"method": method}), Destination(out, device="cpu"))
     path = out / f"tiny-{method}.yaml"
     stdout, stderr = capsys.readouterr()
     assert stdout == path.read_text()
@@ -45,12 +45,12 @@ def test_one_run_gives_three_valid_cards(dataset, recipe, tmp_path, capsys, meth
     assert "torch" in place["versions"]
     assert (place["device"], place["compiled"]) == ("cpu", False)
     # Repeating a finished run trains nothing, so nothing new made the weights.
-    run(recipe.changed({"method": method}), Place(out, device="cpu"))
+    run(recipe.changed({"method": method}), Destination(out, device="cpu"))
     assert yaml.safe_load((out / f"tiny-{method}.made.yaml").read_text()) == made
 
 
 def test_seeds_are_repetitions_of_one_family(dataset, recipe, tmp_path):
-    run(recipe.changed({"seed": "2"}), Place(tmp_path, device="cpu"))
+    run(recipe.changed({"seed": "2"}), Destination(tmp_path, device="cpu"))
     cards = load_cards(tmp_path / "tiny-seed2-baseline.yaml")
     assert cards[0].name == "tiny-seed2-baseline"
     assert {(card.family, card.seed) for card in cards} == {("tiny", 2)}
@@ -59,7 +59,7 @@ def test_seeds_are_repetitions_of_one_family(dataset, recipe, tmp_path):
 def test_a_learned_variance_is_on_the_card_and_loads(dataset, recipe, tmp_path):
     changes = {"learns_variance": "true", "network.unet.out_channels": "8"}
     changes |= {"predicts": "v_prediction"}
-    run(recipe.changed(changes), Place(tmp_path, device="cpu"))
+    run(recipe.changed(changes), Destination(tmp_path, device="cpu"))
     card = load_cards(tmp_path / "tiny-baseline.yaml")[0]
     denoiser = extensions.lookup("sources", card.source)(verify(card))
     assert denoiser.learns_variance
@@ -81,12 +81,15 @@ def test_names_of_methods(method, average, name):
 
 def test_bad_places_are_refused(dataset, recipe, tmp_path):
     with pytest.raises(InputError, match="--name"):
-        run(recipe, Place(tmp_path / "out", name="a/b"))
+        run(recipe, Destination(tmp_path / "out", name="a/b"))
     for device in ("gpu", "cpu:x"):
         with pytest.raises(InputError, match=f"no device '{device}'"):
-            run(recipe, Place(tmp_path / "out", device=device))
+            run(recipe, Destination(tmp_path / "out", device=device))
     with pytest.raises(InputError, match="set out_channels"):
-        run(recipe.changed({"learns_variance": "true"}), Place(tmp_path / "out", device="cpu"))
+        run(
+            recipe.changed({"learns_variance": "true"}),
+            Destination(tmp_path / "out", device="cpu"),
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.record import Measurement
-from bench.report.formatting import escape, measured, number, percent, places
+from bench.report.formatting import decimal_places, escape, measured, number, percent
 from bench.report.ranking import Entry, Group
-from bench.report.rows import RANKING, Row, interval, verdict
+from bench.report.rows import RANKING, CellRow, interval, interval_verdict
 from bench.verdicts.findings import EXACT
 
 NAMES = {
@@ -34,9 +34,9 @@ def lines_of(group: Group, names: dict[str, str], words: Sequence[str]) -> list[
     shares = sorted({percent(row.share) for row in group.rows}, key=lambda text: float(text[:-1]))
     coverage = shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
     decimals = {
-        "fd": places([row.fd for row in group.rows]),
-        "kd": places([row.kd_change for row in group.rows]),
-        "moved": places([_moved(row) for row in group.rows]),
+        "fd": decimal_places([row.fd for row in group.rows]),
+        "kd": decimal_places([row.kd_change for row in group.rows]),
+        "moved": decimal_places([_moved(row) for row in group.rows]),
     }
     lines = [
         f"### {escape(', '.join([group.scheme.label, *words]))}",
@@ -56,7 +56,7 @@ def lines_of(group: Group, names: dict[str, str], words: Sequence[str]) -> list[
 
 
 def _title(entry: Entry, names: Mapping[str, str]) -> str:
-    """What an entry is called: its checkpoint, or the method of several trainings."""
+    """The title of an entry: its checkpoint, or the method of several trainings."""
     row = entry.rows[0]
     return names[row.checkpoint] if len(entry.rows) == 1 else row.method
 
@@ -70,7 +70,7 @@ def _rank(entry: Entry, count: int) -> str:
 
 
 def _parts(entry: Entry, group: Group, decimals: Mapping[str, int]) -> list[str]:
-    """What is said of an entry: harm, how far it moved, and what is identical to it."""
+    """The parts of an entry's line: harm, how far it moved, and what is identical to it."""
     row = entry.rows[0]
     if len(entry.rows) == 1:
         parts = changes_in_words(row, decimals["fd"], decimals["kd"])
@@ -95,11 +95,11 @@ def _means(entry: Entry, group: Group, decimals: Mapping[str, int]) -> list[str]
         ("psnr", "moved by PSNR", decimals["moved"], False, " dB"),
     ]
     for name, title, digits, signed, unit in fields:
-        found = [m for row in entry.rows if (m := getattr(row, name)) is not None]
-        if not found or not all(math.isfinite(m.value) for m in found):
+        measurements = [m for row in entry.rows if (m := getattr(row, name)) is not None]
+        if not measurements or not all(math.isfinite(m.value) for m in measurements):
             continue
-        mean = sum(m.value for m in found) / len(found)
-        each = ", ".join(number(m.value, digits, signed) for m in found)
+        mean = sum(m.value for m in measurements) / len(measurements)
+        each = ", ".join(number(m.value, digits, signed) for m in measurements)
         text = f"{title} {number(mean, digits, signed)}{unit}"
         if name == group.metric and entry.ends:
             low, high = (number(end, digits, signed) for end in entry.ends)
@@ -140,18 +140,18 @@ def _lead(group: Group, names: dict[str, str]) -> str:
 
 
 def _end(names: Sequence[str], alone: str, shared: str) -> str:
-    """Who stands at one end of a ranking."""
+    """The first or the last of a ranking, or all that tie for it."""
     if len(names) == 1:
         return f"**{escape(names[0])} {alone}**"
     return f"**{escape(', '.join(names[:-1]))} and {escape(names[-1])} tie for {shared}**"
 
 
-def _moved(row: Row) -> Measurement | None:
+def _moved(row: CellRow) -> Measurement | None:
     """How far the images moved, by the first metric that was measured."""
     return next((m for name in RANKING if (m := getattr(row, name)) is not None), None)
 
 
-def _distance(row: Row, decimals: int) -> str:
+def _distance(row: CellRow, decimals: int) -> str:
     measurement = _moved(row)
     if measurement is None:
         return ""
@@ -164,18 +164,18 @@ def _distance(row: Row, decimals: int) -> str:
 
 
 def _doubts(group: Group) -> list[str]:
-    """What keeps the order from being told."""
+    """A warning where entries without an interval have no rank."""
     bare = [entry for entry in group.entries if entry.best is None]
     if len(group.entries) < 2 or not group.metric or not bare:
         return []
     return ["", "Values with no interval have no rank: noise may reorder them."]
 
 
-def changes_in_words(row: Row, decimals: int, kd_decimals: int) -> list[str]:
-    """The changes of FD and KD against full precision and what may be said of them.
+def changes_in_words(row: CellRow, decimals: int, kd_decimals: int) -> list[str]:
+    """The changes of FD and KD against full precision, each with its verdict.
 
     Quantization noise adds to the bias of FD at finite N on one side of the change alone, so
-    whether there is a loss or a gain is said of KD, which has no bias, where KD was measured.
+    the verdict (loss or gain) stands with KD, which has no bias, where KD was measured.
     """
     texts = []
     if row.kd_change:
@@ -184,7 +184,7 @@ def changes_in_words(row: Row, decimals: int, kd_decimals: int) -> list[str]:
     if row.fd_change:
         ends = ""
         if row.fd and row.reference and row.reference.fd:
-            # Not of the reference's row, which may have another N.
+            # The row of the reference may have another N, so its FD is not taken.
             before, after = row.fd.value - row.fd_change.value, row.fd.value
             ends = f" (from {number(before, decimals)} to {number(after, decimals)})"
         name = frechet_title([row.extractor])
@@ -193,7 +193,7 @@ def changes_in_words(row: Row, decimals: int, kd_decimals: int) -> list[str]:
 
 
 def _change(name: str, change: Measurement, decimals: int, ends: str, decides: bool) -> str:
-    kind = verdict(change)
+    kind = interval_verdict(change)
     if kind == "undefined":
         return f"change of {name} undefined"
     text = f"{name} {measured(change, decimals, signed=True)}{ends}"

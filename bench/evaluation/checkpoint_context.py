@@ -1,0 +1,103 @@
+"""A checkpoint as probes see it: the stages tied to one card, as the context of the probes.
+
+card -> denoiser, examples, constants of schemes, sampling, quality -> CheckpointContext
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.core import extensions
+from bench.core.cell import Cell, Checkpoint
+from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError
+from bench.core.protocols import Constants, Evidence, Features
+from bench.core.scheme import Scheme
+from bench.evaluation import probe_context
+from bench.evaluation.generation import Stages
+from bench.evaluation.probe_context import EXTRACTOR, METRIC, Plan
+from bench.evaluation.scoring import extractor
+from bench.measurement.features import reference
+from bench.measurement.probes.context import Examples, Network, ProbeContext, Watch
+from bench.quant import constants as constants_of_graph
+from bench.quant.stored import quantized
+
+
+class CheckpointContext(ProbeContext):
+    """Loads a checkpoint and ties the stages to it.
+
+    Raises:
+        InputError: it cannot be loaded, has classes or a decoder, or its data set has too few
+            images.
+    """
+
+    def __init__(self, stages: Stages, card: Checkpoint, plan: Plan) -> None:
+        draw = replace(plan.draw, images=plan.setting.images)
+        cell = Cell(card, Scheme(), "float", draw)
+        full = stages.denoiser(cell)
+        if full.classes or full.decode is not None:
+            raise InputError(f"card {card.name!r}: probes take no classes and no decoders yet")
+        exposed = probe_context.exposed(full, plan)
+        super().__init__(
+            full=full,
+            examples=probe_context.examples(card, full, plan.setting),
+            real=probe_context.real_images(card, exposed, plan.setting.seed).to(full.device),
+            setting=plan.setting,
+            schemes=plan.schemes,
+            steps=draw.steps,
+            batch=draw.batch,
+        )
+        self._stages, self._cell, self._backend = stages, cell, plan.backend
+        self._losses = probe_context.training_losses(full)
+        self._sample = probe_context.sampling(full, draw)
+        self._constants = functools.cache(self._read_constants)
+        self._executed = functools.lru_cache(maxsize=2)(self._execute)
+
+    def losses(self, network: Network, examples: Examples) -> Tensor:
+        """The loss that the checkpoint was trained by, of each example, (N,)."""
+        found: Tensor = self._losses(network, examples)
+        return found
+
+    def constants(self, scheme: Scheme) -> Sequence[Constants]:
+        """The constants of a scheme, kept."""
+        return self._constants(scheme)
+
+    def executed(self, scheme: Scheme) -> Denoiser:
+        """The network as the backend executes a scheme; the last two are kept."""
+        return self._executed(scheme)
+
+    def sample(
+        self, denoiser: Denoiser, watch: Watch | None, count: int | None = None
+    ) -> np.ndarray:
+        """Images (N, C, H, W) of a network; those of full precision are kept."""
+        return self._sample(denoiser, watch, count)
+
+    def quality(self, images: np.ndarray) -> tuple[float, np.ndarray]:
+        """Kernel distance to the real images times 1000, and the influence of each image."""
+        dataset = self._cell.checkpoint.dataset
+        extract, real = extractor(EXTRACTOR), reference.load(dataset, EXTRACTOR)
+        values = extract(torch.from_numpy(images)).double().numpy()
+        features = Features(EXTRACTOR, extract.version, values, np.arange(len(images)))
+        metric = extensions.lookup("metrics", METRIC)()
+        measurement, terms = metric.measure(Evidence(images, images, features, features, real))
+        return measurement.value, terms
+
+    def likeness(self, images: np.ndarray, twins: np.ndarray) -> np.ndarray:
+        """PSNR of each image to its twin in dB, (N,)."""
+        return probe_context.likeness(images, twins)
+
+    def _read_constants(self, scheme: Scheme) -> Any:
+        calibration: Any = self._stages.calibration(replace(self._cell, scheme=scheme))
+        graph = quantized(self.full, scheme, calibration)
+        return constants_of_graph.constants(graph, self.full.model)
+
+    def _execute(self, scheme: Scheme) -> Denoiser:
+        cell = replace(self._cell, scheme=scheme, backend=self._backend)
+        return self._stages.executed(cell)[0]
