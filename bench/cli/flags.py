@@ -107,6 +107,12 @@ Device = Annotated[
     str,
     typer.Option("--device", metavar="NAME", help="cpu, cuda, mps, or auto for the accelerator."),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="NAME", help="What runs the cells: local, processes:2 (bench list)."
+    ),
+]
 Skip = Annotated[
     str | None,
     typer.Option(

@@ -234,6 +234,8 @@ class Run:
 
     Attributes:
         fits: of the checkpoints; none in runs of before there was the check.
+        engine: what ran the cells: its name, and what it says of itself; it decides no number.
+            Of older runs nothing is known.
     """
 
     id: str
@@ -244,6 +246,7 @@ class Run:
     records: tuple[Record, ...]
     schema: int = SCHEMA
     fits: tuple[Fit, ...] = ()
+    engine: Mapping[str, str] = field(default_factory=dict)
 
 
 def to_json(value: Any) -> str:

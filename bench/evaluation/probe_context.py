@@ -18,10 +18,11 @@ from bench.core import extensions
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.progress import finished
 from bench.core.protocols import Evidence, Features
 from bench.core.scheme import Scheme
 from bench.evaluation import keys
-from bench.evaluation.generation import Stages
+from bench.evaluation.generation import Generation
 from bench.evaluation.scoring import extractor
 from bench.measurement.features import reference
 from bench.system import devices
@@ -29,6 +30,7 @@ from bench.system import devices
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bench.evaluation.resolved import ResolvedImages
     from bench.measurement.probes.context import Examples, Setting, Subject, Watch
 
 EXTRACTOR, METRIC = keys.QUALITY
@@ -63,8 +65,13 @@ class Plan:
         return made.parts(self.setting, [str(scheme) for scheme in self.schemes])
 
 
-def subject(stages: Stages, card: Checkpoint, plan: Plan) -> Subject:
-    """Load a checkpoint and tie the stages to it.
+def subject(
+    generation: Generation,
+    locate: Callable[[Cell], ResolvedImages],
+    card: Checkpoint,
+    plan: Plan,
+) -> Subject:
+    """Load a checkpoint and tie generation to it; `locate` says where things of a cell are kept.
 
     Raises:
         InputError: it cannot be loaded, has classes or a decoder, or its data set has too few
@@ -76,15 +83,16 @@ def subject(stages: Stages, card: Checkpoint, plan: Plan) -> Subject:
 
     draw = replace(plan.draw, images=plan.setting.images)
     cell = Cell(card, Scheme(), "float", draw)
-    full = stages.denoiser(cell)
+    full = generation.denoiser(card)
     if full.classes or full.decode is not None:
         raise InputError(f"card {card.name!r}: probes take no classes and no decoders yet")
 
     def executed(scheme: Scheme) -> Denoiser:
-        return stages.executed(replace(cell, scheme=scheme, backend=plan.backend))[0]
+        wanted = locate(replace(cell, scheme=scheme, backend=plan.backend))
+        return finished(generation.executed(wanted))[0]
 
     def layers(scheme: Scheme) -> Any:
-        calibration: Any = stages.calibration(replace(cell, scheme=scheme))
+        calibration: Any = generation.calibration(locate(replace(cell, scheme=scheme)))
         graph = quantized(full, scheme, calibration)
         return constants(graph, full.model)
 

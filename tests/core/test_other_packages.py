@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from helpers.cells import Runs
 from helpers.entry_point import install
 
 from bench.core import extensions
@@ -10,7 +11,6 @@ from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
 from bench.evaluation import keys
-from bench.evaluation.pipeline import Pipeline
 from bench.measurement.features import identities
 from bench.models.cards import load_cards
 from bench.system.host import fingerprint
@@ -186,7 +186,7 @@ def test_a_number_that_no_reader_takes_fails_its_cell(site, cards, monkeypatch, 
     card = load_cards(cards)[0]
     draw = Draw(steps=1, images=2, batch=2)
     cell = Cell(card, Scheme.parse("w8a8"), "simulated", draw, ("efficientnet",), ("odd",))
-    record = Pipeline(fingerprint(), tmp_path / "cache").run(cell)
+    record = Runs(tmp_path / "cache").run(cell)
     assert (record.status, record.measurements) == ("failed", ())
     assert not list((tmp_path / "cache").glob("records/*"))
 
@@ -194,16 +194,17 @@ def test_a_number_that_no_reader_takes_fails_its_cell(site, cards, monkeypatch, 
 def test_weights_of_the_embedded_network_are_in_keys_and_in_the_run(cards, monkeypatch, tmp_path):
     host = fingerprint()
     cell = Cell(load_cards(cards)[0], Scheme(), "float", Draw())
-    before = keys.of_features(cell, "efficientnet", host), keys.of_record(cell, host, {})
-    recorded = Pipeline(host, tmp_path)._host(cell).versions
+    images = keys.of_images(cell, host)
+    before = keys.of_features(images, "efficientnet", host), keys.of_record(cell, host, {})
+    recorded = Runs(tmp_path).resolve(cell).host.versions
     assert recorded["extractors efficientnet weights"] == identities.PUBLISHED
     assert recorded["extractors efficientnet package"].startswith(identities.WEIGHTS)
     other = tmp_path / "other.pth"
     other.write_bytes(b"other weights")
     monkeypatch.setattr(identities, "weights", lambda: other)
-    after = keys.of_features(cell, "efficientnet", host), keys.of_record(cell, host, {})
+    after = keys.of_features(images, "efficientnet", host), keys.of_record(cell, host, {})
     assert before[0] != after[0] and before[1] != after[1]
-    assert keys.of_images(cell, host) == keys.of_images(cell, host)
+    assert keys.of_images(cell, host) == images
 
 
 def test_identities_of_bench_need_no_torch():
