@@ -6,11 +6,12 @@ been checked; a run's folder appears at its end.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,6 +21,7 @@ from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.printable import say
+from bench.core.progress import Progress
 from bench.core.record import Fit, Host, Record, Run, to_json
 from bench.evaluation import fits, records
 from bench.evaluation.cost import lines, sampling_cost
@@ -129,13 +131,14 @@ class _Execution:
         engine = extensions.lookup("engines", self.plan.engine)
         worker = Worker(self.plan.device, self.resolver.cache)
         outcomes: dict[Cell, Record] = {}
-        for told in engine(worker, [self.resolver.resolve(cell) for cell in cells]):
-            if isinstance(told, Record):
-                outcomes[told.cell] = told
+        with _closing(engine(worker, [self.resolver.resolve(cell) for cell in cells])) as events:
+            for event in events:
+                if isinstance(event, Progress):
+                    self.bar.advance(event)
+                    continue
+                outcomes[event.cell] = event
                 if counts:
-                    self.bar.finish(told)
-            else:
-                self.bar.advance(told)
+                    self.bar.finish(event)
         missing = [str(cell) for cell in cells if cell not in outcomes]
         if missing:
             raise InputError(
@@ -143,6 +146,16 @@ class _Execution:
                 f"take another one by --engine"
             )
         return [outcomes[cell] for cell in cells]
+
+
+@contextlib.contextmanager
+def _closing(events: Iterator[Progress | Record]) -> Iterator[Iterator[Progress | Record]]:
+    """Let an engine end what it started, also where an error or a Ctrl-C stops the run."""
+    try:
+        yield events
+    finally:
+        if isinstance(events, Generator):
+            events.close()
 
 
 def prepare(out: Path) -> None:

@@ -204,6 +204,8 @@ class Engine(Protocol):
     """Runs a worker over resolved cells (`bench.evaluation.resolved.ResolvedCell`), wherever that
     is, and yields what it tells: progress, and the record of each cell once.
 
+    Given no cells, it looks at its argument, where its name has one, and ends.
+
     Records may come in any order. The references among the cells are best run first: whatever is
     held against one needs its images. An engine decides no number, so it is part of no key; a run
     states its name and its `identity()`.
