@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.core.errors import InputError
 from bench.core.printable import quoted
-from bench.core.shards import BLOCK, Shards
+from bench.core.shards import Shards
 
 # Images of which the features are extracted at once, where nothing else says how many.
 BATCH = 50
@@ -32,7 +32,8 @@ class ImageSet:
         key: names the content: two sets of one key hold the same image at the same index. What is
             made of the images is kept under it.
         names: of the images, by which they are paired; none where that is the index.
-        batch: images of which the features are extracted at once.
+        batch: images of which the features are extracted at once, which may decide their last
+            bits.
     """
 
     images: np.ndarray | Shards
@@ -53,12 +54,18 @@ class ImageSet:
         return len(self.images)
 
     @classmethod
-    def of(cls, images: np.ndarray | Shards, source: str, names: Sequence[str] = ()) -> ImageSet:
+    def of(
+        cls,
+        images: np.ndarray | Shards,
+        source: str,
+        names: Sequence[str] = (),
+        batch: int = BATCH,
+    ) -> ImageSet:
         """Images made elsewhere; the key is the SHA-256 of their shape, names and pixels."""
         digest = hashlib.sha256(repr((images.shape, tuple(names))).encode())
-        for start in range(0, len(images), BLOCK):
-            digest.update(np.ascontiguousarray(images[start : start + BLOCK]).data)
-        return cls(images, source, digest.hexdigest()[:32], tuple(names))
+        for start in range(0, len(images), batch):
+            digest.update(np.ascontiguousarray(images[start : start + batch]).data)
+        return cls(images, source, digest.hexdigest()[:32], tuple(names), batch)
 
 
 @dataclass(frozen=True)
