@@ -81,18 +81,18 @@ def _checked(path: Path, data: Any) -> Suite:
         if not isinstance(data.get(name, {}), kind) or (kind is list and not data[name]):
             raise InputError(f"{path}, field {name}: must be a {kind.__name__}, with content")
     try:
-        found = border.build(Suite, data)
+        suite = border.build(Suite, data)
         for table in ("extractors", "metrics"):
             for name in data[table]:
                 extensions.require(table, name)
-        extensions.require("datasets", found.dataset)
-        extensions.require("samplers", found.sampler)
-        for steps in found.steps:
-            Draw(found.sampler, steps, found.images, spacing=found.spacing)
-        _check_reported(found.reported)
+        extensions.require("datasets", suite.dataset)
+        extensions.require("samplers", suite.sampler)
+        for steps in suite.steps:
+            Draw(suite.sampler, steps, suite.images, spacing=suite.spacing)
+        _check_reported(suite.reported)
     except (ValueError, InputError) as error:
         raise InputError(f"{path}: {error}") from None
-    return found
+    return suite
 
 
 def _check_reported(reported: Mapping[str, Any]) -> None:
