@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import exits
 from bench.cli.flags import Limits, Out
 from bench.core.errors import InputError
 from bench.core.printable import quoted
@@ -55,4 +56,4 @@ def trend(out: Path, last: int, metric: str, limits: Path | None) -> int:
         print(line, file=sys.stderr)
     for path in draw(trends, out / FOLDER):
         print(path, file=sys.stderr)
-    return int(any(series.failing for series in trends))
+    return exits.REGRESSION if any(series.failing for series in trends) else exits.FINE

@@ -91,7 +91,7 @@ def run(
         runs = suite.plan(suite.find(suite_name), cards, globs, choices, changes)
     else:
         size = planning.preset(preset)
-        most = size.images * (1 if precision is None else sequential.TIMES)
+        most = size.images if precision is None else sequential.TIMES * size.images
         drawn: dict[str, Any] = {"steps": size.steps, "images": most, **changes}
         scoring = planning.scoring(_words(extractors), _words(metrics), real)
         choices = dataclasses.replace(choices, scoring=scoring)

@@ -69,11 +69,13 @@ def judged(search: Search, candidates: Sequence[Candidate]) -> Fit:
     from bench.models.plausibility import TRIVIAL, clearly_better
 
     better = clearly_better(search.own, candidates)
-    worse = search.own.loss >= TRIVIAL
+    verdict = OTHER if better else FITS
+    if search.own.loss >= TRIVIAL:
+        verdict = WORSE
     return Fit(
         search.checkpoint.name,
         description(search.denoiser),
-        WORSE if worse else OTHER if better else FITS,
+        verdict,
         search.own.error,
         search.own.error / search.own.loss,
         len(search.x_0),

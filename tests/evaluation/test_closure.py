@@ -79,6 +79,7 @@ EXPECTED = {
             "core.extensions",
             "system.artifacts",
             "core.shards",
+            "core.images",
         ),
         ALL,
     ),
@@ -92,6 +93,7 @@ EXPECTED = {
     # What looks at images does not make them.
     "evaluation.scoring": FEATURES | RECORDS | PROBES,
     "evaluation.pipeline": RECORDS,
+    "evaluation.records": RECORDS,
     "measurement.features.efficientnet": {"features"} | RECORDS | PROBES,
     "measurement.features.inception": {"features inception"},
     "measurement.features.vit": set(),
@@ -129,6 +131,7 @@ IDLE = (
     "evaluation.suite",
     "evaluation.sequential",
     "evaluation.worker",
+    "evaluation.resolved",
     "evaluation.cost",
     "evaluation.speed",
     "system.progress",
