@@ -127,6 +127,7 @@ class Resolver:
         }
         key = keys.of_record(cell, self.host, digests)
         simulation = keys.needs_simulation(cell)
+        backend = extensions.lookup("backends", cell.backend)()
         return ResolvedCell(
             cell,
             replace(self.host, versions=versions),
@@ -137,7 +138,8 @@ class Resolver:
             simulation=self.images(cell.simulation) if simulation else None,
             real=digests,
             real_images=real.counts(cell, self._count),
-            refusal=extensions.lookup("backends", cell.backend)().refuses(cell.scheme, self.host),
+            # A backend of another package may give "" where it has no reason.
+            refusal=backend.refuses(cell.scheme, self.host) or None,
         )
 
     def images(self, cell: Cell) -> ResolvedImages:

@@ -106,7 +106,7 @@ class _Process:
             raise told
         if isinstance(told, Record):
             self.cells.popleft()
-        return told  # type: ignore[no-any-return]
+        return told
 
     def lost(self) -> Record:
         """The record of the cell at which it was ended."""
