@@ -9,7 +9,6 @@ loaded, for each number of images; a process each, as a peak never falls.
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import resource
 import sys
@@ -52,9 +51,11 @@ def measure(count: int, answer: Any) -> None:
     from bench.core import extensions
     from bench.core.cell import Cell, Checkpoint, Draw
     from bench.core.denoiser import Denoiser
+    from bench.core.progress import finished
     from bench.core.protocols import Statistics
     from bench.core.scheme import Scheme
     from bench.evaluation.pipeline import Pipeline
+    from bench.evaluation.resolved import Resolver
     from bench.measurement.features import reference, statistics_files
     from bench.models.networks import build_network
     from bench.models.schedules import alpha_bar
@@ -76,10 +77,11 @@ def measure(count: int, answer: Any) -> None:
     draw = Draw("noise", 1, count, batch=500)
     card = Checkpoint("c", "c", "baseline", "ready", "", "0" * 64, "cifar10")
     cell = Cell(card, Scheme(), "float", draw, ("projection",), ("frechet",))
-    pipeline = Pipeline(fingerprint(), store.cache_root())
-    pipeline.check([dataclasses.replace(cell)])
+    host, cache = fingerprint(), store.cache_root()
+    pipeline, wanted = Pipeline(host, cache), Resolver(host, cache).resolve(cell)
+    pipeline.check([wanted])
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    record = pipeline.run(cell)
+    record = finished(pipeline.run(wanted))
     if record.status != "ok":
         raise SystemExit(record.error)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -7,17 +7,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.cells import Runs
 from helpers.tiny import write_card, write_cards
 
 from bench.core.cell import Draw, expand
 from bench.core.errors import InputError
 from bench.core.record import Run, to_json
 from bench.core.scheme import Scheme
-from bench.evaluation.pipeline import Pipeline
 from bench.measurement.metrics.paired import Psnr
 from bench.models.cards import load_cards, verify
 from bench.quant.backends.simulated import FullPrecision, Simulated
-from bench.system.host import fingerprint
 from bench.system.runs import LoadedRun
 from bench.verdicts import gate
 from bench.verdicts.comparison import compare
@@ -32,7 +31,7 @@ def measured(folder, cache, draw=DRAW, seed=0):
     folder.mkdir(exist_ok=True)
     cards = load_cards(write_cards(folder, [write_card(folder, seed=seed)]))
     cells = expand([verify(cards[0])], [SCHEME], ["simulated"], draw)
-    pipeline = Pipeline(fingerprint(), cache)
+    pipeline = Runs(cache)
     records = tuple(pipeline.run(cell) for cell in cells)
     assert [record.status for record in records] == ["ok", "ok"]
     terms = {name: t for cell in cells for name, t in pipeline.influences(cell).items()}

@@ -6,11 +6,12 @@ been checked; a run's folder appears at its end.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,59 +21,60 @@ from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.printable import say
-from bench.core.record import Fit, Record, Run, to_json
-from bench.evaluation import fits, sequential
-from bench.evaluation.cost import _cost, lines
-from bench.measurement import real
+from bench.core.progress import Progress
+from bench.core.record import Fit, Host, Record, Run, to_json
+from bench.evaluation import fits, records
+from bench.evaluation.cost import lines, sampling_cost
 from bench.report import redaction
-from bench.system import devices, influences, store
+from bench.system import influences, store
 from bench.system.checkout import git_state
 from bench.system.host import fingerprint
 from bench.system.runs import sample_name, save_strip
 
 if TYPE_CHECKING:
     from bench.evaluation.pipeline import Pipeline
+    from bench.evaluation.planning import EvaluationPlan
+    from bench.evaluation.resolved import ResolvedCell, Resolver
+    from bench.system.progress import Bar
 
 
-def dry_run(
-    cells: Sequence[Cell],
-    rule: sequential.Rule | None = None,
-    device: str = devices.CPU,
-    force: bool = False,
-) -> None:
+def dry_run(plan: EvaluationPlan, force: bool = False) -> None:
     """Print each cell with what is cached or refused, and the estimated time; at most that much
     where a rule stops cells earlier. Arguments as for `run`."""
     from bench.evaluation.pipeline import Pipeline
+    from bench.evaluation.resolved import Resolver
+    from bench.evaluation.sequential import SequentialRunner
 
-    pipeline = Pipeline(fingerprint(device), store.cache_root())
+    resolver = Resolver(fingerprint(plan.device), store.cache_root())
+    cells, rule = plan.cells, plan.rule
     if rule:
-        cells = sequential.Looks(pipeline, rule).planned(cells)
-    _checked(cells, pipeline, force, lambda line: print(line, file=sys.stderr))
+        cells = SequentialRunner(resolver, rule).planned(cells)
+    resolved = [resolver.resolve(cell) for cell in cells]
+    pipeline = Pipeline(resolver.host, resolver.cache)
+    _checked(resolved, pipeline, force, lambda line: print(line, file=sys.stderr))
     cost = 0.0
-    for cell in cells:
-        missing = pipeline.missing_batches(cell)
-        total = -(-cell.draw.images // cell.draw.batch)
-        cost += _cost(cell, missing)
-        if reason := pipeline.refusal(cell):
-            state = f"refused: {reason}"
-        elif pipeline.cached(cell):
+    for wanted in resolved:
+        cell, missing, total = (
+            wanted.cell,
+            records.missing_batches(wanted),
+            len(wanted.images.paths),
+        )
+        cost += sampling_cost(cell, missing)
+        if wanted.refusal is not None:
+            state = f"refused: {wanted.refusal}"
+        elif records.cached(wanted):
             state = f"cached, N = {cell.draw.images}" if rule else "cached"
         else:
             state = f"{total - missing} of {total} batches cached"
             state = f"{state}, N up to {cell.draw.images}" if rule else state
         say(f"{cell.checkpoint.name:32} {cell.scheme!s:12} {cell.backend:10} {state}")
-    seconds = cost * pipeline.stages.forward_seconds(cells[0]) if cost else 0.0
-    for line in lines(cells, pipeline, seconds):
+    seconds = cost * pipeline.generation.forward_seconds(cells[0]) if cost else 0.0
+    for line in lines(resolved, pipeline.generation, seconds):
         print(line)
 
 
 def run(
-    cells: Sequence[Cell],
-    out: Path,
-    rule: sequential.Rule | None = None,
-    device: str = devices.CPU,
-    redact: bool = False,
-    force: bool = False,
+    plan: EvaluationPlan, out: Path, redact: bool = False, force: bool = False
 ) -> tuple[Path, bool]:
     """Run all cells and write reports/<id>/; an interrupted run leaves only the cache.
 
@@ -80,42 +82,80 @@ def run(
         The folder, and whether a cell failed: a refusal of a backend is an answer, a failure none.
 
     Args:
-        cells: of the run.
+        plan: of the run.
         out: the folder of runs.
-        rule: when each cell has enough images; without one it takes those of its draw.
-        device: where the networks are evaluated, from `devices.find`.
         redact: leave out host name, users' names and folders.
         force: whether checkpoints are taken that denoise worse than no network.
 
     Raises:
         InputError: nothing that was asked for can be measured here, or bad input.
     """
-    from bench.evaluation.pipeline import Pipeline
+    from bench.evaluation.resolved import Resolver
+    from bench.evaluation.sequential import SequentialRunner
     from bench.system.progress import Bar
 
     prepare(out)
-    if not rule:
-        _remark(cells)
+    resolver = Resolver(fingerprint(plan.device), store.cache_root())
+    if not plan.rule:
+        _remark(resolver, plan.cells)
     start = time.monotonic()
     with Bar() as bar:
-        pipeline = Pipeline(fingerprint(device), store.cache_root(), bar.advance)
-        _check_refusals(cells, pipeline)
-        looks = sequential.Looks(pipeline, rule, bar.tell) if rule else None
-        planned = looks.planned(cells) if looks else cells
-        found = _checked(planned, pipeline, force, bar.tell)
-        cached = sum(pipeline.cached(cell) is not None for cell in planned)
-        bar.start([(c, _cost(c, pipeline.missing_batches(c))) for c in planned])
-        engine = extensions.lookup("engines", "local")
-        if looks:
-            records = looks.all(cells, engine, bar.watch)
-        else:
-            records = list(engine(bar.watch(pipeline.run), cells))
-    if rule:
-        _remark([record.cell for record in records])
-    folder = _write(out, _described(records, found), pipeline, redact)
-    _tell(records, cached, time.monotonic() - start)
+        runner = SequentialRunner(resolver, plan.rule, bar.tell) if plan.rule else None
+        planned = runner.planned(plan.cells) if runner else plan.cells
+        resolved = [resolver.resolve(cell) for cell in planned]
+        _check_refusals(resolved)
+        checked = _before(resolved, resolver.host, force, bar)
+        count = sum(records.cached(wanted) is not None for wanted in resolved)
+        execute = _Execution(plan, resolver, bar)
+        outcomes = runner.run(plan.cells, execute) if runner else execute(plan.cells)
+    if plan.rule:
+        _remark(resolver, [record.cell for record in outcomes])
+    folder = _write(out, _described(outcomes, checked, plan.engine), resolver, redact)
+    _tell(outcomes, count, time.monotonic() - start)
     print(folder / "report.md")
-    return folder, any(record.status == "failed" for record in records)
+    return folder, any(record.status == "failed" for record in outcomes)
+
+
+class _Execution:
+    """Hands cells to the engine of a run, and draws and counts what it yields."""
+
+    def __init__(self, plan: EvaluationPlan, resolver: Resolver, bar: Bar) -> None:
+        self.plan, self.resolver, self.bar = plan, resolver, bar
+
+    def __call__(self, cells: Sequence[Cell], counts: bool = True) -> list[Record]:
+        """The records of cells, in their order; `counts` as in `sequential.Execute`."""
+        from bench.evaluation.worker import Worker
+
+        if not cells:
+            return []
+        engine = extensions.lookup("engines", self.plan.engine)
+        worker = Worker(self.plan.device, self.resolver.cache)
+        outcomes: dict[Cell, Record] = {}
+        with _closing(engine(worker, [self.resolver.resolve(cell) for cell in cells])) as events:
+            for event in events:
+                if isinstance(event, Progress):
+                    self.bar.advance(event)
+                    continue
+                outcomes[event.cell] = event
+                if counts:
+                    self.bar.finish(event)
+        missing = [str(cell) for cell in cells if cell not in outcomes]
+        if missing:
+            raise InputError(
+                f"engine {self.plan.engine} gave no record of {', '.join(missing)}: mend it, or "
+                f"take another one by --engine"
+            )
+        return [outcomes[cell] for cell in cells]
+
+
+@contextlib.contextmanager
+def _closing(events: Iterator[Progress | Record]) -> Iterator[Iterator[Progress | Record]]:
+    """Let an engine end what it started, also where an error or a Ctrl-C stops the run."""
+    try:
+        yield events
+    finally:
+        if isinstance(events, Generator):
+            events.close()
 
 
 def prepare(out: Path) -> None:
@@ -125,68 +165,92 @@ def prepare(out: Path) -> None:
     store.sweep(store.cache_root())
 
 
-def _tell(records: Sequence[Record], cached: int, seconds: float) -> None:
+def _tell(outcomes: Sequence[Record], cached: int, seconds: float) -> None:
     """Say what was not computed, cells from the cache and those without numbers, and the time."""
     if cached:
-        print(f"{cached} of {len(records)} cells came from the cache", file=sys.stderr)
-    for record in records:
+        print(f"{cached} of {len(outcomes)} cells came from the cache", file=sys.stderr)
+    for record in outcomes:
         if record.status != "ok":
             say(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
     print(f"{seconds:.0f} s", file=sys.stderr)
 
 
-def _check_refusals(cells: Sequence[Cell], pipeline: Pipeline) -> None:
+def _check_refusals(resolved: Sequence[ResolvedCell]) -> None:
     """Refuse a run of which full precision alone would be left."""
-    asked = [cell for cell in cells if not cell.scheme.is_float]
-    reasons = [pipeline.refusal(cell) for cell in asked]
-    if asked and all(reasons):
+    reasons = [wanted.refusal for wanted in resolved if not wanted.cell.is_reference]
+    if reasons and all(reasons):
         told = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
         raise InputError(f"nothing that was asked for can be measured here: {told}")
 
 
+def _before(resolved: Sequence[ResolvedCell], host: Host, force: bool, bar: Bar) -> list[Fit]:
+    """Check the cells of a run and start its bar. What is loaded for that is gone afterwards, as
+    an engine loads what it needs itself."""
+    from bench.evaluation.pipeline import Pipeline
+
+    pipeline = Pipeline(host, resolved[0].cache)
+    checked = _checked(resolved, pipeline, force, bar.tell)
+    bar.start([(r.cell, records.missing_batches(r), sampling_cost(r.cell)) for r in resolved])
+    return checked
+
+
 def _checked(
-    cells: Sequence[Cell], pipeline: Pipeline, force: bool, tell: Callable[[str], None]
+    resolved: Sequence[ResolvedCell],
+    pipeline: Pipeline,
+    force: bool,
+    tell: Callable[[str], None],
 ) -> list[Fit]:
     """Check the cells, and whether the descriptions of their checkpoints fit the weights.
 
     Raises:
         InputError: as for `Pipeline.check`; or a network that denoises worse than none, unforced.
     """
-    found: dict[str, Fit] = {}
-    cards = {cell.checkpoint.name: cell.checkpoint for cell in cells}
+    checked: dict[str, Fit] = {}
+    cards = {wanted.cell.checkpoint.name: wanted.cell.checkpoint for wanted in resolved}
     for name, card in cards.items():
-        own = [cell for cell in cells if cell.checkpoint.name == name]
         # Both load the network, of which the last one is kept.
-        pipeline.check(own)
-        found[name] = fits.of(card, functools.partial(pipeline.stages.denoiser, own[0]))
-    fits.require(found.values(), list(cards.values()), force)
-    for line in fits.tell(found.values(), list(cards.values())):
+        pipeline.check(wanted for wanted in resolved if wanted.cell.checkpoint.name == name)
+        checked[name] = fits.of(card, functools.partial(pipeline.generation.denoiser, card))
+    fits.require(checked.values(), list(cards.values()), force)
+    for line in fits.tell(checked.values(), list(cards.values())):
         tell(line)
-    return list(found.values())
+    return list(checked.values())
 
 
-def _remark(cells: Sequence[Cell]) -> None:
-    told = [r for c in cells for e in c.extractors for r in distances.remarks(e, c.draw.images)]
-    asked = functools.cache(real.count)
+def _remark(resolver: Resolver, cells: Sequence[Cell]) -> None:
+    """Say what the numbers of images mean for the metrics."""
+    remarks = [r for c in cells for e in c.extractors for r in distances.remarks(e, c.draw.images)]
     for cell in cells:
-        found = real.counts(cell, asked)
-        told += distances.few_real(cell.draw.images, found, cell.checkpoint.dataset)
-    for remark in dict.fromkeys(told):
+        counts = resolver.resolve(cell).real_images
+        remarks += distances.few_real(cell.draw.images, counts, cell.checkpoint.dataset)
+    for remark in dict.fromkeys(remarks):
         print(remark, file=sys.stderr)
 
 
-def _described(records: Sequence[Record], found: Sequence[Fit]) -> Run:
+def _described(outcomes: Sequence[Record], checked: Sequence[Fit], engine: str) -> Run:
     """The run as it is written, under the name that it is to have."""
     commit, dirty = git_state(Path.cwd())
     now = datetime.now(timezone.utc)
     stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}"
     created = now.isoformat(timespec="seconds")
-    return Run(stem, created, commit, dirty, command_line(), tuple(records), fits=tuple(found))
+    return Run(
+        stem,
+        created,
+        commit,
+        dirty,
+        command_line(),
+        tuple(outcomes),
+        fits=tuple(checked),
+        engine={"name": engine, **extensions.identity("engines", engine)},
+    )
 
 
-def _write(out: Path, described: Run, pipeline: Pipeline, redact: bool) -> Path:
+def _write(out: Path, described: Run, resolver: Resolver, redact: bool) -> Path:
     """Write a run under a temporary name and rename it, so that it appears whole."""
     from bench import report as rendering
+    from bench.evaluation.generation import Generation
+
+    generation = Generation(resolver.host.device)
 
     def write(folder: Path, identity: str) -> None:
         run = replace(described, id=identity)
@@ -195,11 +259,10 @@ def _write(out: Path, described: Run, pipeline: Pipeline, redact: bool) -> Path:
         terms: dict[str, Any] = {}
         for record in described.records:
             if record.status == "ok":
-                terms |= pipeline.influences(record.cell)
-                save_strip(
-                    folder / "samples" / sample_name(record.cell),
-                    pipeline.stages.sample_strip(record.cell),
-                )
+                finished = resolver.resolve(record.cell)
+                terms |= records.influences_of(finished)
+                strip = generation.sample_strip(finished.images)
+                save_strip(folder / "samples" / sample_name(record.cell), strip)
         influences.save(folder / influences.NAME, terms)
         rendering.render(run, folder)
 

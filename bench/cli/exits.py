@@ -43,14 +43,11 @@ VARIABLE = "BENCH_TRACEBACK"
 # No path that a system takes is as long.
 LONG = re.compile(r"(\S{200})\S{4000,}")
 # What the system says of its own state or of a path that the user named.
-SYSTEM = {
-    getattr(errno, name)
-    for name in (
-        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EMFILE", "ENFILE", "ENOENT"),
-        *("ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG", "ELOOP", "EIO", "ESTALE", "ENXIO"),
-    )
-    if hasattr(errno, name)
-}
+SYSTEM_NAMES = (
+    "EACCES EPERM EROFS ENOSPC EDQUOT EFBIG EMFILE ENFILE ENOENT "
+    "ENOTDIR EISDIR EEXIST ENAMETOOLONG ELOOP EIO ESTALE ENXIO"
+)
+SYSTEM = {getattr(errno, name) for name in SYSTEM_NAMES.split() if hasattr(errno, name)}
 ADVICE = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the system has too many open files",
@@ -59,8 +56,14 @@ ADVICE = {
 }
 # How libraries word a lack of memory, beside MemoryError.
 NO_MEMORY = (
-    *("allocate memory", "not enough memory", "out of memory", "failed to map segment"),
-    *("start new thread", "bad_alloc", "insufficient memory", "Resource temporarily unavailable"),
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "failed to map segment",
+    "start new thread",
+    "bad_alloc",
+    "insufficient memory",
+    "Resource temporarily unavailable",
 )
 
 

@@ -107,6 +107,12 @@ Device = Annotated[
     str,
     typer.Option("--device", metavar="NAME", help="cpu, cuda, mps, or auto for the accelerator."),
 ]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="NAME", help="What runs the cells: local, processes:2 (bench list)."
+    ),
+]
 Skip = Annotated[
     str | None,
     typer.Option(
@@ -128,8 +134,8 @@ def settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]
     """Fields of a recipe as text, from the flags and from FIELD=VALUE words."""
     settings = {field: str(value) for field, value in given.items() if value is not None}
     for text in sets:
-        field, found, value = text.partition("=")
-        if not found:
+        field, separator, value = text.partition("=")
+        if not separator:
             raise InputError(f"--set needs FIELD=VALUE, not {text!r}")
         settings[field] = value
     return settings

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import exits
 from bench.cli.flags import Limits, Out
 from bench.core.errors import InputError
 from bench.core.printable import quoted
@@ -42,17 +43,17 @@ def trend(out: Path, last: int, metric: str, limits: Path | None) -> int:
     if not folders:
         raise InputError(f"no runs in {out}: run `bench run` first, or name --out DIR")
     runs = [read_run(folder) for folder in folders]
-    found = [
+    trends = [
         series
         for series in histories(runs, last, limits_of.load(limits))
         if fnmatch.fnmatchcase(series.metric, metric)
     ]
-    if not found:
+    if not trends:
         raise InputError(f"no number matches --metric {quoted(metric)} in {runs[-1].id}")
     store.check_writable(out)
-    print(table_of(runs[-last:], found), end="")
+    print(table_of(runs[-last:], trends), end="")
     for line in chronology.doubts(folders):
         print(line, file=sys.stderr)
-    for path in draw(found, out / FOLDER):
+    for path in draw(trends, out / FOLDER):
         print(path, file=sys.stderr)
-    return int(any(series.failing for series in found))
+    return exits.REGRESSION if any(series.failing for series in trends) else exits.FINE

@@ -19,9 +19,9 @@ def list_all(cards: Cards = None, out: Out = Path("reports")) -> None:
     """List checkpoints, recipes, extensions and runs."""
     from bench.models.training.recipes import RECIPES
 
-    found = load_cards(card_file(cards))
+    known = load_cards(card_file(cards))
     print("checkpoints")
-    for card in found:
+    for card in known:
         say(f"  {card.name:32} {card.method:10} {card.dataset:16} {card.family}")
     for table in extensions.TABLES:
         print(f"{table}\n  {'  '.join(extensions.names(table))}")

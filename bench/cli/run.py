@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,6 +16,7 @@ from bench.cli.flags import (
     Cards,
     Device,
     DryRun,
+    Engine,
     Extractors,
     Force,
     Images,
@@ -37,13 +37,11 @@ from bench.cli.flags import (
     Words,
     name_inception,
 )
-from bench.core.cell import Cell, Draw
+from bench.core.cell import Draw
 from bench.core.errors import InputError
 from bench.evaluation import planning, sequential, skip_lists, suite
+from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices
-
-if TYPE_CHECKING:
-    from bench.evaluation.probe_context import Plan
 
 
 def run(
@@ -63,6 +61,7 @@ def run(
     sampler: Sampler = None,
     seed: Seed = 0,
     batch: Batch = 50,
+    engine: Engine = planning.LOCAL,
     suite_name: SuiteName = None,
     extractors: Extractors = None,
     metrics: Metrics = None,
@@ -80,56 +79,47 @@ def run(
     Example: bench run --bits 4
     """
     name_inception(inception)
-    place = devices.find(device)
+    place, runner = devices.find(device), planning.engine(engine)
     wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
     changes = {field: value for field, value in given.items() if value is not None}
     executed = planning.backends(backend or (), wanted, place)
-    kinds = planning.Kinds(wanted, executed, compiled=compiled)
+    choices = planning.Choices(wanted, executed, compiled=compiled)
     if suite_name is not None:
         if extractors or metrics or real != "test" or preset != "default":
             raise InputError("--suite fixes extractors, metrics, real images and preset")
-        runs = suite.plan(suite.find(suite_name), cards, globs, kinds, changes)
+        runs = suite.plan(suite.find(suite_name), cards, globs, choices, changes)
     else:
         size = planning.preset(preset)
-        most = size.images * (1 if precision is None else sequential.TIMES)
+        most = size.images if precision is None else sequential.TIMES * size.images
         drawn: dict[str, Any] = {"steps": size.steps, "images": most, **changes}
-        draw = Draw(**drawn)
         scoring = planning.scoring(_words(extractors), _words(metrics), real)
-        kinds = dataclasses.replace(kinds, scoring=scoring)
-        runs = [planning.plan(cards, globs, size, kinds, draw)]
-    plans = [probe.of_run(cells, probes, preset, place) for cells in runs]
-    runs = [skip_lists.beside(cells, skip, out) for cells in runs]
-    rules = [sequential.rule(precision, cells) for cells in runs]
-    jobs = list(zip(runs, rules, plans, strict=True))
+        choices = dataclasses.replace(choices, scoring=scoring)
+        runs = [planning.plan(cards, globs, size, choices, Draw(**drawn))]
+    explained = [probe.of_run(cells, probes, preset, place) for cells in runs]
+    plans = []
+    for cells, probed in zip(runs, explained, strict=True):
+        cells = skip_lists.beside(cells, skip, out)
+        rule = sequential.stopping_rule(precision, cells)
+        plans.append(EvaluationPlan(cells, place, runner, rule, probed))
     if dry_run:
-        return max(_planned(job, place, force) for job in jobs)
-    return max(_measured(job, place, out, redact, force) for job in jobs)
+        return max(_planned(plan, force) for plan in plans)
+    return max(_measured(plan, out, redact, force) for plan in plans)
 
 
-def _planned(
-    job: tuple[Sequence[Cell], sequential.Rule | None, Plan | None], device: str, force: bool
-) -> int:
+def _planned(plan: EvaluationPlan, force: bool) -> int:
     """Print what one run would do; the exit code."""
-    cells, rule, plan = job
-    execution.dry_run(cells, rule, device, force)
-    probe.dry_run(cells, plan)
+    execution.dry_run(plan, force)
+    probe.dry_run(plan.cells, plan.probes)
     return exits.FINE
 
 
-def _measured(
-    job: tuple[Sequence[Cell], sequential.Rule | None, Plan | None],
-    device: str,
-    out: Path,
-    redact: bool,
-    force: bool,
-) -> int:
+def _measured(plan: EvaluationPlan, out: Path, redact: bool, force: bool) -> int:
     """Explain and measure the cells of one run; the exit code."""
-    cells, rule, plan = job
-    parts = probe.parts_of_run(cells, plan)
-    folder, failed = execution.run(cells, out, rule, device, redact, force)
-    failed |= probe.write_beside(folder, plan, parts, redact)
-    return exits.FAILED if failed else exits.FINE
+    parts = probe.parts_of_run(plan.cells, plan.probes)
+    folder, has_failed_cells = execution.run(plan, out, redact, force)
+    has_failed_parts = probe.write_beside(folder, plan.probes, parts, redact)
+    return exits.FAILED if has_failed_cells or has_failed_parts else exits.FINE
 
 
 def _words(text: str | None) -> list[str]:

@@ -85,11 +85,11 @@ def speed(
 
 def _card(cards: Path | None, name: str | None) -> Checkpoint:
     """The one verified card of a name or method; without one the baseline, or the only card."""
-    found = load_cards(card_file(cards))
+    known = load_cards(card_file(cards))
     if name is not None:
-        chosen = select(found, [name])
+        chosen = select(known, [name])
     else:
-        chosen = [card for card in found if card.method == DEFAULT] or found
+        chosen = [card for card in known if card.method == DEFAULT] or known
     chosen = first_seeds(chosen)
     if not chosen:
         raise InputError("no checkpoint to time: write a card with `bench import PATH`")

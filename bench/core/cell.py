@@ -26,7 +26,7 @@ class Checkpoint:
         family: checkpoints that differ only in `method` share a family and are compared.
         method: baseline, ema, swa, sam, ip, or a combination such as sam+ema.
         seed: of the training; cards of one family and method that differ in it are repetitions.
-        source: name of the loader in `tables.SOURCES`.
+        source: name of the loader in `extensions.SOURCES`.
         uri: where the weights are: a path relative to the card file, `zoo:NAME`, or
             `hf:OWNER/NAME` of the hub.
         sha256: hex digest of the weights file or of a folder's files.
@@ -46,11 +46,11 @@ class Checkpoint:
     uri: str
     sha256: str
     dataset: str
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict, hash=False)
     seed: int = 0
     revision: str = ""
     license: str = ""
-    reported: Mapping[str, float] = field(default_factory=dict)
+    reported: Mapping[str, float] = field(default_factory=dict, hash=False)
     assumed: tuple[str, ...] = ()
     force: bool = False
 
@@ -65,7 +65,7 @@ class Draw:
     quantized cells `batch` also decides how many trajectories the ranges come from.
 
     Attributes:
-        sampler: name in `tables.SAMPLERS`.
+        sampler: name in `extensions.SAMPLERS`.
         steps: network evaluations per image.
         images: number N of images, indices 0..N-1.
         seed: stream of random numbers.
@@ -115,6 +115,20 @@ class Cell:
     def reference(self) -> Cell:
         """The same checkpoint in full precision, drawn with the same numbers."""
         return replace(self, scheme=Scheme(), backend="float")
+
+    @property
+    def simulation(self) -> Cell:
+        """The same scheme, computed in float."""
+        return replace(self, backend="simulated")
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether others are held against this cell: full precision as `reference` executes it.
+
+        Not the same as `scheme.is_float`, that nothing is quantized: full precision in another
+        execution is held against the reference like any other cell.
+        """
+        return self == self.reference
 
     def key(self, versions: Mapping[str, str]) -> str:
         """Content key; `versions` are those that change arithmetic (libraries, code, ISA)."""

@@ -86,7 +86,10 @@ PROBES = {
     "prior": "bench.measurement.probes.prior_shift:Prior",
     "sensitivity": "bench.measurement.probes.sensitivity:Sensitivity",
 }
-ENGINES = {"local": "bench.evaluation.engines.local:run"}
+ENGINES = {
+    "local": "bench.evaluation.engines.local:run",
+    "processes": "bench.evaluation.engines.processes:run",
+}
 
 TABLES = {
     "sources": SOURCES,

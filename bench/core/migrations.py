@@ -6,7 +6,8 @@ never rewritten: a run stays as it was made.
     1 -> 2   records name the features of the real images (`real`); of older runs they are unknown
     2 -> 3   records say how many rounds of images they took (`rounds`); older ones took one
     3 -> 4   records count their real images (`real_images`), cards say what was assumed, and runs
-             whether descriptions fit the weights (`fits`); of older runs none of it is known
+             whether descriptions fit the weights (`fits`) and what ran the cells (`engine`); of
+             older runs none of it is known
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Shapes: B images of C channels and H x W pixels. Image tensors handed between st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from bench.core.cell import Cell, Checkpoint, Draw
+    from bench.core.cell import Checkpoint, Draw
     from bench.core.probe_record import ProbeValue
+    from bench.core.progress import Progress
     from bench.core.record import Coverage, Host, Measurement, Record
     from bench.core.scheme import Scheme
     from bench.core.shards import Shards
@@ -196,9 +197,22 @@ class Probe(Protocol):
         """The rows of a part; `earlier` are those of the parts before it."""
 
 
-class Engine(Protocol):
-    """Runs work over cells, in any order that keeps references first."""
+class Work(Protocol):
+    """What an engine runs: resolved cells go in, as they are come to, and what is told of them
+    comes out. It can be pickled (`bench.evaluation.worker.Worker`)."""
 
-    def __call__(
-        self, work: Callable[[Cell], Record], cells: Sequence[Cell]
-    ) -> Iterator[Record]: ...
+    def __call__(self, cells: Iterable[Any]) -> Iterator[Progress | Record]: ...
+
+
+class Engine(Protocol):
+    """Runs a worker over resolved cells (`bench.evaluation.resolved.ResolvedCell`), wherever that
+    is, and yields what it tells: progress, and the record of each cell once.
+
+    Given no cells, it looks at its argument, where its name has one, and ends.
+
+    Records may come in any order. The references among the cells are best run first: whatever is
+    held against one needs its images. An engine decides no number, so it is part of no key; a run
+    states its name and its `identity()`.
+    """
+
+    def __call__(self, worker: Work, cells: Sequence[Any]) -> Iterator[Progress | Record]: ...

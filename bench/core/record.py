@@ -236,6 +236,8 @@ class Run:
     Attributes:
         fits: whether the descriptions of the checkpoints fit their weights; empty in runs that
             were made before there was this check.
+        engine: what ran the cells: its name, and what it says of itself; it decides no number.
+            Empty in older runs.
     """
 
     id: str
@@ -246,6 +248,7 @@ class Run:
     records: tuple[Record, ...]
     schema: int = SCHEMA
     fits: tuple[Fit, ...] = ()
+    engine: Mapping[str, str] = field(default_factory=dict)
 
 
 def to_json(value: Any) -> str:

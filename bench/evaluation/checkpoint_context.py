@@ -1,4 +1,4 @@
-"""A checkpoint as probes see it: the stages tied to one card, as the context of the probes.
+"""A checkpoint as probes see it: generation tied to one card, as the context of the probes.
 
 card -> denoiser, examples, constants of schemes, sampling, quality -> CheckpointContext
 """
@@ -6,7 +6,7 @@ card -> denoiser, examples, constants of schemes, sampling, quality -> Checkpoin
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +18,13 @@ from bench.core import extensions
 from bench.core.cell import Cell, Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.progress import finished
 from bench.core.protocols import Constants, Evidence, Features
 from bench.core.scheme import Scheme
 from bench.evaluation import probe_context
-from bench.evaluation.generation import Stages
+from bench.evaluation.generation import Generation
 from bench.evaluation.probe_context import EXTRACTOR, METRIC, Plan
+from bench.evaluation.resolved import ResolvedImages
 from bench.evaluation.scoring import extractor
 from bench.measurement.features import reference
 from bench.measurement.probes.context import Examples, Network, ProbeContext, Watch
@@ -31,17 +33,29 @@ from bench.quant.stored import quantized
 
 
 class CheckpointContext(ProbeContext):
-    """Loads a checkpoint and ties the stages to it.
+    """Loads a checkpoint and ties generation to it.
+
+    Args:
+        generation: makes its networks.
+        locate: says where things of a cell are kept.
+        card: of the checkpoint.
+        plan: what is probed.
 
     Raises:
         InputError: it cannot be loaded, has classes or a decoder, or its data set has too few
             images.
     """
 
-    def __init__(self, stages: Stages, card: Checkpoint, plan: Plan) -> None:
+    def __init__(
+        self,
+        generation: Generation,
+        locate: Callable[[Cell], ResolvedImages],
+        card: Checkpoint,
+        plan: Plan,
+    ) -> None:
         draw = replace(plan.draw, images=plan.setting.images)
         cell = Cell(card, Scheme(), "float", draw)
-        full = stages.denoiser(cell)
+        full = generation.denoiser(card)
         if full.classes or full.decode is not None:
             raise InputError(f"card {card.name!r}: probes take no classes and no decoders yet")
         exposed = probe_context.exposed(full, plan)
@@ -54,7 +68,8 @@ class CheckpointContext(ProbeContext):
             steps=draw.steps,
             batch=draw.batch,
         )
-        self._stages, self._cell, self._backend = stages, cell, plan.backend
+        self._generation, self._locate = generation, locate
+        self._cell, self._backend = cell, plan.backend
         self._losses = probe_context.training_losses(full)
         self._sample = probe_context.sampling(full, draw)
         self._constants = functools.cache(self._read_constants)
@@ -94,10 +109,12 @@ class CheckpointContext(ProbeContext):
         return probe_context.likeness(images, twins)
 
     def _read_constants(self, scheme: Scheme) -> Any:
-        calibration: Any = self._stages.calibration(replace(self._cell, scheme=scheme))
+        calibration: Any = self._generation.calibration(
+            self._locate(replace(self._cell, scheme=scheme))
+        )
         graph = quantized(self.full, scheme, calibration)
         return constants_of_graph.constants(graph, self.full.model)
 
     def _execute(self, scheme: Scheme) -> Denoiser:
-        cell = replace(self._cell, scheme=scheme, backend=self._backend)
-        return self._stages.executed(cell)[0]
+        wanted = self._locate(replace(self._cell, scheme=scheme, backend=self._backend))
+        return finished(self._generation.executed(wanted))[0]

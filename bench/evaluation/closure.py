@@ -43,14 +43,14 @@ def _hash(roots: frozenset[str]) -> str:
 
 def closure(roots: Iterable[str]) -> frozenset[str]:
     """The modules themselves and all modules that they import, by dotted name."""
-    found: set[str] = set()
+    names: set[str] = set()
     waiting = list(roots)
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in names:
+            names.add(name)
             waiting += _source(name)[1]
-    return frozenset(found)
+    return frozenset(names)
 
 
 @functools.cache
@@ -60,13 +60,13 @@ def _source(name: str) -> tuple[str, tuple[str, ...]]:
     if path is None:
         return "missing", ()
     content = path.read_bytes()
-    found: list[str] = []
+    imported: list[str] = []
     # A compiled module shows no imports.
     if path.suffix == ".py":
         inside = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        found += _imports(ast.parse(content), name, inside)
-        found += _looked_up(content.decode("utf-8"))
-    return hashlib.sha256(content).hexdigest(), tuple(sorted(set(found)))
+        imported += _imports(ast.parse(content), name, inside)
+        imported += _looked_up(content.decode("utf-8"))
+    return hashlib.sha256(content).hexdigest(), tuple(sorted(set(imported)))
 
 
 def _imports(tree: ast.Module, name: str, inside: str) -> Iterator[str]:
@@ -110,11 +110,11 @@ def _is_for_checkers(test: ast.expr) -> bool:
 
 def _looked_up(text: str) -> list[str]:
     """The modules of `lookup("TABLE", "NAME")` with both written out."""
-    found = []
+    modules = []
     for table, entry in LOOKUP.findall(text):
         if entry in extensions.TABLES.get(table, {}):
-            found.append(extensions.module(table, entry))
-    return found
+            modules.append(extensions.module(table, entry))
+    return modules
 
 
 @functools.cache
@@ -123,11 +123,11 @@ def _path(name: str) -> Path | None:
     top, _, rest = name.partition(".")
     for folder in _folders(top):
         path = folder.joinpath(*rest.split(".")) if rest else folder
-        for found in (path / "__init__.py", path.with_name(f"{path.name}.py")):
-            if found.is_file():
-                return found
-        for found in sorted(path.parent.glob(f"{path.name}.*.so")):
-            return found
+        for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            if candidate.is_file():
+                return candidate
+        for candidate in sorted(path.parent.glob(f"{path.name}.*.so")):
+            return candidate
     return None
 
 
@@ -136,10 +136,10 @@ def _folders(top: str) -> tuple[Path, ...]:
     """Where the modules of a package are."""
     if top == __name__.partition(".")[0]:
         return (Path(__file__).parents[1],)
-    found = find_spec(top)
-    if found is None:
+    spec = find_spec(top)
+    if spec is None:
         return ()
-    if found.submodule_search_locations:
-        return tuple(map(Path, found.submodule_search_locations))
+    if spec.submodule_search_locations:
+        return tuple(map(Path, spec.submodule_search_locations))
     # A module alone: its file, less the suffix.
-    return (Path(found.origin).with_suffix(""),) if found.origin else ()
+    return (Path(spec.origin).with_suffix(""),) if spec.origin else ()

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.core import extensions
 from bench.core.cell import Cell, Checkpoint, content_key
 from bench.core.shards import BLOCK
-from bench.evaluation import keys
+from bench.evaluation import keys, records
 from bench.measurement import real
 from bench.measurement.features import reference
 from bench.system import artifacts, disk
+
+if TYPE_CHECKING:
+    from bench.evaluation.generation import Generation
+    from bench.evaluation.resolved import ResolvedCell
 
 # Of D x D matrices and of blocks that exist at once, by a measurement at D = 2048.
 MATRICES, BLOCKS = 12, 6
@@ -73,18 +77,19 @@ def _outputs(card: Checkpoint) -> int:
     return count
 
 
-def lines(cells: Sequence[Cell], pipeline: Any, sampling: float) -> list[str]:
+def lines(resolved: Sequence[ResolvedCell], generation: Generation, sampling: float) -> list[str]:
     """The estimate in words.
 
     Args:
-        cells: of the run, at least one.
-        pipeline: that will run them.
+        resolved: cells of the run, at least one.
+        generation: loads a network of them.
         sampling: seconds of sampling.
     """
-    open_cells = [c for c in cells if not pipeline.cached(c) and not pipeline.refusal(c)]
+    cells = [r.cell for r in resolved]
+    open_cells = [r.cell for r in resolved if r.refusal is None and not records.cached(r)]
     if not open_cells:
         return ["estimated time: none, every cell is cached or refused"]
-    denoiser = pipeline.stages.denoiser(open_cells[0])
+    denoiser = generation.denoiser(open_cells[0].checkpoint)
     shape = real.image_shape(denoiser)
     pixels = shape[0] * shape[1] * shape[2]
     dims = {
@@ -134,5 +139,6 @@ def memory(cell: Cell, dims: dict[str, int]) -> int:
 COSTS = {"float": 1.0, "simulated": 1.7}
 
 
-def _cost(cell: Cell, batches: int) -> float:
+def sampling_cost(cell: Cell, batches: int = 1) -> float:
+    """Cost of sampling batches of a cell, in forward passes of full precision."""
     return batches * cell.draw.steps * COSTS.get(cell.backend, 1.0)

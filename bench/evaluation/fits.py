@@ -47,8 +47,8 @@ def of(checkpoint: Checkpoint, load: Load) -> Fit:
         InputError: it cannot be loaded.
     """
     path = _path(checkpoint)
-    if path is not None and (found := _cached(path)) is not None:
-        return replace(found, checkpoint=checkpoint.name)
+    if path is not None and (cached := _cached(path)) is not None:
+        return replace(cached, checkpoint=checkpoint.name)
     from bench.models.plausibility import Search
 
     denoiser = load()
@@ -69,11 +69,13 @@ def judged(search: Search, candidates: Sequence[Candidate]) -> Fit:
     from bench.models.plausibility import TRIVIAL, clearly_better
 
     better = clearly_better(search.own, candidates)
-    worse = search.own.loss >= TRIVIAL
+    verdict = OTHER if better else FITS
+    if search.own.loss >= TRIVIAL:
+        verdict = WORSE
     return Fit(
         search.checkpoint.name,
         description(search.denoiser),
-        WORSE if worse else OTHER if better else FITS,
+        verdict,
         search.own.error,
         search.own.error / search.own.loss,
         len(search.x_0),
@@ -112,13 +114,13 @@ def _load(dataset: str, count: int) -> Tensor:
     # Of folders no more is decoded than is looked at.
     sparing = {"most": count} if "most" in inspect.signature(load).parameters else {}
     try:
-        found: Tensor = load("test", **sparing)
+        images: Tensor = load("test", **sparing)
     except InputError as error:
         try:
-            found = load("train", **sparing)
+            images = load("train", **sparing)
         except InputError:
             raise error from None
-    return found
+    return images
 
 
 def description(denoiser: Denoiser) -> dict[str, str]:

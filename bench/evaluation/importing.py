@@ -164,25 +164,25 @@ def _chosen(
     denoiser = extensions.lookup("sources", draft.source)(checkpoint)
     opened = [tuple(_OPEN.findall(text)) for text in draft.assumed]
     names = {name for line in opened for name in line} - {*given.config}
-    found = choosing.choose(checkpoint, denoiser, names)
+    choice = choosing.choose(checkpoint, denoiser, names)
     for number, line in enumerate(opened):
-        said = [name for name in line if name in found.said]
+        said = [name for name in line if name in choice.said]
         if said:
             hint = ", ".join(f"--set {name}=..." for name in line)
-            told = (f"{_told(found, name)}: {found.said[name]}" for name in said)
+            told = (f"{_told(choice, name)}: {choice.said[name]}" for name in said)
             draft.assumed[number] = f"{'; '.join(told)} ({hint})"
     draft.assumed = [_plain(text) for text in draft.assumed]
-    fits.require([found.fit], [found.checkpoint], given.force)
-    for sentence in fits.tell([found.fit], [found.checkpoint]):
+    fits.require([choice.fit], [choice.checkpoint], given.force)
+    for sentence in fits.tell([choice.fit], [choice.checkpoint]):
         print(sentence, file=sys.stderr)
-    entry = {**entry, "config": dict(found.checkpoint.config)}
+    entry = {**entry, "config": dict(choice.checkpoint.config)}
     entry |= {"assumed": list(draft.assumed)} if draft.assumed else {}
-    entry |= {"force": True} if found.fit.verdict == fits.WORSE else {}
-    return entry, found.denoiser
+    entry |= {"force": True} if choice.fit.verdict == fits.WORSE else {}
+    return entry, choice.denoiser
 
 
-def _told(found: Choice, name: str) -> str:
-    value = _value(found.checkpoint.config, name)
+def _told(choice: Choice, name: str) -> str:
+    value = _value(choice.checkpoint.config, name)
     return f"{name} {'as usual' if value is None else value}"
 
 

@@ -48,13 +48,20 @@ def image_entries(cell: Cell) -> list[Entry]:
 
 def record_entries(cell: Cell) -> list[Entry]:
     """All extensions that a cell's numbers rest on, those of its twin and simulation included."""
-    found = [*image_entries(cell), *image_entries(cell.reference)]
-    found += [("extractors", name) for name in cell.extractors]
-    for name in cell.metrics:
-        found.append(("metrics", name))
-        if getattr(extensions.lookup("metrics", name), "simulated", False):
-            found.append(("backends", "simulated"))
-    return list(dict.fromkeys(found))
+    entries = [*image_entries(cell), *image_entries(cell.reference)]
+    entries += [("extractors", name) for name in cell.extractors]
+    entries += [("metrics", name) for name in cell.metrics]
+    if needs_simulation(cell):
+        entries += image_entries(cell.simulation)
+    return list(dict.fromkeys(entries))
+
+
+def needs_simulation(cell: Cell) -> bool:
+    """Whether a metric of the cell compares with the images of the simulation."""
+    metrics = [extensions.lookup("metrics", name) for name in cell.metrics]
+    # Paired metrics are left out for the reference.
+    measured = [metric for metric in metrics if not (metric.paired and cell.is_reference)]
+    return any(getattr(metric, "simulated", False) for metric in measured)
 
 
 def of_images(cell: Cell, host: Host) -> str:
@@ -81,10 +88,10 @@ def of_calibration(cell: Cell, host: Host) -> str:
     )
 
 
-def of_features(cell: Cell, extractor: str, host: Host) -> str:
-    """The key of the features of a cell's images."""
+def of_features(images: str, extractor: str, host: Host) -> str:
+    """The key of the features of images, of which `images` is the key."""
     return content_key(
-        images=of_images(cell, host),
+        images=images,
         extractor=extractor,
         versions=_versions(host, FEATURE_LIBRARIES, FEATURES, [("extractors", extractor)]),
     )
@@ -146,6 +153,6 @@ def code(root: str, entries: Iterable[Entry]) -> str:
 def _versions(
     host: Host, libraries: Iterable[str], root: str, entries: Iterable[Entry]
 ) -> dict[str, str]:
-    found = {name: host.versions.get(name, "") for name in libraries}
+    installed = {name: host.versions.get(name, "") for name in libraries}
     entries = list(entries)
-    return {**host.arithmetic, **found, "code": code(root, entries), **identities(entries)}
+    return {**host.arithmetic, **installed, "code": code(root, entries), **identities(entries)}

@@ -1,6 +1,6 @@
 """The order of the stages for one cell; the only module that knows it.
 
-    checkpoint -> denoiser -> (calibrate, quantize) -> images -> features -> measurements -> record
+    resolved cell -> image sets (generation) -> measurements (scoring) -> record
 
 Images, features and records are cached under content keys, shard by shard (one batch each), so a
 killed run goes on where it stopped and a repeated one computes nothing. Torch is imported only
@@ -9,67 +9,45 @@ when something must be computed.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.core import extensions, printable
-from bench.core.cell import Cell
+from bench.core import printable
 from bench.core.errors import InputError
-from bench.core.record import Host, Record, record_from_json, to_json
-from bench.evaluation import keys
-from bench.evaluation.generation import Progress, Stages
-from bench.evaluation.scoring import Scoring, extractor
+from bench.core.images import RealSplit
+from bench.core.progress import Steps
+from bench.core.record import Host, Record
+from bench.evaluation import records
+from bench.evaluation.generation import Generation
+from bench.evaluation.scoring import Measured, ScoredImages, Scoring, extractor
 from bench.measurement import real
-from bench.measurement.features import pretrained, reference
-from bench.system import artifacts, disk, influences
+from bench.system import artifacts, disk
+from bench.system.timing import Stopwatch
+
+if TYPE_CHECKING:
+    from bench.evaluation.resolved import ResolvedCell
 
 # How often a cell is tried where files that it uses vanish from the cache meanwhile.
 TRIES = 3
 
 
 class Pipeline:
-    """Runs cells on this machine.
+    """Runs resolved cells on this machine.
 
     Args:
         host: fingerprint of this machine.
         cache: the cache folder.
-        progress: called as (what is going on, batches sampled since the last call).
     """
 
-    def __init__(
-        self, host: Host, cache: Path, progress: Progress = lambda stage, done: None
-    ) -> None:
-        self.host, self.cache, self.progress = host, cache, progress
-        self.stages = Stages(host, cache, progress)
-        self.scoring = Scoring(self.stages)
-        # Of a folder it hashes all images, and every look into the cache asks for it.
-        self._digest = functools.cache(reference.digest)
-        self._count = functools.cache(real.count)
+    def __init__(self, host: Host, cache: Path) -> None:
+        self.cache, self.watch = cache, Stopwatch()
+        self.generation = Generation(host.device, self.watch)
+        self.scoring = Scoring(host, cache, self.watch)
 
-    def cached(self, cell: Cell) -> Record | None:
-        """The finished record of a cell, or None."""
-        path = self._record_path(cell)
-        text = artifacts.load_text(path, path.name)
-        # Written first, so that they are missing only where they were deleted or damaged.
-        if text is None or self._terms(path) is None:
-            return None
-        record = record_from_json(text)
-        # The name of a checkpoint is not part of its content: the caller's stands.
-        return replace(record, cell=cell)
-
-    def missing_batches(self, cell: Cell) -> int:
-        """Batches that must still be sampled for a cell."""
-        return 0 if self.cached(cell) or self.refusal(cell) else self.stages.missing(cell)
-
-    def refusal(self, cell: Cell) -> str | None:
-        """Why the backend cannot run this cell here, or None."""
-        return extensions.lookup("backends", cell.backend)().refuses(cell.scheme, self.host)
-
-    def check(self, cells: Sequence[Cell]) -> None:
+    def check(self, cells: Iterable[ResolvedCell]) -> None:
         """Load what must be computed, so that bad input is found before hours of sampling.
 
         Raises:
@@ -77,10 +55,11 @@ class Pipeline:
                 another size than the real ones, an extractor without its weights, or a scheme
                 that does not fit a network.
         """
-        for cell in cells:
-            if self.cached(cell) or self.refusal(cell):
+        for wanted in cells:
+            if wanted.refusal is not None or records.cached(wanted):
                 continue
-            full = self.stages.denoiser(cell)
+            cell = wanted.cell
+            full = self.generation.denoiser(cell.checkpoint)
             if cell.draw.steps > len(full.alpha_bar):
                 raise InputError(
                     f"card {cell.checkpoint.name!r} has {len(full.alpha_bar)} timesteps: lower "
@@ -94,16 +73,16 @@ class Pipeline:
 
                 layers(full, cell.scheme)
 
-    def run(self, cell: Cell) -> Record:
+    def run(self, wanted: ResolvedCell) -> Steps[Record]:
         """Compute a cell, or take it from the cache. Only InputError and interrupts escape."""
-        if record := self.cached(cell):
+        if record := records.cached(wanted):
             return record
-        if reason := self.refusal(cell):
-            return Record(cell, self.host, "refused", None, (), {}, error=reason)
-        self.stages.seconds = {}
+        if wanted.refusal is not None:
+            return _without_numbers(wanted, "refused", wanted.refusal)
+        self.watch.reset()
         for _ in range(TRIES):
             try:
-                return self._compute(cell)
+                return (yield from self._computed(wanted))
             except artifacts.Lost:
                 # It was told, or somebody cleans the cache: what is missing is made again.
                 continue
@@ -113,69 +92,47 @@ class Pipeline:
                 if stop := disk.stops(error):
                     raise stop from error
                 reason = printable.short(f"{type(error).__name__}: {error}", 500)
-                return Record(
-                    cell, self.host, "failed", None, (), self.stages.seconds, error=reason
-                )
+                return _without_numbers(wanted, "failed", reason, self.watch.seconds)
         raise disk.MachineError(
             f"files vanish from {self.cache} while they are used: name another folder by "
             f"BENCH_CACHE, and repeat the command"
         )
 
-    def _compute(self, cell: Cell) -> Record:
+    def _computed(self, wanted: ResolvedCell) -> Steps[Record]:
         """Compute a cell and keep its record."""
-        measured = self.scoring.measure(cell)
-        coverage, calibration = self.stages.coverage(cell)
+        cell = wanted.cell
+        measured = yield from self._measured(wanted)
+        coverage, calibration = yield from self.generation.coverage(wanted.images)
         record = Record(
             cell,
-            self._host(cell),
+            wanted.host,
             "ok",
             coverage,
             tuple(value for value, _ in measured.values()),
-            dict(self.stages.seconds),
+            dict(self.watch.seconds),
             calibration,
-            real=self._real(cell),
-            real_images=real.counts(cell, self._count),
+            real=wanted.real,
+            real_images=wanted.real_images,
         )
         terms = {name: t for name, (_, t) in measured.items() if np.isfinite(t).all()}
-        path = self._record_path(cell)
-        content, text = influences.pack(terms), to_json(record)
-        # A metric of another package may give what no reader of the report takes.
-        record_from_json(text)
-        artifacts.write(path.with_suffix(".npz"), f"{path.stem}.npz", content)
-        artifacts.save_text(path, path.name, text)
+        records.keep(wanted, record, terms)
         return record
 
-    def influences(self, cell: Cell) -> dict[str, np.ndarray]:
-        """The influences (N,) of a finished cell's images, named as in a run's file.
+    def _measured(self, wanted: ResolvedCell) -> Steps[Measured]:
+        """Make or find the images of a cell and those it is held against, and measure them."""
+        cell, twins, simulated = wanted.cell, None, None
+        test = yield from self.generation.images(wanted.images)
+        if not cell.is_reference:
+            twins = yield from self.generation.images(wanted.reference)
+        if wanted.simulation is not None:
+            simulated = yield from self.generation.images(wanted.simulation)
+        split = RealSplit(cell.checkpoint.dataset, cell.real)
+        scored = ScoredImages(test, twins, split, simulated)
+        return (yield from self.scoring.measure(scored, cell.extractors, cell.metrics))
 
-        Raises:
-            InputError: they were damaged since the cell was finished.
-        """
-        terms = self._terms(self._record_path(cell))
-        if terms is None:
-            raise InputError(f"the cache lost what {cell} was made of: repeat the command")
-        return {influences.key(cell, name): values for name, values in terms.items()}
 
-    @staticmethod
-    def _terms(path: Path) -> dict[str, np.ndarray] | None:
-        """The influences beside a record, None where they are missing."""
-        content = artifacts.read(path.with_suffix(".npz"), f"{path.stem}.npz")
-        return None if content is None else influences.unpack(content)
-
-    def _real(self, cell: Cell) -> dict[str, str]:
-        """SHA-256 of the real images' features that the metrics need, by extractor."""
-        return {
-            name: self._digest(cell.checkpoint.dataset, name, cell.real)
-            for name in cell.extractors
-            if reference.needs(cell.metrics, name)
-        }
-
-    def _host(self, cell: Cell) -> Host:
-        """This machine, with what identifies the extensions that made the numbers."""
-        said = keys.identities(keys.record_entries(cell))
-        chosen = pretrained.recorded(cell.extractors)
-        return replace(self.host, versions={**self.host.versions, **said, **chosen})
-
-    def _record_path(self, cell: Cell) -> Path:
-        key = keys.of_record(cell, self.host, self._real(cell))
-        return self.cache / "records" / f"{key}.json"
+def _without_numbers(
+    wanted: ResolvedCell, status: str, reason: str, seconds: dict[str, float] | None = None
+) -> Record:
+    """The record of a cell that was refused or failed."""
+    return Record(wanted.cell, wanted.host, status, None, (), seconds or {}, error=reason)

@@ -6,26 +6,33 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.core import distances, extensions
 from bench.core.cell import Cell, Checkpoint, Draw, expand
 from bench.core.errors import InputError
+from bench.core.printable import quoted
 from bench.core.scheme import Scheme
 from bench.evaluation.cost import compiling_pays
 from bench.measurement import real
 from bench.models.cards import card_file, first_seeds, is_shipped, load_cards, select, verify
-from bench.system import devices
+from bench.system import devices, disk
 from bench.system.host import VNNI, fingerprint
+
+if TYPE_CHECKING:
+    from bench.evaluation.probe_context import Plan as ProbePlan
+    from bench.evaluation.sequential import StoppingRule
 
 # Of the integer backends the first one that runs here is taken.
 INTEGER_BACKENDS = ("int8-cuda", "int8-x86")
 
 COMPILABLE = "int8-x86"
 
+LOCAL = "local"
+
 
 @dataclass(frozen=True)
-class Kinds:
+class Choices:
     """What is done to each checkpoint.
 
     Attributes:
@@ -39,6 +46,25 @@ class Kinds:
     backends: Sequence[str]
     scoring: Mapping[str, Any] = field(default_factory=dict)
     compiled: bool | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """One run, before anything is computed.
+
+    Attributes:
+        cells: that are measured; where there is a rule, their N is the most that it may come to.
+        device: where networks are evaluated, from `devices.find`.
+        engine: name of what runs the cells.
+        rule: when a cell has enough images; without one it takes those of its draw.
+        probes: what is explained beside, None for nothing.
+    """
+
+    cells: Sequence[Cell]
+    device: str = devices.CPU
+    engine: str = LOCAL
+    rule: StoppingRule | None = None
+    probes: ProbePlan | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +126,21 @@ def backends(
     return ["simulated"]
 
 
+def engine(name: str) -> str:
+    """The name of an engine, checked with its argument before anything is computed.
+
+    Raises:
+        InputError: an unknown name, one that takes no argument, or an argument that is none.
+    """
+    from bench.evaluation.worker import Worker
+
+    run = extensions.lookup("engines", name)
+    # Given no cells, an engine looks at its argument and ends.
+    if list(run(Worker(devices.CPU, disk.cache_root()), ())):
+        raise InputError(f"engine {quoted(name)} gives records of cells that nobody asked for")
+    return name
+
+
 def scoring(extractors: Sequence[str], metrics: Sequence[str], split: str) -> dict[str, Any]:
     """Fields of the cells that say how they are scored, every name checked.
 
@@ -118,7 +159,7 @@ def scoring(extractors: Sequence[str], metrics: Sequence[str], split: str) -> di
 
 
 def plan(
-    cards: Path | None, globs: Sequence[str], size: Preset, kinds: Kinds, draw: Draw
+    cards: Path | None, globs: Sequence[str], size: Preset, choices: Choices, draw: Draw
 ) -> list[Cell]:
     """The cells of a run, every input checked.
 
@@ -126,7 +167,7 @@ def plan(
         globs: names or methods of checkpoints; where there are none, those of the preset out of
             the shipped cards and all of anyone else's, without repetitions of a training by other
             seeds.
-        kinds: what is done to each checkpoint.
+        choices: what is done to each checkpoint.
 
     Raises:
         InputError: bad cards, hashes, sizes or names.
@@ -134,19 +175,18 @@ def plan(
     extensions.require("samplers", draw.sampler)
     chosen = [verify(card) for card in _selected(cards, globs, size)]
     asked, draw = draw.batch, fitted(draw)
-    expanded = expand(chosen, kinds.schemes, kinds.backends, draw)
-    fast = {card.name for card in chosen if _compiles(card, kinds, draw)}
-    cells = [_compiled(cell) if cell.checkpoint.name in fast else cell for cell in expanded]
-    cells = [_scored(cell, kinds.scoring) for cell in cells]
+    cells = expand(chosen, choices.schemes, choices.backends, draw)
+    compiled = {card.name for card in chosen if _compiles(card, choices, draw)}
+    cells = [_compiled(cell) if cell.checkpoint.name in compiled else cell for cell in cells]
+    cells = [_scored(cell, choices.scoring) for cell in cells]
     _check_sizes(cells)
-    _check_kinds(cells[0])
-    for cell in {
-        (c.checkpoint.dataset, c.extractors, c.metrics, c.real): c for c in cells
-    }.values():
+    _check_extractors_and_metrics(cells[0])
+    by_real_images = {(c.checkpoint.dataset, c.extractors, c.metrics, c.real): c for c in cells}
+    for cell in by_real_images.values():
         real.check(cell)
     if draw.batch != asked:
         print(f"batch: {draw.batch}, as there are no more images", file=sys.stderr)
-    for scheme in kinds.schemes:
+    for scheme in choices.schemes:
         print(f"{scheme}: {scheme.explain()}", file=sys.stderr)
     return cells
 
@@ -154,13 +194,13 @@ def plan(
 def _selected(cards: Path | None, globs: Sequence[str], size: Preset) -> list[Checkpoint]:
     """The cards that are asked for, or the default ones; which of a user's own is told."""
     path = card_file(cards)
-    found = load_cards(path)
+    known = load_cards(path)
     if globs:
-        return select(found, globs)
-    if not found:
+        return select(known, globs)
+    if not known:
         raise InputError(f"{path} holds no checkpoint: write a card with `bench import PATH`")
     shipped = is_shipped(path)
-    chosen = select(found, size.checkpoints) if shipped else found
+    chosen = select(known, size.checkpoints) if shipped else known
     chosen = chosen if size.repetitions else first_seeds(chosen)
     if not shipped:
         names = ", ".join(card.name for card in chosen)
@@ -176,10 +216,10 @@ def fitted(draw: Draw) -> Draw:
     return replace(draw, batch=draw.images)
 
 
-def _compiles(card: Checkpoint, kinds: Kinds, draw: Draw) -> bool:
+def _compiles(card: Checkpoint, choices: Choices, draw: Draw) -> bool:
     """Whether integer kernels of a checkpoint are compiled: where that is wanted or pays."""
-    if kinds.compiled is not None or COMPILABLE not in kinds.backends:
-        return bool(kinds.compiled)
+    if choices.compiled is not None or COMPILABLE not in choices.backends:
+        return bool(choices.compiled)
     # Without VNNI it was measured to save nothing.
     return fingerprint().isa in VNNI and compiling_pays(card, draw.images * draw.steps)
 
@@ -217,7 +257,7 @@ def _check_sizes(cells: Sequence[Cell]) -> None:
                 )
 
 
-def _check_kinds(cell: Cell) -> None:
+def _check_extractors_and_metrics(cell: Cell) -> None:
     """Refuse what would be left out without a word; the defaults are not asked for.
 
     Raises:
@@ -226,10 +266,11 @@ def _check_kinds(cell: Cell) -> None:
     takes = {name: extensions.lookup("metrics", name).kinds for name in cell.metrics}
     kinds = {distances.kind(extractor) for extractor in cell.extractors}
     for extractor in set(cell.extractors) - set(Cell.extractors):
-        if not any(distances.kind(extractor) in found for found in takes.values()):
+        if not any(distances.kind(extractor) in taken for taken in takes.values()):
+            example = ", for example +cmmd" if extractor == "clip" else ""
             raise InputError(
                 f"extractor {extractor}: none of the metrics takes what it gives; see `--metrics`"
-                + (", for example +cmmd" if extractor == "clip" else "")
+                f"{example}"
             )
     for name in set(cell.metrics) - set(Cell.metrics):
         if takes[name] and not kinds & set(takes[name]):

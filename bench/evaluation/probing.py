@@ -23,8 +23,9 @@ from bench.core.errors import InputError
 from bench.core.probe_record import ProbePart, ProbeValue, part_from_json, part_to_json
 from bench.core.record import Host
 from bench.evaluation import keys
-from bench.evaluation.generation import Stages
+from bench.evaluation.generation import Generation
 from bench.evaluation.probe_context import Plan, real_content
+from bench.evaluation.resolved import images_of
 from bench.system import artifacts, disk
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Prober:
 
     def __init__(self, host: Host, cache: Path, plan: Plan) -> None:
         self.host, self.cache, self.plan = host, cache, plan
-        self.stages = Stages(host, cache, lambda stage, done: None)
-        # Of a folder it hashes all images, and every part asks for it.
+        self.generation = Generation(host.device)
+        # For `folder:` data sets this hashes every image, and every part asks for it.
         self._real = functools.cache(real_content)
         self._context = functools.lru_cache(maxsize=1)(self._make)
         self._cards: dict[str, Checkpoint] = {}
@@ -58,11 +59,10 @@ class Prober:
         for probe in self.plan.probes:
             earlier: dict[str, list[ProbeValue]] = {}
             for part in self.plan.parts(probe):
-                found = self._cached(card, probe, part) or self._compute(
-                    card, probe, part, earlier
-                )
-                earlier[part] = list(found.rows)
-                yield found
+                kept = self._cached(card, probe, part)
+                outcome = kept or self._compute(card, probe, part, earlier)
+                earlier[part] = list(outcome.rows)
+                yield outcome
 
     def _path(self, card: Checkpoint, probe: str, part: str) -> Path:
         wanted = {
@@ -82,9 +82,8 @@ class Prober:
         text = artifacts.load_text(path, path.name)
         if text is None:
             return None
-        found = part_from_json(text)
         # The name of a checkpoint is not part of its content: the card's stands.
-        return replace(found, **_names(card))
+        return replace(part_from_json(text), **_names(card))
 
     def _compute(
         self, card: Checkpoint, probe: str, part: str, earlier: dict[str, list[ProbeValue]]
@@ -103,10 +102,10 @@ class Prober:
             reason = " ".join(f"{kind}{error}".split())[:500]
             return ProbePart(**_names(card), **what, status="failed", error=reason)
         seconds = time.monotonic() - start
-        found = ProbePart(**_names(card), **what, status="ok", rows=tuple(rows), seconds=seconds)
+        outcome = ProbePart(**_names(card), **what, status="ok", rows=tuple(rows), seconds=seconds)
         path = self._path(card, probe, part)
-        artifacts.save_text(path, path.name, part_to_json(found))
-        return found
+        artifacts.save_text(path, path.name, part_to_json(outcome))
+        return outcome
 
     def _refusal(self, part: str) -> str | None:
         """Why the backend cannot run the scheme that a part is about, or None."""
@@ -119,7 +118,8 @@ class Prober:
     def _make(self, name: str) -> CheckpointContext:
         from bench.evaluation.checkpoint_context import CheckpointContext
 
-        return CheckpointContext(self.stages, self._cards[name], self.plan)
+        locate = functools.partial(images_of, host=self.host, cache=self.cache)
+        return CheckpointContext(self.generation, locate, self._cards[name], self.plan)
 
 
 def _names(card: Checkpoint) -> dict[str, Any]:

@@ -1,116 +1,207 @@
-"""From images to numbers: the features of a cell's images, and what its metrics make of them.
+"""From images to numbers: their features, and what metrics make of them.
 
-images -> features -> measurements, each with the influence of every image
+    image sets -> features -> measurements, each with the influence of every image
+
+No network that made the images is needed: they may come from `generation`, from folders, from
+another engine. Features are cached under the key of their image set.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.core import distances, estimates, extensions
-from bench.core.cell import Cell
-from bench.core.protocols import Evidence, Features
-from bench.core.record import Measurement
+from bench.core.errors import InputError
+from bench.core.images import ImageSet, RealSplit, require_pairs
+from bench.core.progress import Progress, Steps
+from bench.core.protocols import Evidence, Features, Statistics
+from bench.core.record import Host, Measurement
 from bench.core.shards import Shards
 from bench.evaluation import keys
-from bench.evaluation.generation import Stages, loader, shards
 from bench.measurement import real
+from bench.measurement.features import moments, reference
 from bench.system import artifacts
+from bench.system.timing import Stopwatch
 
+# Measurements by name, each with the influence of every image, (N,).
 Measured = dict[str, tuple[Measurement, np.ndarray]]
 
 
+@dataclass(frozen=True)
+class ScoredImages:
+    """The images of one scoring.
+
+    Attributes:
+        test: what is measured.
+        twins: what each test image is held against, paired with it; None where the test images
+            are themselves the reference: nothing is paired then, and there are no changes.
+        real: what distances are taken to: a split of a data set, whose features are kept files,
+            or real images; None where no metric needs any.
+        simulated: of the same scheme in simulation, where a metric compares with them.
+    """
+
+    test: ImageSet
+    twins: ImageSet | None = None
+    real: RealSplit | ImageSet | None = None
+    simulated: ImageSet | None = None
+
+    def __post_init__(self) -> None:
+        for partner in (self.twins, self.simulated):
+            if partner is not None:
+                require_pairs(self.test, partner)
+
+
 class Scoring:
-    """Measures cells of which `stages` makes or finds the images."""
+    """Measures images.
 
-    def __init__(self, stages: Stages) -> None:
-        self.stages = stages
+    Args:
+        host: this machine; its versions are part of the keys of features.
+        cache: the cache folder.
+        watch: counts the time of the stages features and metrics.
+    """
 
-    def features(self, cell: Cell, extractor_name: str) -> Features:
-        """The features of a cell's images."""
-        key = keys.of_features(cell, extractor_name, self.stages.host)
-        folder = self.stages.cache / "features" / key / extractor_name
-        images, paths = self.stages.images(cell), []
-        load = loader(key)
-        for k in range(shards(cell)):
-            start = k * cell.draw.batch
-            count = min(cell.draw.batch, len(images) - start)
+    def __init__(self, host: Host, cache: Path, watch: Stopwatch | None = None) -> None:
+        self.host, self.cache, self.watch = host, cache, watch or Stopwatch()
+
+    def measure(
+        self, scored: ScoredImages, extractors: Sequence[str], metrics: Sequence[str]
+    ) -> Steps[Measured]:
+        """Measure images by all metrics.
+
+        A metric that is not paired is also measured of the twins; the change against them, with
+        its interval, stands beside it under "delta_NAME".
+
+        Raises:
+            InputError: a metric needs images, or real images, that are not there.
+        """
+        _require(scored, metrics)
+        measured: Measured = {}
+        for position, extractor_name in enumerate(extractors):
+            evidence = yield from self._evidence(scored, extractor_name, metrics)
+            for name in metrics:
+                metric = extensions.lookup("metrics", name)()
+                if metric.paired and scored.twins is None:
+                    continue
+                # What looks at images alone is measured once, beside the first extractor.
+                is_first = position == 0
+                fits = distances.kind(extractor_name) in metric.kinds if metric.kinds else is_first
+                if fits:
+                    yield Progress(scored.test.source, name)
+                    is_compared = scored.twins is not None and not metric.paired
+                    measured |= self._measured(metric, evidence, is_compared)
+        return measured
+
+    def _measured(self, metric: Any, evidence: Evidence, is_compared: bool) -> Measured:
+        """The measurement of a metric, and where images are compared its change."""
+        value, terms = self.watch.timed("metrics", metric.measure, evidence)
+        measured = {value.name: (value, terms)}
+        if is_compared:
+            before, twin_terms = self.watch.timed("metrics", metric.measure, _of_twins(evidence))
+            delta = change(value, before, terms - twin_terms)
+            if ends := getattr(metric, "change_ends", None):
+                low, high = ends(delta.value, terms - twin_terms)
+                delta = replace(delta, low=low, high=high)
+            measured[delta.name] = delta, terms - twin_terms
+        return measured
+
+    def _evidence(
+        self, scored: ScoredImages, extractor_name: str, metrics: Sequence[str]
+    ) -> Steps[Evidence]:
+        """All that the metrics may look at, through one extractor."""
+        twins = scored.twins or scored.test
+        known = yield from self._real(scored.real, extractor_name, metrics)
+        features = yield from self.features(scored.test, extractor_name)
+        twin_features = yield from self.features(twins, extractor_name)
+        simulated = scored.simulated.images if scored.simulated else None
+        images = scored.test.images, twins.images
+        return Evidence(*images, features, twin_features, *known, simulated)
+
+    def _real(
+        self, wanted: RealSplit | ImageSet | None, extractor_name: str, metrics: Sequence[str]
+    ) -> Steps[tuple[Features | None, Statistics | None]]:
+        """Features and statistics of the real images, None where no metric asks for them."""
+        if wanted is None or not reference.needs(metrics, extractor_name):
+            return None, None
+        if isinstance(wanted, RealSplit):
+            return real.of(wanted, metrics, extractor_name)
+        features = yield from self.features(wanted, extractor_name)
+        statistics = moments.statistics(features.values)
+        return features, Statistics(*statistics, len(features.values))
+
+    def features(self, scored: ImageSet, extractor_name: str) -> Steps[Features]:
+        """The features of images: kept ones, else extracted batch by batch."""
+        key = keys.of_features(scored.key, extractor_name, self.host)
+        folder = self.cache / "features" / key / extractor_name
+        paths = []
+        for k, start in enumerate(range(0, len(scored), scored.batch)):
+            count = min(scored.batch, len(scored) - start)
             path = folder / f"{k:05d}-{count}.npy"
-            if not self._is_kept(path, key, (count, None)):
-                self.stages.progress(f"{cell}: features", 0)
-                batch = images[start : start + count]
-                shard = self.stages.timed("features", self._extract, extractor_name, batch)
+            kept = artifacts.load_array(path, f"{key} {path.name}", (count, None), np.float32)
+            if kept is None:
+                yield Progress(scored.source, "features")
+                batch = scored.images[start : start + count]
+                shard = self.watch.timed("features", _extracted, extractor_name, batch)
                 artifacts.save_array(path, f"{key} {path.name}", shard)
             paths.append(path)
         version = extensions.lookup("extractors", extractor_name).version
-        values = Shards(paths, len(images), load)
+        values = Shards(paths, len(scored), artifacts.loader(key))
         return Features(extractor_name, version, values, np.arange(len(values)))
 
-    def _is_kept(self, path: Path, key: str, shape: tuple[int | None, ...]) -> bool:
-        return artifacts.load_array(path, f"{key} {path.name}", shape, np.float32) is not None
 
-    def _extract(self, extractor_name: str, images: np.ndarray) -> np.ndarray:
-        import torch
-
-        found = extractor(extractor_name)(torch.from_numpy(images)).numpy()
-        if found.ndim != 2 or len(found) != len(images):
-            raise RuntimeError(
-                f"extractor {extractor_name} gave {list(found.shape)} for {len(images)} images"
+def _require(scored: ScoredImages, metrics: Sequence[str]) -> None:
+    """Make sure that there are the images that metrics take."""
+    for name in metrics:
+        metric = extensions.lookup("metrics", name)
+        if metric.needs and scored.real is None:
+            raise InputError(
+                f"metric {name} compares with real images, and none are named: name some, or "
+                f"leave it out"
             )
-        return found.astype(np.float32, copy=False)
+        simulated = getattr(metric, "simulated", False)
+        if simulated and scored.twins is not None and scored.simulated is None:
+            raise InputError(
+                f"metric {name} compares with images of a simulation, and there are none: leave "
+                f"it out"
+            )
 
-    def _simulated(self, cell: Cell) -> Shards | None:
-        """The images of the same scheme in simulation, where a metric of the cell needs them."""
-        found = (extensions.lookup("metrics", name) for name in cell.metrics)
-        if not any(getattr(metric, "simulated", False) for metric in found):
-            return None
-        return self.stages.images(replace(cell, backend="simulated"))
 
-    def measure(self, cell: Cell) -> Measured:
-        """Measurements by name, each with the influences of the images."""
-        images, twins = self.stages.images(cell), self.stages.images(cell.reference)
-        simulated = self._simulated(cell)
-        found: Measured = {}
-        for position, name in enumerate(cell.extractors):
-            taken = real.of(cell, name)
-            features = self.features(cell, name)
-            twin_features = self.features(cell.reference, name)
-            evidence = Evidence(images, twins, features, twin_features, *taken, simulated)
-            twin = Evidence(twins, twins, twin_features, twin_features, *taken)
-            for metric_name in cell.metrics:
-                metric = extensions.lookup("metrics", metric_name)()
-                if metric.paired and cell.scheme.is_float:
-                    continue
-                # What looks at images alone is measured once, beside the first extractor.
-                if distances.kind(name) not in metric.kinds if metric.kinds else position:
-                    continue
-                self.stages.progress(f"{cell}: {metric_name}", 0)
-                value, terms = self.stages.timed("metrics", metric.measure, evidence)
-                found[value.name] = value, terms
-                if not metric.paired and not cell.scheme.is_float:
-                    before, twin_terms = self.stages.timed("metrics", metric.measure, twin)
-                    delta = change(value, before, terms - twin_terms)
-                    if ends := getattr(metric, "change_ends", None):
-                        low, high = ends(delta.value, terms - twin_terms)
-                        delta = replace(delta, low=low, high=high)
-                    found[delta.name] = delta, terms - twin_terms
-        return found
+def _of_twins(evidence: Evidence) -> Evidence:
+    """The same evidence of the twins, as if they were measured themselves."""
+    return replace(
+        evidence,
+        images=evidence.twin_images,
+        features=evidence.twin_features,
+        simulated_images=None,
+    )
+
+
+def _extracted(extractor_name: str, images: np.ndarray) -> np.ndarray:
+    """The features of a batch, float32 (B, D)."""
+    import torch
+
+    features = extractor(extractor_name)(torch.from_numpy(images)).numpy()
+    if features.ndim != 2 or len(features) != len(images):
+        raise RuntimeError(
+            f"extractor {extractor_name} gave {list(features.shape)} for {len(images)} images"
+        )
+    return features.astype(np.float32, copy=False)
 
 
 def change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Measurement:
     """Quantized minus full precision on the same noise, `terms` being what each pair adds."""
     value, low, high = test.value - reference.value, None, None
-    if found := estimates.estimate(value, terms):
-        found = found.without_rounding(max(abs(test.value), abs(reference.value)))
-        value = found.value
+    if estimate := estimates.estimate(value, terms):
+        estimate = estimate.without_rounding(max(abs(test.value), abs(reference.value)))
+        value = estimate.value
         # Where no pair changed, nothing is known of how many others would.
-        if found.error > 0:
-            low, high = found.interval()
+        if estimate.error > 0:
+            low, high = estimate.interval()
     return replace(test, name=f"delta_{test.name}", value=value, low=low, high=high, paired=True)
 
 

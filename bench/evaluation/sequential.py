@@ -1,4 +1,4 @@
-"""Precision on demand: each cell is sampled in rounds until its change is known well enough.
+"""Precision on demand: cells are sampled in rounds until each change is known well enough.
 
 After each round the change of a distance against full precision is measured with its 95%
 interval; the cell stops where the half width is at most the wanted one, or where the budget ends.
@@ -7,7 +7,7 @@ image i depends on i alone and batches are kept, so a round costs its new images
 
 To stop by the width alone keeps the coverage of the last interval asymptotically (Chow and Robbins
 1965: the width depends on the images through a variance that hardly varies once N is large); with
-N from FIRST on and few looks it keeps it here too, as docs/gate.md measures. The change of a
+N from FIRST on and few rounds it keeps it here too, as docs/gate.md measures. The change of a
 Fréchet distance falls with N, so the interval is one of the change *at the N that was reached*.
 """
 
@@ -17,28 +17,31 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.record import Measurement, Record, Rounds
+from bench.evaluation import records
+from bench.evaluation.resolved import Resolver
 
-if TYPE_CHECKING:
-    from bench.evaluation.pipeline import Pipeline
-
-# Least N of the first look, from the trials in docs/gate.md.
+# Least N of the first round, from the trials in docs/gate.md.
 FIRST = 200
 # The default budget, in images of the preset.
 TIMES = 10
 
-Work = Callable[[Cell], Record]
-Engine = Callable[[Work, Sequence[Cell]], Iterable[Record]]
+
+class Execute(Protocol):
+    """Runs cells by the engine of a run; their records, in order. `counts` says whether these are
+    cells of the run, and not an interim check of one."""
+
+    def __call__(self, cells: Sequence[Cell], counts: bool) -> Sequence[Record]: ...
 
 
 @dataclass(frozen=True)
-class Rule:
+class StoppingRule:
     """When a cell has enough images.
 
     Attributes:
@@ -60,10 +63,44 @@ class Rule:
 
     def counts(self) -> list[int]:
         """The planned N: doubling, the budget last."""
-        found = [FIRST]
-        while found[-1] < self.budget:
-            found.append(min(2 * found[-1], self.budget))
-        return found
+        planned = [FIRST]
+        while planned[-1] < self.budget:
+            planned.append(min(2 * planned[-1], self.budget))
+        return planned
+
+    def is_met(self, change: Measurement) -> bool:
+        """Whether a change is known well enough."""
+        return _half_width(change) <= self.precision
+
+
+@dataclass
+class _Sampled:
+    """A quantized cell, and the N and record of each of its rounds."""
+
+    cell: Cell
+    rounds: list[tuple[int, Record]] = field(default_factory=list)
+
+    @property
+    def counts(self) -> list[int]:
+        """N at each round."""
+        return [images for images, _ in self.rounds]
+
+    @property
+    def last(self) -> Record:
+        """The record of the last round."""
+        return self.rounds[-1][1]
+
+    @property
+    def change(self) -> Measurement | None:
+        """The change after the last round, None where the cell has no numbers."""
+        return _change(self.last) if self.last.status == "ok" else None
+
+    def seconds(self, final: Record) -> dict[str, float]:
+        """Wall time of all rounds and of the final record, by stage."""
+        total: Counter[str] = Counter()
+        for record in (*(record for _, record in self.rounds), final):
+            total.update(record.seconds)
+        return dict(total)
 
 
 def target(cell: Cell) -> tuple[str, str]:
@@ -73,16 +110,17 @@ def target(cell: Cell) -> tuple[str, str]:
     Raises:
         InputError: all metrics are paired.
     """
-    found = []
+    unpaired = []
     for position, extractor in enumerate(cell.extractors):
         for name in cell.metrics:
             metric = extensions.lookup("metrics", name)
-            fits = distances.kind(extractor) in metric.kinds if metric.kinds else not position
+            is_first = position == 0
+            fits = distances.kind(extractor) in metric.kinds if metric.kinds else is_first
             if fits and not metric.paired:
-                found.append((extractor, name))
-    if not found:
+                unpaired.append((extractor, name))
+    if not unpaired:
         raise InputError("--precision is that of a change of a distance: add --metrics frechet")
-    return next((pair for pair in found if pair[1] == "frechet"), found[0])
+    return next((pair for pair in unpaired if pair[1] == "frechet"), unpaired[0])
 
 
 def sized(cell: Cell, images: int) -> Cell:
@@ -90,96 +128,109 @@ def sized(cell: Cell, images: int) -> Cell:
     return replace(cell, draw=replace(cell.draw, images=images))
 
 
-class Looks:
-    """Cells of a run, each with as many images as the rule asks for.
+class SequentialRunner:
+    """Runs the cells of a run, each with as many images as the rule asks for.
 
     Args:
-        pipeline: that runs them.
+        resolver: of the run's cells.
         rule: when to stop.
-        tell: called with a line about each look.
+        tell: called with a line about each cell after each round.
     """
 
     def __init__(
-        self, pipeline: Pipeline, rule: Rule, tell: Callable[[str], None] = lambda line: None
+        self,
+        resolver: Resolver,
+        rule: StoppingRule,
+        tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.pipeline, self.rule, self.tell = pipeline, rule, tell
-
-    def run(self, cell: Cell) -> Record:
-        """Sample and measure a quantized cell in rounds."""
-        counts: list[int] = []
-        seconds: Counter[str] = Counter()
-        for images in self.rule.counts():
-            counts.append(images)
-            record = self.pipeline.run(_look(cell, images))
-            seconds.update(record.seconds)
-            if record.status != "ok":
-                return replace(record, cell=sized(cell, images))
-            change = _change(record)
-            self.tell(f"{cell}: {_text(change)}")
-            if reached := _reached(change, self.rule):
-                break
-        record = self.pipeline.run(sized(cell, images))
-        name = change.name.split("@")[0]
-        rounds = Rounds(name, self.rule.precision, reached, tuple(counts))
-        seconds.update(record.seconds)
-        return replace(record, seconds=dict(seconds), rounds=rounds)
+        self.resolver, self.rule, self.tell = resolver, rule, tell
 
     def known(self, cell: Cell) -> tuple[int, bool]:
-        """(N, whether it is the last) of the look that a quantized cell has come to in the cache.
+        """(N, whether it is the last) of the round that a quantized cell has come to in the cache.
 
         Of a cell that is refused the first N is the last.
         """
         for images in self.rule.counts():
-            record = self.pipeline.cached(_look(cell, images))
+            look = self.resolver.resolve(_look(cell, images))
+            record = records.cached(look)
             if record is None:
-                return images, self.pipeline.refusal(cell) is not None
-            if _reached(_change(record), self.rule):
+                return images, look.refusal is not None
+            if self.rule.is_met(_change(record)):
                 break
         return images, True
 
     def planned(self, cells: Sequence[Cell]) -> list[Cell]:
         """The cells with the N that they will have: known from the cache, else the budget."""
-        found = {
-            id(cell): n if last else self.rule.budget
+        counts: dict[Cell, int] = {}
+        for cell in cells:
+            if not cell.is_reference:
+                images, is_last = self.known(cell)
+                counts[cell] = images if is_last else self.rule.budget
+        most = _most(counts.items())
+        return [
+            sized(cell, most[cell.checkpoint.name] if cell.is_reference else counts[cell])
             for cell in cells
-            if not cell.scheme.is_float
-            for n, last in [self.known(cell)]
-        }
-        full = _most((cell, found[id(cell)]) for cell in cells if id(cell) in found)
-        return [sized(cell, found.get(id(cell)) or full[cell.checkpoint.name]) for cell in cells]
+        ]
 
-    def all(
-        self, cells: Sequence[Cell], engine: Engine, work: Callable[[Work], Work]
-    ) -> list[Record]:
+    def run(self, cells: Sequence[Cell], execute: Execute) -> list[Record]:
         """The records of all cells, in order.
 
         Full precision comes last, with the largest N of its quantized cells: their twins.
-
-        Args:
-            engine: that runs work over cells.
-            work: wraps the work on a cell, to watch it.
         """
-        quantized = [cell for cell in cells if not cell.scheme.is_float]
-        records = list(engine(work(self.run), quantized))
-        most = _most(
-            (cell, r.cell.draw.images) for cell, r in zip(quantized, records, strict=True)
-        )
-        full = [cell for cell in cells if cell.scheme.is_float]
-        sizes = [sized(cell, most[cell.checkpoint.name]) for cell in full]
-        done = iter(engine(work(self.pipeline.run), sizes)), iter(records)
-        return [next(done[0] if cell.scheme.is_float else done[1]) for cell in cells]
+        compared = [cell for cell in cells if not cell.is_reference]
+        finished = dict(zip(compared, self._compared(compared, execute), strict=True))
+        most = _most((cell, record.cell.draw.images) for cell, record in finished.items())
+        references = [cell for cell in cells if cell.is_reference]
+        wanted = [sized(cell, most[cell.checkpoint.name]) for cell in references]
+        finished |= zip(references, execute(wanted, counts=True), strict=True)
+        return [finished[cell] for cell in cells]
+
+    def _compared(self, cells: Sequence[Cell], execute: Execute) -> list[Record]:
+        """The records of the cells that are held against full precision."""
+        states = [_Sampled(cell) for cell in cells]
+        waiting = list(states)
+        for images in self.rule.counts():
+            looks = execute([_look(state.cell, images) for state in waiting], counts=False)
+            for state, record in zip(waiting, looks, strict=True):
+                state.rounds.append((images, record))
+                if state.change is not None:
+                    self.tell(f"{state.cell}: {_text(state.change)}")
+            waiting = [
+                state
+                for state in waiting
+                if state.change is not None and not self.rule.is_met(state.change)
+            ]
+        return self._finished(states, execute)
+
+    def _finished(self, states: Sequence[_Sampled], execute: Execute) -> list[Record]:
+        """All metrics of the cells at the N that each of them has come to."""
+        wanted = [sized(state.cell, state.counts[-1]) for state in states]
+        good = [
+            cell for cell, state in zip(wanted, states, strict=True) if state.change is not None
+        ]
+        measured = dict(zip(good, execute(good, counts=True), strict=True))
+        outcomes = []
+        for cell, state in zip(wanted, states, strict=True):
+            if state.change is None:
+                outcomes.append(replace(state.last, cell=cell))
+                continue
+            name, is_reached = state.change.name.split("@")[0], self.rule.is_met(state.change)
+            rounds = Rounds(name, self.rule.precision, is_reached, tuple(state.counts))
+            final = measured[cell]
+            outcomes.append(replace(final, seconds=state.seconds(final), rounds=rounds))
+        return outcomes
 
 
 def _most(counts: Iterable[tuple[Cell, int]]) -> dict[str, int]:
     """The largest N by checkpoint."""
-    found: dict[str, int] = {}
+    largest: dict[str, int] = {}
     for cell, images in counts:
-        found[cell.checkpoint.name] = max(images, found.get(cell.checkpoint.name, 0))
-    return found
+        largest[cell.checkpoint.name] = max(images, largest.get(cell.checkpoint.name, 0))
+    return largest
 
 
 def _look(cell: Cell, images: int) -> Cell:
-    """The cell of N images with the one metric that decides: looks are cheap."""
+    """The cell of N images with only the deciding metric, so that an interim check is cheap."""
     extractor, metric = target(cell)
     return sized(replace(cell, extractors=(extractor,), metrics=(metric,)), images)
 
@@ -194,10 +245,6 @@ def _half_width(change: Measurement) -> float:
     return (change.high - change.low) / 2
 
 
-def _reached(change: Measurement, rule: Rule) -> bool:
-    return _half_width(change) <= rule.precision
-
-
 def _text(change: Measurement) -> str:
     name = change.name.split("@")[0]
     if change.low is None:
@@ -205,7 +252,7 @@ def _text(change: Measurement) -> str:
     return f"N = {change.n}: {name} {change.value:+.3g} ± {_half_width(change):.2g}"
 
 
-def rule(precision: float | None, cells: Sequence[Cell]) -> Rule | None:
+def stopping_rule(precision: float | None, cells: Sequence[Cell]) -> StoppingRule | None:
     """The rule of a run whose cells have the budget as their N, told on stderr; None for none.
 
     Raises:
@@ -213,14 +260,14 @@ def rule(precision: float | None, cells: Sequence[Cell]) -> Rule | None:
     """
     if precision is None:
         return None
-    made = Rule(precision, cells[0].draw.images)
-    if all(cell.scheme.is_float for cell in cells):
+    rule = StoppingRule(precision, cells[0].draw.images)
+    if all(cell.is_reference for cell in cells):
         raise InputError("--precision is that of a change by quantization: name another --scheme")
-    counts = ", ".join(map(str, made.counts()))
+    counts = ", ".join(map(str, rule.counts()))
     for extractor, metric in dict.fromkeys(map(target, cells)):
         print(
             f"N = {counts}: until the 95% interval of the change of {metric} ({extractor}) is at "
             f"most ±{precision:g}, for each cell",
             file=sys.stderr,
         )
-    return made
+    return rule

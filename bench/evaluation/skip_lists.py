@@ -41,9 +41,9 @@ def beside(cells: Sequence[Cell], word: str | None, out: Path) -> list[Cell]:
         return list(cells)
     from_probe = word.partition(":")[0] == FROM_PROBE
     lists = suggested(out, word.partition(":")[2]) if from_probe else {}
-    found, without = [], []
+    extended, without = [], []
     for cell in cells:
-        found.append(cell)
+        extended.append(cell)
         if cell.scheme.is_float:
             continue
         if from_probe:
@@ -54,15 +54,15 @@ def beside(cells: Sequence[Cell], word: str | None, out: Path) -> list[Cell]:
         if scheme is None:
             without.append(f"{cell.checkpoint.name} {cell.scheme}")
         elif (added := replace(cell, scheme=scheme)) not in cells:
-            found.append(added)
-    if len(found) == len(cells) and without:
+            extended.append(added)
+    if len(extended) == len(cells) and without:
         raise InputError(
             f"no skip list for {', '.join(dict.fromkeys(without))} in a {probe_record.FILE} under "
             f"{out}: run `bench probe --probes sensitivity` with these schemes first"
         )
     for text in dict.fromkeys(without):
-        say(f"{text}: no skip list was found, runs without one", file=sys.stderr)
-    return found
+        say(f"{text}: no skip list was extended, runs without one", file=sys.stderr)
+    return extended
 
 
 def suggested(out: Path, name: str = "") -> Lists:
@@ -80,11 +80,11 @@ def suggested(out: Path, name: str = "") -> Lists:
     read = [probe_record.read(path) for path in paths if border.exists(path)]
     if name and not read:
         raise InputError(f"no {probe_record.FILE} in a folder {name!r}, here or under {out}")
-    found: dict[tuple[str, str], Scheme] = {}
+    newest: dict[tuple[str, str], Scheme] = {}
     for one in sorted(read, key=lambda one: one.created):
         for part in one.parts:
             for row in part.rows:
                 if row.name == "skip_macs":
                     scheme = Scheme.parse(str(row.where["scheme"]))
-                    found[part.sha256, row.scheme] = scheme
-    return found
+                    newest[part.sha256, row.scheme] = scheme
+    return newest

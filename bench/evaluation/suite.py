@@ -81,18 +81,18 @@ def _checked(path: Path, data: Any) -> Suite:
         if not isinstance(data.get(name, {}), kind) or (kind is list and not data[name]):
             raise InputError(f"{path}, field {name}: must be a {kind.__name__}, with content")
     try:
-        found = border.build(Suite, data)
+        suite = border.build(Suite, data)
         for table in ("extractors", "metrics"):
             for name in data[table]:
                 extensions.require(table, name)
-        extensions.require("datasets", found.dataset)
-        extensions.require("samplers", found.sampler)
-        for steps in found.steps:
-            Draw(found.sampler, steps, found.images, spacing=found.spacing)
-        _check_reported(found.reported)
+        extensions.require("datasets", suite.dataset)
+        extensions.require("samplers", suite.sampler)
+        for steps in suite.steps:
+            Draw(suite.sampler, steps, suite.images, spacing=suite.spacing)
+        _check_reported(suite.reported)
     except (ValueError, InputError) as error:
         raise InputError(f"{path}: {error}") from None
-    return found
+    return suite
 
 
 def _check_reported(reported: Mapping[str, Any]) -> None:
@@ -108,7 +108,7 @@ def plan(
     suite: Suite,
     cards: Path | None,
     globs: Sequence[str],
-    kinds: planning.Kinds,
+    choices: planning.Choices,
     changes: Mapping[str, Any],
 ) -> list[list[Cell]]:
     """The cells of each run of a suite, every input checked.
@@ -117,7 +117,7 @@ def plan(
         suite: the protocol.
         cards: the card file.
         globs: names or methods of checkpoints; all of the data set where there are none.
-        kinds: schemes and backends.
+        choices: schemes and backends.
         changes: fields of the draw that differ from the suite's; `steps` is one number.
 
     Raises:
@@ -136,7 +136,7 @@ def plan(
     for steps in (changes["steps"],) if "steps" in changes else suite.steps:
         fixed = {"sampler": suite.sampler, "spacing": suite.spacing, "images": suite.images}
         drawn: dict[str, Any] = {**fixed, **changes, "steps": steps}
-        scored = dataclasses.replace(kinds, scoring=scoring)
+        scored = dataclasses.replace(choices, scoring=scoring)
         cells = planning.plan(path, [c.name for c in chosen], size, scored, Draw(**drawn))
         runs.append([_reported(cell, suite) for cell in cells])
     return runs

@@ -7,20 +7,23 @@ metric asks for features, these are read once, reduced to statistics, and droppe
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.images import RealSplit
 from bench.core.protocols import Features, Statistics
 from bench.measurement.features import moments, reference, statistics_files
 
 
-def of(cell: Cell, extractor: str) -> tuple[Features | None, Statistics | None]:
-    """Features and statistics of the real images of a cell, None where no metric asks for them."""
-    needed = reference.needs(cell.metrics, extractor)
-    dataset, split = cell.checkpoint.dataset, cell.real
+def of(
+    real: RealSplit, metrics: Sequence[str], extractor: str
+) -> tuple[Features | None, Statistics | None]:
+    """Features and statistics of real images, None where no metric asks for them."""
+    needed = reference.needs(metrics, extractor)
+    dataset, split = real.dataset, real.split
     features = reference.load(dataset, extractor, split) if "features" in needed else None
     return features, _statistics(dataset, extractor, split) if needed else None
 

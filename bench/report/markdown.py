@@ -229,10 +229,12 @@ def _hosts(all_rows: Sequence[CellRow]) -> list[str]:
 def _provenance(run: Run) -> list[str]:
     state = "with uncommitted changes" if run.dirty else "clean checkout"
     commit = f"{escape(run.commit)}, {state}" if run.commit else "none: not in a git checkout"
+    engine = ", ".join(run.engine.values())
     return [
         f"- Created: {escape(run.created)}",
         f"- Commit: {commit}",
         f"- Command: {escape(run.command)}",
+        *([f"- Engine: {escape(engine)}"] if engine else []),
         f"- Schema of run.json: {run.schema}",
     ]
 

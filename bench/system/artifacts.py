@@ -19,7 +19,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -226,6 +226,23 @@ def _fits(array: np.ndarray, shape: Sequence[int | None], dtype: Any) -> bool:
         wanted in (None, size) for size, wanted in zip(array.shape, shape, strict=True)
     )
     return sizes and (dtype is None or array.dtype == dtype)
+
+
+def loader(key: str) -> Callable[[Path], np.ndarray]:
+    """What reads the array files of a folder, of which `key` is the key: each is kept under
+    "KEY NAME" and held against its digest.
+
+    It raises `Lost` for a file that is gone or damaged by now.
+    """
+
+    def load(path: Path) -> np.ndarray:
+        content = read(path, f"{key} {path.name}")
+        if content is None:
+            raise Lost(path)
+        array: np.ndarray = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        return array
+
+    return load
 
 
 def save_text(path: Path, key: str, text: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.core.cell import Cell
 from bench.core.printable import plain
+from bench.core.progress import Progress as Work
 from bench.core.record import Record
 
 
@@ -29,7 +30,6 @@ class Bar:
             console=console,
             disable=not self._terminal,
         )
-        self._unit = 0.0
 
     def __enter__(self) -> Bar:
         self._progress.start()
@@ -38,32 +38,28 @@ class Bar:
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
-    def start(self, costs: Sequence[tuple[Cell, float]]) -> None:
-        """Take the cells with their costs; cells that cost nothing are done at once."""
-        self._costs = {str(cell): cost for cell, cost in costs}
-        self._count, self._done = len(costs), 0
-        total = sum(self._costs.values())
+    def start(self, work: Sequence[tuple[Cell, int, float]]) -> None:
+        """Take the cells of a run, each with its batches to sample and what one of them costs."""
+        self._costs = {str(cell): cost for cell, _, cost in work}
+        self._count, self._done = len(work), 0
+        total = sum(batches * cost for _, batches, cost in work)
         self._task = self._progress.add_task("", total=total or 1.0)
 
-    def advance(self, stage: str, batches: int) -> None:
+    def advance(self, progress: Work) -> None:
         """Show what is going on; count batches that were sampled."""
-        self._progress.update(self._task, description=plain(stage), advance=batches * self._unit)
+        cost = self._costs.get(progress.subject, 0.0)
+        self._progress.update(
+            self._task, description=plain(str(progress)), advance=progress.batches * cost
+        )
 
     def tell(self, line: str) -> None:
         """Print a line above the bar."""
         self._console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
 
-    def watch(self, work: Callable[[Cell], Record]) -> Callable[[Cell], Record]:
-        """The same work that also tells each finished cell; plain lines without a terminal."""
-
-        def watched(cell: Cell) -> Record:
-            missing = max(1, -(-cell.draw.images // cell.draw.batch))
-            self._unit = self._costs[str(cell)] / missing
-            record = work(cell)
-            self._done += 1
-            self._console.print(
-                f"[{self._done}/{self._count}] {plain(str(cell))}: {record.status}", markup=False
-            )
-            return record
-
-        return watched
+    def finish(self, record: Record) -> None:
+        """Count a finished cell, and print a line of it."""
+        self._done += 1
+        self._console.print(
+            f"[{self._done}/{self._count}] {plain(str(record.cell))}: {record.status}",
+            markup=False,
+        )

@@ -33,11 +33,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from bench.core.cell import Cell, Checkpoint, Draw
+from bench.core.progress import finished
 from bench.core.scheme import Scheme
+from bench.evaluation import records
 from bench.evaluation.cost import _outputs
 from bench.evaluation.pipeline import Pipeline
 from bench.evaluation.probe_context import Plan
 from bench.evaluation.probing import Prober
+from bench.evaluation.resolved import Resolver
 from bench.measurement import real
 from bench.measurement.features import efficientnet, reference  # noqa: F401
 from bench.measurement.probes import flatness  # noqa: F401
@@ -107,16 +110,18 @@ def prepare(folder: Path) -> Checkpoint:
 def results(card: Checkpoint, cache: Path) -> dict[str, Any]:
     """All numbers: of the records, their influences, the strips of samples, the probes."""
     os.environ["BENCH_CACHE"] = str(cache)
-    pipeline = Pipeline(fingerprint(), cache)
+    host = fingerprint()
+    resolver, pipeline = Resolver(host, cache), Pipeline(host, cache)
     found: dict[str, Any] = {"outputs": _outputs(card)}
     for scheme, backend in ((Scheme(), "float"), (SCHEME, "simulated")):
         cell = Cell(card, scheme, backend, DRAW)
-        record = pipeline.run(cell)
+        wanted = resolver.resolve(cell)
+        record = finished(pipeline.run(wanted))
         if record.status != "ok":
             raise RuntimeError(record.error)
         rows = [(m.name, m.value, m.low, m.high) for m in record.measurements]
-        terms = {k: v.tobytes() for k, v in sorted(pipeline.influences(cell).items())}
-        strip = pipeline.stages.sample_strip(cell).tobytes()
+        terms = {k: v.tobytes() for k, v in sorted(records.influences_of(wanted).items())}
+        strip = pipeline.generation.sample_strip(wanted.images).tobytes()
         found[str(cell)] = rows, record.coverage, record.calibration, terms, digest(strip)
     plan = Plan(("flatness",), (SCHEME,), "simulated", DRAW, SETTING)
     parts = list(Prober(fingerprint(), cache, plan).run(card))

@@ -16,10 +16,13 @@ import numpy as np
 
 from bench.core import estimates, extensions
 from bench.core.cell import Cell, Draw, expand
+from bench.core.progress import finished
 from bench.core.protocols import Evidence, Features, Statistics
 from bench.core.record import Measurement
 from bench.core.scheme import Scheme
-from bench.evaluation.pipeline import Pipeline
+from bench.evaluation.generation import Generation
+from bench.evaluation.resolved import images_of
+from bench.evaluation.scoring import Scoring
 from bench.measurement.features import moments, reference
 from bench.measurement.metrics import frechet, kernel, paired, precision_recall
 from bench.models.cards import card_file, load_cards, select, verify
@@ -46,12 +49,15 @@ def record(name: str, images: int, cache: Path) -> tuple[list[Recorded], Feature
     cards = select(load_cards(card_file(None)), [name])
     schemes = [Scheme.parse("w8a8"), Scheme.parse("w6a8")]
     cells = expand([verify(cards[0])], schemes, ["simulated"], Draw(images=images))
-    pipeline = Pipeline(fingerprint(), cache)
+    host = fingerprint()
+    generation, scoring = Generation(host.device), Scoring(host, cache)
     real = reference.load(cards[0].dataset, "efficientnet")
-    twins, found = pipeline.stages.images(cells[0]), []
+    twins, found = finished(generation.images(images_of(cells[0], host, cache))).images, []
     for cell in cells:
-        pixels = pipeline.stages.images(cell)
-        features = np.asarray(pipeline.scoring.features(cell, "efficientnet").values, np.float64)
+        made = finished(generation.images(images_of(cell, host, cache)))
+        pixels = made.images
+        values = finished(scoring.features(made, "efficientnet")).values
+        features = np.asarray(values, np.float64)
         likeness = (paired.per_image(f, pixels, twins) for f in (paired.psnr, paired.ssim))
         found.append(Recorded(cell, features, *likeness))
     return found, replace(real, values=np.asarray(real.values, np.float64))

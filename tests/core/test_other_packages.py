@@ -3,13 +3,14 @@
 from dataclasses import replace
 
 import pytest
+from helpers.cells import Runs
+from helpers.entry_point import install
 
 from bench.core import extensions
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
-from bench.evaluation import closure, keys
-from bench.evaluation.pipeline import Pipeline
+from bench.evaluation import keys
 from bench.measurement.features import identities
 from bench.models.cards import load_cards
 from bench.system.host import fingerprint
@@ -25,32 +26,6 @@ class Mine(Psnr):
     def identity():
         return {{"weights": "{weights}"}}
 """
-
-
-def install(folder, distribution, points, version="1.0", module="", text=""):
-    """Put a package with entry points on the path, as pip would."""
-    info = folder / f"{distribution}-{version}.dist-info"
-    info.mkdir(parents=True, exist_ok=True)
-    (info / "METADATA").write_text(f"Name: {distribution}\nVersion: {version}\n")
-    (info / "entry_points.txt").write_text(points)
-    if module:
-        (folder / f"{module}.py").write_text(text)
-    forget()
-
-
-def forget():
-    """What a new process knows nothing of."""
-    extensions._points.cache_clear()
-    for cached in (closure._hash, closure._source, closure._path, closure._folders):
-        cached.cache_clear()
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
-    monkeypatch.undo()
-    forget()
 
 
 @pytest.mark.parametrize(
@@ -211,7 +186,7 @@ def test_a_number_that_no_reader_takes_fails_its_cell(site, cards, monkeypatch, 
     card = load_cards(cards)[0]
     draw = Draw(steps=1, images=2, batch=2)
     cell = Cell(card, Scheme.parse("w8a8"), "simulated", draw, ("efficientnet",), ("odd",))
-    record = Pipeline(fingerprint(), tmp_path / "cache").run(cell)
+    record = Runs(tmp_path / "cache").run(cell)
     assert (record.status, record.measurements) == ("failed", ())
     assert not list((tmp_path / "cache").glob("records/*"))
 
@@ -219,16 +194,17 @@ def test_a_number_that_no_reader_takes_fails_its_cell(site, cards, monkeypatch, 
 def test_weights_of_the_embedded_network_are_in_keys_and_in_the_run(cards, monkeypatch, tmp_path):
     host = fingerprint()
     cell = Cell(load_cards(cards)[0], Scheme(), "float", Draw())
-    before = keys.of_features(cell, "efficientnet", host), keys.of_record(cell, host, {})
-    recorded = Pipeline(host, tmp_path)._host(cell).versions
+    images = keys.of_images(cell, host)
+    before = keys.of_features(images, "efficientnet", host), keys.of_record(cell, host, {})
+    recorded = Runs(tmp_path).resolve(cell).host.versions
     assert recorded["extractors efficientnet weights"] == identities.PUBLISHED
     assert recorded["extractors efficientnet package"].startswith(identities.WEIGHTS)
     other = tmp_path / "other.pth"
     other.write_bytes(b"other weights")
     monkeypatch.setattr(identities, "weights", lambda: other)
-    after = keys.of_features(cell, "efficientnet", host), keys.of_record(cell, host, {})
+    after = keys.of_features(images, "efficientnet", host), keys.of_record(cell, host, {})
     assert before[0] != after[0] and before[1] != after[1]
-    assert keys.of_images(cell, host) == keys.of_images(cell, host)
+    assert keys.of_images(cell, host) == images
 
 
 def test_identities_of_bench_need_no_torch():

@@ -39,8 +39,8 @@ def found():
         "images x86": keys.of_images(x86, host),
         "images adm": keys.of_images(other, host),
         "calibration": keys.of_calibration(cell, host),
-        "features": keys.of_features(cell, "efficientnet", host),
-        "features inception": keys.of_features(cell, "inception", host),
+        "features": keys.of_features(keys.of_images(cell, host), "efficientnet", host),
+        "features inception": keys.of_features(keys.of_images(cell, host), "inception", host),
         "record": keys.of_record(cell, host, {}),
         "record x86": keys.of_record(x86, host, {}),
         "record frechet": keys.of_record(other, host, {}),
@@ -79,6 +79,7 @@ EXPECTED = {
             "core.extensions",
             "system.artifacts",
             "core.shards",
+            "core.images",
         ),
         ALL,
     ),
@@ -92,6 +93,7 @@ EXPECTED = {
     # What looks at images does not make them.
     "evaluation.scoring": FEATURES | RECORDS | PROBES,
     "evaluation.pipeline": RECORDS,
+    "evaluation.records": RECORDS,
     "measurement.features.efficientnet": {"features"} | RECORDS | PROBES,
     "measurement.features.inception": {"features inception"},
     "measurement.features.vit": set(),
@@ -128,6 +130,8 @@ IDLE = (
     "verdicts.paired_difference",
     "evaluation.suite",
     "evaluation.sequential",
+    "evaluation.worker",
+    "evaluation.resolved",
     "evaluation.cost",
     "evaluation.speed",
     "system.progress",
@@ -193,10 +197,13 @@ from bench.models.cards import load_cards, verify
 from bench.core.cell import Cell, Draw
 from bench.core.scheme import Scheme
 card = verify(load_cards(Path({str(cards)!r}))[0])
-before = set(sys.modules)
-from bench.evaluation.generation import Stages
+from bench.evaluation.resolved import images_of
 cell = Cell(card, Scheme(4, 8, calibration=2), "simulated", Draw(steps=1, images=2, batch=2))
-Stages(fingerprint(), Path({str(tmp_path / "c")!r}), lambda *_: None).images(cell)
+wanted = images_of(cell, fingerprint(), Path({str(tmp_path / "c")!r}))
+before = set(sys.modules)
+from bench.evaluation.generation import Generation
+from bench.core.progress import finished
+finished(Generation("cpu").images(wanted))
 roots = [keys.IMAGES, *(keys.extensions.module(*entry) for entry in keys.image_entries(cell))]
 loaded = {{name for name in set(sys.modules) - before if name.split(".")[0] == "bench"}}
 packages = {{name for name in loaded if hasattr(sys.modules[name], "__path__")}}

@@ -11,12 +11,12 @@ from datetime import datetime, timezone
 
 import pytest
 from core.test_record import RUN
+from helpers.cells import Runs
 
 from bench.cli import execution
 from bench.core.cell import Draw, expand
 from bench.core.record import to_json
 from bench.core.scheme import Scheme
-from bench.evaluation.pipeline import Pipeline
 from bench.evaluation.probe_context import Plan
 from bench.evaluation.probing import Prober
 from bench.models.cards import load_cards, verify
@@ -55,7 +55,7 @@ def test_a_disk_that_takes_nothing_stops_and_is_no_failed_cell(
     monkeypatch.setattr(os, "open", refusing(number, f"/{part}/"))
     with pytest.raises(disk.MachineError) as stopped:
         for cell in cells:
-            Pipeline(fingerprint(), cache).run(cell)
+            Runs(cache).run(cell)
     assert os.strerror(number) in str(stopped.value) and "\n" not in str(stopped.value)
     monkeypatch.undo()
     assert not [path for path in cache.rglob("*") if path.name.startswith(".bench-")]
@@ -76,7 +76,7 @@ def test_what_is_the_machines_is_no_failed_cell(cells, cache, monkeypatch, error
 
     monkeypatch.setattr("bench.quant.backends.simulated.FullPrecision.__call__", broken)
     with pytest.raises(disk.MachineError, match="repeat the command"):
-        Pipeline(fingerprint(), cache).run(cells[0])
+        Runs(cache).run(cells[0])
 
 
 def test_a_full_disk_is_no_failed_probe(cells, cache, monkeypatch):
@@ -96,25 +96,25 @@ def test_a_cache_that_is_removed_meanwhile_is_made_again(cells, cache):
     """Once between the images and what is measured of them."""
     removed = []
 
-    def remove(stage, done):
-        if "psnr" in stage and not removed:
-            removed.append(stage)
+    def remove(progress):
+        if progress.stage == "psnr" and not removed:
+            removed.append(progress)
             shutil.rmtree(cache)
 
-    records = [Pipeline(fingerprint(), cache, remove).run(cell) for cell in cells]
+    records = [Runs(cache, remove).run(cell) for cell in cells]
     assert removed and [record.status for record in records] == ["ok", "ok"]
     elsewhere = cache / "elsewhere"
-    again = [Pipeline(fingerprint(), elsewhere).run(cell) for cell in cells]
+    again = [Runs(elsewhere).run(cell) for cell in cells]
     assert [r.measurements for r in again] == [r.measurements for r in records]
 
 
 def test_a_cache_that_never_keeps_anything_stops(cells, cache):
-    def remove(stage, done):
-        if stage.endswith("frechet"):
+    def remove(progress):
+        if progress.stage == "frechet":
             shutil.rmtree(cache)
 
     with pytest.raises(disk.MachineError, match=r"files vanish from .* BENCH_CACHE"):
-        Pipeline(fingerprint(), cache, remove).run(cells[0])
+        Runs(cache, remove).run(cells[0])
 
 
 def publish(out, stem, text):
@@ -211,7 +211,8 @@ def test_two_runs_at_once_give_the_numbers_of_one(cards, tmp_path):
     # What is finished needs no torch, and next to no time.
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from bench.evaluation.pipeline import Pipeline\n"
+        "from bench.evaluation import pipeline, records\n"
+        "from bench.evaluation.resolved import Resolver\n"
         "from bench.system.host import fingerprint\n"
         "from bench.models import cards\n"
         "from bench.core.cell import Draw, expand\n"
@@ -219,8 +220,8 @@ def test_two_runs_at_once_give_the_numbers_of_one(cards, tmp_path):
         f"card = cards.verify(cards.load_cards(Path({str(cards)!r}))[0])\n"
         "draw = Draw(steps=1, images=6, batch=3)\n"
         "cells = expand([card], [Scheme.parse('w4a8')], ['simulated'], draw)\n"
-        "pipeline = Pipeline(fingerprint(), Path(sys.argv[1]))\n"
-        "assert all(pipeline.cached(cell) for cell in cells)\n"
+        "resolver = Resolver(fingerprint(), Path(sys.argv[1]))\n"
+        "assert all(records.cached(resolver.resolve(cell)) for cell in cells)\n"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "shared")], check=True)
@@ -233,11 +234,11 @@ def test_two_runs_that_end_in_the_same_second_are_both_there(cells, cache, tmp_p
             return datetime(2026, 1, 1, tzinfo=timezone.utc)
 
     monkeypatch.setattr(execution, "datetime", Now)
-    pipeline = Pipeline(fingerprint(), cache)
-    records = [pipeline.run(cells[0])]
-    described = execution._described(records, ())
+    runs = Runs(cache)
+    described = execution._described([runs.run(cells[0])], (), "local")
     folders = [
-        execution._write(tmp_path / "out", described, pipeline, redact=False) for _ in range(2)
+        execution._write(tmp_path / "out", described, runs.resolver, redact=False)
+        for _ in range(2)
     ]
     assert folders[1].name == f"{folders[0].name}-2"
     assert [read_run(folder).id for folder in folders] == [f.name for f in folders]

@@ -9,14 +9,15 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.cells import Runs
 from helpers.tiny import write_card, write_cards
 
 from bench.core import extensions
-from bench.core.cell import Cell, Draw, expand
+from bench.core.cell import Draw, expand
 from bench.core.errors import InputError
 from bench.core.record import Measurement
 from bench.core.scheme import Scheme
-from bench.evaluation.pipeline import Pipeline
+from bench.evaluation import records
 from bench.evaluation.scoring import change
 from bench.models.cards import load_cards, verify
 from bench.system.host import fingerprint
@@ -51,13 +52,12 @@ def cells(cards):
 
 
 def make(cache, seen=None):
-    """A pipeline; `seen` collects (stage, batches sampled)."""
-    seen = [] if seen is None else seen
-    return Pipeline(fingerprint(), cache, lambda stage, done: seen.append((stage, done)))
+    """Runs of a cache; `seen` collects progress."""
+    return Runs(cache, ([] if seen is None else seen).append)
 
 
 def sampled(seen):
-    return sum(done for _, done in seen)
+    return sum(progress.batches for progress in seen)
 
 
 def values(record):
@@ -99,14 +99,18 @@ def test_paired_measurements_only_for_quantized_cells(cells, cache):
 
 def test_more_images_reuse_the_whole_batches(cells, cache):
     pipeline = make(cache)
-    few = pipeline.stages.images(cells[0])
+    few = pipeline.images(cells[0])
     seen = []
     more = dataclasses.replace(cells[0], draw=dataclasses.replace(DRAW, images=11))
-    assert make(cache).missing_batches(more) == 1
-    many = make(cache, seen).stages.images(more)
+    assert records.missing_batches(make(cache).resolve(more)) == 1
+    many = make(cache, seen).images(more)
     assert sampled(seen) == 1
     assert len(few) == 8
     np.testing.assert_array_equal(many[:8], few)
+
+
+def folder_of(runs, cell):
+    return runs.resolve(cell).images.folder
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_more_images_reuse_the_whole_batches(cells, cache):
 def test_another_draw_is_another_key(cells, cache, change):
     pipeline = make(cache)
     other = dataclasses.replace(cells[0], draw=dataclasses.replace(DRAW, **change))
-    assert pipeline.stages.folder(other) != pipeline.stages.folder(cells[0])
+    assert folder_of(pipeline, other) != folder_of(pipeline, cells[0])
 
 
 def test_keys_know_weights_versions_and_code_but_no_names(cells, cache, monkeypatch):
@@ -126,24 +130,25 @@ def test_keys_know_weights_versions_and_code_but_no_names(cells, cache, monkeypa
         card = dataclasses.replace(cell.checkpoint, **changes)
         return dataclasses.replace(cell, checkpoint=card)
 
-    folder = pipeline.stages.folder(cell)
-    assert pipeline.stages.folder(changed(name="other", uri="elsewhere")) == folder
-    assert pipeline.stages.folder(changed(sha256="0" * 64)) != folder
+    folder = folder_of(pipeline, cell)
+    assert folder_of(pipeline, changed(name="other", uri="elsewhere")) == folder
+    assert folder_of(pipeline, changed(sha256="0" * 64)) != folder
     monkeypatch.setattr("bench.evaluation.keys.code_hash", lambda names: "changed")
-    assert make(cache).stages.folder(cell) != folder
+    assert folder_of(make(cache), cell) != folder
     monkeypatch.undo()
     host = dataclasses.replace(fingerprint(), versions={**fingerprint().versions, "torch": "0"})
-    assert Pipeline(host, cache).stages.folder(cell) != folder
+    assert folder_of(Runs(cache, host=host), cell) != folder
     host = dataclasses.replace(fingerprint(), versions={**fingerprint().versions, "scipy": "0"})
-    assert Pipeline(host, cache).stages.folder(cell) == folder
-    assert Pipeline(host, cache)._record_path(cell) != pipeline._record_path(cell)
+    other = Runs(cache, host=host).resolve(cell)
+    assert other.images.folder == folder
+    assert other.record != pipeline.resolve(cell).record
 
 
 def test_a_damaged_cache_is_computed_anew(cells, cache):
     pipeline = make(cache)
     first = pipeline.run(cells[0])
-    pipeline._record_path(cells[0]).write_text("{", encoding="utf-8")
-    shard = pipeline.stages.folder(cells[0]) / "00001.npy"
+    pipeline.resolve(cells[0]).record.write_text("{", encoding="utf-8")
+    shard = folder_of(pipeline, cells[0]) / "00001.npy"
     shard.write_bytes(shard.read_bytes()[:100])
     for path in (cache / "features").rglob("*.npy"):
         path.write_bytes(b"")
@@ -160,7 +165,7 @@ def test_a_refusal_is_a_record(cells, cache, monkeypatch):
     record = make(cache).run(cells[1])
     assert (record.status, record.error) == ("refused", "no such operation")
     assert record.measurements == ()
-    assert make(cache).missing_batches(cells[1]) == 0
+    assert records.missing_batches(make(cache).resolve(cells[1])) == 0
 
 
 def test_a_failure_is_a_record_and_is_tried_again(cells, cache, monkeypatch):
@@ -193,15 +198,15 @@ def test_scheme_without_bits_costs_nothing(cells, cache):
     full = pipeline.run(cells[0])
     assert full.coverage.kernel == "none"
     assert full.coverage.macs_quantized == 0
-    assert isinstance(cells[0].reference, Cell)
     assert cells[0].reference == cells[0]
+    assert [cell.is_reference for cell in cells] == [True, False]
 
 
 def test_records_follow_the_real_images(cells, cache, monkeypatch):
     pipeline = make(cache)
-    path = pipeline._record_path(cells[0])
+    path = pipeline.resolve(cells[0]).record
     monkeypatch.setattr("bench.measurement.features.reference.digest", lambda *names: "other")
-    assert make(cache)._record_path(cells[0]) != path
+    assert make(cache).resolve(cells[0]).record != path
 
 
 def test_a_change_that_no_pair_shows_has_no_interval():

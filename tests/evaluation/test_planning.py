@@ -10,7 +10,8 @@ from bench.core.cell import Draw
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
 from bench.evaluation import planning
-from bench.evaluation.planning import Kinds, Preset
+from bench.evaluation.planning import Choices, Preset
+from bench.evaluation.resolved import Resolver
 from bench.measurement import real
 from bench.system.host import fingerprint
 
@@ -30,9 +31,11 @@ def isa(monkeypatch):
     return found
 
 
-def cells(cards, draw=None, **kinds):
+def cells(cards, draw=None, **choices):
     draw = draw or Draw(steps=2, images=8, batch=4)
-    return planning.plan(cards, [], SIZE, Kinds([W4A8], ["simulated", "int8-x86"], **kinds), draw)
+    return planning.plan(
+        cards, [], SIZE, Choices([W4A8], ["simulated", "int8-x86"], **choices), draw
+    )
 
 
 def test_the_kernels_of_this_host_by_default(isa, capsys):
@@ -57,7 +60,7 @@ def test_kernels_are_compared_with_the_simulation_beside_them(cards):
     full, simulated, kernels = cells(cards)
     assert "psnr_simulated" in kernels.metrics
     assert "psnr_simulated" not in (*simulated.metrics, *full.metrics)
-    alone = planning.plan(cards, [], SIZE, Kinds([W4A8], ["int8-x86"]), Draw(images=8))[1]
+    alone = planning.plan(cards, [], SIZE, Choices([W4A8], ["int8-x86"]), Draw(images=8))[1]
     assert "psnr_simulated" not in alone.metrics
 
 
@@ -108,10 +111,10 @@ def test_fewer_real_images_than_a_metric_is_defined_for_are_refused(cards, monke
         real.check(dataclasses.replace(cell, metrics=(*cell.metrics, "recall")))
 
 
-def test_few_real_images_are_told_before_a_run(cards, monkeypatch, capsys):
+def test_few_real_images_are_told_before_a_run(cards, cache, monkeypatch, capsys):
     (cell, *_) = cells(cards)
     monkeypatch.setattr("bench.measurement.features.reference.count", lambda *names: 2)
     capsys.readouterr()
-    execution._remark([cell, cell])
+    execution._remark(Resolver(fingerprint(), cache), [cell, cell])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"fashion-mnist: only 2 real images for N = {cell.draw.images}")

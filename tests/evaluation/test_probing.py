@@ -75,8 +75,10 @@ def test_nan_weights_are_rows_and_stop_nothing(tmp_path, cache):
 
 def test_classes_are_refused_by_name(cards, cache, monkeypatch):
     made = prober(cache)
-    full = made.stages.denoiser
-    monkeypatch.setattr(made.stages, "denoiser", lambda cell: replace(full(cell), classes=3))
+    full = made.generation.denoiser
+    monkeypatch.setattr(
+        made.generation, "denoiser", lambda checkpoint: replace(full(checkpoint), classes=3)
+    )
     found = list(made.run(card(cards)))
     assert {part.status for part in found} == {"failed"}
     assert "'tiny': probes take no classes" in found[0].error

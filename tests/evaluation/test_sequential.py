@@ -9,15 +9,15 @@ import subprocess
 import sys
 
 import pytest
+from helpers.cells import Runs
 from helpers.tiny import write_card, write_cards
 
 from bench.core.cell import Draw, expand
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
 from bench.evaluation import sequential
-from bench.evaluation.pipeline import Pipeline
+from bench.evaluation.sequential import SequentialRunner, StoppingRule
 from bench.models.cards import load_cards, verify
-from bench.system.host import fingerprint
 
 W4A8 = dataclasses.replace(Scheme.parse("w4a8"), calibration=4)
 W2A8 = dataclasses.replace(Scheme.parse("w2a8"), calibration=4)
@@ -26,7 +26,7 @@ BUDGET = 16
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """Looks at 8 and 16 images."""
+    """Rounds of 8 and 16 images."""
     monkeypatch.setattr(sequential, "FIRST", 8)
 
 
@@ -36,19 +36,18 @@ def cells(cards):
     return expand([card], [W4A8, W2A8], ["simulated"], Draw(steps=1, images=BUDGET, batch=4))
 
 
-def looks(cache, precision, seen=None, told=None):
-    """Looks into a cache; `seen` collects batches sampled, `told` the lines."""
-    seen, told = [] if seen is None else seen, [] if told is None else told
-    pipeline = Pipeline(fingerprint(), cache, lambda stage, done: seen.append(done))
-    return sequential.Looks(pipeline, sequential.Rule(precision, BUDGET), told.append)
+class Sequential:
+    """A run of a cache; `seen` collects batches sampled, `told` the lines."""
 
+    def __init__(self, cache, precision, seen=None, told=None):
+        seen, told = [] if seen is None else seen, [] if told is None else told
+        self.runs = Runs(cache, lambda progress: seen.append(progress.batches))
+        rule = StoppingRule(precision, BUDGET)
+        self.runner = SequentialRunner(self.runs.resolver, rule, told.append)
+        self.known, self.planned = self.runner.known, self.runner.planned
 
-def engine(work, cells):
-    return map(work, cells)
-
-
-def records(found, cells):
-    return found.all(cells, engine, lambda work: work)
+    def run(self, cells):
+        return self.runner.run(cells, lambda cells, counts: list(map(self.runs.run, cells)))
 
 
 def half(record):
@@ -57,15 +56,15 @@ def half(record):
 
 
 def test_planned_counts_double_up_to_the_budget():
-    assert sequential.Rule(1.0, 8).counts() == [8]
-    assert sequential.Rule(1.0, 32).counts() == [8, 16, 32]
-    assert sequential.Rule(1.0, 50).counts() == [8, 16, 32, 50]
+    assert StoppingRule(1.0, 8).counts() == [8]
+    assert StoppingRule(1.0, 32).counts() == [8, 16, 32]
+    assert StoppingRule(1.0, 50).counts() == [8, 16, 32, 50]
 
 
 @pytest.mark.parametrize("precision", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_precision_is_a_positive_number(precision):
     with pytest.raises(InputError, match="--precision must be above 0"):
-        sequential.Rule(precision, 500)
+        StoppingRule(precision, 500)
 
 
 def test_the_change_of_the_first_frechet_distance_decides_else_the_first_unpaired_metric(cells):
@@ -85,11 +84,11 @@ def test_the_change_of_the_first_frechet_distance_decides_else_the_first_unpaire
 def test_each_cell_stops_at_its_own_n_and_costs_its_images_once(cells, cache):
     """A precision between the half widths of both cells at N = 8 stops one there."""
     seen, told = [], []
-    first = records(looks(cache, 1e9, seen), cells)
+    first = Sequential(cache, 1e9, seen).run(cells)
     widths = [half(record) for record in first[1:]]
     assert [record.cell.draw.images for record in first] == [8, 8, 8]
     assert sum(seen) == 3 * 8 / 4
-    found = records(looks(cache, sum(widths) / 2, seen, told), cells)
+    found = Sequential(cache, sum(widths) / 2, seen, told).run(cells)
     assert [r.status for r in found] == ["ok"] * 3
     early = widths.index(min(widths)) + 1
     late = found[3 - early]
@@ -103,24 +102,24 @@ def test_each_cell_stops_at_its_own_n_and_costs_its_images_once(cells, cache):
     assert sum(seen) == sum(r.cell.draw.images for r in found) / 4
     assert len(told) == 1 + len(late.rounds.counts)
     # The last interval is that of a run with this N.
-    plain = Pipeline(fingerprint(), cache).run(late.cell)
+    plain = Runs(cache).run(late.cell)
     assert plain.measurements == late.measurements
 
 
 def test_the_budget_ends_it_and_a_repetition_computes_nothing(cells, cache):
-    cells, found = cells[:2], looks(cache, 1e-9)
+    cells, found = cells[:2], Sequential(cache, 1e-9)
     assert [cell.draw.images for cell in found.planned(cells)] == [BUDGET] * 2
     assert found.known(cells[1]) == (8, False)
-    first = records(found, cells)
+    first = found.run(cells)
     assert first[0].rounds is None
     assert first[1].rounds.counts == (8, 16)
     assert not first[1].rounds.reached
     seen = []
-    again = looks(cache, 1e-9, seen)
-    assert records(again, cells) == first
+    again = Sequential(cache, 1e-9, seen)
+    assert again.run(cells) == first
     assert seen == []
     assert again.known(cells[1]) == (BUDGET, True)
-    assert [cell.draw.images for cell in looks(cache, 1e9).planned(cells)] == [8] * 2
+    assert [cell.draw.images for cell in Sequential(cache, 1e9).planned(cells)] == [8] * 2
 
 
 def test_refusals_and_failures_are_records_beside_the_others(cells, cache, monkeypatch):
@@ -129,10 +128,10 @@ def test_refusals_and_failures_are_records_beside_the_others(cells, cache, monke
     monkeypatch.setattr(
         Simulated, "refuses", lambda self, scheme, host: "no" * (scheme.weight_bits == 2)
     )
-    found = records(looks(cache / "refused", 1e9), cells)
+    found = Sequential(cache / "refused", 1e9).run(cells)
     assert [r.status for r in found] == ["ok", "ok", "refused"]
     assert found[2].cell == sequential.sized(cells[2], 8)
-    assert looks(cache / "none", 1e9).known(cells[2]) == (8, True)
+    assert Sequential(cache / "none", 1e9).known(cells[2]) == (8, True)
     monkeypatch.undo()
     monkeypatch.setattr(sequential, "FIRST", 8)
 
@@ -140,7 +139,7 @@ def test_refusals_and_failures_are_records_beside_the_others(cells, cache, monke
         raise RuntimeError("broken")
 
     monkeypatch.setattr(Simulated, "__call__", broken)
-    found = records(looks(cache / "failed", 1e9), cells)
+    found = Sequential(cache / "failed", 1e9).run(cells)
     assert [r.status for r in found] == ["ok", "failed", "failed"]
     assert found[1].error == "RuntimeError: broken"
     assert found[1].cell.metrics == cells[1].metrics

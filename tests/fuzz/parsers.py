@@ -335,7 +335,7 @@ def words(folder):
             lambda w: extensions.lookup("datasets", f"folder:{folder}/{w}")("test"),
             ("x@64", "x", "c.zip"),
         ),
-        (lambda w: sequential.rule(float(w), cells), ("0.5", "2e3")),
+        (lambda w: sequential.stopping_rule(float(w), cells), ("0.5", "2e3")),
     )
 
     def read(random):

@@ -11,7 +11,7 @@ from torch import nn
 from bench.core.cell import Draw, expand
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
-from bench.evaluation.generation import Stages
+from bench.evaluation.resolved import images_of
 from bench.models.cards import load_cards
 from bench.models.schedules import alpha_bar
 from bench.system import devices
@@ -61,7 +61,7 @@ def test_a_device_has_keys_of_its_own(tmp_path, cards):
     (cell,) = expand(load_cards(cards), [], [], Draw())
     host = fingerprint()
     folders = {
-        Stages(dataclasses.replace(host, **change), tmp_path, lambda *_: None).folder(cell)
+        images_of(cell, dataclasses.replace(host, **change), tmp_path).folder
         for change in ({}, {"device": "cuda"}, {"device": "cuda", "isa": "another card"})
     }
     assert len(folders) == 3

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from bench.core.cell import Cell
-from bench.core.record import Record
+if TYPE_CHECKING:
+    from bench.core.progress import Progress
+    from bench.core.protocols import Work
+    from bench.core.record import Record
+    from bench.evaluation.resolved import ResolvedCell
 
 
-def run(work: Callable[[Cell], Record], cells: Sequence[Cell]) -> Iterator[Record]:
-    """Yield the record of each cell in order."""
-    for cell in cells:
-        yield work(cell)
+def run(worker: Work, cells: Sequence[ResolvedCell]) -> Iterator[Progress | Record]:
+    """Yield what the worker tells of the cells, in order."""
+    yield from worker(cells)

@@ -1,0 +1,154 @@
+"""A cell with all of its keys and places, made once: what generation, scoring and engines take.
+
+    cell, host, cache folder -> ResolvedCell
+
+To resolve a cell hashes the code behind it, asks extensions what they are, looks for the real
+images' features and asks the backend whether it can run here. All of that is done here and
+nowhere again. What comes out is plain and frozen, so that it can go to another process.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bench.core import extensions
+from bench.core.cell import Cell
+from bench.core.record import Host
+from bench.evaluation import keys
+from bench.measurement import real
+from bench.measurement.features import pretrained, reference
+
+
+@dataclass(frozen=True)
+class ResolvedImages:
+    """Where the images of a cell are kept.
+
+    Attributes:
+        cell: that they are of.
+        key: of the images, which does not depend on how many there are.
+        folder: of the images, and of what is known of the network that made them.
+        calibration: folder of what the calibration leads to, the same for all backends.
+    """
+
+    cell: Cell
+    key: str
+    folder: Path
+    calibration: Path
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the images in order, a batch each."""
+        draw = self.cell.draw
+        count = -(-draw.images // draw.batch)
+        return [self.folder / f"{k:05d}.npy" for k in range(count)]
+
+    def missing(self) -> int:
+        """Batches that are not in the cache."""
+        return sum(not path.exists() for path in self.paths)
+
+    def first(self, count: int) -> ResolvedImages:
+        """The first images alone."""
+        draw = replace(self.cell.draw, images=min(count, self.cell.draw.images))
+        return replace(self, cell=replace(self.cell, draw=draw))
+
+
+@dataclass(frozen=True)
+class ResolvedCell:
+    """A cell and all that was found out about it before anything is computed.
+
+    Attributes:
+        cell: that is to be measured.
+        host: the machine whose keys these are, with what identifies the extensions that make the
+            numbers.
+        cache: the cache folder.
+        record: the file of the finished record.
+        images: its images.
+        reference: those of full precision that they are held against; a reference's own.
+        simulation: those of the simulation, where a metric compares with them.
+        real: SHA-256 of the real images' features that metrics take, by extractor.
+        real_images: how many real images those are, by extractor; 0 where that is not known.
+        refusal: why the backend cannot run the cell on this machine, or None.
+    """
+
+    cell: Cell
+    host: Host
+    cache: Path
+    record: Path
+    images: ResolvedImages
+    reference: ResolvedImages
+    simulation: ResolvedImages | None = None
+    real: Mapping[str, str] = field(default_factory=dict, hash=False)
+    real_images: Mapping[str, int] = field(default_factory=dict, hash=False)
+    refusal: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.cell)
+
+
+class Resolver:
+    """Resolves the cells of one command, each of them once.
+
+    Args:
+        host: fingerprint of the machine that will run the cells.
+        cache: the cache folder.
+    """
+
+    def __init__(self, host: Host, cache: Path) -> None:
+        self.host, self.cache = host, cache
+        # For `folder:` data sets these hash every image, and many cells ask for them.
+        self._digest = functools.cache(reference.digest)
+        self._count = functools.cache(real.count)
+        self._cells: dict[Cell, ResolvedCell] = {}
+
+    def resolve(self, cell: Cell) -> ResolvedCell:
+        """The cell with its keys and places.
+
+        Raises:
+            InputError: no reference features for a metric, or an extension that cannot say what
+                it is.
+        """
+        if cell not in self._cells:
+            self._cells[cell] = self._made(cell)
+        return self._cells[cell]
+
+    def _made(self, cell: Cell) -> ResolvedCell:
+        digests = {
+            name: self._digest(cell.checkpoint.dataset, name, cell.real)
+            for name in cell.extractors
+            if reference.needs(cell.metrics, name)
+        }
+        versions = {
+            **self.host.versions,
+            **keys.identities(keys.record_entries(cell)),
+            **pretrained.recorded(cell.extractors),
+        }
+        key = keys.of_record(cell, self.host, digests)
+        simulation = keys.needs_simulation(cell)
+        backend = extensions.lookup("backends", cell.backend)()
+        return ResolvedCell(
+            cell,
+            replace(self.host, versions=versions),
+            self.cache,
+            self.cache / "records" / f"{key}.json",
+            images=self.images(cell),
+            reference=self.images(cell.reference),
+            simulation=self.images(cell.simulation) if simulation else None,
+            real=digests,
+            real_images=real.counts(cell, self._count),
+            # A backend of another package may give "" where it has no reason.
+            refusal=backend.refuses(cell.scheme, self.host) or None,
+        )
+
+    def images(self, cell: Cell) -> ResolvedImages:
+        """Where the images of a cell are."""
+        return images_of(cell, self.host, self.cache)
+
+
+def images_of(cell: Cell, host: Host, cache: Path) -> ResolvedImages:
+    """Where a machine keeps the images of a cell."""
+    key = keys.of_images(cell, host)
+    calibration = cache / "quantized" / keys.of_calibration(cell, host)
+    return ResolvedImages(cell, key, cache / "images" / key, calibration)

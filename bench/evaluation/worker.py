@@ -1,0 +1,67 @@
+"""What an engine moves to where the work is done: a frozen value that runs resolved cells.
+
+    worker, resolved cells -> progress and records, as values
+
+A worker holds no network and no open file, so it can be pickled and sent to another process; what
+it loads, it loads there, when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.core.errors import InputError
+from bench.core.progress import Progress
+from bench.core.record import Host, Record
+from bench.evaluation.pipeline import Pipeline
+from bench.system.host import fingerprint
+
+if TYPE_CHECKING:
+    from bench.evaluation.resolved import ResolvedCell
+
+Told = Progress | Record
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Runs cells on the machine where it is called.
+
+    Attributes:
+        device: where networks are evaluated, from `devices.find`.
+        cache: the cache folder, which all workers of a run share.
+    """
+
+    device: str
+    cache: Path
+
+    def __call__(self, cells: Iterable[ResolvedCell]) -> Iterator[Told]:
+        """Run cells one after the other; they are taken as they are come to.
+
+        Yields:
+            `Progress` while a cell is computed, then its `Record`.
+
+        Raises:
+            InputError: bad input, a machine that does not allow what is to be done, or a cell
+                that was resolved for a machine whose arithmetic is not that of this one.
+        """
+        here = fingerprint(self.device)
+        pipeline = Pipeline(here, self.cache)
+        for cell in cells:
+            _check_machine(cell.host, here)
+            yield (yield from pipeline.run(cell))
+
+
+def _check_machine(wanted: Host, here: Host) -> None:
+    """Refuse to keep results of this machine under keys of another one."""
+    theirs = {**wanted.arithmetic, **wanted.versions}
+    ours = {**here.arithmetic, **here.versions}
+    for name, value in ours.items():
+        if theirs.get(name) != value:
+            raise InputError(
+                f"the engine runs cells on {here.name}, where {name} is {value} and not "
+                f"{theirs.get(name)} as on {wanted.name}, which asked for them: run the command "
+                f"on such a machine"
+            )

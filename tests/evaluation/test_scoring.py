@@ -1,0 +1,96 @@
+"""Scoring without a model: images that were made elsewhere, in folders, against real ones."""
+
+import numpy as np
+import pytest
+from helpers.cells import Runs
+from helpers.pictures import encode, write_folder
+from PIL import Image
+
+from bench.core.cell import Draw, expand
+from bench.core.errors import InputError
+from bench.core.images import ImageSet, RealSplit
+from bench.core.progress import finished
+from bench.core.scheme import Scheme
+from bench.evaluation.scoring import ScoredImages, Scoring
+from bench.models.cards import load_cards, verify
+from bench.system.host import fingerprint
+
+EXTRACTORS, METRICS = ("efficientnet",), ("frechet", "kernel", "psnr", "ssim", "frechet_twin")
+
+
+def written(folder, images):
+    """A folder of PNG files of grey images (N, 1, H, W)."""
+    files = {f"{k:03d}.png": encode(image[0]) for k, image in enumerate(images)}
+    return write_folder(folder, files)
+
+
+def read(folder):
+    """The image set of a folder, as someone would read it."""
+    paths = sorted(folder.glob("*.png"))
+    images = np.stack([np.asarray(Image.open(path))[None] for path in paths])
+    return ImageSet.of(images, folder.name, [path.stem for path in paths], batch=3)
+
+
+def numbers(measured):
+    return {name: (m.value, m.low, m.high, m.n) for name, (m, _) in measured.items()}
+
+
+def test_images_of_a_run_scored_from_folders_give_its_numbers(cards, cache, tmp_path):
+    card = verify(load_cards(cards)[0])
+    draw = Draw(steps=1, images=6, batch=3)
+    full, quantized = expand([card], [Scheme.parse("w4a8+minmax")], ["simulated"], draw)
+    runs = Runs(cache)
+    record = runs.run(quantized)
+    expected = {m.name: (m.value, m.low, m.high, m.n) for m in record.measurements}
+    test, twins = (
+        read(written(tmp_path / name, np.asarray(runs.images(cell))))
+        for name, cell in (("test", quantized), ("reference", full))
+    )
+    scored = ScoredImages(test, twins, RealSplit("fashion-mnist"))
+    scoring = Scoring(fingerprint(), tmp_path / "elsewhere")
+    told = []
+    measured = finished(scoring.measure(scored, EXTRACTORS, METRICS), told.append)
+    assert numbers(measured) == expected
+    assert {len(terms) for _, terms in measured.values()} == {6}
+    assert {progress.subject for progress in told} == {"test", "reference"}
+    # Features are kept under the content of the images, wherever they lie.
+    again = read(written(tmp_path / "copy", np.asarray(runs.images(quantized))))
+    told.clear()
+    moved = ScoredImages(again, twins, RealSplit("fashion-mnist"))
+    same = finished(scoring.measure(moved, EXTRACTORS, METRICS), told.append)
+    assert numbers(same) == numbers(measured)
+    assert "features" not in {progress.stage for progress in told}
+
+
+def test_real_images_may_be_a_set_of_images_too(tmp_path):
+    generator = np.random.default_rng(0)
+    real, test, twins = (
+        ImageSet.of(generator.integers(0, 256, (8, 1, 28, 28), np.uint8), name)
+        for name in ("real", "test", "twins")
+    )
+    scoring = Scoring(fingerprint(), tmp_path)
+    metrics = ("frechet", "kernel")
+    measured = finished(scoring.measure(ScoredImages(test, twins, real), EXTRACTORS, metrics))
+    own = ["fd_efficientnet@8", "kd_efficientnet@8"]
+    assert set(measured) == {*own, *(f"delta_{name}" for name in own)}
+    itself = finished(scoring.measure(ScoredImages(real, real=real), EXTRACTORS, metrics))
+    # Without twins there is nothing to compare with: no changes, and no paired metric.
+    assert set(itself) == set(own)
+    assert itself["fd_efficientnet@8"][0].value == pytest.approx(0.0, abs=1e-3)
+
+
+def test_what_a_metric_takes_is_asked_for_before_anything_is_extracted(tmp_path):
+    images = np.zeros((4, 1, 28, 28), np.uint8)
+    test = ImageSet.of(images, "test", "abcd")
+    scoring = Scoring(fingerprint(), tmp_path)
+    for metrics, says in (
+        (("psnr", "kernel"), "metric kernel compares with real images"),
+        (("psnr", "psnr_simulated"), "metric psnr_simulated compares with images of a simulation"),
+    ):
+        with pytest.raises(InputError, match=says):
+            finished(scoring.measure(ScoredImages(test, test), EXTRACTORS, metrics))
+    with pytest.raises(
+        InputError, match="test and other do not pair up: no partner have 'd', 'e'"
+    ):
+        ScoredImages(test, ImageSet.of(images, "other", "abce"))
+    assert not list(tmp_path.iterdir())
