@@ -75,10 +75,8 @@ class Stages:
         import torch
 
         full = self.denoiser(cell)
-        x_t = torch.zeros(cell.draw.batch, *full.shape, device=full.device)
-        t = torch.zeros(cell.draw.batch, dtype=torch.int64, device=full.device)
         with torch.inference_mode():
-            call = functools.partial(full.model, x_t, t)
+            call = functools.partial(full.model, *full.example_inputs(cell.draw.batch))
             seconds = alternate({"": call}, rounds=3, warm=1, device=self.host.device)
         return statistics.median(seconds[""])
 
@@ -145,12 +143,13 @@ class Stages:
         return Shards(paths, cell.draw.images, loader(folder.name))
 
     def _sample(self, cell: Cell, denoiser: Denoiser, shard: int) -> np.ndarray:
+        from bench.models.samplers.drawing import images
         from bench.models.samplers.noise import image_generators
 
         indices = range(shard * cell.draw.batch, (shard + 1) * cell.draw.batch)
         generators = image_generators("images", cell.draw.seed, indices)
         sampler = extensions.lookup("samplers", cell.draw.sampler)
-        found: np.ndarray = sampler(denoiser, generators, cell.draw).numpy()
+        found: np.ndarray = images(denoiser, sampler, generators, cell.draw).numpy()
         if found.dtype != np.uint8 or found.ndim != 4 or len(found) != cell.draw.batch:
             raise RuntimeError(
                 f"sampler {cell.draw.sampler} gave {found.dtype} {list(found.shape)}, not uint8 "

@@ -178,8 +178,8 @@ def check_network(network: nn.Module, shape: Sequence[int], learns_variance: boo
 
 
 @torch.no_grad()
-def layer_outputs(network: nn.Module, shape: Sequence[int]) -> int:
-    """Numbers that the convolutions and linear layers put out for one image of shape (C, H, W)."""
+def layer_outputs(network: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Numbers that the convolutions and linear layers put out when a network is called."""
     counts: list[int] = []
 
     def count(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -187,7 +187,7 @@ def layer_outputs(network: nn.Module, shape: Sequence[int]) -> int:
 
     layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    network(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
+    network(*inputs)
     for hook in hooks:
         hook.remove()
     return sum(counts)

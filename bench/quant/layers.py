@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -86,13 +85,12 @@ class Layer:
         return f"w{self.weight_bits}a{self.act_bits}" if self.quantized else "fp32"
 
 
-def export(model: nn.Module, x: Tensor, t: Tensor) -> GraphModule:
-    """The graph of one evaluation in evaluation mode, at the fixed shapes of `x` and `t`.
+def export(model: nn.Module, *inputs: Tensor) -> GraphModule:
+    """The graph of one evaluation in evaluation mode, at the fixed shapes of the inputs.
 
     Args:
-        model: (x, t) -> tensor; it is not changed.
-        x: float32 (B, C, H, W).
-        t: int64 (B,).
+        model: (inputs) -> tensor; it is not changed.
+        inputs: what it is called with, (B, ...) each.
 
     Raises:
         RuntimeError: the graph has nested graphs, whose layers would be missed.
@@ -100,18 +98,16 @@ def export(model: nn.Module, x: Tensor, t: Tensor) -> GraphModule:
     if any(module.training for module in model.modules()):
         model = copy.deepcopy(model).eval()
     with torch.inference_mode(False), torch.no_grad():
-        graph = torch.export.export(model, (x.clone(), t.clone())).module()
+        graph = torch.export.export(model, tuple(x.clone() for x in inputs)).module()
     for node in graph.graph.nodes:
         if node.op == "get_attr" and "val" not in node.meta:
             raise RuntimeError(f"the network has control flow, {node.target}: cannot read it")
     return graph
 
 
-def exported(denoiser: Denoiser, shape: Sequence[int]) -> GraphModule:
-    """The graph of a denoiser's network for x of a shape (B, C, H, W), on its device."""
-    device = next((parameter.device for parameter in denoiser.model.parameters()), None)
-    x = torch.zeros(*shape, device=device)
-    return export(denoiser.model, x, torch.zeros(len(x), dtype=torch.int64, device=device))
+def exported(denoiser: Denoiser, batch: int) -> GraphModule:
+    """The graph of a denoiser's network for a batch of so many images, on its device."""
+    return export(denoiser.model, *denoiser.example_inputs(batch))
 
 
 def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:
@@ -247,4 +243,4 @@ def layers(denoiser: Denoiser, scheme: Scheme) -> tuple[Layer, ...]:
     Raises:
         InputError: the scheme does not fit the network.
     """
-    return plan(exported(denoiser, (1, *denoiser.shape)), scheme)
+    return plan(exported(denoiser, 1), scheme)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,12 +22,12 @@ from torch import Tensor
 from bench.core import estimates
 from bench.core.denoiser import Denoiser
 from bench.core.probe_record import Row
-from bench.core.protocols import Constants
+from bench.core.protocols import Constants, Denoise
 from bench.core.scheme import Scheme
 from bench.system.random import seeded
 
-Network = Callable[[Tensor, Tensor], Tensor]
-Watch = Callable[[Tensor, Tensor], None]
+# Called with what `Denoiser.inputs` makes.
+Network = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,27 @@ def draw_examples(images: Tensor, timesteps: int, setting: Setting) -> Examples:
     return Examples(images[chosen], t, torch.randn(shape, generator=generator))
 
 
+class Sample(Protocol):
+    """Samples images, image i from the same noise whatever the network."""
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        count: int = ...,
+        around: Callable[[Denoise], Denoise] | None = None,
+        start: Callable[[Tensor], Tensor] | None = None,
+    ) -> np.ndarray:
+        """uint8 images (N, C, H, W).
+
+        Args:
+            denoiser: the network.
+            count: N, `Setting.images` by default.
+            around: for each batch, what the sampler calls in the place of the network's own
+                function.
+            start: x_T of a batch -> what it starts from instead.
+        """
+
+
 @dataclass(frozen=True)
 class Subject:
     """One checkpoint and what can be done with it.
@@ -131,13 +152,9 @@ class Subject:
         losses: (network, examples) -> denoising loss of each, (N,); differentiable.
         constants: of a scheme, layer by layer in order of execution.
         executed: the network as the backend executes a scheme; it takes `batch` images only.
-        sample: (denoiser, watch or None, count or None) -> uint8 images (N, C, H, W) in full
-            precision or quantized, image i from the same noise, `setting.images` without a count.
-            The watch sees each network input; what it writes into the first one is what sampling
-            starts from.
+        sample: samples full precision or quantized networks.
         quality: of sampled images, lower is better, with the influence of each image (N,).
         likeness: PSNR of each image to its twin in dB, (N,).
-        steps: network evaluations of a sampled batch.
         batch: of the quantized networks.
     """
 
@@ -149,10 +166,9 @@ class Subject:
     losses: Callable[[Network, Examples], Tensor]
     constants: Callable[[Scheme], Sequence[Constants]]
     executed: Callable[[Scheme], Denoiser]
-    sample: Callable[..., np.ndarray]
+    sample: Sample
     quality: Callable[[np.ndarray], tuple[float, np.ndarray]]
     likeness: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    steps: int
     batch: int
 
 

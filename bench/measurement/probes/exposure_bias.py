@@ -23,8 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.denoiser import Denoiser, diffuse, noise_of
+from bench.core.denoiser import Denoised, Denoiser, diffuse
+from bench.core.noise_levels import Level
 from bench.core.probe_record import Row
+from bench.core.protocols import Denoise
 from bench.measurement.probes.context import Setting, Subject, compared, row
 from bench.system.random import seeded
 
@@ -48,7 +50,7 @@ class Exposure:
         # Methods are compared in full precision: quantized networks, for a look, take fewer.
         count = min(subject.setting.images, len(subject.real))
         rows, images = gaps(subject, subject.executed(wanted), scheme, count)
-        values = subject.likeness(images, subject.sample(subject.full, None)[:count])
+        values = subject.likeness(images, subject.sample(subject.full)[:count])
         terms = values - values.mean()
         return [*rows, row("psnr", values.mean(), terms, unit="dB", scheme=scheme)]
 
@@ -59,10 +61,19 @@ def gaps(
     """All rows of a network, and the `count` images that it sampled, against as many real ones."""
     seen: dict[int, list[Tensor]] = {}
 
-    def watch(x_t: Tensor, t: Tensor) -> None:
-        seen.setdefault(int(t[0]), []).append(x_t.clone())
+    def watched(denoise: Denoise) -> Denoise:
+        """Of each batch, the first x at each level."""
+        batch: set[int] = set()
 
-    images = subject.sample(denoiser, watch, count)
+        def denoising(x: Tensor, level: Level) -> Denoised:
+            if level.index not in batch:
+                batch.add(level.index)
+                seen.setdefault(level.index, []).append(x.clone())
+            return denoise(x, level)
+
+        return denoising
+
+    images = subject.sample(denoiser, count, around=watched)
     rows, differences, distances = [], [], []
     for t, inputs in seen.items():
         sampled = torch.cat(inputs)[: len(images)]
@@ -97,13 +108,13 @@ def noised(subject: Subject, t: int) -> Tensor:
 @torch.inference_mode()
 def squared_norms(subject: Subject, denoiser: Denoiser, x_t: Tensor, t: int) -> np.ndarray:
     """||eps||^2 of each image in float64, (N,), in batches that the network takes."""
-    found = []
+    found, level = [], denoiser.levels.at(t)
     for chunk in x_t.split(subject.batch):
         # Exported graphs take whole batches only.
         padded = torch.cat([chunk, chunk.new_zeros(subject.batch - len(chunk), *chunk.shape[1:])])
-        steps = torch.full((subject.batch,), t, device=padded.device)
-        prediction = denoiser.model(padded, steps)[: len(chunk)]
-        found.append(noise_of(denoiser, prediction, chunk, t).double().square().flatten(1).sum(1))
+        prediction = denoiser.model(*denoiser.inputs(padded, level))[: len(chunk)]
+        epsilon = denoiser.parts(prediction, chunk, level)[1]
+        found.append(epsilon.double().square().flatten(1).sum(1))
     return torch.cat(found).cpu().numpy()
 
 

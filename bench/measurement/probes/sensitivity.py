@@ -19,15 +19,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench.core import estimates
-from bench.core.denoiser import Denoiser, diffuse
+from bench.core.denoiser import Denoised, Denoiser, diffuse
+from bench.core.noise_levels import Level
 from bench.core.probe_record import Row
-from bench.core.protocols import Constants
+from bench.core.protocols import Constants, Denoise
 from bench.core.scheme import Scheme
 from bench.measurement.probes.context import Examples, Setting, Subject, row
 
@@ -92,11 +94,12 @@ class _Partly(nn.Module):
         super().__init__()
         self.model, self.layers = model, layers
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         with ExitStack() as stack:
             for layer in self.layers:
                 stack.enter_context(_quantized(self.model, layer))
-            return self.model(x, t)
+            prediction: Tensor = self.model(*inputs)
+            return prediction
 
 
 @contextmanager
@@ -127,7 +130,7 @@ def _quantized(model: nn.Module, layer: Constants) -> Iterator[None]:
 def bands_of(subject: Subject) -> list[Examples]:
     """The examples by equal bands of timesteps, from small t to large."""
     count, t = subject.setting.bands, subject.examples.t
-    which = t * count // len(subject.full.alpha_bar)
+    which = t * count // len(subject.full.levels)
     tensors = subject.examples.x_0, subject.examples.t, subject.examples.noise
     return [Examples(*(value[which == band] for value in tensors)) for band in range(count)]
 
@@ -140,15 +143,16 @@ def noise_map(subject: Subject, scheme: Scheme) -> list[Row]:
     for band in bands_of(subject):
         some = band.first(count)
         x_t = diffuse(some.x_0, some.noise, subject.full.alpha_bar[some.t])
-        inputs.append((x_t, some.t, subject.full.model(x_t, some.t)))
+        called = subject.full.inputs(x_t, subject.full.levels.each(some.t))
+        inputs.append((called, subject.full.model(*called)))
     rows = []
     for layer in subject.constants(scheme):
         if layer.error is None and not any(layer.ranges):
             continue
         model = only(subject.full, [layer]).model
-        for number, (x_t, t, exact) in enumerate(inputs):
+        for number, (called, exact) in enumerate(inputs):
             channels = slice(subject.full.shape[0])
-            error = (model(x_t, t) - exact)[:, channels].double().square().flatten(1).sum(1)
+            error = (model(*called) - exact)[:, channels].double().square().flatten(1).sum(1)
             signal = exact[:, channels].double().square().flatten(1).sum(1)
             where: dict[str, float | str] = {"layer": layer.name, "band": number}
             rows.append(_sqnr(error.cpu().numpy(), signal.cpu().numpy(), str(scheme), where))
@@ -169,27 +173,23 @@ def _decibels(ratio: float) -> float:
     return min(-10 * math.log10(ratio), EXACT) if ratio > 0 else EXACT
 
 
-class _Banded(nn.Module):
-    """One network in a band of timesteps, another elsewhere."""
-
-    def __init__(self, inside: nn.Module, outside: nn.Module, low: int, high: int) -> None:
-        super().__init__()
-        self.inside, self.outside, self.low, self.high = inside, outside, low, high
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        chosen = self.inside if self.low <= int(t[0]) < self.high else self.outside
-        return chosen(x, t)
-
-
 def _bands(subject: Subject, scheme: Scheme) -> Iterator[Row]:
-    quantized, total = subject.executed(scheme), len(subject.full.alpha_bar)
+    quantized, total = subject.executed(scheme), len(subject.full.levels)
     count = subject.setting.bands
     for band in range(count):
         ends = band * total // count, (band + 1) * total // count
-        model = _Banded(quantized.model, subject.full.model, *ends)
+        images = subject.sample(subject.full, around=partial(_inside, quantized, *ends))
         where: dict[str, float | str] = {"band": band, "from": ends[0], "to": ends[1]}
-        denoiser = replace(subject.full, model=model)
-        yield _psnr(subject, denoiser, "band_psnr", str(scheme), where)
+        yield _likeness(subject, images, "band_psnr", str(scheme), where)
+
+
+def _inside(quantized: Denoiser, low: int, high: int, denoise: Denoise) -> Denoise:
+    """Another network in a band of levels, from `low` to below `high`."""
+
+    def denoising(x: Tensor, level: Level) -> Denoised:
+        return quantized.denoise(x, level) if low <= level.index < high else denoise(x, level)
+
+    return denoising
 
 
 def _skip(subject: Subject, scheme: Scheme, names: Sequence[str]) -> list[Row]:
@@ -215,7 +215,17 @@ def _psnr(
     scheme: str,
     where: Mapping[str, float | str],
 ) -> Row:
-    twins = subject.sample(subject.full, None)
-    values = subject.likeness(subject.sample(denoiser, None), twins)
+    return _likeness(subject, subject.sample(denoiser), name, scheme, where)
+
+
+def _likeness(
+    subject: Subject,
+    images: np.ndarray,
+    name: str,
+    scheme: str,
+    where: Mapping[str, float | str],
+) -> Row:
+    """PSNR of images to those of full precision."""
+    values = subject.likeness(images, subject.sample(subject.full))
     terms = values - values.mean()
     return row(name, values.mean(), terms, unit="dB", scheme=scheme, where=where)
