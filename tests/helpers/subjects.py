@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from bench.core.denoiser import Denoiser, diffuse
+from bench.core.noise_levels import NoiseLevels
 from bench.measurement.probes.context import Examples, Setting, Subject
 from bench.models.schedules import alpha_bar
 from bench.system.random import seeded
@@ -18,10 +19,13 @@ def examples(count=16, shape=(1, 4, 4), steps=1000):
 
 def subject(model, losses, drawn, setting=None, **changes):
     full = Denoiser(
-        model.requires_grad_(False), alpha_bar("cosine"), "epsilon", drawn.x_0.shape[1:]
+        model.requires_grad_(False),
+        NoiseLevels.discrete(alpha_bar("cosine")),
+        "epsilon",
+        drawn.x_0.shape[1:],
     )
     rest = dict.fromkeys(("constants", "executed", "sample", "quality", "likeness"))
-    fields = {"schemes": (), **rest, "steps": 4, "batch": 4} | changes
+    fields = {"schemes": (), **rest, "batch": 4} | changes
     setting = setting or Setting(chunk=5, images=6)
     return Subject(full, drawn, drawn.x_0, setting, losses=losses, **fields)
 
