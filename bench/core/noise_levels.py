@@ -118,7 +118,8 @@ class NoiseLevels:
     def log_ratios(self) -> np.ndarray:
         """log (signal^2 / noise^2) of the table, (T,), falling."""
         with np.errstate(divide="ignore"):
-            return 2 * (np.log(self.signal) - np.log(self.noise))
+            ratios: np.ndarray = 2 * (np.log(self.signal) - np.log(self.noise))
+        return ratios
 
     def at(self, index: int) -> Level:
         """A level of the table."""

@@ -94,7 +94,7 @@ class Calibration(Protocol):
     shape: tuple[int, ...]
     place: Path | None
     digest: str
-    kept: Sequence[tuple[Tensor, ...]]
+    kept: list[tuple[Tensor, ...]]
 
     def __call__(self, model: Callable[..., Tensor]) -> None: ...
 

@@ -32,7 +32,7 @@ class Execution(nn.Module):
         shapes: of the inputs, fixed by calibration.
     """
 
-    def __init__(self, graph: GraphModule, shapes: Sequence[torch.Size]) -> None:
+    def __init__(self, graph: GraphModule, shapes: Sequence[Sequence[int]]) -> None:
         super().__init__()
         self.graph, self.shapes = graph, tuple(tuple(shape) for shape in shapes)
 

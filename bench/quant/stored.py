@@ -179,10 +179,10 @@ def _named(inputs: Sequence[tuple[Tensor, ...]]) -> dict[str, Tensor]:
 
 def _unnamed(named: Mapping[str, Tensor]) -> list[tuple[Tensor, ...]]:
     """What `_named` has named."""
-    places = sorted((*map(int, name.split()), name) for name in named)
+    places = [(int(k), int(n)) for k, n in map(str.split, named)]
     return [
-        tuple(named[name] for *_, name in group)
-        for _, group in itertools.groupby(places, operator.itemgetter(0))
+        tuple(named[f"{k} {n}"] for k, n in group)
+        for _, group in itertools.groupby(sorted(places), operator.itemgetter(0))
     ]
 
 

@@ -87,7 +87,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.t)
 
-    def to(self, device: torch.device) -> Examples:
+    def to(self, device: torch.device | str) -> Examples:
         """The examples on a device."""
         return Examples(self.x_0.to(device), self.t.to(device), self.noise.to(device))
 

@@ -12,7 +12,7 @@ from bench.core.errors import InputError
 from bench.core.noise_levels import NoiseLevels
 from bench.core.record import Coverage, Host
 from bench.core.scheme import Scheme
-from bench.models.samplers.noise import to_uint8
+from bench.models.samplers.drawing import to_uint8
 from bench.quant import graph as graphs
 from bench.quant.backends import int8
 from bench.quant.backends.int8 import Int8Cuda, Int8X86
