@@ -4,7 +4,8 @@ A diffusion model is trained on x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar
 network predicts eps from (x_t, t); the schedule is the vector alpha_bar over the timesteps.
 
 A class-conditional network takes its label y in the same integer as the timestep, as the code
-t + T y: so every stage calls (x, code) -> prediction, and a code below T is a timestep of class 0.
+t + T y (`Denoiser.inputs`): so it is (x, code) -> prediction too, and a code below T is a timestep
+of class 0.
 
 A network that was trained with rescaled timesteps (Nichol and Dhariwal 2021, rescale_timesteps)
 sees 1000 t / T in place of t. That is done within the network, behind the code, so no stage sees

@@ -11,7 +11,8 @@ from bench.core.errors import InputError
 from bench.models.cards import load_cards, verify
 from bench.models.samplers.ddim import ddim
 from bench.models.samplers.drawing import images as drawn
-from bench.models.samplers.noise import image_generators, to_uint8
+from bench.models.samplers.drawing import to_uint8
+from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
 from bench.models.sources.diffusers_folder import load
 from bench.system import hub

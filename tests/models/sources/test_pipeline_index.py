@@ -22,7 +22,7 @@ from bench.core.errors import InputError
 from bench.models.samplers.ddim import ddim
 from bench.models.samplers.ddpm import ddpm
 from bench.models.samplers.drawing import images as sampled
-from bench.models.samplers.noise import image_generators, labels
+from bench.models.samplers.noise import image_generators, uniform_labels
 from bench.models.sources import described, pretrained
 from bench.models.sources.diffusers_folder import load
 from bench.system import components, hub
@@ -133,7 +133,7 @@ def test_images_of_dits_pipeline_are_its_own(model):
     images = sampled(denoiser, ddim, generators, Draw(steps=10, spacing="leading", batch=3))
     again = image_generators("images", 0, range(3))
     latents = [torch.randn(denoiser.shape, generator=g) for g in again]
-    drawn = labels(denoiser, again).tolist()
+    drawn = uniform_labels(denoiser.classes, again, "cpu").tolist()
     with quiet_diffusers():
         made = pipeline(
             drawn, guidance_scale=1.0, generator=image_generators("images", 0, range(3)),
