@@ -15,6 +15,7 @@ import torch
 from bench.core import extensions
 from bench.core.cell import Draw
 from bench.core.denoiser import Denoiser
+from bench.core.noise_levels import NoiseLevels
 from bench.core.scheme import Scheme
 from bench.models.networks import build_network
 from bench.models.samplers.ddim import ddim
@@ -36,7 +37,7 @@ def main() -> None:
         network["unet"]["block_out_channels"] = list(widths)
         torch.manual_seed(0)
         model = build_network(network).eval().requires_grad_(False)
-        full = Denoiser(model, alpha_bar("cosine"), "epsilon", (1, 28, 28))
+        full = Denoiser(model, NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (1, 28, 28))
         calls = {"float32": _call(model, batch)}
         backends = ["int8-x86", *(["int8-x86:compiled"] if arguments.compile else [])]
         for words in ("w4a8", "w8a8"):

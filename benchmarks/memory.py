@@ -38,12 +38,9 @@ class Projection:
         return ((images.flatten(1).float() / 127.5 - 1) @ self.matrix / 40).relu()
 
 
-def noise(denoiser: Any, generators: Any, draw: Any, watch: Any = None) -> Any:
-    """Stand-in for a sampler: uniform noise."""
-    import torch
-
-    parts = [torch.randint(256, (3, 32, 32), generator=g, dtype=torch.uint8) for g in generators]
-    return torch.stack(parts)
+def noise(denoise: Any, x_T: Any, levels: Any, noise: Any) -> Any:
+    """Stand-in for a sampler: the noise itself."""
+    return x_T
 
 
 def measure(count: int, answer: Any) -> None:
@@ -51,6 +48,7 @@ def measure(count: int, answer: Any) -> None:
     from bench.core import extensions
     from bench.core.cell import Cell, Checkpoint, Draw
     from bench.core.denoiser import Denoiser
+    from bench.core.noise_levels import NoiseLevels
     from bench.core.progress import finished
     from bench.core.protocols import Statistics
     from bench.core.scheme import Scheme
@@ -68,7 +66,7 @@ def measure(count: int, answer: Any) -> None:
     extensions.SAMPLERS["noise"] = f"{module}:noise"
     unet = SMALL_NETWORK["unet"] | {"sample_size": 32, "in_channels": 3, "out_channels": 3}
     network = build_network({"patch": 1, "unet": unet}).eval()
-    denoiser = Denoiser(network, alpha_bar("cosine"), "epsilon", (3, 32, 32))
+    denoiser = Denoiser(network, NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (3, 32, 32))
     extensions.SOURCES["ready"] = f"{module}:ready"
     globals()["ready"] = lambda checkpoint: denoiser
     path = store.cache_root() / "reference" / reference.file_name("cifar10", "projection")

@@ -15,9 +15,10 @@ from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
 
 from bench.core.cell import Draw
 from bench.core.denoiser import Denoiser
+from bench.core.noise_levels import NoiseLevels
 from bench.models.networks import build_network
 from bench.models.samplers.ddim import ddim
-from bench.models.samplers.ddpm import betas
+from bench.models.samplers.drawing import images
 from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
 from bench.models.training.recipes import SMALL_NETWORK
@@ -35,15 +36,15 @@ def main() -> None:
     schedule = alpha_bar("cosine")
     draw = Draw(steps=arguments.steps, batch=arguments.images)
     scheduler = DDIMScheduler(
-        1000, trained_betas=betas(schedule).numpy(), timestep_spacing=draw.spacing
+        1000, beta_schedule="squaredcos_cap_v2", timestep_spacing=draw.spacing
     )
     pipeline = DDIMPipeline(model.unet, scheduler)
     pipeline.set_progress_bar_config(disable=True)
-    denoiser = Denoiser(model, schedule, "epsilon", (1, 28, 28))
+    denoiser = Denoiser(model, NoiseLevels.discrete(schedule), "epsilon", (1, 28, 28))
     indices = range(arguments.images)
 
     def ours() -> None:
-        ddim(denoiser, image_generators("images", 0, indices), draw)
+        images(denoiser, ddim, image_generators("images", 0, indices), draw)
 
     def theirs() -> None:
         generators = [torch.Generator().manual_seed(i) for i in indices]

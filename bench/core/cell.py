@@ -66,7 +66,8 @@ class Draw:
 
     Attributes:
         sampler: name in `extensions.SAMPLERS`.
-        steps: network evaluations per image.
+        steps: noise levels that the sampler walks through, with a network evaluation at each
+            unless the sampler takes more.
         images: number N of images, indices 0..N-1.
         seed: stream of random numbers.
         eta: stochasticity of DDIM, 0..1.

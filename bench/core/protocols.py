@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.core.denoiser import Denoiser
+from bench.core.denoiser import Denoised, Denoiser
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import Tensor
 
-    from bench.core.cell import Checkpoint, Draw
+    from bench.core.cell import Checkpoint
+    from bench.core.noise_levels import Level
     from bench.core.probe_record import ProbeValue
     from bench.core.progress import Progress
     from bench.core.record import Coverage, Host, Measurement, Record
@@ -84,11 +84,12 @@ class Dataset(Protocol):
 
 
 class Calibration(Protocol):
-    """Evaluates a network along the sampling trajectories that it gives itself, over all
-    timesteps: `model(x_t, t)`, with x_t always of `shape` (B, C, H, W).
+    """Evaluates a network along the sampling trajectories that it gives itself, over all noise
+    levels: `model(*inputs)`, the inputs being those of `Denoiser.inputs` for x of one `shape`.
 
     Attributes:
-        shape: of x_t.
+        shape: (B, C, H, W) of x.
+        kept: a few of the inputs, from the start, the middle and near the end of trajectories.
         place: folder for what the calibration leads to, None to keep nothing.
         digest: SHA-256 of all inputs so far; set by who takes an earlier result from `place`.
     """
@@ -96,8 +97,9 @@ class Calibration(Protocol):
     shape: tuple[int, ...]
     place: Path | None
     digest: str
+    kept: list[tuple[Tensor, ...]]
 
-    def __call__(self, model: Callable[[Tensor, Tensor], Tensor]) -> None: ...
+    def __call__(self, model: Callable[..., Tensor]) -> None: ...
 
 
 class Backend(Protocol):
@@ -115,16 +117,43 @@ class Backend(Protocol):
         result takes inputs of its shape only."""
 
 
+class Denoise(Protocol):
+    """The network as a sampler sees it: it knows labels and bounds. One call, one evaluation."""
+
+    def __call__(self, x: Tensor, level: Level, /) -> Denoised: ...
+
+
+class Noise(Protocol):
+    """Fresh standard normal noise for each image, (B, C, H, W). That of image i depends on the
+    seed, i and how often it was called alone, so quantized and full-precision images share it."""
+
+    def __call__(self) -> Tensor: ...
+
+
 class Sampler(Protocol):
-    """Samples one image for each generator; `watch(x_t, t)` sees each network input."""
+    """Leads a batch from noise to x_0 along noise levels; runs in inference mode.
+
+    It knows no labels, bounds, decoders or pixels. Each number of steps must be right for all
+    levels x = signal x_0 + noise eps, whatever their convention. A sampler with a parameter `eta`
+    is given that of the draw. One that walks through levels of its own has a method
+    `choose(levels, steps)` that gives them: `levels` are the `NoiseLevels` of the network, and the
+    draw's spacing is not used.
+    """
 
     def __call__(
-        self,
-        denoiser: Denoiser,
-        generators: Sequence[torch.Generator],
-        draw: Draw,
-        watch: Callable[[Tensor, Tensor], None] | None = None,
-    ) -> Tensor: ...
+        self, denoise: Denoise, x_T: Tensor, levels: Sequence[Level], noise: Noise
+    ) -> Tensor:
+        """Sample.
+
+        Args:
+            denoise: x and its level -> x_0, the noise, and the share of a random step's variance.
+            x_T: noise at the first level, float32 (B, C, H, W).
+            levels: from the most noise to the least, then `CLEAN`.
+            noise: for the random steps.
+
+        Returns:
+            x_0 of each image, (B, C, H, W).
+        """
 
 
 class Extractor(Protocol):

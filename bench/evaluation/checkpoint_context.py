@@ -19,7 +19,7 @@ from bench.core.cell import Cell, Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.core.progress import finished
-from bench.core.protocols import Constants, Evidence, Features
+from bench.core.protocols import Constants, Denoise, Evidence, Features
 from bench.core.scheme import Scheme
 from bench.evaluation import probe_context
 from bench.evaluation.generation import Generation
@@ -27,7 +27,7 @@ from bench.evaluation.probe_context import EXTRACTOR, METRIC, Plan
 from bench.evaluation.resolved import ResolvedImages
 from bench.evaluation.scoring import extractor
 from bench.measurement.features import reference
-from bench.measurement.probes.context import Examples, Network, ProbeContext, Watch
+from bench.measurement.probes.context import Examples, Network, ProbeContext
 from bench.quant import constants as constants_of_graph
 from bench.quant.stored import quantized
 
@@ -58,6 +58,10 @@ class CheckpointContext(ProbeContext):
         full = generation.denoiser(card)
         if full.classes or full.decode is not None:
             raise InputError(f"card {card.name!r}: probes take no classes and no decoders yet")
+        if not full.levels.is_schedule:
+            raise InputError(
+                f"card {card.name!r}: probes take timesteps only yet, not {full.levels}"
+            )
         exposed = probe_context.exposed(full, plan)
         super().__init__(
             full=full,
@@ -65,7 +69,6 @@ class CheckpointContext(ProbeContext):
             real=probe_context.real_images(card, exposed, plan.setting.seed).to(full.device),
             setting=plan.setting,
             schemes=plan.schemes,
-            steps=draw.steps,
             batch=draw.batch,
         )
         self._generation, self._locate = generation, locate
@@ -89,10 +92,14 @@ class CheckpointContext(ProbeContext):
         return self._executed(scheme)
 
     def sample(
-        self, denoiser: Denoiser, watch: Watch | None, count: int | None = None
+        self,
+        denoiser: Denoiser,
+        count: int | None = None,
+        around: Callable[[Denoise], Denoise] | None = None,
+        start: Callable[[Tensor], Tensor] | None = None,
     ) -> np.ndarray:
         """Images (N, C, H, W) of a network; those of full precision are kept."""
-        return self._sample(denoiser, watch, count)
+        return self._sample(denoiser, count, around, start)
 
     def quality(self, images: np.ndarray) -> tuple[float, np.ndarray]:
         """Kernel distance to the real images times 1000, and the influence of each image."""

@@ -103,19 +103,19 @@ def samples(denoiser: Denoiser) -> np.ndarray | None:
     import torch
 
     from bench.models.samplers.ddim import ddim
+    from bench.models.samplers.drawing import images
     from bench.models.samplers.noise import image_generators
 
     start = time.monotonic()
     with torch.inference_mode():
-        zeros = torch.zeros(1, *denoiser.shape, device=denoiser.device)
-        denoiser.model(zeros, torch.zeros(1, dtype=torch.int64, device=denoiser.device))
-    steps = min(STEPS, len(denoiser.alpha_bar))
+        denoiser.model(*denoiser.example_inputs(1))
+    steps = min(STEPS, len(denoiser.levels))
     seconds = (time.monotonic() - start) * steps
     side = next((n for n in (4, 3, 2, 1) if n * n * seconds <= SECONDS), 0)
     if not side:
         return None
     draw = Draw(steps=steps, images=side * side, batch=side * side)
     generators = image_generators("images", draw.seed, range(side * side))
-    images = ddim(denoiser, generators, draw).permute(0, 2, 3, 1).numpy()
-    rows = [np.concatenate(list(row), axis=1) for row in np.split(images, side)]
+    sampled = images(denoiser, ddim, generators, draw).permute(0, 2, 3, 1).numpy()
+    rows = [np.concatenate(list(row), axis=1) for row in np.split(sampled, side)]
     return np.concatenate(rows)

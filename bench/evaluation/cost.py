@@ -68,7 +68,7 @@ def _outputs(card: Checkpoint) -> int:
 
     try:
         denoiser = extensions.lookup("sources", card.source)(card)
-        count = networks.layer_outputs(denoiser.model, denoiser.shape)
+        count = networks.layer_outputs(denoiser.model, denoiser.example_inputs(1))
     except disk.MachineError:
         raise
     except Exception:  # of any kind, from untrusted files; the run loads it again and reports it

@@ -125,23 +125,30 @@ def _load(dataset: str, count: int) -> Tensor:
 
 def description(denoiser: Denoiser) -> dict[str, str]:
     """What is taken for the description of a checkpoint, in words, by topic."""
-    from bench.models.plausibility import ALIKE
-    from bench.models.schedules import SCHEDULES, alpha_bar
-
-    own = denoiser.alpha_bar.cpu()
-    alike = (
-        name for name in SCHEDULES if float((alpha_bar(name, len(own)) - own).abs().max()) <= ALIKE
-    )
     # A source may know better than the network tells.
     said = denoiser.description
-    schedule = said.get("schedule") or f"{next(alike, 'one of its own')}, {len(own)} timesteps"
+    schedule = said.get("schedule") or _schedule(denoiser)
     bounds = "clamped to [-1, 1]" if denoiser.clips else "not clamped"
     return {
         "prediction": denoiser.predicts,
         "predicted x_0": bounds,
         **said,
-        "schedule": f"{schedule}, alpha_bar {own[0]:.4g} to {own[-1]:.2g}",
+        "schedule": f"{schedule}, {denoiser.levels}",
     }
+
+
+def _schedule(denoiser: Denoiser) -> str:
+    """The noise levels of a denoiser in words, by the name of the schedule where they have one."""
+    from bench.models.plausibility import ALIKE
+    from bench.models.schedules import SCHEDULES, alpha_bar
+
+    if not denoiser.levels.is_schedule:
+        return "noise levels of its own"
+    own = denoiser.levels.alpha_bar
+    alike = (
+        name for name in SCHEDULES if float((alpha_bar(name, len(own)) - own).abs().max()) <= ALIKE
+    )
+    return f"{next(alike, 'one of its own')}, {len(own)} timesteps"
 
 
 def tell(fits: Iterable[Fit], cards: Sequence[Checkpoint]) -> list[str]:

@@ -60,10 +60,8 @@ class Generation:
         import torch
 
         full = self.denoiser(cell.checkpoint)
-        x_t = torch.zeros(cell.draw.batch, *full.shape, device=full.device)
-        t = torch.zeros(cell.draw.batch, dtype=torch.int64, device=full.device)
         with torch.inference_mode():
-            call = functools.partial(full.model, x_t, t)
+            call = functools.partial(full.model, *full.example_inputs(cell.draw.batch))
             seconds = alternate({"": call}, rounds=3, warm=1, device=self.device)
         return statistics.median(seconds[""])
 
@@ -116,18 +114,19 @@ class Generation:
         return ImageSet(shards, str(cell), wanted.key, batch=cell.draw.batch)
 
     def _sample(self, cell: Cell, denoiser: Denoiser, shard: int) -> np.ndarray:
+        from bench.models.samplers.drawing import images
         from bench.models.samplers.noise import image_generators
 
         indices = range(shard * cell.draw.batch, (shard + 1) * cell.draw.batch)
         generators = image_generators("images", cell.draw.seed, indices)
         sampler = extensions.lookup("samplers", cell.draw.sampler)
-        images: np.ndarray = sampler(denoiser, generators, cell.draw).numpy()
-        if images.dtype != np.uint8 or images.ndim != 4 or len(images) != cell.draw.batch:
+        sampled: np.ndarray = images(denoiser, sampler, generators, cell.draw).numpy()
+        if sampled.dtype != np.uint8 or sampled.ndim != 4 or len(sampled) != cell.draw.batch:
             raise RuntimeError(
-                f"sampler {cell.draw.sampler} gave {images.dtype} {list(images.shape)}, not uint8 "
-                f"(B, C, H, W) with B of {cell.draw.batch}"
+                f"sampler {cell.draw.sampler} gave {sampled.dtype} {list(sampled.shape)}, not "
+                f"uint8 (B, C, H, W) with B of {cell.draw.batch}"
             )
-        return images
+        return sampled
 
 
 def _key(path: Path) -> str:

@@ -60,9 +60,9 @@ class Pipeline:
                 continue
             cell = wanted.cell
             full = self.generation.denoiser(cell.checkpoint)
-            if cell.draw.steps > len(full.alpha_bar):
+            if cell.draw.steps > len(full.levels):
                 raise InputError(
-                    f"card {cell.checkpoint.name!r} has {len(full.alpha_bar)} timesteps: lower "
+                    f"card {cell.checkpoint.name!r} has {len(full.levels)} timesteps: lower "
                     f"--steps {cell.draw.steps}"
                 )
             for name in cell.extractors:

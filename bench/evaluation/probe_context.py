@@ -15,6 +15,7 @@ from bench.core import extensions
 from bench.core.cell import Checkpoint, Draw
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.protocols import Denoise
 from bench.core.scheme import Scheme
 from bench.evaluation import keys
 from bench.measurement.features import reference
@@ -23,7 +24,7 @@ from bench.system import devices
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.measurement.probes.context import Examples, Setting, Watch
+    from bench.measurement.probes.context import Examples, Sample, Setting
 
 EXTRACTOR, METRIC = keys.QUALITY
 EXPOSED_BYTES = 2**30
@@ -71,7 +72,7 @@ def examples(card: Checkpoint, full: Denoiser, setting: Setting) -> Examples:
             f"data set {card.dataset} has {len(chosen)} test images, probes take "
             f"{setting.examples}: {_remedy(len(chosen))}"
         )
-    found: Examples = draw_examples(chosen, len(full.alpha_bar), setting)
+    found: Examples = draw_examples(chosen, len(full.levels), setting)
     return found.to(full.device)
 
 
@@ -122,44 +123,54 @@ def training_losses(full: Denoiser) -> Callable[..., Any]:
 
     @functools.cache
     def objective() -> Objective:
-        made = Objective(Recipe("probe", "", full.shape, {}, predicts=full.predicts), full.device)
+        made = Objective(
+            Recipe("probe", "", full.shape, {}, predicts=full.predicts), torch.device(full.device)
+        )
         # The checkpoint's own schedule, whatever its name.
         made.alpha_bar = full.alpha_bar
         if full.learns_variance:
-            made.posterior = Posterior(full.alpha_bar, full.device)
+            made.posterior = Posterior(full.alpha_bar, torch.device(full.device))
         return made
 
     def losses(network: Callable[..., Any], chunk: Examples) -> Any:
         weight = torch.ones(len(chunk), device=chunk.t.device)
-        return objective()(network, Batch(chunk.x_0, chunk.t, chunk.noise, None, weight))
+        batch = Batch(chunk.x_0, chunk.t, chunk.noise, None, weight)
+        return objective()(lambda x, t: network(*full.inputs(x, full.levels.each(t))), batch)
 
     return losses
 
 
-def sampling(full: Denoiser, draw: Draw) -> Callable[..., np.ndarray]:
+def sampling(full: Denoiser, draw: Draw) -> Sample:
     """`ProbeContext.sample`; the images of full precision are kept."""
+    from bench.models.samplers.drawing import Batch
     from bench.models.samplers.noise import image_generators
 
     sampler = extensions.lookup("samplers", draw.sampler)
     twins: list[np.ndarray] = []
 
-    def sample(denoiser: Denoiser, watch: Watch | None, count: int | None = None) -> np.ndarray:
+    def sample(
+        denoiser: Denoiser,
+        count: int | None = None,
+        around: Callable[[Denoise], Denoise] | None = None,
+        start: Callable[[Tensor], Tensor] | None = None,
+    ) -> np.ndarray:
         import torch
 
         count = draw.images if count is None else count
-        plain = denoiser is full and watch is None and count == draw.images
+        plain = denoiser is full and not around and not start and count == draw.images
         if plain and twins:
             return twins[0]
-        starts = range(0, count, draw.batch)
-        batches = [range(start, start + draw.batch) for start in starts]
-        images = [
-            sampler(denoiser, image_generators("images", draw.seed, batch), draw, watch)
-            for batch in batches
-        ]
-        found = torch.cat(images)[:count].numpy()
+        images = []
+        for first in range(0, count, draw.batch):
+            indices = range(first, first + draw.batch)
+            generators = image_generators("images", draw.seed, indices)
+            batch = Batch(denoiser, sampler, generators, draw)
+            denoise = around(batch.denoise) if around else batch.denoise
+            images.append(batch.images(denoise, start(batch.x_T) if start else batch.x_T))
+        sampled: np.ndarray = torch.cat(images)[:count].numpy()
         if plain:
-            twins.append(found)
-        return found
+            twins.append(sampled)
+        return sampled
 
     return sample
 

@@ -27,6 +27,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.core.record import Coverage
 from bench.core.scheme import Scheme
+from bench.models.samplers.drawing import images
 from bench.models.samplers.noise import image_generators
 from bench.models.samplers.trajectories import Trajectories
 from bench.system import devices
@@ -88,8 +89,9 @@ class _Half(nn.Module):
         super().__init__()
         self.model = model.to(torch.bfloat16)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return self.model(x.to(torch.bfloat16), t).to(torch.float32)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        halves = (x.to(torch.bfloat16) if x.is_floating_point() else x for x in inputs)
+        return self.model(*halves).to(torch.float32)
 
 
 def measure(
@@ -114,9 +116,9 @@ def measure(
     wanted = [("fp32", name) for name in FLOATS] + list(kinds)
     jobs = [Job(card, scheme, backend, draw, device) for scheme, backend in wanted]
     built = {str(job): build(job) for job in jobs}
-    x, t = _inputs(built["float32"][0], draw)
+    inputs = _inputs(built["float32"][0], draw)
     with torch.inference_mode():
-        calls = {name: functools.partial(d.model, x, t) for name, (d, _) in built.items()}
+        calls = {name: functools.partial(d.model, *inputs) for name, (d, _) in built.items()}
         seconds = alternate(calls, rounds, device=device)
         loops = {name: functools.partial(_sample, d, draw) for name, (d, _) in built.items()}
         whole = alternate(loops, 1, warm=0, device=device)
@@ -161,15 +163,16 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
     return denoiser, coverage
 
 
-def _inputs(denoiser: Denoiser, draw: Draw) -> tuple[Tensor, Tensor]:
+def _inputs(denoiser: Denoiser, draw: Draw) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(draw.batch, *denoiser.shape, generator=generator).to(denoiser.device)
-    return x, torch.full((draw.batch,), len(denoiser.alpha_bar) // 2, device=denoiser.device)
+    return denoiser.inputs(x, denoiser.levels.at(len(denoiser.levels) // 2))
 
 
 def _sample(denoiser: Denoiser, draw: Draw) -> None:
     sampler = extensions.lookup("samplers", draw.sampler)
-    sampler(denoiser, image_generators("images", draw.seed, range(draw.batch)), draw)
+    generators = image_generators("images", draw.seed, range(draw.batch))
+    images(denoiser, sampler, generators, draw)
 
 
 def _in_a_process(job: Job) -> int:
@@ -197,23 +200,23 @@ def working_memory(job: Job) -> int:
     keeps what it allocated.
     """
     denoiser, _ = build(job)
-    x, t = _inputs(denoiser, job.draw)
+    inputs = _inputs(denoiser, job.draw)
     with torch.inference_mode():
-        denoiser.model(x, t)
+        denoiser.model(*inputs)
         if job.device != devices.CPU:
-            return _allocated(denoiser, x, t)
+            return _allocated(denoiser, inputs)
         try:
             # Give back what is free, else the pass would use it unseen.
             ctypes.CDLL(None).malloc_trim(0)
             Path("/proc/self/clear_refs").write_text("5")
             before = _status("VmRSS")
-            denoiser.model(x, t)
+            denoiser.model(*inputs)
             return max(_status("VmHWM") - before, 0)
         except (OSError, AttributeError):
             return 0
 
 
-def _allocated(denoiser: Denoiser, x: Tensor, t: Tensor) -> int:
+def _allocated(denoiser: Denoiser, inputs: Sequence[Tensor]) -> int:
     """The most memory of an accelerator that torch holds during a pass, less that before."""
     accelerator = torch.accelerator
     try:
@@ -221,7 +224,7 @@ def _allocated(denoiser: Denoiser, x: Tensor, t: Tensor) -> int:
         accelerator.reset_peak_memory_stats(denoiser.device)
     except (RuntimeError, NotImplementedError):
         return 0
-    denoiser.model(x, t)
+    denoiser.model(*inputs)
     return accelerator.max_memory_allocated(denoiser.device) - before
 
 

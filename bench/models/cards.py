@@ -212,8 +212,8 @@ def verify(card: Checkpoint) -> Checkpoint:
     """Check the weights against the card; a card without sha256 gets that of the file or folder.
 
     Raises:
-        InputError: missing file, pickle where the source reads none, Git LFS pointer, or other
-            content than the card says.
+        InputError: missing file, pickle where a source of bench reads none, Git LFS pointer, or
+            other content than the card says.
     """
     label = f"card {card.name!r}"
     if card.source in FOLDERS:
@@ -236,7 +236,8 @@ def verify(card: Checkpoint) -> Checkpoint:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{label}, field uri: {path} cannot be read ({reason})") from None
     pickled = head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-    if pickled and card.source not in PICKLES:
+    # A format of another package may be any; it is that package which reads it.
+    if pickled and card.source in extensions.SOURCES and card.source not in PICKLES:
         raise InputError(
             f"{label}, field uri: {path} is a pickle; convert it to safetensors, or name a source "
             f"that reads weights only: {', '.join(PICKLES)}"

@@ -4,7 +4,8 @@ A diffusion model is trained on x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar
 network predicts eps from (x_t, t); the schedule is the vector alpha_bar over the timesteps.
 
 A class-conditional network takes its label y in the same integer as the timestep, as the code
-t + T y: so every stage calls (x, code) -> prediction, and a code below T is a timestep of class 0.
+t + T y (`Denoiser.inputs`): so it is (x, code) -> prediction too, and a code below T is a timestep
+of class 0.
 
 A network that was trained with rescaled timesteps (Nichol and Dhariwal 2021, rescale_timesteps)
 sees 1000 t / T in place of t. That is done within the network, behind the code, so no stage sees
@@ -178,8 +179,8 @@ def check_network(network: nn.Module, shape: Sequence[int], learns_variance: boo
 
 
 @torch.no_grad()
-def layer_outputs(network: nn.Module, shape: Sequence[int]) -> int:
-    """Numbers that the convolutions and linear layers put out for one image of shape (C, H, W)."""
+def layer_outputs(network: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Numbers that the convolutions and linear layers put out when a network is called."""
     counts: list[int] = []
 
     def count(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -187,7 +188,7 @@ def layer_outputs(network: nn.Module, shape: Sequence[int]) -> int:
 
     layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    network(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
+    network(*inputs)
     for hook in hooks:
         hook.remove()
     return sum(counts)

@@ -2,15 +2,15 @@
 
 Weights load without an error under a wrong schedule, kind of prediction or flag of the network,
 and all numbers that follow are wrong. The loss of the denoising shows it. At a signal-to-noise
-ratio r = alpha_bar / (1 - alpha_bar) the network is given
+ratio r = signal^2 / noise^2 the network is given
 
-    x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps,    t with log r_t nearest to a level,
+    x = signal x_0 + noise eps,    at its noise level with log r nearest to that which is wanted,
 
 and its prediction, of whatever kind, is turned into an estimate of x_0. The error of the estimate
-is divided by that of the best constant multiple of x_t (the trivial predictor, which needs no
+is divided by that of the best constant multiple of x (the trivial predictor, which needs no
 network),
 
-    m (1 - alpha_bar) / (alpha_bar m + 1 - alpha_bar),    m the mean square of x_0.
+    m noise^2 / (signal^2 m + noise^2),    m the mean square of x_0.
 
 This ratio is the same in terms of x_0, eps or v. Levels are those of r, not of t, so descriptions
 with other schedules have the same task and differ only in the t that they give the network.
@@ -19,7 +19,8 @@ Images and noise are fixed, so descriptions are compared in pairs: a few images 
 
 Candidates are the named schedules, the kinds of prediction, and the values that the module of the
 source lists in ALTERNATIVES: {field of config, with dots for nested ones: values, or config ->
-values}.
+values}. A network whose prediction has no word of the card's, or that has no timesteps, is held
+against its own description alone.
 """
 
 from __future__ import annotations
@@ -35,8 +36,10 @@ from torch import Tensor
 
 from bench.core import extensions
 from bench.core.cell import Checkpoint
-from bench.core.denoiser import Denoiser, parts
+from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.noise_levels import Level, NoiseLevels
+from bench.models.samplers.noise import normal, uniform_labels
 from bench.models.schedules import SCHEDULES
 from bench.models.sources import noise as noises
 from bench.models.sources.weights_file import CHOICES, DEFAULTS
@@ -99,16 +102,15 @@ def losses(
         levels: the levels of log r.
     """
     power = float(x_0.square().mean())
-    kinds = [kind for kind in CHOICES["predicts"] if kind]
-    logs: dict[str, list[tuple[float, float]]] = {kind: [] for kind in kinds}
-    ratios = torch.logit(denoiser.alpha_bar.double().cpu())
-    for level in levels:
-        t = int((ratios - level).abs().argmin())
-        a = float(denoiser.alpha_bar[t])
-        trivial = power * (1 - a) / (a * power + 1 - a)
-        x_t, prediction = _predicted(denoiser, x_0, t, a, level)
+    logs: dict[str, list[tuple[float, float]]] = {kind: [] for kind in _readings_of(denoiser)}
+    for log_ratio in levels:
+        level = denoiser.levels.near(log_ratio)
+        signal, noise = level.signal**2, level.noise**2
+        trivial = power * noise / (signal * power + noise)
+        x_t, prediction = _predicted(denoiser, x_0, level, str(log_ratio))
         for kind, pairs in logs.items():
-            error = float((parts(kind, prediction, x_t, a)[0] - x_0).square().mean())
+            read = replace(denoiser, predicts=kind)
+            error = float((read.parts(prediction, x_t, level)[0] - x_0).square().mean())
             # A network of zeros may be exact; one that diverges is as bad as it gets.
             error = min(max(error, 1e-30), 1e30) if math.isfinite(error) else 1e30
             pairs.append((math.log(error / trivial), math.log(error)))
@@ -120,19 +122,25 @@ def losses(
     }
 
 
+def _readings_of(denoiser: Denoiser) -> list[str]:
+    """The kinds of prediction as which a network can be read."""
+    known = [kind for kind in CHOICES["predicts"] if kind]
+    return known if denoiser.predicts in known else [denoiser.predicts]
+
+
 @torch.inference_mode()
-def _predicted(
-    denoiser: Denoiser, x_0: Tensor, t: int, a: float, level: float
-) -> tuple[Tensor, Tensor]:
+def _predicted(denoiser: Denoiser, x_0: Tensor, level: Level, word: str) -> tuple[Tensor, Tensor]:
     """(x_t, prediction) of all images; labels are drawn, as those of real images are not known."""
-    generators = [seeded("plausibility", str(level), index) for index in range(len(x_0))]
-    noise = torch.stack([torch.randn(x_0.shape[1:], generator=g) for g in generators])
-    x_t = math.sqrt(a) * x_0 + math.sqrt(1 - a) * noise.to(x_0.device)
-    drawn = [int(torch.randint(max(denoiser.classes, 1), (), generator=g)) for g in generators]
-    codes = t + len(denoiser.alpha_bar) * torch.tensor(drawn, device=x_0.device)
-    chunks = zip(x_t.split(4), codes.split(4), strict=True)
-    prediction = torch.cat([denoiser.model(x, code) for x, code in chunks])
-    return x_t, prediction[:, : x_0.shape[1]].float()
+    generators = [seeded("plausibility", word, index) for index in range(len(x_0))]
+    x_t = level.signal * x_0 + level.noise * normal(x_0.shape[1:], generators, x_0.device)
+    classes = denoiser.classes
+    labels = uniform_labels(classes, generators, x_0.device) if classes else None
+    predictions = []
+    for start in range(0, len(x_t), 4):
+        chunk = slice(start, start + 4)
+        condition = None if labels is None else labels[chunk]
+        predictions.append(denoiser.model(*denoiser.inputs(x_t[chunk], level, condition)))
+    return x_t, torch.cat(predictions).float()
 
 
 def latents(denoiser: Denoiser, images: Tensor) -> Tensor:
@@ -177,16 +185,19 @@ class Search:
 
     def _readings(self) -> Iterator[Candidate]:
         """Other schedules and kinds of prediction of the same network."""
-        own, count = self.denoiser.alpha_bar, len(self.denoiser.alpha_bar)
         yield from self._kinds(self.denoiser, {})
-        for name in SCHEDULES:
+        # One without timesteps has no schedule of a name.
+        named = SCHEDULES if self.denoiser.levels.is_schedule else ()
+        for name in named:
+            own = self.denoiser.levels.alpha_bar
             # There may be no such schedule for this number of timesteps.
             try:
-                other = noises.of_word(name, count, self.checkpoint.source).to(own.device)
+                other = noises.of_word(name, len(own), self.checkpoint.source)
             except InputError:
                 continue
             if float((other - own).abs().max()) > ALIKE:
-                yield from self._kinds(replace(self.denoiser, alpha_bar=other), {"schedule": name})
+                read = replace(self.denoiser, levels=NoiseLevels.discrete(other))
+                yield from self._kinds(read, {"schedule": name})
 
     def _kinds(self, denoiser: Denoiser, changes: Mapping[str, Any]) -> Iterator[Candidate]:
         """A network read as each kind of prediction, but as the card says."""
@@ -221,7 +232,6 @@ class Search:
                     denoiser = self._with(name, value)
                 except InputError:
                     continue
-                denoiser.alpha_bar = denoiser.alpha_bar.to(self.x_0.device)
                 for candidate in self._kinds(denoiser, {name: value}):
                     if "predicts" not in candidate.changes:
                         yield candidate
@@ -238,7 +248,7 @@ class Search:
         if name == "timesteps" and free and not self.denoiser.classes:
             # Only the schedule depends on the number of timesteps.
             curve = noises.of_word(schedule, value, self.checkpoint.source)
-            return replace(self.denoiser, alpha_bar=curve)
+            return replace(self.denoiser, levels=NoiseLevels.discrete(curve))
         denoiser = extensions.lookup("sources", self.checkpoint.source)(
             replace(self.checkpoint, config=config)
         )

@@ -36,7 +36,6 @@ with quiet_import():
     )
 
 LAYERS, INPUTS = "bench_layers", "bench_inputs"
-KEPT = (1.0, 0.5, 0.1)  # shares of the timesteps
 decomposed = torch.ops.quantized_decomposed
 QUANTIZE = decomposed.quantize_per_tensor.default
 DEQUANTIZE = decomposed.dequantize_per_tensor.default
@@ -124,18 +123,18 @@ def quantize_graph(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -
         InputError: the scheme does not fit the network.
         RuntimeError: a layer was not quantized as planned, or nothing was observed.
     """
-    graph = exported(denoiser, calibrate.shape)
+    graph = exported(denoiser, calibrate.shape[0])
     layers = plan(graph, scheme)
     with torch.inference_mode(False), torch.no_grad():
         observer = prepare_pt2e(graph, LayerQuantizer(layers, scheme.observer))
-        observed = _Observed(observer, len(denoiser.alpha_bar))
+        observed = _Observed(observer)
         calibrate(observed)
         if not observed.calls:
             raise RuntimeError("calibration did not evaluate the network")
         converted = convert_pt2e(observed.graph)
     verify(converted, layers)
     converted.meta[LAYERS] = layers
-    converted.meta[INPUTS] = observed.kept
+    converted.meta[INPUTS] = [tuple(inputs) for inputs in calibrate.kept]
     return converted
 
 
@@ -143,22 +142,15 @@ class _Observed(nn.Module):
     """The network with its observers, callable from inference mode, whose tensors they must not
     keep."""
 
-    def __init__(self, graph: GraphModule, timesteps: int) -> None:
+    def __init__(self, graph: GraphModule) -> None:
         super().__init__()
-        self.graph, self.calls, self.timesteps = graph, 0, timesteps
-        # The first inputs at or below these timesteps are kept.
-        self.wanted = [round(share * timesteps) for share in KEPT]
-        self.kept: list[tuple[Tensor, Tensor]] = []
+        self.graph, self.calls = graph, 0
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         self.calls += 1
         with torch.inference_mode(False), torch.no_grad():
-            x, t = x.clone(), t.clone()
-            # Labels may be coded in t, in multiples of the number of timesteps.
-            if self.wanted and int((t % self.timesteps).max()) <= self.wanted[0]:
-                self.kept.append((x, t))
-                self.wanted.pop(0)
-            return self.graph(x, t)
+            prediction: Tensor = self.graph(*(tensor.clone() for tensor in inputs))
+            return prediction
 
 
 def layers_of(graph: GraphModule) -> tuple[Layer, ...]:
@@ -166,8 +158,8 @@ def layers_of(graph: GraphModule) -> tuple[Layer, ...]:
     return graph.meta[LAYERS]
 
 
-def inputs_of(graph: GraphModule) -> list[tuple[Tensor, Tensor]]:
-    """A few inputs (x, t) of the calibration, from its start, its middle and near its end."""
+def inputs_of(graph: GraphModule) -> list[tuple[Tensor, ...]]:
+    """A few network inputs of the calibration, from its start, its middle and near its end."""
     return graph.meta[INPUTS]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -88,13 +87,12 @@ class Layer:
         return f"w{self.weight_bits}a{self.act_bits}" if self.quantized else "fp32"
 
 
-def export(model: nn.Module, x: Tensor, t: Tensor) -> GraphModule:
-    """The graph of one evaluation in evaluation mode, at the fixed shapes of `x` and `t`.
+def export(model: nn.Module, *inputs: Tensor) -> GraphModule:
+    """The graph of one evaluation in evaluation mode, at the fixed shapes of the inputs.
 
     Args:
-        model: (x, t) -> tensor; it is not changed.
-        x: float32 (B, C, H, W).
-        t: int64 (B,).
+        model: (inputs) -> tensor; it is not changed.
+        inputs: what it is called with, (B, ...) each.
 
     Raises:
         RuntimeError: the graph has nested graphs, whose layers would be missed.
@@ -102,25 +100,24 @@ def export(model: nn.Module, x: Tensor, t: Tensor) -> GraphModule:
     if any(module.training for module in model.modules()):
         model = copy.deepcopy(model).eval()
     with torch.inference_mode(False), torch.no_grad():
-        graph = torch.export.export(model, (x.clone(), t.clone())).module()
+        graph = torch.export.export(model, tuple(x.clone() for x in inputs)).module()
     for node in graph.graph.nodes:
         if node.op == "get_attr" and "val" not in node.meta:
             raise RuntimeError(f"the network has control flow, {node.target}: cannot read it")
     return graph
 
 
-def exported(denoiser: Denoiser, shape: Sequence[int]) -> GraphModule:
-    """The graph of a denoiser's network for x of a shape (B, C, H, W), on its device.
+def exported(denoiser: Denoiser, batch: int) -> GraphModule:
+    """The graph of a denoiser's network for a batch of so many images, on its device.
 
     Tracing takes seconds, so each network's graphs are kept as long as it is; what is returned is
     a copy that may be changed, and shares the network's parameters.
     """
-    device = next((parameter.device for parameter in denoiser.model.parameters()), None)
+    inputs = denoiser.example_inputs(batch)
     kept = _EXPORTED.setdefault(denoiser.model, {})
-    if (key := (device, *shape)) not in kept:
-        x = torch.zeros(*shape, device=device)
-        t = torch.zeros(len(x), dtype=torch.int64, device=device)
-        kept[key] = export(denoiser.model, x, t)
+    key = tuple((x.device, x.dtype, *x.shape) for x in inputs)
+    if key not in kept:
+        kept[key] = export(denoiser.model, *inputs)
     shared = {id(value): value for value in (*kept[key].parameters(), *kept[key].buffers())}
     return copy.deepcopy(kept[key], shared)
 
@@ -262,4 +259,4 @@ def layers(denoiser: Denoiser, scheme: Scheme, batch: int = 1) -> tuple[Layer, .
     Raises:
         InputError: the scheme does not fit the network.
     """
-    return plan(exported(denoiser, (batch, *denoiser.shape)), scheme)
+    return plan(exported(denoiser, batch), scheme)

@@ -8,6 +8,7 @@ quantize/dequantize pairs and of its layers (`simulate`, `integer`).
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,26 +24,27 @@ LAYER = "bench_layer"
 
 
 class Execution(nn.Module):
-    """(x, t) -> prediction, of a rewritten graph.
+    """A network's inputs -> its prediction, of a rewritten graph.
 
     Args:
         graph: from a `Rewriter`. Each node that computes a layer has the layer's node in the
             quantized graph as `meta[LAYER]`.
-        shape: of x, fixed by calibration.
+        shapes: of the inputs, fixed by calibration.
     """
 
-    def __init__(self, graph: GraphModule, shape: torch.Size) -> None:
+    def __init__(self, graph: GraphModule, shapes: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        self.graph, self.shape = graph, shape
+        self.graph, self.shapes = graph, tuple(tuple(shape) for shape in shapes)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Predict from x of the fixed shape (B, C, H, W) at timesteps t of shape (B,)."""
-        if x.shape != self.shape or t.shape != self.shape[:1]:
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Predict from inputs of the fixed shapes."""
+        given = tuple(tuple(tensor.shape) for tensor in inputs)
+        if given != self.shapes:
             raise ValueError(
-                f"the quantized network takes x {tuple(self.shape)} and t {tuple(self.shape[:1])}"
-                f" only, not {tuple(x.shape)} and {tuple(t.shape)}"
+                f"the quantized network takes inputs of shapes {self.shapes} only, not {given}"
             )
-        return self.graph(x, t)
+        prediction: Tensor = self.graph(*inputs)
+        return prediction
 
 
 class Compiled(Execution):
@@ -53,9 +55,10 @@ class Compiled(Execution):
     """
 
     @torch.inference_mode()
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Predict from x of the fixed shape (B, C, H, W) at timesteps t of shape (B,)."""
-        return super().forward(x.clone(memory_format=torch.contiguous_format), t.clone())
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Predict from inputs of the fixed shapes."""
+        copies = (tensor.clone(memory_format=torch.contiguous_format) for tensor in inputs)
+        return super().forward(*copies)
 
 
 def executed(execution: Execution) -> dict[str, str]:
@@ -99,8 +102,8 @@ class Rewriter:
         made.graph.eliminate_dead_code()
         made.graph.lint()
         made.recompile()
-        shape = next(n for n in self.source.graph.nodes if n.op == "placeholder").meta["val"].shape
-        return Execution(made, shape).eval()
+        placeholders = [n for n in self.source.graph.nodes if n.op == "placeholder"]
+        return Execution(made, [node.meta["val"].shape for node in placeholders]).eval()
 
     def pair(self, x: Any, scale: float, zero: int, low: int, high: int) -> Any:
         """What becomes of an activation that is quantized and dequantized."""

@@ -8,9 +8,10 @@ against the simulation. Both are rebuilt into the very graph that calibration ma
 
 from __future__ import annotations
 
+import itertools
 import json
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -107,7 +108,7 @@ def _load(
     if weights is None or kept_inputs is None:
         return None
     tensors, inputs, digest = load(weights), load(kept_inputs), _calibration(weights)
-    graph = exported(denoiser, calibrate.shape)
+    graph = exported(denoiser, calibrate.shape[0])
     device = _device(graph)
     layers = plan(graph, scheme)
     with torch.inference_mode(False), torch.no_grad():
@@ -115,9 +116,7 @@ def _load(
     verify(graph, layers)
     graph.meta[LAYERS] = layers
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
-    graph.meta[INPUTS] = [
-        (inputs[f"x{k}"].to(device), inputs[f"t{k}"].to(device)) for k in range(len(inputs) // 2)
-    ]
+    graph.meta[INPUTS] = _unnamed({name: tensor.to(device) for name, tensor in inputs.items()})
     calibrate.digest = digest
     return graph
 
@@ -169,9 +168,22 @@ def _dequantized(
     return graph.graph.call_function(DEQUANTIZE_WEIGHT, (*nodes, 0, -half, half - 1, torch.int8))
 
 
-def _named(inputs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    named = {f"x{k}": x.contiguous() for k, (x, _) in enumerate(inputs)}
-    return named | {f"t{k}": t.contiguous() for k, (_, t) in enumerate(inputs)}
+def _named(inputs: Sequence[tuple[Tensor, ...]]) -> dict[str, Tensor]:
+    """Tensor n of inputs k as "k n"."""
+    return {
+        f"{k} {n}": tensor.contiguous()
+        for k, tensors in enumerate(inputs)
+        for n, tensor in enumerate(tensors)
+    }
+
+
+def _unnamed(named: Mapping[str, Tensor]) -> list[tuple[Tensor, ...]]:
+    """What `_named` has named."""
+    places = [(int(k), int(n)) for k, n in map(str.split, named)]
+    return [
+        tuple(named[f"{k} {n}"] for k, n in group)
+        for _, group in itertools.groupby(sorted(places), operator.itemgetter(0))
+    ]
 
 
 def _device(graph: GraphModule) -> torch.device:

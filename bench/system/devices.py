@@ -71,7 +71,7 @@ def placed(denoiser: Denoiser, device: str) -> Denoiser:
     if denoiser.decode is not None:
         denoiser.decode.to(device)
     moved: Any = denoiser.model.to(device)
-    return replace(denoiser, model=moved, alpha_bar=denoiser.alpha_bar.to(device))
+    return replace(denoiser, model=moved, device=device)
 
 
 def wait(device: str) -> None:

@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from bench.core.denoiser import Denoiser, diffuse
+from bench.core.noise_levels import NoiseLevels
 from bench.measurement.probes.context import Examples, ProbeContext, Setting
 from bench.models.schedules import alpha_bar
 from bench.system.random import seeded
 
-FIELDS = {"schemes": (), "steps": 4, "batch": 4}
+FIELDS = {"schemes": (), "batch": 4}
 
 
 def examples(count=16, shape=(1, 4, 4), steps=1000):
@@ -35,8 +36,8 @@ class ToyContext(ProbeContext):
     def executed(self, scheme):
         return self.functions["executed"](scheme)
 
-    def sample(self, denoiser, *rest):
-        return self.functions["sample"](denoiser, *rest)
+    def sample(self, denoiser, count=None, around=None, start=None):
+        return self.functions["sample"](denoiser, count, around, start)
 
     def quality(self, images):
         return self.functions["quality"](images)
@@ -47,7 +48,10 @@ class ToyContext(ProbeContext):
 
 def subject(model, losses, drawn, setting=None, **changes):
     full = Denoiser(
-        model.requires_grad_(False), alpha_bar("cosine"), "epsilon", drawn.x_0.shape[1:]
+        model.requires_grad_(False),
+        NoiseLevels.discrete(alpha_bar("cosine")),
+        "epsilon",
+        drawn.x_0.shape[1:],
     )
     fields = {name: changes.pop(name, usual) for name, usual in FIELDS.items()}
     setting = setting or Setting(chunk=5, images=6)

@@ -38,6 +38,10 @@ class Replay(list):
     def shape(self):
         return self[0][0].shape
 
+    @property
+    def kept(self):
+        return self[:2]
+
     def __call__(self, model):
         for x, t in self:
             model(x, t)

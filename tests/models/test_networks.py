@@ -102,4 +102,4 @@ def test_outputs_of_the_layers_are_counted_once():
         def forward(self, x, t):
             return self.last(self.first(x).relu())
 
-    assert layer_outputs(Two(), (1, 4, 5)) == 3 * 4 * 5 + 3 * 4 * 2
+    assert layer_outputs(Two(), (torch.zeros(1, 1, 4, 5), torch.zeros(1))) == 3 * 4 * 5 + 3 * 4 * 2

@@ -13,6 +13,7 @@ from torch import nn
 from bench.core import extensions
 from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser, to_model_range
+from bench.core.noise_levels import NoiseLevels
 from bench.evaluation import fits
 from bench.models import plausibility
 from bench.models.cards import card_file, load_cards, select, verify
@@ -52,7 +53,9 @@ def images():
 
 def exact(images, schedule, predicts):
     curve = alpha_bar(schedule)
-    return Denoiser(Exact(images, curve, predicts), curve, predicts, (1, 28, 28))
+    return Denoiser(
+        Exact(images, curve, predicts), NoiseLevels.discrete(curve), predicts, (1, 28, 28)
+    )
 
 
 def test_the_trivial_predictor_has_one(images):
@@ -66,7 +69,7 @@ def test_the_trivial_predictor_has_one(images):
             x_0 = math.sqrt(a) * power / (a * power + 1 - a) * x
             return (x - math.sqrt(a) * x_0) / math.sqrt(1 - a)
 
-    denoiser = Denoiser(Multiple(), curve, "epsilon", (1, 28, 28))
+    denoiser = Denoiser(Multiple(), NoiseLevels.discrete(curve), "epsilon", (1, 28, 28))
     assert plausibility.losses(denoiser, x_0)["epsilon"].loss == pytest.approx(1, abs=0.02)
 
 
@@ -86,7 +89,8 @@ def test_each_wrong_description_is_told_from_the_true_one(images, schedule, pred
         for kind in CHOICES["predicts"]:
             if (other, kind) == (schedule, predicts):
                 continue
-            wrong = replace(true, alpha_bar=alpha_bar(other), predicts=kind)
+            curve = NoiseLevels.discrete(alpha_bar(other))
+            wrong = replace(true, levels=curve, predicts=kind)
             search = plausibility.Search(CARD, wrong, images[:8])
             better = plausibility.clearly_better(search.own, search.candidates())
             changes = {"schedule": schedule} if other != schedule else {}

@@ -90,20 +90,22 @@ def test_from_file_to_report(bench, tmp_path, faces, make, sampler, more):
 def test_labels_and_images_depend_on_the_seed_alone(tmp_path):
     from bench.core.cell import Checkpoint, Draw
     from bench.models.samplers.ddim import ddim
-    from bench.models.samplers.noise import image_generators, labels
+    from bench.models.samplers.drawing import images
+    from bench.models.samplers.noise import image_generators, uniform_labels
     from bench.models.sources.diffusers_folder import load
 
     save_unet(tmp_path / "model", num_class_embeds=10)
     card = Checkpoint("c", "c", "baseline", "diffusers", str(tmp_path / "model"), "", "cifar10")
     denoiser = load(card)
-    drawn = labels(denoiser, image_generators("images", 0, range(200)))
+    drawn = uniform_labels(denoiser.classes, image_generators("images", 0, range(200)), "cpu")
     assert set(drawn.tolist()) == set(range(10))
     assert torch.equal(
-        drawn[50:60], labels(denoiser, image_generators("images", 0, range(50, 60)))
+        drawn[50:60],
+        uniform_labels(denoiser.classes, image_generators("images", 0, range(50, 60)), "cpu"),
     )
     draw = Draw(steps=2, images=4, batch=4)
-    together = ddim(denoiser, image_generators("images", 0, range(4)), draw)
-    alone = ddim(denoiser, image_generators("images", 0, range(3, 4)), draw)
+    together = images(denoiser, ddim, image_generators("images", 0, range(4)), draw)
+    alone = images(denoiser, ddim, image_generators("images", 0, range(3, 4)), draw)
     assert (together[3:].int() - alone.int()).abs().max() <= 1
 
 

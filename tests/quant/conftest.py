@@ -5,6 +5,7 @@ import torch
 from helpers.toys import Toy, noisy
 
 from bench.core.denoiser import Denoiser
+from bench.core.noise_levels import NoiseLevels
 from bench.core.scheme import Scheme
 from bench.models.networks import build_network
 from bench.models.schedules import alpha_bar
@@ -30,7 +31,7 @@ def tiny():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = build_network(TINY).eval()
-    return Denoiser(model, alpha_bar("cosine"), "epsilon", (1, 8, 8))
+    return Denoiser(model, NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (1, 8, 8))
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +39,7 @@ def toy():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Toy().eval()
-    return Denoiser(model, alpha_bar("cosine"), "epsilon", (1, 6, 6))
+    return Denoiser(model, NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (1, 6, 6))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ import torch
 from helpers.toys import Toy, noisy
 
 from bench.core.denoiser import Denoiser
+from bench.core.noise_levels import NoiseLevels
 from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
 from bench.quant.constants import constants
@@ -14,7 +15,7 @@ def test_layers_quantized_one_by_one_are_the_simulation():
 
     torch.manual_seed(0)
     model = Toy().eval().requires_grad_(False)
-    denoiser = Denoiser(model, alpha_bar("cosine"), "epsilon", (1, 8, 8))
+    denoiser = Denoiser(model, NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (1, 8, 8))
     pairs = noisy((1, 8, 8))
     graph = quantize_graph(denoiser, Scheme.parse("w4a8"), pairs)
     found = constants(graph, model)
@@ -36,7 +37,7 @@ def test_layers_quantized_one_by_one_are_the_simulation():
 def test_errors_are_within_half_a_step():
     torch.manual_seed(0)
     model = Toy().eval().requires_grad_(False)
-    denoiser = Denoiser(model, alpha_bar("cosine"), "epsilon", (1, 8, 8))
+    denoiser = Denoiser(model, NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (1, 8, 8))
     graph = quantize_graph(denoiser, Scheme.parse("w4a8+all"), noisy((1, 8, 8)))
     layers = {layer.name: layer for layer in constants(graph, model)}
     weight = model.mix.weight

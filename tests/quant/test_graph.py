@@ -3,6 +3,7 @@ import torch
 
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.noise_levels import NoiseLevels
 from bench.core.scheme import Scheme
 from bench.quant import graph as quant_graph
 from bench.quant.graph import LayerQuantizer, input_bits, layers_of, quantize_graph
@@ -185,7 +186,9 @@ def test_buffers_and_constants_are_no_control_flow(toy_batches):
     assert torch.equal(export(model, x, t)(x, t), model(x, t))
     fast = simulate(
         quantize_graph(
-            Denoiser(model, torch.ones(1000), "epsilon", (1, 6, 6)), Scheme(8, 8), toy_batches
+            Denoiser(model, NoiseLevels.discrete(torch.ones(1000)), "epsilon", (1, 6, 6)),
+            Scheme(8, 8),
+            toy_batches,
         )
     )
     assert torch.allclose(fast(x, t), model(x, t), atol=0.05)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,12 +22,12 @@ from torch import Tensor
 from bench.core import estimates
 from bench.core.denoiser import Denoiser
 from bench.core.probe_record import ProbeValue
-from bench.core.protocols import Constants
+from bench.core.protocols import Constants, Denoise
 from bench.core.scheme import Scheme
 from bench.system.random import seeded
 
-Network = Callable[[Tensor, Tensor], Tensor]
-Watch = Callable[[Tensor, Tensor], None]
+# Called with what `Denoiser.inputs` makes.
+Network = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Examples:
     def __len__(self) -> int:
         return len(self.t)
 
-    def to(self, device: torch.device) -> Examples:
+    def to(self, device: torch.device | str) -> Examples:
         """The examples on a device."""
         return Examples(self.x_0.to(device), self.t.to(device), self.noise.to(device))
 
@@ -118,6 +118,30 @@ def draw_examples(images: Tensor, timesteps: int, setting: Setting) -> Examples:
     return Examples(images[chosen], t, torch.randn(shape, generator=generator))
 
 
+class Sample(Protocol):
+    """Samples images, image i from the same noise whatever the network."""
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        count: int | None = None,
+        around: Callable[[Denoise], Denoise] | None = None,
+        start: Callable[[Tensor], Tensor] | None = None,
+    ) -> np.ndarray:
+        """Sample a network, in full precision or quantized.
+
+        Args:
+            denoiser: the network.
+            count: number of images N, `Setting.images` where it is None.
+            around: for each batch, what the sampler calls in the place of the network's own
+                function.
+            start: x_T of a batch -> what it starts from instead.
+
+        Returns:
+            uint8 (N, C, H, W).
+        """
+
+
 @dataclass(eq=False)
 class ProbeContext(ABC):
     """One checkpoint and what can be done with it.
@@ -128,7 +152,6 @@ class ProbeContext(ABC):
         real: real images in [-1, 1] for the exposure bias, float32 (N, C, H, W).
         setting: sizes of the probes.
         schemes: the schemes whose losses are explained.
-        steps: network evaluations of a sampled batch.
         batch: images that a quantized network takes at a time.
     """
 
@@ -137,7 +160,6 @@ class ProbeContext(ABC):
     real: Tensor
     setting: Setting
     schemes: Sequence[Scheme]
-    steps: int
     batch: int
 
     @abstractmethod
@@ -154,19 +176,13 @@ class ProbeContext(ABC):
 
     @abstractmethod
     def sample(
-        self, denoiser: Denoiser, watch: Watch | None, count: int | None = None
+        self,
+        denoiser: Denoiser,
+        count: int | None = None,
+        around: Callable[[Denoise], Denoise] | None = None,
+        start: Callable[[Tensor], Tensor] | None = None,
     ) -> np.ndarray:
-        """Sample a network, in full precision or quantized, image i always from the same noise.
-
-        Args:
-            denoiser: the network.
-            watch: sees each network input; what it writes into the first one is what sampling
-                starts from.
-            count: number of images N, `setting.images` where it is None.
-
-        Returns:
-            uint8 (N, C, H, W).
-        """
+        """Images of a network, (N, C, H, W), as `Sample` says."""
 
     @abstractmethod
     def quality(self, images: np.ndarray) -> tuple[float, np.ndarray]:

@@ -23,8 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.core.denoiser import Denoiser, diffuse, noise_of
+from bench.core.denoiser import Denoised, Denoiser, diffuse
+from bench.core.noise_levels import Level
 from bench.core.probe_record import ProbeValue
+from bench.core.protocols import Denoise
 from bench.measurement.probes.context import ProbeContext, Setting, compared, row
 from bench.system.random import seeded
 
@@ -50,7 +52,7 @@ class Exposure:
         # Methods are compared in full precision; quantized networks take fewer images.
         count = min(context.setting.images, len(context.real))
         rows, images = gaps(context, context.executed(wanted), scheme, count)
-        values = context.likeness(images, context.sample(context.full, None)[:count])
+        values = context.likeness(images, context.sample(context.full)[:count])
         terms = values - values.mean()
         return [*rows, row("psnr", values.mean(), terms, unit="dB", scheme=scheme)]
 
@@ -61,10 +63,19 @@ def gaps(
     """All rows of a network, and the `count` images that it sampled, against as many real ones."""
     seen: dict[int, list[Tensor]] = {}
 
-    def watch(x_t: Tensor, t: Tensor) -> None:
-        seen.setdefault(int(t[0]), []).append(x_t.clone())
+    def watched(denoise: Denoise) -> Denoise:
+        """Of each batch, the first x at each level."""
+        batch: set[int] = set()
 
-    images = context.sample(denoiser, watch, count)
+        def denoising(x: Tensor, level: Level) -> Denoised:
+            if level.index not in batch:
+                batch.add(level.index)
+                seen.setdefault(level.index, []).append(x.clone())
+            return denoise(x, level)
+
+        return denoising
+
+    images = context.sample(denoiser, count, around=watched)
     rows, differences, distances = [], [], []
     for t, inputs in seen.items():
         sampled = torch.cat(inputs)[: len(images)]
@@ -99,13 +110,13 @@ def noised(context: ProbeContext, t: int) -> Tensor:
 @torch.inference_mode()
 def squared_norms(context: ProbeContext, denoiser: Denoiser, x_t: Tensor, t: int) -> np.ndarray:
     """||eps||^2 of each image in float64, (N,), in batches that the network takes."""
-    norms = []
+    norms, level = [], denoiser.levels.at(t)
     for chunk in x_t.split(context.batch):
         # Exported graphs take whole batches only.
         padded = torch.cat([chunk, chunk.new_zeros(context.batch - len(chunk), *chunk.shape[1:])])
-        steps = torch.full((context.batch,), t, device=padded.device)
-        prediction = denoiser.model(padded, steps)[: len(chunk)]
-        norms.append(noise_of(denoiser, prediction, chunk, t).double().square().flatten(1).sum(1))
+        prediction = denoiser.model(*denoiser.inputs(padded, level))[: len(chunk)]
+        epsilon = denoiser.parts(prediction, chunk, level)[1]
+        norms.append(epsilon.double().square().flatten(1).sum(1))
     return torch.cat(norms).cpu().numpy()
 
 

@@ -20,7 +20,7 @@ from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
 from bench.core.probe_record import ProbeValue
-from bench.measurement.probes.context import ProbeContext, Setting, Watch, row
+from bench.measurement.probes.context import ProbeContext, Setting, row
 
 DEGREES = 5
 LOW, GAIN = 1 / 8, 1.5
@@ -51,25 +51,6 @@ SHIFTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def started(shift: Callable[[Tensor], Tensor], steps: int) -> Watch:
-    """A watch that shifts what each batch starts from.
-
-    Args:
-        shift: z -> shifted z, both (B, C, H, W).
-        steps: network evaluations for each batch.
-    """
-    calls = 0
-
-    def watch(x_t: Tensor, t: Tensor) -> None:
-        nonlocal calls
-        if calls % steps == 0:
-            # The sampler goes on from this very tensor.
-            x_t.copy_(shift(x_t.clone()))
-        calls += 1
-
-    return watch
-
-
 class Prior:
     """Rows `quality` of each start and `prior_rise` of each shifted one; the mean over the shifts
     is `prior_shift`."""
@@ -84,12 +65,11 @@ class Prior:
         self, context: ProbeContext, part: str, earlier: Mapping[str, list[ProbeValue]]
     ) -> list[ProbeValue]:
         """Compute all shifts."""
-        base, base_terms = context.quality(context.sample(context.full, None))
+        base, base_terms = context.quality(context.sample(context.full))
         rows = [row("quality", base, base_terms, where={"start": "standard normal"})]
         rises = []
         for name, shift in SHIFTS.items():
-            images = context.sample(context.full, started(shift, context.steps))
-            value, terms = context.quality(images)
+            value, terms = context.quality(context.sample(context.full, start=shift))
             rises.append((value - base, terms - base_terms))
             rows.append(row("quality", value, terms, where={"start": name}))
             rows.append(row("prior_rise", *rises[-1], where={"start": name}))

@@ -20,15 +20,17 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bench.core import estimates
-from bench.core.denoiser import Denoiser, diffuse
+from bench.core.denoiser import Denoised, Denoiser, diffuse
+from bench.core.noise_levels import Level
 from bench.core.probe_record import ProbeValue
-from bench.core.protocols import Constants
+from bench.core.protocols import Constants, Denoise
 from bench.core.scheme import Scheme
 from bench.measurement.probes.context import Examples, ProbeContext, Setting, row
 
@@ -95,11 +97,12 @@ class _Partly(nn.Module):
         super().__init__()
         self.model, self.layers = model, layers
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         with ExitStack() as stack:
             for layer in self.layers:
                 stack.enter_context(_quantized(self.model, layer))
-            return self.model(x, t)
+            prediction: Tensor = self.model(*inputs)
+            return prediction
 
 
 @contextmanager
@@ -130,7 +133,7 @@ def _quantized(model: nn.Module, layer: Constants) -> Iterator[None]:
 def bands_of(context: ProbeContext) -> list[Examples]:
     """The examples by equal bands of timesteps, from small t to large."""
     count, t = context.setting.bands, context.examples.t
-    which = t * count // len(context.full.alpha_bar)
+    which = t * count // len(context.full.levels)
     tensors = context.examples.x_0, context.examples.t, context.examples.noise
     return [Examples(*(value[which == band] for value in tensors)) for band in range(count)]
 
@@ -143,15 +146,16 @@ def noise_map(context: ProbeContext, scheme: Scheme) -> list[ProbeValue]:
     for band in bands_of(context):
         some = band.first(count)
         x_t = diffuse(some.x_0, some.noise, context.full.alpha_bar[some.t])
-        inputs.append((x_t, some.t, context.full.model(x_t, some.t)))
+        called = context.full.inputs(x_t, context.full.levels.each(some.t))
+        inputs.append((called, context.full.model(*called)))
     rows = []
     for layer in context.constants(scheme):
         if layer.error is None and not any(layer.ranges):
             continue
         model = only(context.full, [layer]).model
-        for number, (x_t, t, exact) in enumerate(inputs):
+        for number, (called, exact) in enumerate(inputs):
             channels = slice(context.full.shape[0])
-            error = (model(x_t, t) - exact)[:, channels].double().square().flatten(1).sum(1)
+            error = (model(*called) - exact)[:, channels].double().square().flatten(1).sum(1)
             signal = exact[:, channels].double().square().flatten(1).sum(1)
             where: dict[str, float | str] = {"layer": layer.name, "band": number}
             rows.append(_sqnr(error.cpu().numpy(), signal.cpu().numpy(), str(scheme), where))
@@ -172,27 +176,23 @@ def _decibels(ratio: float) -> float:
     return min(-10 * math.log10(ratio), EXACT) if ratio > 0 else EXACT
 
 
-class _Banded(nn.Module):
-    """One network in a band of timesteps, another elsewhere."""
-
-    def __init__(self, inside: nn.Module, outside: nn.Module, low: int, high: int) -> None:
-        super().__init__()
-        self.inside, self.outside, self.low, self.high = inside, outside, low, high
-
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        chosen = self.inside if self.low <= int(t[0]) < self.high else self.outside
-        return chosen(x, t)
-
-
 def _bands(context: ProbeContext, scheme: Scheme) -> Iterator[ProbeValue]:
-    quantized, total = context.executed(scheme), len(context.full.alpha_bar)
+    quantized, total = context.executed(scheme), len(context.full.levels)
     count = context.setting.bands
     for band in range(count):
         ends = band * total // count, (band + 1) * total // count
-        model = _Banded(quantized.model, context.full.model, *ends)
+        images = context.sample(context.full, around=partial(_inside, quantized, *ends))
         where: dict[str, float | str] = {"band": band, "from": ends[0], "to": ends[1]}
-        denoiser = replace(context.full, model=model)
-        yield _psnr(context, denoiser, "band_psnr", str(scheme), where)
+        yield _likeness(context, images, "band_psnr", str(scheme), where)
+
+
+def _inside(quantized: Denoiser, low: int, high: int, denoise: Denoise) -> Denoise:
+    """Another network in a band of levels, from `low` to below `high`."""
+
+    def denoising(x: Tensor, level: Level) -> Denoised:
+        return quantized.denoise(x, level) if low <= level.index < high else denoise(x, level)
+
+    return denoising
 
 
 def _skip(context: ProbeContext, scheme: Scheme, names: Sequence[str]) -> list[ProbeValue]:
@@ -218,7 +218,17 @@ def _psnr(
     scheme: str,
     where: Mapping[str, float | str],
 ) -> ProbeValue:
-    twins = context.sample(context.full, None)
-    values = context.likeness(context.sample(denoiser, None), twins)
+    return _likeness(context, context.sample(denoiser), name, scheme, where)
+
+
+def _likeness(
+    context: ProbeContext,
+    images: np.ndarray,
+    name: str,
+    scheme: str,
+    where: Mapping[str, float | str],
+) -> ProbeValue:
+    """PSNR of images to those of full precision."""
+    values = context.likeness(images, context.sample(context.full))
     terms = values - values.mean()
     return row(name, values.mean(), terms, unit="dB", scheme=scheme, where=where)

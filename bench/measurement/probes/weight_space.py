@@ -56,7 +56,7 @@ def gaussian(weights: Point, *words: int | str) -> Point:
 
 def at(model: nn.Module, weights: Point) -> Network:
     """The network with other weights."""
-    return lambda x, t: functional_call(model, weights, (x, t))
+    return lambda *inputs: functional_call(model, weights, inputs)
 
 
 @torch.no_grad()

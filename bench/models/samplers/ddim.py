@@ -6,48 +6,38 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
 
-from bench.core.cell import Draw
-from bench.core.denoiser import Denoiser, parts
-from bench.models.samplers.noise import Watch, _images, _initial, bounded, labels
+from bench.core.noise_levels import Level
+from bench.core.protocols import Denoise, Noise
 
 
-@torch.inference_mode()
 def ddim(
-    denoiser: Denoiser,
-    generators: Sequence[torch.Generator],
-    draw: Draw,
-    watch: Watch | None = None,
+    denoise: Denoise, x_T: Tensor, levels: Sequence[Level], noise: Noise, eta: float = 0.0
 ) -> Tensor:
     """DDIM (Song et al. 2021, eq. 12): deterministic for eta = 0, DDPM-like for eta = 1.
 
-    A step leads to the next timestep of the spacing, whatever the number of steps; diffusers' own
-    step goes down by T // steps, which is another noise level where steps do not divide T. The
-    predicted x_0 is bounded as there, and the predicted noise stays.
-
-    Returns:
-        uint8 images of shape (B, C, H, W) on the CPU, one for each generator.
+    A step leads to the next level, whatever the number of steps; diffusers' own step goes down by
+    T // steps timesteps, which is another noise level where steps do not divide T. The predicted
+    x_0 is bounded as there, and the predicted noise stays.
     """
-    spaced = DDIMScheduler(len(denoiser.alpha_bar), timestep_spacing=draw.spacing)
-    spaced.set_timesteps(draw.steps)
-    powers = [denoiser.alpha_bar[t].item() for t in spaced.timesteps] + [1.0]
-    x_t = _initial(denoiser, generators)
-    code = len(denoiser.alpha_bar) * labels(denoiser, generators)
-    for t, (a, b) in zip(spaced.timesteps, itertools.pairwise(powers), strict=True):
-        prediction = _predict(denoiser, x_t, t + code, watch)[:, : denoiser.shape[0]]
-        x_0, epsilon = parts(denoiser.predicts, prediction, x_t, a)
-        variance = draw.eta**2 * (1 - b) / (1 - a) * (1 - a / b)
-        x_0 = bounded(denoiser, x_0)
-        x_t = math.sqrt(b) * x_0 + math.sqrt(max(1 - b - variance, 0)) * epsilon
+    x = x_T
+    for level, following in itertools.pairwise(levels):
+        x_0, epsilon, _ = denoise(x, level)
+        variance = eta**2 * posterior_variance(level, following)
+        kept = math.sqrt(max(following.noise**2 - variance, 0))
+        x = following.signal * x_0 + kept * epsilon
         if variance > 0:
-            x_t += math.sqrt(variance) * _initial(denoiser, generators)
-    return _images(denoiser, x_t)
+            x += math.sqrt(variance) * noise()
+    return x
 
 
-def _predict(denoiser: Denoiser, x_t: Tensor, codes: Tensor, watch: Watch | None) -> Tensor:
-    if watch is not None:
-        watch(x_t, codes)
-    return denoiser.model(x_t, codes)
+def forward_variance(level: Level, following: Level) -> float:
+    """Variance of the noise that leads from the following level to this one: beta of DDPM."""
+    ratio = level.signal / following.signal
+    return level.noise**2 - ratio**2 * following.noise**2
+
+
+def posterior_variance(level: Level, following: Level) -> float:
+    """Variance of x at the following level where x at this level and x_0 are known."""
+    return following.noise**2 / level.noise**2 * forward_variance(level, following)

@@ -2,53 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
-from bench.core.cell import Draw
-from bench.core.denoiser import Denoiser
-from bench.models.samplers.ddim import _predict
-from bench.models.samplers.noise import Watch, _images, _initial, labels
+from bench.core.noise_levels import Level
+from bench.core.protocols import Denoise, Noise
+from bench.models.samplers.ddim import forward_variance, posterior_variance
+
+# Least variance of a step, as in diffusers: so that it has a logarithm.
+LEAST = 1e-20
 
 
-def betas(alpha_bar: Tensor) -> Tensor:
-    """beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, computed in float64, float32 of shape (T,)."""
-    exact = alpha_bar.cpu().to(torch.float64)
-    previous = torch.cat([exact.new_ones(1), exact[:-1]])
-    return (1 - exact / previous).to(torch.float32)
+def ddpm(denoise: Denoise, x_T: Tensor, levels: Sequence[Level], noise: Noise) -> Tensor:
+    """Ancestral sampling (Ho et al. 2020, algorithm 2) along any levels.
 
-
-@torch.inference_mode()
-def ddpm(
-    denoiser: Denoiser,
-    generators: Sequence[torch.Generator],
-    draw: Draw,
-    watch: Watch | None = None,
-) -> Tensor:
-    """Ancestral sampling (Ho et al. 2020, algorithm 2), respaced to `draw.steps` timesteps.
-
-    Returns:
-        uint8 images of shape (B, C, H, W) on the CPU, one for each generator.
+    A step draws from the Gaussian of x at the next level, given x and the predicted x_0. Its log
+    variance lies between that of the posterior and that of the forward step, at the share that
+    `Denoised` has: the network's own where it learned one, else 0 ("fixed_small") or 1
+    ("fixed_large").
     """
-    scheduler = DDPMScheduler(
-        len(denoiser.alpha_bar),
-        trained_betas=betas(denoiser.alpha_bar).numpy(),
-        prediction_type=denoiser.predicts,
-        timestep_spacing=draw.spacing,
-        variance_type="learned_range" if denoiser.learns_variance else denoiser.variance,
-        clip_sample=denoiser.clips,
-        clip_sample_range=denoiser.clip_range,
-        thresholding=denoiser.thresholds is not None,
-        dynamic_thresholding_ratio=(denoiser.thresholds or (0.995, 1.0))[0],
-        sample_max_value=(denoiser.thresholds or (0.995, 1.0))[1],
-    )
-    scheduler.set_timesteps(draw.steps)
-    x_t = _initial(denoiser, generators)
-    code = len(denoiser.alpha_bar) * labels(denoiser, generators)
-    for t in scheduler.timesteps:
-        prediction = _predict(denoiser, x_t, t + code, watch)
-        x_t = scheduler.step(prediction, t, x_t, generator=list(generators)).prev_sample
-    return _images(denoiser, x_t)
+    x = x_T
+    for level, following in itertools.pairwise(levels):
+        x_0, _, share = denoise(x, level)
+        beta, power = forward_variance(level, following), level.noise**2
+        of_x_0 = following.signal * beta / power
+        of_x = level.signal / following.signal * following.noise**2 / power
+        low, high = math.log(max(posterior_variance(level, following), LEAST)), math.log(beta)
+        x = of_x_0 * x_0 + of_x * x
+        # As diffusers: the last step is free of noise where it starts at the least level of all.
+        if level.index > 0:
+            log_variance = torch.as_tensor(low + share * (high - low), device=x.device)
+            x = x + (0.5 * log_variance).exp() * noise()
+    return x

@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 
 from bench.core.cell import Draw
-from bench.core.denoiser import Denoiser
+from bench.core.denoiser import Denoised, Denoiser
+from bench.core.noise_levels import Level
 from bench.core.protocols import Sampler
+from bench.models.samplers.drawing import Batch
 from bench.models.samplers.noise import image_generators
+
+KEPT = (1.0, 0.5, 0.1)  # shares of the noise levels
 
 
 class Trajectories:
@@ -27,8 +31,9 @@ class Trajectories:
         count: trajectories, rounded up to whole batches.
 
     Attributes:
-        shape: (B, C, H, W) of each network input.
+        shape: (B, C, H, W) of x at each evaluation.
         place: folder for what the calibration leads to.
+        kept: inputs of the network: the first at or below each share of the noise levels.
         digest: SHA-256 of all network inputs.
     """
 
@@ -38,19 +43,29 @@ class Trajectories:
     def __init__(self, denoiser: Denoiser, draw: Draw, sampler: Sampler, count: int) -> None:
         self.denoiser, self.draw, self.sampler, self.count = denoiser, draw, sampler, count
         self.shape: tuple[int, ...] = (draw.batch, *denoiser.shape)
+        self.kept: list[tuple[Tensor, ...]] = []
 
-    def __call__(self, model: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __call__(self, model: Callable[..., Tensor]) -> None:
         """Sample the trajectories with a network."""
-        size, hashed = self.draw.batch, hashlib.sha256()
-
-        def note(*inputs: Tensor) -> None:
-            for tensor in inputs:
-                hashed.update(tensor.cpu().contiguous().numpy().tobytes())
-
+        executed = replace(self.denoiser, model=cast("torch.nn.Module", model))
+        hashed, size = hashlib.sha256(), self.draw.batch
+        wanted = [round(share * len(executed.levels)) for share in KEPT]
+        self.kept = []
         for start in range(0, self.count, size):
-            generators = image_generators(
-                "calibration", self.draw.seed, range(start, start + size)
-            )
-            executed = replace(self.denoiser, model=cast("torch.nn.Module", model))
-            self.sampler(executed, generators, self.draw, note)
+            indices = range(start, start + size)
+            generators = image_generators("calibration", self.draw.seed, indices)
+            batch = Batch(executed, self.sampler, generators, self.draw)
+
+            def noted(x: Tensor, level: Level, batch: Batch = batch) -> Denoised:
+                inputs = executed.inputs(x, level, batch.labels)
+                for tensor in inputs:
+                    hashed.update(tensor.cpu().contiguous().numpy().tobytes())
+                if wanted and level.index <= wanted[0]:
+                    wanted.pop(0)
+                    # Tensors of inference mode could not be kept with the graph.
+                    with torch.inference_mode(False):
+                        self.kept.append(tuple(tensor.clone() for tensor in inputs))
+                return batch.denoise(x, level)
+
+            batch.latents(noted)
         self.digest = hashed.hexdigest()

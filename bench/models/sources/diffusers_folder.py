@@ -24,6 +24,7 @@ from torch import Tensor
 from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.noise_levels import NoiseLevels
 from bench.models.networks import LabelledUNet, PatchedUNet, check_network
 from bench.models.sources import pretrained
 from bench.models.sources.described import Described, describe, kind, positive
@@ -115,7 +116,7 @@ def _build(described: Described, config: Mapping[str, Any]) -> Denoiser:
     clips = noise.clips if noise.clips is not None else decoder is None
     return Denoiser(
         model=wrapped,
-        alpha_bar=noise.alpha_bar,
+        levels=NoiseLevels.discrete(noise.alpha_bar),
         predicts=noise.predicts,
         shape=described.shape,
         learns_variance=learns,

@@ -31,6 +31,7 @@ from torch import Tensor
 from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError, offer
+from bench.core.noise_levels import NoiseLevels
 from bench.models.networks import PatchedUNet, build_network, check_network
 from bench.models.schedules import SCHEDULES
 from bench.models.sources import network_config, unet_shapes
@@ -149,7 +150,7 @@ def _denoiser(model: PatchedUNet, config: Mapping[str, Any], noise: Noise) -> De
     rescaled = ", seen by the network as 1000 t / T" if config["rescale_timesteps"] else ""
     return Denoiser(
         model=model,
-        alpha_bar=noise.alpha_bar,
+        levels=NoiseLevels.discrete(noise.alpha_bar),
         predicts=noise.predicts,
         shape=tuple(config["shape"]),
         learns_variance=config["learns_variance"],

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.core.denoiser import diffuse
+from bench.core.denoiser import diffuse, implied
 from bench.models.schedules import alpha_bar
 from bench.models.training.recipe import Recipe
 from bench.models.training.variational import Posterior
@@ -71,7 +71,9 @@ class Objective:
         error = (mean - self._target(batch, scale)).square().flatten(1).mean(1)
         if self.posterior is None:
             return error
-        x_0 = self._x_0(mean.detach(), x_t, scale)
+        power = scale.view(-1, 1, 1, 1)
+        scales = power.sqrt(), (1 - power).sqrt()
+        x_0, _ = implied(self.recipe.predicts, mean.detach(), x_t, *scales)
         bits = self.posterior.bits(variance, x_0, batch.x_0, x_t, batch.t)
         # T bits are the whole bound; Nichol and Dhariwal weigh it by 1/1000.
         return error + bits * self.recipe.timesteps / 1000
@@ -84,11 +86,6 @@ class Objective:
     def _target(self, batch: Batch, scale: Tensor) -> Tensor:
         if self.recipe.predicts == "epsilon":
             return batch.noise
+        if self.recipe.predicts == "sample":
+            return batch.x_0
         return diffuse(batch.noise, -batch.x_0, scale)
-
-    def _x_0(self, prediction: Tensor, x_t: Tensor, scale: Tensor) -> Tensor:
-        """The image that a prediction implies."""
-        scale = scale.view(-1, 1, 1, 1)
-        if self.recipe.predicts == "epsilon":
-            return (x_t - (1 - scale).sqrt() * prediction) / scale.sqrt()
-        return scale.sqrt() * x_t - (1 - scale).sqrt() * prediction

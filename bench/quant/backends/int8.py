@@ -101,12 +101,11 @@ def _compiled(denoiser: Denoiser, coverage: Coverage, kernel: str) -> tuple[Deno
 
     execution = cast("Execution", denoiser.model)
     graph = cast("GraphModule", torch.compile(execution.graph, dynamic=False))
-    compiled = Compiled(graph, execution.shape).eval()
-    x, t = torch.zeros(execution.shape), torch.zeros(execution.shape[0], dtype=torch.int64)
+    compiled = Compiled(graph, execution.shapes).eval()
     # Now, and not at the first use: packed weights are constants only where freezing is on while
     # the graph is read, which the options of `torch.compile` do not reach.
     with config.patch(freezing=True), quiet_compiler():
-        compiled(x, t)
+        compiled(*denoiser.example_inputs(execution.shapes[0][0]))
     return replace(denoiser, model=compiled), replace(coverage, kernel=kernel)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
@@ -77,8 +77,7 @@ class LinearOnly:
             else:
                 reason = layer.reason or f"{self.package} quantizes linear layers only"
                 found.append(replace(layer, reason=reason))
-        x = torch.zeros(calibrate.shape, device=denoiser.device)
-        called = products(model, names, x)
+        called = products(model, names, denoiser.example_inputs(calibrate.shape[0]))
         operators = {
             layer.node: called.get(layer.name, layer.operator) if layer.weights else layer.operator
             for layer in found
@@ -152,13 +151,15 @@ class AoInt8Weight(AoInt8):
     configuration = "Int8WeightOnlyConfig"
 
 
-def products(model: nn.Module, names: list[str], x: torch.Tensor) -> Mapping[str, str]:
+def products(
+    model: nn.Module, names: list[str], inputs: Sequence[torch.Tensor]
+) -> Mapping[str, str]:
     """The operator that does the products of each named layer, from one profiled evaluation.
 
     Args:
-        model: (x, t) -> tensor.
+        model: (inputs) -> tensor.
         names: of its layers.
-        x: (B, C, H, W).
+        inputs: what it is called with.
     """
     import torch
     from torch.autograd import profiler
@@ -183,10 +184,9 @@ def products(model: nn.Module, names: list[str], x: torch.Tensor) -> Mapping[str
         module = model.get_submodule(name)
         hooks.append(module.register_forward_pre_hook(enter(name)))
         hooks.append(module.register_forward_hook(leave(name)))
-    t = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     try:
         with quiet_profiler(), torch.inference_mode(), profiler.profile(use_kineto=False) as seen:
-            model(x, t)
+            model(*inputs)
     finally:
         for handle in hooks:
             handle.remove()

@@ -29,14 +29,14 @@ COMPARED = 4
 
 
 def measure(
-    execution: Execution, simulation: Execution, inputs: Sequence[tuple[Tensor, Tensor]]
+    execution: Execution, simulation: Execution, inputs: Sequence[tuple[Tensor, ...]]
 ) -> Agreement:
     """Compare an execution in integers with the simulation.
 
     Args:
         execution: from `lower`.
         simulation: of the same quantized graph.
-        inputs: (x, t) of the graph's shape, at least one.
+        inputs: of the network, of the graph's shapes; at least those of one evaluation.
 
     Raises:
         RuntimeError: a layer disagrees beyond its bound; the message has its name.
@@ -45,16 +45,16 @@ def measure(
     whole, different, compared = _Ratio(), 0, 0
     layers = {node: _Ratio() for node in kernels}
     with torch.inference_mode():
-        for x, t in inputs:
+        for called in inputs:
             seen: dict[int, Tensor] = {}
             hooks = [kernel.register_forward_pre_hook(_keep(seen)) for kernel in kernels.values()]
             try:
-                y = execution(x, t)
+                y = execution(*called)
             finally:
                 for hook in hooks:
                     hook.remove()
             watch = _Watch(simulation.graph, kernels, layers, seen)
-            whole.add(y, watch.run(x, t))
+            whole.add(y, watch.run(*called))
             different, compared = different + watch.different, compared + watch.compared
     worst = min(layers, key=lambda node: layers[node].decibels)
     name, sqnr = kernels[worst].layer.name, layers[worst].decibels

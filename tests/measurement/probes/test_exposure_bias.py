@@ -6,7 +6,7 @@ import torch
 from helpers.subjects import small
 
 from bench.core.cell import Draw
-from bench.core.denoiser import Denoiser, noise_of
+from bench.core.denoiser import Denoiser
 from bench.core.scheme import Scheme
 from bench.evaluation.probe_context import likeness, sampling
 from bench.measurement.probes.exposure_bias import Exposure, energy_distance, gaps
@@ -28,7 +28,7 @@ class Same(torch.nn.Module):
 
 def sampled(**changes):
     found = small(schemes=(Scheme.parse("w8a8"),), **changes)
-    same = Denoiser(Same(found.full.model), found.full.alpha_bar, "epsilon", found.full.shape)
+    same = Denoiser(Same(found.full.model), found.full.levels, "epsilon", found.full.shape)
     tools = {"sample": sampling(found.full, DRAW), "likeness": likeness}
     return small(schemes=found.schemes, executed=lambda scheme: same, **tools)
 
@@ -76,7 +76,7 @@ def test_energy_distance_of_points_and_of_normals():
     assert abs(value - exact) < 4 * error < 0.15
 
 
-def test_every_prediction_implies_the_same_noise():
+def test_every_prediction_implies_the_same_image_and_noise():
     generator = seeded("noise")
     x_0, eps = torch.randn(2, 3, 1, 4, 4, generator=generator)
     full = small().full
@@ -84,8 +84,8 @@ def test_every_prediction_implies_the_same_noise():
     x_t = a.sqrt() * x_0 + (1 - a).sqrt() * eps
     v = a.sqrt() * eps - (1 - a).sqrt() * x_0
     for predicts, prediction in (("epsilon", eps), ("sample", x_0), ("v_prediction", v)):
-        denoiser = Denoiser(full.model, full.alpha_bar, predicts, full.shape)
+        denoiser = Denoiser(full.model, full.levels, predicts, full.shape)
         # Two channels more, as networks that learn the variance have.
         both = torch.cat([prediction, prediction], 1)
-        found = noise_of(denoiser, both, x_t, 300)
-        torch.testing.assert_close(found, eps, rtol=1e-4, atol=1e-5)
+        implied = denoiser.parts(both, x_t, full.levels.at(300))
+        torch.testing.assert_close(implied, (x_0, eps), rtol=1e-4, atol=1e-5)

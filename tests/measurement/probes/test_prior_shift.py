@@ -5,7 +5,7 @@ from helpers.subjects import small
 
 from bench.core.cell import Draw
 from bench.evaluation.probe_context import sampling
-from bench.measurement.probes.prior_shift import SHIFTS, Prior, low_frequencies, started, tails
+from bench.measurement.probes.prior_shift import SHIFTS, Prior, low_frequencies, tails
 from bench.system.random import seeded
 
 
@@ -27,15 +27,15 @@ def test_low_frequencies_are_amplified_and_high_ones_kept():
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm"])
-def test_sampling_starts_from_what_the_watch_leaves(sampler):
+def test_sampling_starts_from_what_it_is_given(sampler):
     found = small()
     draw = Draw(sampler=sampler, steps=3, images=4, batch=2)
     sample = sampling(found.full, draw)
-    usual = sample(found.full, None)
-    same = sample(found.full, started(lambda z: z, 3))
+    usual = sample(found.full)
+    same = sample(found.full, start=lambda z: z)
     assert np.array_equal(usual, same)
     # Both batches, so that their first images, of unlike noise, become alike.
-    constant = sample(found.full, started(torch.zeros_like, 3))
+    constant = sample(found.full, start=torch.zeros_like)
     assert not np.array_equal(constant, usual)
     if sampler == "ddim":
         assert all(np.array_equal(constant[0], image) for image in constant)
@@ -49,7 +49,7 @@ def test_rises_are_paired_with_the_usual_start():
         values = images.astype(float).mean((1, 2, 3))
         return float(values.mean()), values - values.mean()
 
-    found = small(sample=sampling(found.full, draw), quality=quality, steps=3)
+    found = small(sample=sampling(found.full, draw), quality=quality)
     rows = Prior()(found, "shifts", {})
     at = {(r.name, r.where.get("start")): r for r in rows}
     base = at["quality", "standard normal"].value

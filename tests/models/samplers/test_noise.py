@@ -16,10 +16,12 @@ from helpers.tiny import TINY_NETWORK
 
 from bench.core.cell import Draw
 from bench.core.denoiser import Denoiser
+from bench.core.noise_levels import NoiseLevels
 from bench.models.networks import build_network
 from bench.models.samplers.ddim import ddim
-from bench.models.samplers.ddpm import betas, ddpm
-from bench.models.samplers.noise import image_generators, to_uint8
+from bench.models.samplers.ddpm import ddpm
+from bench.models.samplers.drawing import Batch, images, to_uint8
+from bench.models.samplers.noise import image_generators
 from bench.models.samplers.trajectories import Trajectories
 from bench.models.schedules import SCHEDULES, alpha_bar
 
@@ -43,7 +45,8 @@ class GaussianDenoiser(torch.nn.Module):
 
 
 def gaussian(schedule, **changes):
-    return Denoiser(GaussianDenoiser(alpha_bar(schedule), **changes), alpha_bar(schedule),
+    levels = NoiseLevels.discrete(alpha_bar(schedule))
+    return Denoiser(GaussianDenoiser(alpha_bar(schedule), **changes), levels,
                     "epsilon", (1, 16, 16), learns_variance=bool(changes))  # fmt: skip
 
 
@@ -57,7 +60,8 @@ def timesteps(spacing, steps, count=1000):
 
 def expected_moments(schedule, spacing, steps, eta):
     """Mean and deviation that DDIM (eq. 12 of Song et al.) reaches from N(0, 1)."""
-    powers = [alpha_bar(schedule).double()[t].item() for t in timesteps(spacing, steps)] + [1.0]
+    curve = alpha_bar(schedule).tolist()
+    powers = [curve[t] for t in timesteps(spacing, steps)] + [1.0]
     mean, variance = 0.0, 1.0
     for a, b in itertools.pairwise(powers):
         total = a * DEVIATION**2 + 1 - a
@@ -76,8 +80,8 @@ def test_the_recursion_ends_at_the_data_for_many_steps():
         assert deviation == pytest.approx(DEVIATION, rel=0.02)
 
 
-def moments(images):
-    values = images.double() / 127.5 - 1
+def moments(pixels):
+    values = pixels.double() / 127.5 - 1
     return values.mean().item(), values.std().item()
 
 
@@ -87,8 +91,8 @@ def moments(images):
 @pytest.mark.parametrize("steps", [30, 100, 150, 600])
 def test_sampler_reaches_the_gaussian(schedule, spacing, sampler, eta, steps):
     draw = Draw(steps=steps, spacing=spacing, eta=eta)
-    images = sampler(gaussian(schedule), image_generators("images", 0, range(64)), draw)
-    mean, deviation = moments(images)
+    generators = image_generators("images", 0, range(64))
+    mean, deviation = moments(images(gaussian(schedule), sampler, generators, draw))
     stochasticity = 1.0 if sampler is ddpm else eta
     expected_mean, expected_deviation = expected_moments(schedule, spacing, steps, stochasticity)
     assert mean == pytest.approx(expected_mean, abs=0.01)
@@ -105,11 +109,12 @@ def test_a_step_is_that_of_diffusers_where_steps_divide_the_timesteps(predicts, 
         seen.append(x.clone())
         return 0.5 * x + 0.1
 
-    denoiser = Denoiser(model, schedule, predicts, (1, 8, 8))
-    ddim(denoiser, image_generators("images", 0, range(4)), Draw(steps=20, eta=eta))
+    denoiser = Denoiser(model, NoiseLevels.discrete(schedule), predicts, (1, 8, 8))
+    generators = image_generators("images", 0, range(4))
+    images(denoiser, ddim, generators, Draw(steps=20, eta=eta))
     scheduler = DDIMScheduler(
         1000,
-        trained_betas=betas(schedule).numpy(),
+        beta_schedule="squaredcos_cap_v2",
         prediction_type=predicts,
         timestep_spacing="trailing",
     )
@@ -125,7 +130,9 @@ def test_learned_variance_is_split_off():
     draw = Draw(steps=100)
     for sampler in (ddim, ddpm):
         denoiser = gaussian("cosine", variance_output=True)
-        mean, deviation = moments(sampler(denoiser, image_generators("a", 0, range(64)), draw))
+        mean, deviation = moments(
+            images(denoiser, sampler, image_generators("a", 0, range(64)), draw)
+        )
         # v = -1 is the posterior variance, which DDPM without learned variance uses too.
         eta = 1.0 if sampler is ddpm else 0.0
         expected_mean, expected_deviation = expected_moments("cosine", "trailing", 100, eta)
@@ -137,8 +144,8 @@ def test_learned_variance_is_split_off():
 def test_an_image_does_not_depend_on_its_batch(sampler):
     """Exact for an elementwise model: noise and update rule are per image."""
     draw, denoiser = Draw(steps=5, eta=0.5), gaussian("cosine")
-    whole = sampler(denoiser, image_generators("images", 3, range(10)), draw)
-    alone = sampler(denoiser, image_generators("images", 3, [7]), draw)
+    whole = images(denoiser, sampler, image_generators("images", 3, range(10)), draw)
+    alone = images(denoiser, sampler, image_generators("images", 3, [7]), draw)
     assert torch.equal(whole[7], alone[0])
 
 
@@ -147,12 +154,12 @@ def test_batch_size_changes_a_network_image_by_rounding_only():
     255 apart, and almost all pixels equal."""
     torch.manual_seed(0)
     model = build_network(TINY_NETWORK).eval()
-    denoiser = Denoiser(model, alpha_bar("cosine"), "epsilon", (1, 28, 28))
+    denoiser = Denoiser(model, NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (1, 28, 28))
     draw = Draw(steps=5)
-    reference = ddim(denoiser, image_generators("images", 0, range(64)), draw)
+    reference = images(denoiser, ddim, image_generators("images", 0, range(64)), draw)
     for batch in (1, 7):
         parts = [
-            ddim(denoiser, image_generators("images", 0, range(k, k + batch)), draw)
+            images(denoiser, ddim, image_generators("images", 0, range(k, k + batch)), draw)
             for k in range(0, 14, batch)
         ]
         difference = (torch.cat(parts).int() - reference[:14].int()).abs()
@@ -165,22 +172,30 @@ def test_uint8_conversion_rounds_and_clamps():
     assert to_uint8(x).tolist() == [0, 0, 128, 255, 255, 127, 128]
 
 
-def test_betas_give_back_alpha_bar():
-    schedule = alpha_bar("cosine")
-    rebuilt = torch.cumprod(1 - betas(schedule).double(), 0)
-    assert torch.allclose(rebuilt, schedule.double(), rtol=1e-3, atol=1e-9)
-
-
-def test_watch_sees_every_input():
+def test_what_is_around_the_network_sees_every_level():
     seen = []
-    ddim(gaussian("cosine"), image_generators("a", 0, [0]), Draw(steps=4),
-         lambda x, t: seen.append((x.shape, t.tolist())))  # fmt: skip
-    assert seen == [((1, 1, 16, 16), [t]) for t in (999, 749, 499, 249)]
+    batch = Batch(gaussian("cosine"), ddim, image_generators("a", 0, [0]), Draw(steps=4))
+
+    def watched(x, level):
+        seen.append((tuple(x.shape), level.index))
+        return batch.denoise(x, level)
+
+    batch.images(watched)
+    assert seen == [((1, 1, 16, 16), t) for t in (999, 749, 499, 249)]
+
+
+def test_sampling_starts_from_what_it_is_given():
+    first, second = (
+        Batch(gaussian("cosine"), ddim, image_generators("a", 0, [0, 1]), Draw(steps=4))
+        for _ in range(2)
+    )
+    whole = first.images()
+    assert torch.equal(second.images(x_T=second.x_T.flip(0)), whole.flip(0))
 
 
 def test_trajectories_are_those_of_the_network_that_is_called():
     """Every timestep of every trajectory is seen, and the digest tells other inputs apart."""
-    denoiser = Denoiser(None, alpha_bar("cosine"), "epsilon", (1, 4, 4))
+    denoiser = Denoiser(None, NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (1, 4, 4))
     draw = Draw(steps=3, batch=2)
     seen = []
 
@@ -193,6 +208,7 @@ def test_trajectories_are_those_of_the_network_that_is_called():
     # Three trajectories take two batches of two.
     assert [t.tolist() for _, t in seen] == [[t, t] for t in (999, 666, 332)] * 2
     assert {tuple(x.shape) for x, _ in seen} == {trajectories.shape} == {(2, 1, 4, 4)}
+    assert [level.tolist() for _, level in trajectories.kept] == [[999, 999], [332, 332]]
     same, other = (Trajectories(denoiser, draw, ddim, count=3) for _ in range(2))
     same(model)
     other(lambda x, t: 0.2 * x)

@@ -10,7 +10,9 @@ from bench.core.cell import Draw
 from bench.core.errors import InputError
 from bench.models.cards import load_cards, verify
 from bench.models.samplers.ddim import ddim
-from bench.models.samplers.noise import image_generators, to_uint8
+from bench.models.samplers.drawing import images as drawn
+from bench.models.samplers.drawing import to_uint8
+from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
 from bench.models.sources.diffusers_folder import load
 from bench.system import hub
@@ -94,7 +96,7 @@ def test_a_latent_transformer(tmp_path):
         torch.testing.assert_close(denoiser.model(x, t + 1000 * y), network.eval()(x, t, y).sample)
     draw = Draw(steps=1, images=2, batch=2)
     generators = image_generators("images", 0, range(2))
-    images = ddim(denoiser, generators, draw)
+    images = drawn(denoiser, ddim, generators, draw)
     assert images.shape == (2, 3, 16, 16)
     # One step by hand: x_0 of the noise, then the decoder on x_0 by its scale.
     noise, classes = zip(

@@ -12,6 +12,7 @@ from bench.evaluation import importing
 from bench.models.cards import load_cards, verify
 from bench.models.networks import build_network
 from bench.models.samplers.ddim import ddim
+from bench.models.samplers.drawing import Batch
 from bench.models.samplers.noise import image_generators
 from bench.models.sources.heads import Heads, choices
 from bench.models.sources.telling import tell
@@ -60,10 +61,13 @@ def test_iddpm_of_4000_steps(imported):
     # The exported graph, which is what is quantized, has the same clock.
     graph = export(denoiser.model, x, t + 4000 * y)
     torch.testing.assert_close(graph(x, t + 4000 * y), expected, atol=1e-4, rtol=1e-4)
-    seen = []
     draw = Draw(steps=4, batch=2, images=2)
-    ddim(denoiser, image_generators("images", 0, [0, 1]), draw, lambda x, t: seen.append(t))
-    assert {int(code) % 4000 for code in seen[0]} == {3999}
+    batch = Batch(denoiser, ddim, image_generators("images", 0, [0, 1]), draw)
+    level = batch.levels[0]
+    seen = denoiser.inputs(batch.x_T, level, batch.labels)[1]
+    assert {int(code) % 4000 for code in seen} == {3999}
+    assert (seen // 4000).tolist() == batch.labels.tolist()
+    assert batch.images().shape == (2, 3, 8, 8)
 
 
 def test_the_linear_schedule_of_adm_ends_in_noise_whatever_its_steps(imported):

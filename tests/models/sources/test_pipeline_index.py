@@ -21,7 +21,8 @@ from bench.core.cell import Checkpoint, Draw
 from bench.core.errors import InputError
 from bench.models.samplers.ddim import ddim
 from bench.models.samplers.ddpm import ddpm
-from bench.models.samplers.noise import image_generators, labels
+from bench.models.samplers.drawing import images as sampled
+from bench.models.samplers.noise import image_generators, uniform_labels
 from bench.models.sources import described, pretrained
 from bench.models.sources.diffusers_folder import load
 from bench.system import components, hub
@@ -90,7 +91,7 @@ def test_images_of_ldms_pipeline_are_its_own(model):
     assert "VQModel in vqvae, latents / 0.6" in denoiser.description["decoder"]
     assert denoiser.description["schedule"] == "scaled_linear 0.0015 to 0.0195, 1000 timesteps"
     generators = image_generators("images", 0, range(3))
-    images = ddim(denoiser, generators, Draw(steps=10, spacing="leading", batch=3))
+    images = sampled(denoiser, ddim, generators, Draw(steps=10, spacing="leading", batch=3))
     with quiet_diffusers():
         pipeline = LDMPipeline(vq, unet, scheduler)
         pipeline.set_progress_bar_config(disable=True)
@@ -108,7 +109,7 @@ def test_images_of_ddpms_pipeline_are_its_own(model):
     unet = save_unet(model, scheduler=scheduler).eval()
     denoiser = load(card(model))
     generators = image_generators("images", 0, range(3))
-    images = ddpm(denoiser, generators, Draw(steps=10, spacing="leading", batch=3))
+    images = sampled(denoiser, ddpm, generators, Draw(steps=10, spacing="leading", batch=3))
     with quiet_diffusers():
         pipeline = DDPMPipeline(unet, scheduler)
         pipeline.set_progress_bar_config(disable=True)
@@ -129,10 +130,10 @@ def test_images_of_dits_pipeline_are_its_own(model):
         pipeline.save_pretrained(model)
     denoiser = load(card(model))
     generators = image_generators("images", 0, range(3))
-    images = ddim(denoiser, generators, Draw(steps=10, spacing="leading", batch=3))
+    images = sampled(denoiser, ddim, generators, Draw(steps=10, spacing="leading", batch=3))
     again = image_generators("images", 0, range(3))
     latents = [torch.randn(denoiser.shape, generator=g) for g in again]
-    drawn = labels(denoiser, again).tolist()
+    drawn = uniform_labels(denoiser.classes, again, "cpu").tolist()
     with quiet_diffusers():
         made = pipeline(
             drawn, guidance_scale=1.0, generator=image_generators("images", 0, range(3)),
@@ -265,7 +266,9 @@ def test_sizes_of_two_numbers(model, size, shape):
     save_unet(model, sample_size=size)
     denoiser = load(card(model))
     assert denoiser.shape == shape
-    images = ddim(denoiser, image_generators("images", 0, range(2)), Draw(steps=2, batch=2))
+    images = sampled(
+        denoiser, ddim, image_generators("images", 0, range(2)), Draw(steps=2, batch=2)
+    )
     assert images.shape == (2, *shape)
 
 

@@ -10,8 +10,10 @@ import torch
 from bench.core.cell import Draw
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.noise_levels import NoiseLevels
 from bench.models.samplers.ddim import ddim
 from bench.models.samplers.ddpm import ddpm
+from bench.models.samplers.drawing import images
 from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
 from bench.models.sources import fields, scheduler_config
@@ -221,13 +223,14 @@ def model(x, t):
 
 
 def sampled(sampler, found, draw):
+    levels = NoiseLevels.discrete(found.alpha_bar)
     denoiser = Denoiser(
-        lambda x, t: seen.append(x.clone()) or model(x, t), found.alpha_bar, found.predicts,
+        lambda x, t: seen.append(x.clone()) or model(x, t), levels, found.predicts,
         (3, 8, 8), clips=found.clips, clip_range=found.clip_range, thresholds=found.thresholds,
         variance=found.variance or "fixed_small",
     )  # fmt: skip
     seen = []
-    sampler(denoiser, image_generators("images", 0, range(4)), draw)
+    images(denoiser, sampler, image_generators("images", 0, range(4)), draw)
     return seen
 
 

@@ -9,9 +9,10 @@ from helpers.layers_by_shape import codes, linear
 from bench.core import extensions
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.noise_levels import NoiseLevels
 from bench.core.record import Coverage, Host
 from bench.core.scheme import Scheme
-from bench.models.samplers.noise import to_uint8
+from bench.models.samplers.drawing import to_uint8
 from bench.quant import graph as graphs
 from bench.quant.backends import int8
 from bench.quant.backends.int8 import Int8Cuda, Int8X86
@@ -170,8 +171,8 @@ def test_a_linear_layer_compiles():
             limits = layer.act_scale, layer.act_zero, layer.act_high
             return self.kernel(quantize(x, *limits)).relu()
 
-    execution = Execution(One(), layer.shape)
-    made = Denoiser(execution, torch.ones(1), "epsilon", (1, 1, 1))
+    execution = Execution(One(), (layer.shape, layer.shape[:1]))
+    made = Denoiser(execution, NoiseLevels.discrete(torch.ones(1)), "epsilon", layer.shape[1:])
     compiled, coverage = int8._compiled(made, Coverage(0, 0, 0, 0, 0, ""), "compiled")
     assert coverage.kernel == "compiled"
     x, t = torch.randn(layer.shape), torch.zeros(len(codes(layer)), dtype=torch.int64)

@@ -4,6 +4,7 @@ from helpers.toys import noisy
 from torch import nn
 
 from bench.core.denoiser import Denoiser
+from bench.core.noise_levels import NoiseLevels
 from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
 from bench.quant.graph import layers_of, quantize_graph
@@ -104,9 +105,12 @@ class Convolution(nn.Module):
         return self.only(x)
 
 
+LEVELS = NoiseLevels.discrete(alpha_bar("cosine"))
+
+
 def network(**options):
     torch.manual_seed(0)
-    return Denoiser(Convolution(**options).eval(), alpha_bar("cosine"), "epsilon", (4, 7, 6))
+    return Denoiser(Convolution(**options).eval(), LEVELS, "epsilon", (4, 7, 6))
 
 
 GEOMETRIES = [
@@ -145,7 +149,7 @@ def test_narrow_groups_are_normalized_in_the_layout_that_is_fast(channels, copie
             return super().forward(x)
 
     torch.manual_seed(0)
-    denoiser = Denoiser(Normalized(*layers).eval(), alpha_bar("cosine"), "epsilon", (4, 7, 6))
+    denoiser = Denoiser(Normalized(*layers).eval(), LEVELS, "epsilon", (4, 7, 6))
     graph = quantize_graph(denoiser, Scheme.parse("w8a8"), noisy((4, 7, 6)))
     integer = lower(graph, Reference)
     (norm,) = [n for n in integer.graph.graph.nodes if "group_norm" in str(n.target)]
