@@ -87,14 +87,29 @@ class Calibration(Protocol):
     Attributes:
         shape: of x_t.
         place: folder for what the calibration leads to, None to keep nothing.
-        digest: SHA-256 of all inputs so far; set by who takes an earlier result from `place`.
     """
 
     shape: tuple[int, ...]
     place: Path | None
-    digest: str
 
-    def __call__(self, model: Callable[[Tensor, Tensor], Tensor]) -> None: ...
+    def __call__(self, model: Callable[[Tensor, Tensor], Tensor]) -> str:
+        """Evaluate; the SHA-256 of all inputs that the network was given."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What a backend makes of a network.
+
+    Attributes:
+        denoiser: the network as it is executed; it takes inputs of the calibration's shape only.
+        coverage: which share of it is quantized, and what executes.
+        calibration: SHA-256 of the network inputs that its ranges come from, also where they were
+            found by an earlier run; "" where nothing was calibrated.
+    """
+
+    denoiser: Denoiser
+    coverage: Coverage
+    calibration: str = ""
 
 
 class Backend(Protocol):
@@ -105,11 +120,8 @@ class Backend(Protocol):
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """The reason why this scheme cannot run here, or None. Does not import torch."""
 
-    def __call__(
-        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
-    ) -> tuple[Denoiser, Coverage]:
-        """Quantize. `calibrate` runs an observed copy of the network in full precision; the
-        result takes inputs of its shape only."""
+    def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
+        """Quantize. `calibrate` runs an observed copy of the network in full precision."""
 
 
 class Sampler(Protocol):

@@ -23,6 +23,7 @@ import numpy as np
 from bench.core import extensions
 from bench.core.cell import Cell, Checkpoint
 from bench.core.denoiser import Denoiser
+from bench.core.protocols import Quantized
 from bench.core.record import Coverage, Host, coverage_from_json, to_json
 from bench.core.shards import Shards
 from bench.evaluation import keys
@@ -109,25 +110,25 @@ class Stages:
         trajectories.place = self.cache / "quantized" / keys.of_calibration(cell, self.host)
         return trajectories
 
-    def executed(self, cell: Cell) -> tuple[Denoiser, Coverage, str]:
-        """The network as the cell's backend executes it, its coverage and calibration hash."""
+    def executed(self, cell: Cell) -> Quantized:
+        """The network as the cell's backend executes it."""
         full = self.denoiser(cell)
         self.progress(f"{cell}: calibrating" if not cell.scheme.is_float else f"{cell}", 0)
         trajectories = self.calibration(cell)
         backend = extensions.lookup("backends", cell.backend)()
-        denoiser, coverage = self.timed("quantize", backend, full, cell.scheme, trajectories)
-        for name, text in ((CALIBRATION, trajectories.digest), (COVERAGE, to_json(coverage))):
+        made: Quantized = self.timed("quantize", backend, full, cell.scheme, trajectories)
+        for name, text in ((CALIBRATION, made.calibration), (COVERAGE, to_json(made.coverage))):
             path = self.folder(cell) / name
             artifacts.save_text(path, _key(path), text)
-        return denoiser, coverage, trajectories.digest
+        return made
 
     def coverage(self, cell: Cell) -> tuple[Coverage, str]:
         """The coverage of a cell and the SHA-256 of its calibration, "" for none."""
         paths = [self.folder(cell) / name for name in (CALIBRATION, COVERAGE)]
         calibration, text = (artifacts.load_text(path, _key(path)) for path in paths)
         if calibration is None or text is None:
-            _, coverage, calibration = self.executed(cell)
-            return coverage, calibration
+            made = self.executed(cell)
+            return made.coverage, made.calibration
         return coverage_from_json(text), calibration
 
     def images(self, cell: Cell) -> Shards:
@@ -137,7 +138,7 @@ class Stages:
         shape = (cell.draw.batch, None, None, None)
         for k, path in enumerate(paths):
             if artifacts.load_array(path, _key(path), shape, np.uint8) is None:
-                denoiser = denoiser or self.executed(cell)[0]
+                denoiser = denoiser or self.executed(cell).denoiser
                 self.progress(f"{cell}: sampling", 0)
                 shard = self.timed("sample", self._sample, cell, denoiser, k)
                 artifacts.save_array(path, _key(path), shard)

@@ -81,7 +81,7 @@ def subject(stages: Stages, card: Checkpoint, plan: Plan) -> Subject:
         raise InputError(f"card {card.name!r}: probes take no classes and no decoders yet")
 
     def executed(scheme: Scheme) -> Denoiser:
-        return stages.executed(replace(cell, scheme=scheme, backend=plan.backend))[0]
+        return stages.executed(replace(cell, scheme=scheme, backend=plan.backend)).denoiser
 
     def layers(scheme: Scheme) -> Any:
         calibration: Any = stages.calibration(replace(cell, scheme=scheme))

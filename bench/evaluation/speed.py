@@ -154,11 +154,11 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
     # The ranges do not matter to the speed.
     draw = replace(job.draw, steps=CALIBRATION_STEPS)
     calibrate = Trajectories(full, draw, sampler, scheme.calibration)
-    denoiser, coverage = backend(full, scheme, calibrate)
+    made = backend(full, scheme, calibrate)
     if job.backend == "bfloat16":
-        half = replace(coverage, bytes_memory=coverage.bytes_memory // 2)
-        return replace(denoiser, model=_Half(denoiser.model)), half
-    return denoiser, coverage
+        half = replace(made.coverage, bytes_memory=made.coverage.bytes_memory // 2)
+        return replace(made.denoiser, model=_Half(made.denoiser.model)), half
+    return made.denoiser, made.coverage
 
 
 def _inputs(denoiser: Denoiser, draw: Draw) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,7 @@ with quiet_import():
         Quantizer,
     )
 
-LAYERS, INPUTS = "bench_layers", "bench_inputs"
+LAYERS, INPUTS, CALIBRATION = "bench_layers", "bench_inputs", "bench_calibration"
 KEPT = (1.0, 0.5, 0.1)  # shares of the timesteps
 decomposed = torch.ops.quantized_decomposed
 QUANTIZE = decomposed.quantize_per_tensor.default
@@ -129,13 +129,14 @@ def quantize_graph(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -
     with torch.inference_mode(False), torch.no_grad():
         observer = prepare_pt2e(graph, LayerQuantizer(layers, scheme.observer))
         observed = _Observed(observer, len(denoiser.alpha_bar))
-        calibrate(observed)
+        digest = calibrate(observed)
         if not observed.calls:
             raise RuntimeError("calibration did not evaluate the network")
         converted = convert_pt2e(observed.graph)
     verify(converted, layers)
     converted.meta[LAYERS] = layers
     converted.meta[INPUTS] = observed.kept
+    converted.meta[CALIBRATION] = digest
     return converted
 
 
@@ -169,6 +170,11 @@ def layers_of(graph: GraphModule) -> tuple[Layer, ...]:
 def inputs_of(graph: GraphModule) -> list[tuple[Tensor, Tensor]]:
     """A few inputs (x, t) of the calibration, from its start, its middle and near its end."""
     return graph.meta[INPUTS]
+
+
+def calibration_of(graph: GraphModule) -> str:
+    """SHA-256 of all network inputs of the calibration."""
+    return graph.meta[CALIBRATION]
 
 
 def verify(graph: GraphModule, layers: Sequence[Layer]) -> None:

@@ -22,11 +22,13 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.graph import (
+    CALIBRATION,
     DEQUANTIZE,
     DEQUANTIZE_WEIGHT,
     INPUTS,
     LAYERS,
     QUANTIZE,
+    calibration_of,
     inputs_of,
     layers_of,
     quantize_graph,
@@ -46,22 +48,22 @@ def quantized(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Gra
     Args:
         denoiser: its model is not changed.
         scheme: not a float scheme.
-        calibrate: calibrates, and says where the result is kept. Its `digest` is that of the
-            calibration which led to the result, whether now or before.
+        calibrate: calibrates, and says where the result is kept.
 
     Returns:
         As `quantize_graph`; `stored_bytes` tells its size.
     """
     place = calibrate.place
-    if place is not None and (graph := _load(denoiser, scheme, calibrate, place)):
+    if place is not None and (graph := _load(denoiser, scheme, calibrate.shape, place)):
         return graph
     graph = quantize_graph(denoiser, scheme, calibrate)
     tensors = _tensors(graph)
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
     if place is not None:
-        inputs = save(_named(inputs_of(graph)), {"calibration": calibrate.digest})
+        calibration = {"calibration": calibration_of(graph)}
+        inputs = save(_named(inputs_of(graph)), calibration)
         artifacts.write(place / INPUTS_FILE, _key(place, INPUTS_FILE), inputs)
-        weights = save(tensors, {"calibration": calibrate.digest})
+        weights = save(tensors, calibration)
         artifacts.write(place / WEIGHTS_FILE, _key(place, WEIGHTS_FILE), weights)
     return graph
 
@@ -99,15 +101,15 @@ def _tensors(graph: GraphModule) -> dict[str, Tensor]:
 
 
 def _load(
-    denoiser: Denoiser, scheme: Scheme, calibrate: Calibration, place: Path
+    denoiser: Denoiser, scheme: Scheme, shape: Sequence[int], place: Path
 ) -> GraphModule | None:
     """The graph that was kept, or None where there is none."""
     weights = artifacts.read(place / WEIGHTS_FILE, _key(place, WEIGHTS_FILE))
     kept_inputs = artifacts.read(place / INPUTS_FILE, _key(place, INPUTS_FILE))
     if weights is None or kept_inputs is None:
         return None
-    tensors, inputs, digest = load(weights), load(kept_inputs), _calibration(weights)
-    graph = exported(denoiser, calibrate.shape)
+    tensors, inputs = load(weights), load(kept_inputs)
+    graph = exported(denoiser, shape)
     device = _device(graph)
     layers = plan(graph, scheme)
     with torch.inference_mode(False), torch.no_grad():
@@ -118,7 +120,7 @@ def _load(
     graph.meta[INPUTS] = [
         (inputs[f"x{k}"].to(device), inputs[f"t{k}"].to(device)) for k in range(len(inputs) // 2)
     ]
-    calibrate.digest = digest
+    graph.meta[CALIBRATION] = _calibration(weights)
     return graph
 
 

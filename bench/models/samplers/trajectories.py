@@ -29,18 +29,16 @@ class Trajectories:
     Attributes:
         shape: (B, C, H, W) of each network input.
         place: folder for what the calibration leads to.
-        digest: SHA-256 of all network inputs.
     """
 
     place: Path | None = None
-    digest = ""
 
     def __init__(self, denoiser: Denoiser, draw: Draw, sampler: Sampler, count: int) -> None:
         self.denoiser, self.draw, self.sampler, self.count = denoiser, draw, sampler, count
         self.shape: tuple[int, ...] = (draw.batch, *denoiser.shape)
 
-    def __call__(self, model: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Sample the trajectories with a network."""
+    def __call__(self, model: Callable[[Tensor, Tensor], Tensor]) -> str:
+        """Sample the trajectories with a network; the SHA-256 of all that it was given."""
         size, hashed = self.draw.batch, hashlib.sha256()
 
         def note(*inputs: Tensor) -> None:
@@ -53,4 +51,4 @@ class Trajectories:
             )
             executed = replace(self.denoiser, model=cast("torch.nn.Module", model))
             self.sampler(executed, generators, self.draw, note)
-        self.digest = hashed.hexdigest()
+        return hashed.hexdigest()
