@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
+from helpers.entry_point import forget
 from helpers.tiny import write_card, write_cards
 
 from bench.cli import app
@@ -33,6 +34,21 @@ def signals_of_the_tests(monkeypatch):
 def cards(tmp_path):
     """A card file of one tiny random checkpoint."""
     return write_cards(tmp_path, [write_card(tmp_path)])
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A folder on the path, into which `helpers.entry_point.install` puts packages."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(folder)
+    yield folder
+    monkeypatch.undo()
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(folder)):
+            del sys.modules[name]
+    forget()
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from helpers.entry_point import install
 
 from bench.core import extensions
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
-from bench.evaluation import closure, keys
+from bench.evaluation import keys
 from bench.evaluation.pipeline import Pipeline
 from bench.measurement.features import identities
 from bench.models.cards import load_cards
@@ -25,32 +26,6 @@ class Mine(Psnr):
     def identity():
         return {{"weights": "{weights}"}}
 """
-
-
-def install(folder, distribution, points, version="1.0", module="", text=""):
-    """Put a package with entry points on the path, as pip would."""
-    info = folder / f"{distribution}-{version}.dist-info"
-    info.mkdir(parents=True, exist_ok=True)
-    (info / "METADATA").write_text(f"Name: {distribution}\nVersion: {version}\n")
-    (info / "entry_points.txt").write_text(points)
-    if module:
-        (folder / f"{module}.py").write_text(text)
-    forget()
-
-
-def forget():
-    """What a new process knows nothing of."""
-    extensions._points.cache_clear()
-    for cached in (closure._hash, closure._source, closure._path, closure._folders):
-        cached.cache_clear()
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
-    monkeypatch.undo()
-    forget()
 
 
 @pytest.mark.parametrize(
