@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Dataset,
         Engine,
         Extractor,
+        Method,
         Metric,
         Probe,
         Sampler,
@@ -52,6 +53,7 @@ BACKENDS = {
     "ao-int8": "bench.quant.backends.linear_only:AoInt8",
     "ao-int8-weight": "bench.quant.backends.linear_only:AoInt8Weight",
 }
+METHODS = {"bias": "bench.quant.methods.bias_correction:BiasCorrection"}
 SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
 EXTRACTORS = {
     "efficientnet": "bench.measurement.features.efficientnet:EfficientNet",
@@ -92,12 +94,15 @@ TABLES = {
     "sources": SOURCES,
     "datasets": DATASETS,
     "backends": BACKENDS,
+    "methods": METHODS,
     "samplers": SAMPLERS,
     "extractors": EXTRACTORS,
     "metrics": METRICS,
     "probes": PROBES,
     "engines": ENGINES,
 }
+# Words that mean something else where names of a table are written, as in a scheme: w4a8+minmax.
+RESERVED = {"methods": ("all", "skip-io", "skip-io-time", "minmax", "skip")}
 # What decides numbers besides the code: functions of a name, in modules that need no torch.
 IDENTITIES = {
     "extractors efficientnet": "bench.measurement.features.identities:embedded",
@@ -129,6 +134,8 @@ def lookup(table: Literal["sources"], name: str) -> Source: ...
 def lookup(table: Literal["datasets"], name: str) -> Dataset: ...
 @overload
 def lookup(table: Literal["backends"], name: str) -> type[Backend]: ...
+@overload
+def lookup(table: Literal["methods"], name: str) -> type[Method]: ...
 @overload
 def lookup(table: Literal["samplers"], name: str) -> Sampler: ...
 @overload
@@ -256,7 +263,8 @@ def _points(table: str) -> dict[str, metadata.EntryPoint]:
     """
     found: dict[str, metadata.EntryPoint] = {}
     for point in metadata.entry_points(group=f"bench.{table}"):
-        other = "bench itself" if point.name in TABLES[table] else ""
+        own = {*TABLES[table], *RESERVED.get(table, ())}
+        other = "bench itself" if point.name in own else ""
         if point.name in found and found[point.name] != point:
             other = package(found[point.name])
         if other:

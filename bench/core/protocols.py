@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
+    from torch.fx import GraphModule
 
     from bench.core.cell import Cell, Checkpoint, Draw
     from bench.core.probe_record import Row
@@ -112,10 +113,39 @@ class Quantized:
     calibration: str = ""
 
 
+class Method(Protocol):
+    """Changes a quantized graph after the calibration, once for all backends that execute it.
+
+    `w4a8+NAME` makes one without arguments; `w4a8+NAME=VALUE` hands over `argument="VALUE"`, which
+    a class that takes options checks when it is made, with InputError. `version` rises with its
+    arithmetic.
+    """
+
+    version: int
+
+    def refuses(self, scheme: Scheme) -> str | None:
+        """The reason why it has nothing to do under this scheme, or None."""
+
+    def __call__(
+        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
+    ) -> GraphModule:
+        """Change a graph that `bench.quant.graph` describes, or make another one; return it.
+
+        Equal arguments must give equal bits: what is random is seeded (`bench.system.random`). The
+        weights of `denoiser` are in full precision and must stay as they are. Each call of
+        `calibration(model)` samples the trajectories once more, with the model that it is given.
+        The layers keep their bits, and their weights stay integers within them."""
+
+
 class Backend(Protocol):
-    """Executes a scheme. `kernel` says what runs: none, simulated, int8, nf4 ..."""
+    """Executes a scheme. `kernel` says what runs: none, simulated, int8, nf4 ...
+
+    One that executes the graph of `bench.quant.stored.quantized` runs the methods of a scheme with
+    it, and says so by a true `takes_methods`; any other is never given a scheme with methods.
+    """
 
     kernel: str
+    takes_methods: bool
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """The reason why this scheme cannot run here, or None. Does not import torch."""

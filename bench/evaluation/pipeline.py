@@ -67,7 +67,13 @@ class Pipeline:
 
     def refusal(self, cell: Cell) -> str | None:
         """Why the backend cannot run this cell here, or None."""
-        return extensions.lookup("backends", cell.backend)().refuses(cell.scheme, self.host)
+        backend = extensions.lookup("backends", cell.backend)()
+        if reason := backend.refuses(cell.scheme, self.host):
+            return reason
+        # One of another package may not know of methods, and would leave them out in silence.
+        if cell.scheme.methods and not getattr(backend, "takes_methods", False):
+            return f"{cell.backend} runs no methods ({', '.join(cell.scheme.method_names)})"
+        return None
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Load what must be computed, so that bad input is found before hours of sampling.

@@ -1,15 +1,16 @@
 """A quantized network at rest, so that all backends and all later runs share one calibration.
 
 `weights.safetensors` is the whole network: for a quantized layer its packed weights and their
-scales, for each of its executions the range of the input, and every other parameter in float32.
+scales, for each of its executions the range of the input and a bias that a method gave it, and
+every other parameter in float32.
 `inputs.safetensors` holds a few network inputs of the calibration, on which kernels are held
-against the simulation. Both are rebuilt into the very graph that calibration made.
+against the simulation. Both are rebuilt into the very graph that calibration and methods made; a
+graph that a method changed so that they cannot be is not kept, and made anew by each backend.
 """
 
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,12 +30,15 @@ from bench.quant.graph import (
     LAYERS,
     QUANTIZE,
     calibration_of,
+    constant,
     inputs_of,
     layers_of,
     quantize_graph,
+    set_bias,
     verify,
 )
 from bench.quant.layers import Layer, exported, plan
+from bench.quant.methods.applying import applied
 from bench.quant.packing import pack, unpack
 from bench.system import artifacts
 
@@ -56,10 +60,10 @@ def quantized(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Gra
     place = calibrate.place
     if place is not None and (graph := _load(denoiser, scheme, calibrate.shape, place)):
         return graph
-    graph = quantize_graph(denoiser, scheme, calibrate)
+    graph = applied(quantize_graph(denoiser, scheme, calibrate), denoiser, scheme, calibrate)
     tensors = _tensors(graph)
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
-    if place is not None:
+    if place is not None and (not scheme.methods or _can_be_kept(graph, denoiser, scheme)):
         calibration = {"calibration": calibration_of(graph)}
         inputs = save(_named(inputs_of(graph)), calibration)
         artifacts.write(place / INPUTS_FILE, _key(place, INPUTS_FILE), inputs)
@@ -88,16 +92,34 @@ def _tensors(graph: GraphModule) -> dict[str, Tensor]:
         if layer.weight_bits not in FLOAT_BITS and layer.weights:
             codes, scale, zeros = node.args[1].args[:3]
             taken |= {codes, scale, zeros}
-            found[f"{layer.name}.codes"] = pack(_constant(graph, codes), layer.weight_bits)
-            found[f"{layer.name}.scale"] = _constant(graph, scale).detach().clone()
+            found[f"{layer.name}.codes"] = pack(constant(graph, codes), layer.weight_bits)
+            found[f"{layer.name}.scale"] = constant(graph, scale).detach().clone()
         if layer.act_bits not in FLOAT_BITS:
             _, scale, zero, *_ = node.args[0].args
             found[f"{layer.node}.input"] = torch.tensor([scale, zero], dtype=torch.float64)
+        for bias in node.args[2:3]:
+            if isinstance(bias, Node) and bias.target == f"{layer.node}_bias":
+                taken.add(bias)
+                found[f"{layer.node}.bias"] = constant(graph, bias).detach().clone()
     for node in nodes.values():
         if node.op == "get_attr" and node not in taken and node.users:
             # Of the same name in the network; a layer's codes take the place of its weights.
-            found[f"float.{node.target}"] = _constant(graph, node).detach().clone().contiguous()
+            found[f"float.{node.target}"] = constant(graph, node).detach().clone().contiguous()
     return found
+
+
+def _can_be_kept(graph: GraphModule, denoiser: Denoiser, scheme: Scheme) -> bool:
+    """Whether what is built again from the tensors of a graph is that graph: all constants, and
+    the outputs on inputs of the calibration, to the bit."""
+    inputs, tensors = inputs_of(graph), _tensors(graph)
+    again = _built(denoiser, scheme, inputs[0][0].shape, tensors)
+    others = _tensors(again)
+    with torch.inference_mode():
+        return (
+            tensors.keys() == others.keys()
+            and all(torch.equal(tensors[name], others[name]) for name in tensors)
+            and all(torch.equal(graph(x, t), again(x, t)) for x, t in inputs)
+        )
 
 
 def _load(
@@ -109,6 +131,20 @@ def _load(
     if weights is None or kept_inputs is None:
         return None
     tensors, inputs = load(weights), load(kept_inputs)
+    graph = _built(denoiser, scheme, shape, tensors)
+    device = _device(graph)
+    graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
+    graph.meta[INPUTS] = [
+        (inputs[f"x{k}"].to(device), inputs[f"t{k}"].to(device)) for k in range(len(inputs) // 2)
+    ]
+    graph.meta[CALIBRATION] = _calibration(weights)
+    return graph
+
+
+def _built(
+    denoiser: Denoiser, scheme: Scheme, shape: Sequence[int], tensors: dict[str, Tensor]
+) -> GraphModule:
+    """The graph of a network with the constants that `_tensors` names."""
     graph = exported(denoiser, shape)
     device = _device(graph)
     layers = plan(graph, scheme)
@@ -116,11 +152,6 @@ def _load(
         _write(graph, layers, {name: tensor.to(device) for name, tensor in tensors.items()})
     verify(graph, layers)
     graph.meta[LAYERS] = layers
-    graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
-    graph.meta[INPUTS] = [
-        (inputs[f"x{k}"].to(device), inputs[f"t{k}"].to(device)) for k in range(len(inputs) // 2)
-    ]
-    graph.meta[CALIBRATION] = _calibration(weights)
     return graph
 
 
@@ -149,8 +180,23 @@ def _write(graph: GraphModule, layers: Sequence[Layer], tensors: dict[str, Tenso
             if layer.weight_bits not in FLOAT_BITS:
                 weight = _dequantized(graph, layer, tensors, shape)
         node.args = (x, weight, *rest)
+        if (bias := tensors.get(f"{layer.node}.bias")) is not None:
+            set_bias(graph, node, bias)
+    for node in nodes.values():
+        value = tensors.get(f"float.{node.target}") if node.op == "get_attr" else None
+        # Of the network itself unless a method changed it.
+        if value is not None and not torch.equal(value, constant(graph, node)):
+            _replace(graph, str(node.target), value)
     graph.graph.eliminate_dead_code()
     graph.recompile()
+
+
+def _replace(graph: GraphModule, name: str, value: Tensor) -> None:
+    """Put another tensor in the place of a parameter or buffer, which the network shares."""
+    owner, _, last = name.rpartition(".")
+    module = graph.get_submodule(owner)
+    delattr(module, last)
+    module.register_buffer(last, value)
 
 
 def _dequantized(
@@ -163,9 +209,9 @@ def _dequantized(
         torch.zeros_like(scale, dtype=torch.int64),
     )
     nodes = []
-    for word, constant in zip(("codes", "scale", "zeros"), constants, strict=True):
+    for word, tensor in zip(("codes", "scale", "zeros"), constants, strict=True):
         name = f"{layer.node}_{word}"
-        graph.register_buffer(name, constant)
+        graph.register_buffer(name, tensor)
         nodes.append(graph.graph.get_attr(name))
     half = 2 ** (layer.weight_bits - 1)
     return graph.graph.call_function(DEQUANTIZE_WEIGHT, (*nodes, 0, -half, half - 1, torch.int8))
@@ -178,7 +224,3 @@ def _named(inputs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
 
 def _device(graph: GraphModule) -> torch.device:
     return next(n for n in graph.graph.nodes if n.op == "placeholder").meta["val"].device
-
-
-def _constant(graph: GraphModule, node: Node) -> Tensor:
-    return operator.attrgetter(str(node.target))(graph)

@@ -14,6 +14,7 @@ from bench.core.errors import InputError
 from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
+from bench.quant.methods.applying import refusal
 from bench.system.host import X86_FEATURES
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Int8X86:
             pays for very many images.
     """
 
-    kernel = "int8"
+    kernel, takes_methods = "int8", True
 
     def __init__(self, argument: str = "") -> None:
         if argument not in ("", "compiled"):
@@ -39,10 +40,10 @@ class Int8X86:
         self.kernel = "int8 compiled" if self.compiled else "int8"
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
-        """Refuse float operands and other machines."""
+        """Refuse float operands, other machines, and methods that have nothing to do."""
         if host.device != "cpu" or host.isa not in X86_FEATURES:
             return f"int8-x86 needs an x86 CPU with AVX2, and this is {host.device} {host.isa}"
-        return _refuses_floats(scheme)
+        return _refuses_floats(scheme) or refusal(scheme)
 
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize; the result takes inputs of the shape of `calibrate` only.
@@ -59,13 +60,13 @@ class Int8X86:
 class Int8Cuda:
     """int8 matrix products on an NVIDIA GPU, for weights and activations of 2 to 8 bits."""
 
-    kernel = "int8"
+    kernel, takes_methods = "int8", True
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
-        """Refuse float operands and other devices."""
+        """Refuse float operands, other devices, and methods that have nothing to do."""
         if not host.device.startswith("cuda"):
             return f"int8-cuda needs an NVIDIA GPU, and this run is on {host.device}"
-        return _refuses_floats(scheme)
+        return _refuses_floats(scheme) or refusal(scheme)
 
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize; the result takes inputs of the shape of `calibrate` only.

@@ -33,12 +33,16 @@ class LinearOnly:
     """A backend for linear layers. Subclasses say for which scheme, and replace a layer."""
 
     kernel = bits = package = ""
+    takes_methods = False
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
-        """Refuse other bits, and where the package is missing."""
+        """Refuse other bits, methods, and where the package is missing."""
         wanted = Scheme.parse(self.bits)
         if (scheme.weight_bits, scheme.act_bits) != (wanted.weight_bits, wanted.act_bits):
             return f"{self.kernel} executes {self.bits} only: ask for --scheme {self.bits}"
+        if scheme.methods:
+            names = ", ".join(scheme.method_names)
+            return f"{self.kernel} runs no methods ({names}): {self.package} finds its own ranges"
         if find_spec(self.package) is None:
             return f"{self.kernel} needs {self.package}: pip install {self.package}"
         return None

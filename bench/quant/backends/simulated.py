@@ -12,6 +12,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
+from bench.quant.methods.applying import refusal
 
 if TYPE_CHECKING:
     from bench.quant.layers import Layer
@@ -23,7 +24,7 @@ _LAYERS: dict[tuple[str, tuple[int, int, int]], tuple[Layer, ...]] = {}
 class FullPrecision:
     """Runs the network as it is."""
 
-    kernel = "none"
+    kernel, takes_methods = "none", False
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """Refuse everything but float."""
@@ -46,11 +47,13 @@ class FullPrecision:
 class Simulated:
     """Runs the quantized graph in float arithmetic, with the constants of the integer kernels."""
 
-    kernel = "simulated"
+    kernel, takes_methods = "simulated", True
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
-        """Refuse float, which has nothing to simulate."""
-        return f"{scheme} has nothing to simulate: use backend float" if scheme.is_float else None
+        """Refuse float, which has nothing to simulate, and methods that have nothing to do."""
+        if scheme.is_float:
+            return f"{scheme} has nothing to simulate: use backend float"
+        return refusal(scheme)
 
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize; the result takes inputs of the shape of `calibrate` only."""
