@@ -115,6 +115,7 @@ IDENTITIES = {
     "extractors clip": "bench.measurement.features.pretrained:versions",
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
+    "methods bias": "bench.quant.identities:method",
 }
 
 
@@ -194,11 +195,22 @@ def module(table: str, name: str) -> str:
     Raises:
         InputError: unknown name.
     """
+    return origin(table, name)[0]
+
+
+def origin(table: str, name: str) -> tuple[str, str, str]:
+    """The module of a name, what it is called there, and its package; nothing is imported.
+
+    Raises:
+        InputError: unknown name.
+    """
     require(table, name)
     name = plain(name)
     if name in TABLES[table]:
-        return TABLES[table][name].partition(":")[0]
-    return _points(table)[name].module
+        there, _, attribute = TABLES[table][name].partition(":")
+        return there, attribute, "bench"
+    point = _points(table)[name]
+    return point.module, point.attr, package(point)
 
 
 def identity(table: str, name: str) -> dict[str, str]:

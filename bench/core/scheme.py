@@ -130,7 +130,9 @@ class Scheme:
         else:
             edges = f"first and last convolution at W{edge_weight}A{edge_act}"
         skipped = f"; in float: {', '.join(self.skip)}" if self.skip else ""
-        acting = f"; then the methods {', '.join(self.method_names)}" if self.methods else ""
+        plural = "s" * (len(self.methods) > 1)
+        names = ", then ".join(self.method_names)
+        acting = f"; changed by the quantization method{plural} {names}" if names else ""
         return (
             f"{rest}, {edges}{skipped}; weights symmetric per channel, activations affine per "
             f"tensor, static {self.observer} ranges from at least {self.calibration} trajectories"

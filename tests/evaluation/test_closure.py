@@ -29,6 +29,7 @@ card = Checkpoint("a", "f", "m", "safetensors", "uri", "0" * 64, "fashion-mnist"
 cell = Cell(card, Scheme(4, 8), "simulated", Draw(), metrics=("kernel", "psnr"))
 x86 = replace(cell, backend="int8-x86", metrics=("kernel", "psnr", "psnr_simulated"))
 other = replace(cell, checkpoint=replace(card, source="adm"), metrics=("frechet",))
+corrected = replace(cell, scheme=Scheme(4, 8, methods=("bias",)))
 wanted = {"draw": {"sampler": "ddim"}, "backend": "simulated"}
 
 def found():
@@ -38,7 +39,9 @@ def found():
         "images": keys.of_images(cell, host),
         "images x86": keys.of_images(x86, host),
         "images adm": keys.of_images(other, host),
+        "images bias": keys.of_images(corrected, host),
         "calibration": keys.of_calibration(cell, host),
+        "calibration bias": keys.of_calibration(corrected, host),
         "features": keys.of_features(cell, "efficientnet", host),
         "features inception": keys.of_features(cell, "inception", host),
         "record": keys.of_record(cell, host, {}),
@@ -63,11 +66,11 @@ assert found() == before
 assert "torch" not in sys.modules
 print(json.dumps(changed))
 """
-IMAGES = {"images", "images x86", "images adm"}
+IMAGES = {"images", "images x86", "images adm", "images bias"}
 FEATURES = {"features", "features inception"}
 RECORDS = {"record", "record x86", "record frechet"}
 PROBES = {"hessian", "prior"}
-ALL = {*IMAGES, "calibration", *FEATURES, *RECORDS, *PROBES}
+ALL = {*IMAGES, "calibration", "calibration bias", *FEATURES, *RECORDS, *PROBES}
 # What must change for an edit of a module, told from what the module does.
 EXPECTED = {
     # Every number.
@@ -87,6 +90,9 @@ EXPECTED = {
     "models.sources.adm": {"images adm", "record frechet"},
     "models.sources.diffusers_folder": set(),
     "quant.graph": ALL,
+    "quant.methods.applying": ALL,
+    # A method of the schemes that name it alone.
+    "quant.methods.bias_correction": {"images bias", "calibration bias"},
     "quant.kernels.onednn": {"images x86", "record x86"},
     "quant.backends.linear_only": set(),
     # What looks at images does not make them.

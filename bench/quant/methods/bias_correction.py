@@ -22,13 +22,14 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.graph import constant, dequantized, layers_of, set_bias
+from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.layers import CONVOLUTIONS, exported, weight_of
 
 
 class BiasCorrection:
     """Takes the mean output error of rounded weights from the biases (Nagel et al. 2019)."""
 
-    version = 1
+    version = METHOD_VERSIONS["bias"]
 
     def refuses(self, scheme: Scheme) -> str | None:
         """Refuse float weights."""
