@@ -21,9 +21,10 @@ from torch.fx import GraphModule, Interpreter, Node
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.graph import constant, dequantized, layers_of, set_bias
+from bench.quant.graph import constant, dequantized, set_bias
 from bench.quant.identities import METHOD_VERSIONS
-from bench.quant.layers import CONVOLUTIONS, exported, weight_of
+from bench.quant.layers import CONVOLUTIONS
+from bench.quant.methods.rounded import rounded_layers
 
 
 class BiasCorrection:
@@ -45,19 +46,11 @@ class BiasCorrection:
         Raises:
             RuntimeError: a layer computes its bias.
         """
-        rounded = [
-            layer
-            for layer in layers_of(graph)
-            if layer.weights and layer.weight_bits not in FLOAT_BITS
-        ]
-        means = _mean_inputs(graph, [layer.node for layer in rounded], calibration)
-        full = exported(denoiser, calibration.shape)
-        weights = {node.name: weight_of(node) for node in full.graph.nodes}
-        nodes = {node.name: node for node in graph.graph.nodes}
-        for layer in rounded:
-            node, weight = nodes[layer.node], weights[layer.node]
-            assert weight is not None
-            error = dequantized(graph, node.args[1]) - constant(full, weight)
+        rounded = rounded_layers(graph, denoiser)
+        means = _mean_inputs(graph, [found.layer.node for found in rounded], calibration)
+        for found in rounded:
+            layer, node = found.layer, found.node
+            error = dequantized(graph, node.args[1]) - found.weight  # type: ignore[arg-type]
             shift = _mean_output(node, means[layer.node], error.double().cpu())
             bias = _bias(graph, node, layer.name)
             corrected = shift.neg() if bias is None else bias.double().cpu() - shift
