@@ -37,12 +37,12 @@ class LinearOnly:
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """Refuse other bits, methods, and where the package is missing."""
-        wanted = Scheme.parse(self.bits)
-        if (scheme.weight_bits, scheme.act_bits) != (wanted.weight_bits, wanted.act_bits):
-            return f"{self.kernel} executes {self.bits} only: ask for --scheme {self.bits}"
         if scheme.methods:
             names = ", ".join(scheme.method_names)
             return f"{self.kernel} runs no methods ({names}): {self.package} finds its own ranges"
+        wanted = Scheme.parse(self.bits)
+        if (scheme.weight_bits, scheme.act_bits) != (wanted.weight_bits, wanted.act_bits):
+            return f"{self.kernel} executes {self.bits} only: ask for --scheme {self.bits}"
         if find_spec(self.package) is None:
             return f"{self.kernel} needs {self.package}: pip install {self.package}"
         return None
