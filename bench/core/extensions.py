@@ -53,7 +53,10 @@ BACKENDS = {
     "ao-int8": "bench.quant.backends.linear_only:AoInt8",
     "ao-int8-weight": "bench.quant.backends.linear_only:AoInt8Weight",
 }
-METHODS = {"bias": "bench.quant.methods.bias_correction:BiasCorrection"}
+METHODS = {
+    "bias": "bench.quant.methods.bias_correction:BiasCorrection",
+    "mse": "bench.quant.methods.squared_error:SquaredError",
+}
 SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
 EXTRACTORS = {
     "efficientnet": "bench.measurement.features.efficientnet:EfficientNet",
@@ -116,6 +119,7 @@ IDENTITIES = {
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
     "methods bias": "bench.quant.identities:method",
+    "methods mse": "bench.quant.identities:method",
 }
 
 
