@@ -115,6 +115,8 @@ def of_probe(card: Checkpoint, probe: str, wanted: Mapping[str, Any], host: Host
         ("extractors", QUALITY[0]),
         ("metrics", QUALITY[1]),
     ]
+    for scheme in wanted.get("schemes", ()):
+        entries += [("methods", name) for name in scheme["methods"]]
     return content_key(
         checkpoint=card.content(),
         dataset=card.dataset,

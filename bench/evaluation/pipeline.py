@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.core import extensions, printable
+from bench.core import printable
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.record import Host, Record, record_from_json, to_json
+from bench.core.refusals import refusal
 from bench.evaluation import keys
 from bench.evaluation.generation import Progress, Stages
 from bench.evaluation.scoring import Scoring, extractor
@@ -67,13 +68,7 @@ class Pipeline:
 
     def refusal(self, cell: Cell) -> str | None:
         """Why the backend cannot run this cell here, or None."""
-        backend = extensions.lookup("backends", cell.backend)()
-        if reason := backend.refuses(cell.scheme, self.host):
-            return reason
-        # One of another package may not know of methods, and would leave them out in silence.
-        if cell.scheme.methods and not getattr(backend, "takes_methods", False):
-            return f"{cell.backend} runs no methods ({', '.join(cell.scheme.method_names)})"
-        return None
+        return refusal(cell.backend, cell.scheme, self.host)
 
     def check(self, cells: Sequence[Cell]) -> None:
         """Load what must be computed, so that bad input is found before hours of sampling.

@@ -26,6 +26,7 @@ from bench.core.cell import Checkpoint, Draw
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.core.record import Coverage
+from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
 from bench.models.samplers.noise import image_generators
 from bench.models.samplers.trajectories import Trajectories
@@ -147,9 +148,10 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
     scheme, is_float = Scheme.parse(job.scheme), job.backend in FLOATS
     loaded = extensions.lookup("sources", job.checkpoint.source)(job.checkpoint)
     full = devices.placed(loaded, job.device)
-    backend = extensions.lookup("backends", "float" if is_float else job.backend)()
-    if reason := backend.refuses(scheme, fingerprint(job.device)):
+    name = "float" if is_float else job.backend
+    if reason := refusal(name, scheme, fingerprint(job.device)):
         raise InputError(reason)
+    backend = extensions.lookup("backends", name)()
     sampler = extensions.lookup("samplers", job.draw.sampler)
     # The ranges do not matter to the speed.
     draw = replace(job.draw, steps=CALIBRATION_STEPS)
