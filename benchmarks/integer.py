@@ -43,10 +43,8 @@ def main() -> None:
         for words in ("w4a8", "w8a8"):
             for name in ("simulated", *backends):
                 calibrate = Trajectories(full, Draw(steps=4, batch=batch), ddim, batch)
-                made, _ = extensions.lookup("backends", name)()(
-                    full, Scheme.parse(words), calibrate
-                )
-                calls[f"{words} {name}"] = _call(made.model, batch)
+                made = extensions.lookup("backends", name)()(full, Scheme.parse(words), calibrate)
+                calls[f"{words} {name}"] = _call(made.denoiser.model, batch)
         with torch.inference_mode():
             seconds = alternate(calls, arguments.rounds)
         for name in calls:

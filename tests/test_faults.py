@@ -99,8 +99,8 @@ def test_a_run_whose_file_is_cut(base, tmp_path):
 
 def test_a_quantizer_that_says_it_inserts_nothing(base, tmp_path, cache, monkeypatch):
     def quantize(self, denoiser, scheme, calibrate):
-        full, coverage = FullPrecision()(denoiser, Scheme(), calibrate)
-        return full, replace(coverage, kernel="simulated")
+        full = FullPrecision()(denoiser, Scheme(), calibrate)
+        return replace(full, coverage=replace(full.coverage, kernel="simulated"))
 
     monkeypatch.setattr(Simulated, "__call__", quantize)
     found = compare(base, measured(tmp_path, cache), load())
@@ -112,7 +112,7 @@ def test_a_quantizer_that_inserts_nothing_in_silence(base, tmp_path, cache, monk
     real = Simulated.__call__
 
     def quantize(self, denoiser, scheme, calibrate):
-        return denoiser, real(self, denoiser, scheme, calibrate)[1]
+        return replace(real(self, denoiser, scheme, calibrate), denoiser=denoiser)
 
     monkeypatch.setattr(Simulated, "__call__", quantize)
     found = compare(base, measured(tmp_path, cache), load())

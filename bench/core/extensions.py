@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Dataset,
         Engine,
         Extractor,
+        Method,
         Metric,
         Probe,
         Sampler,
@@ -51,6 +52,10 @@ BACKENDS = {
     "bnb-nf4": "bench.quant.backends.linear_only:BnbNf4",
     "ao-int8": "bench.quant.backends.linear_only:AoInt8",
     "ao-int8-weight": "bench.quant.backends.linear_only:AoInt8Weight",
+}
+METHODS = {
+    "bias": "bench.quant.methods.bias_correction:BiasCorrection",
+    "mse": "bench.quant.methods.squared_error:SquaredError",
 }
 SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
 EXTRACTORS = {
@@ -95,12 +100,15 @@ TABLES = {
     "sources": SOURCES,
     "datasets": DATASETS,
     "backends": BACKENDS,
+    "methods": METHODS,
     "samplers": SAMPLERS,
     "extractors": EXTRACTORS,
     "metrics": METRICS,
     "probes": PROBES,
     "engines": ENGINES,
 }
+# Words that mean something else where names of a table are written, as in a scheme: w4a8+minmax.
+RESERVED = {"methods": ("all", "skip-io", "skip-io-time", "minmax", "skip")}
 # Functions that identify what decides the numbers of an extension besides its code (packages,
 # weights); they take its name and lie in modules that need no torch.
 IDENTITIES = {
@@ -114,6 +122,8 @@ IDENTITIES = {
     "extractors clip": "bench.measurement.features.pretrained:versions",
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
+    "methods bias": "bench.quant.identities:method",
+    "methods mse": "bench.quant.identities:method",
 }
 
 
@@ -133,6 +143,8 @@ def lookup(table: Literal["sources"], name: str) -> Source: ...
 def lookup(table: Literal["datasets"], name: str) -> Dataset: ...
 @overload
 def lookup(table: Literal["backends"], name: str) -> type[Backend]: ...
+@overload
+def lookup(table: Literal["methods"], name: str) -> type[Method]: ...
 @overload
 def lookup(table: Literal["samplers"], name: str) -> Sampler: ...
 @overload
@@ -191,11 +203,22 @@ def module(table: str, name: str) -> str:
     Raises:
         InputError: unknown name.
     """
+    return origin(table, name)[0]
+
+
+def origin(table: str, name: str) -> tuple[str, str, str]:
+    """The module of a name, what it is called there, and its package; nothing is imported.
+
+    Raises:
+        InputError: unknown name.
+    """
     require(table, name)
     name = plain(name)
     if name in TABLES[table]:
-        return TABLES[table][name].partition(":")[0]
-    return _points(table)[name].module
+        there, _, attribute = TABLES[table][name].partition(":")
+        return there, attribute, "bench"
+    point = _points(table)[name]
+    return point.module, point.attr, package(point)
 
 
 def identity(table: str, name: str) -> dict[str, str]:
@@ -260,7 +283,8 @@ def _points(table: str) -> dict[str, metadata.EntryPoint]:
     """
     points: dict[str, metadata.EntryPoint] = {}
     for point in metadata.entry_points(group=f"bench.{table}"):
-        other = "bench itself" if point.name in TABLES[table] else ""
+        own = {*TABLES[table], *RESERVED.get(table, ())}
+        other = "bench itself" if point.name in own else ""
         if point.name in points and points[point.name] != point:
             other = package(points[point.name])
         if other:

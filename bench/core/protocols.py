@@ -16,6 +16,7 @@ from bench.core.denoiser import Denoised, Denoiser
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+    from torch.fx import GraphModule
 
     from bench.core.cell import Checkpoint
     from bench.core.noise_levels import Level
@@ -91,30 +92,71 @@ class Calibration(Protocol):
         shape: (B, C, H, W) of x.
         kept: a few of the inputs, from the start, the middle and near the end of trajectories.
         place: folder for what the calibration leads to, None to keep nothing.
-        digest: SHA-256 of all inputs so far; set by who takes an earlier result from `place`.
     """
 
     shape: tuple[int, ...]
     place: Path | None
-    digest: str
     kept: list[tuple[Tensor, ...]]
 
-    def __call__(self, model: Callable[..., Tensor]) -> None: ...
+    def __call__(self, model: Callable[..., Tensor]) -> str:
+        """Evaluate; the SHA-256 of all inputs that the network was given."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What a backend makes of a network.
+
+    Attributes:
+        denoiser: the network as it is executed; it takes inputs of the calibration's shape only.
+        coverage: which share of it is quantized, and what executes.
+        calibration: SHA-256 of the network inputs that its ranges come from, also where they were
+            found by an earlier run; "" where nothing was calibrated.
+    """
+
+    denoiser: Denoiser
+    coverage: Coverage
+    calibration: str = ""
+
+
+class Method(Protocol):
+    """Changes a quantized graph after the calibration, once for all backends that execute it.
+
+    `w4a8+NAME` makes one without arguments; `w4a8+NAME=VALUE` hands over `argument="VALUE"`, which
+    a class that takes options checks when it is made, with InputError. `version` rises with its
+    arithmetic.
+    """
+
+    version: int
+
+    def refuses(self, scheme: Scheme) -> str | None:
+        """The reason why it has nothing to do under this scheme, or None."""
+
+    def __call__(
+        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
+    ) -> GraphModule:
+        """Change a graph that `bench.quant.graph` describes, or make another one; return it.
+
+        Equal arguments must give equal bits: what is random is seeded (`bench.system.random`). The
+        weights of `denoiser` are in full precision and must stay as they are. Each call of
+        `calibration(model)` samples the trajectories once more, with the model that it is given.
+        The layers keep their bits, and their weights stay integers within them."""
 
 
 class Backend(Protocol):
-    """Executes a scheme. `kernel` says what runs: none, simulated, int8, nf4 ..."""
+    """Executes a scheme. `kernel` says what runs: none, simulated, int8, nf4 ...
+
+    One that executes the graph of `bench.quant.stored.quantized` runs the methods of a scheme with
+    it, and says so by a true `takes_methods`; any other is never given a scheme with methods.
+    """
 
     kernel: str
+    takes_methods: bool
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """The reason why this scheme cannot run here, or None. Does not import torch."""
 
-    def __call__(
-        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
-    ) -> tuple[Denoiser, Coverage]:
-        """Quantize. `calibrate` runs an observed copy of the network in full precision; the
-        result takes inputs of its shape only."""
+    def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
+        """Quantize. `calibrate` runs an observed copy of the network in full precision."""
 
 
 class Denoise(Protocol):

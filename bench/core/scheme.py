@@ -32,6 +32,8 @@ class Scheme:
         observer: "histogram" (ranges of least squared error) or "minmax".
         calibration: sampling trajectories used for calibration, rounded up to whole batches.
         skip: globs of module names left in float.
+        methods: what changes the calibrated graph, in this order: names in `extensions.METHODS`,
+            each with what follows its ":" as argument, "NAME" or "NAME:VALUE".
     """
 
     weight_bits: int = 32
@@ -40,6 +42,7 @@ class Scheme:
     observer: str = "histogram"
     calibration: int = 50
     skip: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for bits, what in ((self.weight_bits, "weight"), (self.act_bits, "activation")):
@@ -50,6 +53,9 @@ class Scheme:
         if self.edge_bits not in (0, 8, 32):
             raise InputError(f"edge bits must be 0, 8, or 32 for float, not {self.edge_bits}")
         scheme_words.check_globs(self.skip)
+        scheme_words.check_methods(self.methods)
+        if self.methods and self.is_float:
+            raise InputError("methods act on what is quantized, and full precision is not")
 
     @property
     def is_float(self) -> bool:
@@ -58,10 +64,11 @@ class Scheme:
 
     @classmethod
     def parse(cls, text: str) -> Scheme:
-        """Read "fp32", "w8a8", "w4a8", "w4a8+all", "w4a8+minmax", "w4a8+skip=GLOB".
+        """Read "fp32", "w8a8", "w4a8", "w4a8+all", "w4a8+minmax", "w4a8+skip=GLOB", "w4a8+METHOD".
 
         "skip-io" leaves the first and the last convolution in float, "skip-io-time" also the
-        layers of the time embedding.
+        layers of the time embedding. Methods are written "NAME" or "NAME=VALUE", in the order in
+        which they act; none is imported.
 
         Raises:
             InputError: unknown words, bits out of range, or an option that does nothing here.
@@ -91,6 +98,7 @@ class Scheme:
         words = [f"w{self.weight_bits}a{self.act_bits}"]
         words += ["all"] * (self.edge_bits == 0) + ["skip-io"] * (self.edge_bits in FLOAT_BITS)
         words += ["minmax"] * (self.observer == "minmax")
+        words += self.method_names
         return "+".join([*words, *(f"skip={glob}" for glob in self.skip)])
 
     @property
@@ -100,7 +108,7 @@ class Scheme:
         Lists of equal length share it, as those that a probe suggests to each checkpoint do.
         """
         text = str(self)
-        if len(text) <= LABEL:
+        if len(text) <= LABEL or not self.skip:
             return text
         return f"{replace(self, skip=())}+{len(self.skip)} skipped"
 
@@ -122,10 +130,19 @@ class Scheme:
         else:
             edges = f"first and last convolution at W{edge_weight}A{edge_act}"
         skipped = f"; in float: {', '.join(self.skip)}" if self.skip else ""
+        plural = "s" * (len(self.methods) > 1)
+        names = ", then ".join(self.method_names)
+        acting = f"; changed by the quantization method{plural} {names}" if names else ""
         return (
             f"{rest}, {edges}{skipped}; weights symmetric per channel, activations affine per "
             f"tensor, static {self.observer} ranges from at least {self.calibration} trajectories"
+            f"{acting}"
         )
+
+    @property
+    def method_names(self) -> tuple[str, ...]:
+        """The methods as a scheme has them: "NAME" or "NAME=VALUE"."""
+        return tuple(map(scheme_words.written, self.methods))
 
 
 def _bits(bits: int) -> str:

@@ -1,4 +1,4 @@
-"""The words after the bits of a scheme, `w4a8+all+skip=GLOB`: what each of them changes.
+"""The words after the bits of a scheme, `w4a8+all+bias+skip=GLOB`: what each of them changes.
 
 An option that does nothing, repeats another one or contradicts it is refused by name: who writes
 it expects something of it. Globs are bounded, as they become regular expressions that are held
@@ -11,20 +11,23 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.core.errors import InputError
+from bench.core import extensions
+from bench.core.errors import InputError, offer
 from bench.core.printable import quoted, short
 
 if TYPE_CHECKING:
     from bench.core.scheme import Scheme
 
 OPTIONS = ("all", "skip-io", "skip-io-time", "minmax")
-KNOWN = f"{', '.join(OPTIONS)}, skip=GLOB"
 # Of diffusers' and guided-diffusion's names for them.
 TIME_LAYERS = "*time_emb*"
 EDGES = 8
 # Of a scheme's text, of its globs, and of one of them: a network has hundreds of layers.
 LONGEST, GLOBS, GLOB = 10_000, 200, 200
+# Of the methods of a scheme, and of one of them with its argument.
+METHODS, METHOD = 10, 100
 _GLOB = re.compile(r"[\w.*?!:\[\]-]+")
+_METHOD = re.compile(r"([A-Za-z][\w.-]*)(?::([\w.,:-]+))?", re.ASCII)
 
 
 def option(scheme: Scheme, word: str) -> dict[str, Any]:
@@ -33,12 +36,12 @@ def option(scheme: Scheme, word: str) -> dict[str, Any]:
     Raises:
         ValueError: it is unknown, does nothing, or repeats or contradicts an earlier one.
     """
-    name, separator, glob = word.partition("=")
-    name = name.lower()
+    given, separator, value = word.partition("=")
+    name = given.lower()
     if separator and name == "skip":
-        return {"skip": (*scheme.skip, glob)}
+        return {"skip": (*scheme.skip, value)}
     if separator or name not in OPTIONS:
-        raise ValueError(f"{quoted(word)} is unknown (there are {KNOWN})")
+        return _method(scheme, given, separator, value)
     if name == "minmax":
         if scheme.observer == "minmax":
             raise ValueError("minmax is there twice")
@@ -53,6 +56,42 @@ def option(scheme: Scheme, word: str) -> dict[str, Any]:
         return {"edge_bits": 0}
     time = (TIME_LAYERS,) * name.endswith("time")
     return {"edge_bits": 32, "skip": (*scheme.skip, *time)}
+
+
+def _method(scheme: Scheme, name: str, separator: str, value: str) -> dict[str, Any]:
+    """The methods with one more."""
+    known = extensions.names("methods")
+    if name not in known:
+        near = offer(name[:100], (*OPTIONS, "skip=GLOB", *known))
+        raise ValueError(f"{quoted(name)} is unknown ({near})")
+    return {"methods": (*scheme.methods, f"{name}:{value}" if separator else name)}
+
+
+def written(method: str) -> str:
+    """A method as a scheme has it: "NAME" or "NAME=VALUE"."""
+    return method.replace(":", "=", 1)
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Make sure that methods are names with or without an argument, each name once.
+
+    Whether there are methods of these names is not asked here: a run of a machine that has them
+    is read on one that does not.
+
+    Raises:
+        InputError: they are not.
+    """
+    if len(methods) > METHODS:
+        raise InputError(f"{len(methods)} methods in a scheme: at most {METHODS}")
+    names = [method.partition(":")[0] for method in methods]
+    for name, method in zip(names, methods, strict=True):
+        if not _METHOD.fullmatch(method) or len(method) > METHOD:
+            raise InputError(
+                f"{short(written(method))} is no method: NAME or NAME=VALUE with letters, digits, "
+                f". _ - and in VALUE , : too, at most {METHOD} of them"
+            )
+        if names.count(name) > 1:
+            raise InputError(f"method {name} is there twice: name it once")
 
 
 def check_globs(globs: Sequence[str]) -> None:

@@ -124,4 +124,4 @@ class CheckpointContext(ProbeContext):
 
     def _execute(self, scheme: Scheme) -> Denoiser:
         wanted = self._locate(replace(self._cell, scheme=scheme, backend=self._backend))
-        return finished(self._generation.executed(wanted))[0]
+        return finished(self._generation.executed(wanted)).denoiser

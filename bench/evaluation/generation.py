@@ -20,6 +20,7 @@ from bench.core.cell import Cell, Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.images import ImageSet
 from bench.core.progress import Progress, Steps, finished
+from bench.core.protocols import Quantized
 from bench.core.record import Coverage, coverage_from_json, to_json
 from bench.core.shards import Shards
 from bench.system import artifacts, devices
@@ -76,26 +77,26 @@ class Generation:
         trajectories.place = wanted.calibration
         return trajectories
 
-    def executed(self, wanted: ResolvedImages) -> Steps[tuple[Denoiser, Coverage, str]]:
-        """The network as the cell's backend executes it, its coverage and calibration hash."""
+    def executed(self, wanted: ResolvedImages) -> Steps[Quantized]:
+        """The network as the cell's backend executes it."""
         cell = wanted.cell
         full = self.denoiser(cell.checkpoint)
         yield Progress(str(cell), "loaded" if cell.scheme.is_float else "calibrating")
         trajectories = self.calibration(wanted)
         backend = extensions.lookup("backends", cell.backend)()
-        denoiser, coverage = self.watch.timed("quantize", backend, full, cell.scheme, trajectories)
-        for name, text in ((CALIBRATION, trajectories.digest), (COVERAGE, to_json(coverage))):
+        made: Quantized = self.watch.timed("quantize", backend, full, cell.scheme, trajectories)
+        for name, text in ((CALIBRATION, made.calibration), (COVERAGE, to_json(made.coverage))):
             path = wanted.folder / name
             artifacts.save_text(path, _key(path), text)
-        return denoiser, coverage, trajectories.digest
+        return made
 
     def coverage(self, wanted: ResolvedImages) -> Steps[tuple[Coverage, str]]:
         """The coverage of a cell and the SHA-256 of its calibration, "" for none."""
         paths = [wanted.folder / name for name in (CALIBRATION, COVERAGE)]
         calibration, text = (artifacts.load_text(path, _key(path)) for path in paths)
         if calibration is None or text is None:
-            _, coverage, calibration = yield from self.executed(wanted)
-            return coverage, calibration
+            made = yield from self.executed(wanted)
+            return made.coverage, made.calibration
         return coverage_from_json(text), calibration
 
     def images(self, wanted: ResolvedImages) -> Steps[ImageSet]:
@@ -105,7 +106,7 @@ class Generation:
         for k, path in enumerate(wanted.paths):
             if artifacts.load_array(path, _key(path), shape, np.uint8) is None:
                 if denoiser is None:
-                    denoiser, *_ = yield from self.executed(wanted)
+                    denoiser = (yield from self.executed(wanted)).denoiser
                 yield Progress(str(cell), "sampling")
                 shard = self.watch.timed("sample", self._sample, cell, denoiser, k)
                 artifacts.save_array(path, _key(path), shard)

@@ -10,7 +10,7 @@ weights).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bench.core import extensions
@@ -43,7 +43,13 @@ def image_entries(cell: Cell) -> list[Entry]:
         ("sources", cell.checkpoint.source),
         ("samplers", cell.draw.sampler),
         ("backends", cell.backend),
+        *methods(cell),
     ]
+
+
+def methods(cell: Cell) -> list[Entry]:
+    """The methods of a cell's scheme."""
+    return [("methods", name) for name in cell.scheme.methods]
 
 
 def record_entries(cell: Cell) -> list[Entry]:
@@ -79,7 +85,8 @@ def of_images(cell: Cell, host: Host) -> str:
 def of_calibration(cell: Cell, host: Host) -> str:
     """The key of what the calibration of a cell leads to, the same for all backends."""
     draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
-    entries = [*image_entries(cell)[:2], ("backends", "simulated")]
+    # Of the simulation, whatever the backend: it executes the graph as it is.
+    entries = image_entries(replace(cell, backend="simulated"))
     return content_key(
         checkpoint=cell.checkpoint.content(),
         scheme=asdict(cell.scheme),
@@ -115,6 +122,8 @@ def of_probe(card: Checkpoint, probe: str, wanted: Mapping[str, Any], host: Host
         ("extractors", QUALITY[0]),
         ("metrics", QUALITY[1]),
     ]
+    for scheme in wanted.get("schemes", ()):
+        entries += [("methods", name) for name in scheme["methods"]]
     return content_key(
         checkpoint=card.content(),
         dataset=card.dataset,

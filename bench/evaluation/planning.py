@@ -12,6 +12,7 @@ from bench.core import distances, extensions
 from bench.core.cell import Cell, Checkpoint, Draw, expand
 from bench.core.errors import InputError
 from bench.core.printable import quoted
+from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
 from bench.evaluation.cost import compiling_pays
 from bench.measurement import real
@@ -116,9 +117,7 @@ def backends(
         return list(dict.fromkeys(given))
     host, reasons = fingerprint(device), []
     for name in INTEGER_BACKENDS:
-        refusals = [
-            extensions.lookup("backends", name)().refuses(scheme, host) for scheme in wanted
-        ]
+        refusals = [refusal(name, scheme, host) for scheme in wanted]
         if not any(refusals):
             return ["simulated", name]
         reasons.append(next(filter(None, refusals)))

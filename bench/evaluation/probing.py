@@ -22,6 +22,7 @@ from bench.core.cell import Checkpoint
 from bench.core.errors import InputError
 from bench.core.probe_record import ProbePart, ProbeValue, part_from_json, part_to_json
 from bench.core.record import Host
+from bench.core.refusals import refusal
 from bench.evaluation import keys
 from bench.evaluation.generation import Generation
 from bench.evaluation.probe_context import Plan, real_content
@@ -111,8 +112,7 @@ class Prober:
         """Why the backend cannot run the scheme that a part is about, or None."""
         for scheme in self.plan.schemes:
             if part.startswith(f"{scheme}:"):
-                backend = extensions.lookup("backends", self.plan.backend)()
-                return backend.refuses(scheme, self.host)
+                return refusal(self.plan.backend, scheme, self.host)
         return None
 
     def _make(self, name: str) -> CheckpointContext:

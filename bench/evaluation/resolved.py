@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.core import extensions
 from bench.core.cell import Cell
 from bench.core.record import Host
+from bench.core.refusals import refusal
 from bench.evaluation import keys
 from bench.measurement import real
 from bench.measurement.features import pretrained, reference
@@ -127,7 +127,6 @@ class Resolver:
         }
         key = keys.of_record(cell, self.host, digests)
         simulation = keys.needs_simulation(cell)
-        backend = extensions.lookup("backends", cell.backend)()
         return ResolvedCell(
             cell,
             replace(self.host, versions=versions),
@@ -139,7 +138,7 @@ class Resolver:
             real=digests,
             real_images=real.counts(cell, self._count),
             # A backend of another package may give "" where it has no reason.
-            refusal=backend.refuses(cell.scheme, self.host) or None,
+            refusal=refusal(cell.backend, cell.scheme, self.host) or None,
         )
 
     def images(self, cell: Cell) -> ResolvedImages:

@@ -26,6 +26,7 @@ from bench.core.cell import Checkpoint, Draw
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.core.record import Coverage
+from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
 from bench.models.samplers.drawing import images
 from bench.models.samplers.noise import image_generators
@@ -149,18 +150,19 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
     scheme, is_float = Scheme.parse(job.scheme), job.backend in FLOATS
     loaded = extensions.lookup("sources", job.checkpoint.source)(job.checkpoint)
     full = devices.placed(loaded, job.device)
-    backend = extensions.lookup("backends", "float" if is_float else job.backend)()
-    if reason := backend.refuses(scheme, fingerprint(job.device)):
+    name = "float" if is_float else job.backend
+    if reason := refusal(name, scheme, fingerprint(job.device)):
         raise InputError(reason)
+    backend = extensions.lookup("backends", name)()
     sampler = extensions.lookup("samplers", job.draw.sampler)
     # The ranges do not matter to the speed.
     draw = replace(job.draw, steps=CALIBRATION_STEPS)
     calibrate = Trajectories(full, draw, sampler, scheme.calibration)
-    denoiser, coverage = backend(full, scheme, calibrate)
+    made = backend(full, scheme, calibrate)
     if job.backend == "bfloat16":
-        half = replace(coverage, bytes_memory=coverage.bytes_memory // 2)
-        return replace(denoiser, model=_Half(denoiser.model)), half
-    return denoiser, coverage
+        half = replace(made.coverage, bytes_memory=made.coverage.bytes_memory // 2)
+        return replace(made.denoiser, model=_Half(made.denoiser.model)), half
+    return made.denoiser, made.coverage
 
 
 def _inputs(denoiser: Denoiser, draw: Draw) -> tuple[Tensor, ...]:

@@ -6,14 +6,12 @@ numbers that simulation and kernels use.
 
 from __future__ import annotations
 
-import operator
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import GraphModule, Node
 
 from bench.core.protocols import Constants
-from bench.quant.graph import DEQUANTIZE, DEQUANTIZE_WEIGHT, layers_of
+from bench.quant.graph import DEQUANTIZE, DEQUANTIZE_WEIGHT, dequantized, layers_of
 
 
 @torch.no_grad()
@@ -30,7 +28,7 @@ def constants(graph: GraphModule, model: nn.Module) -> list[Constants]:
         x, weight = nodes[layer.node].args[:2]
         error = None
         if isinstance(weight, Node) and weight.target is DEQUANTIZE_WEIGHT:
-            error = _dequantized(graph, weight) - model.get_parameter(f"{layer.name}.weight")
+            error = dequantized(graph, weight) - model.get_parameter(f"{layer.name}.weight")
         before = found.get(layer.name)
         ranges, macs = (before.ranges, before.macs) if before else ((), 0)
         found[layer.name] = Constants(layer.name, error, (*ranges, _range(x)), macs + layer.macs)
@@ -42,9 +40,3 @@ def _range(x: object) -> tuple[float, int, int, int] | None:
         return None
     scale, zero, low, high = x.args[1:5]
     return float(scale), int(zero), int(low), int(high)  # type: ignore[arg-type]
-
-
-def _dequantized(graph: GraphModule, node: Node) -> Tensor:
-    """Codes times the scale of their output channel; the zero points are 0."""
-    codes, scale = (operator.attrgetter(str(a.target))(graph) for a in node.args[:2])  # type: ignore[union-attr]
-    return codes.float() * scale.float().view(-1, *(1,) * (codes.ndim - 1))

@@ -9,6 +9,7 @@ with s_c = max|w| / ((2^b - 1) / 2); an activation a becomes s (clamp(round(a / 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,7 @@ with quiet_import():
         Quantizer,
     )
 
-LAYERS, INPUTS = "bench_layers", "bench_inputs"
+LAYERS, INPUTS, CALIBRATION = "bench_layers", "bench_inputs", "bench_calibration"
 decomposed = torch.ops.quantized_decomposed
 QUANTIZE = decomposed.quantize_per_tensor.default
 DEQUANTIZE = decomposed.dequantize_per_tensor.default
@@ -128,13 +129,14 @@ def quantize_graph(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -
     with torch.inference_mode(False), torch.no_grad():
         observer = prepare_pt2e(graph, LayerQuantizer(layers, scheme.observer))
         observed = _Observed(observer)
-        calibrate(observed)
+        digest = calibrate(observed)
         if not observed.calls:
             raise RuntimeError("calibration did not evaluate the network")
         converted = convert_pt2e(observed.graph)
     verify(converted, layers)
     converted.meta[LAYERS] = layers
     converted.meta[INPUTS] = [tuple(inputs) for inputs in calibrate.kept]
+    converted.meta[CALIBRATION] = digest
     return converted
 
 
@@ -161,6 +163,40 @@ def layers_of(graph: GraphModule) -> tuple[Layer, ...]:
 def inputs_of(graph: GraphModule) -> list[tuple[Tensor, ...]]:
     """A few network inputs of the calibration, from its start, its middle and near its end."""
     return graph.meta[INPUTS]
+
+
+def calibration_of(graph: GraphModule) -> str:
+    """SHA-256 of all network inputs of the calibration."""
+    return graph.meta[CALIBRATION]
+
+
+def constant(graph: GraphModule, node: Node) -> Tensor:
+    """The tensor that a node of a graph stands for; the node reads an attribute."""
+    return operator.attrgetter(str(node.target))(graph)
+
+
+def dequantized(graph: GraphModule, node: Node) -> Tensor:
+    """The weights that a node dequantizes: codes times the scale of their output channel.
+
+    Args:
+        graph: that holds the constants.
+        node: the second argument of a layer whose weights are rounded; its zero points are 0.
+    """
+    codes, scale = (constant(graph, argument) for argument in node.args[:2])  # type: ignore[arg-type]
+    return codes.float() * scale.float().view(-1, *(1,) * (codes.ndim - 1))
+
+
+def set_bias(graph: GraphModule, node: Node, bias: Tensor) -> None:
+    """Give a layer of a graph a bias of its own, float32 (C_out,), in the place of any other.
+
+    The graph must be compiled anew (`recompile`) before it is called.
+    """
+    name = f"{node.name}_bias"
+    graph.register_buffer(name, bias)
+    with graph.graph.inserting_before(node):
+        made = graph.graph.get_attr(name)
+    x, weight, *rest = node.args
+    node.args = (x, weight, made, *rest[1:])
 
 
 def verify(graph: GraphModule, layers: Sequence[Layer]) -> None:

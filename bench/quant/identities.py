@@ -1,10 +1,12 @@
-"""What decides the arithmetic of backends that execute the kernels of another package."""
+"""What decides the arithmetic of backends that execute the kernels of another package, and the
+versions of bench's own methods, which rise with their arithmetic."""
 
 from __future__ import annotations
 
 from importlib import metadata
 
 BITSANDBYTES = "bitsandbytes"
+METHOD_VERSIONS = {"bias": 1, "mse": 1}
 
 
 def bitsandbytes(backend: str = "") -> dict[str, str]:
@@ -13,3 +15,8 @@ def bitsandbytes(backend: str = "") -> dict[str, str]:
         return {"package": f"{BITSANDBYTES} {metadata.version(BITSANDBYTES)}"}
     except metadata.PackageNotFoundError:
         return {"package": f"{BITSANDBYTES} missing"}
+
+
+def method(name: str) -> dict[str, str]:
+    """Of a method of bench: its version."""
+    return {"version": str(METHOD_VERSIONS[name])}

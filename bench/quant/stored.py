@@ -1,9 +1,11 @@
 """A quantized network at rest, so that all backends and all later runs share one calibration.
 
 `weights.safetensors` is the whole network: for a quantized layer its packed weights and their
-scales, for each of its executions the range of the input, and every other parameter in float32.
+scales, for each of its executions the range of the input and a bias that a method gave it, and
+every other parameter in float32.
 `inputs.safetensors` holds a few network inputs of the calibration, on which kernels are held
-against the simulation. Both are rebuilt into the very graph that calibration made.
+against the simulation. Both are rebuilt into the very graph that calibration and methods made; a
+graph that a method changed so that they cannot be is not kept, and made anew by each backend.
 """
 
 from __future__ import annotations
@@ -23,17 +25,22 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.graph import (
+    CALIBRATION,
     DEQUANTIZE,
     DEQUANTIZE_WEIGHT,
     INPUTS,
     LAYERS,
     QUANTIZE,
+    calibration_of,
+    constant,
     inputs_of,
     layers_of,
     quantize_graph,
+    set_bias,
     verify,
 )
 from bench.quant.layers import Layer, exported, plan
+from bench.quant.methods.applying import applied
 from bench.quant.packing import pack, unpack
 from bench.system import artifacts
 
@@ -47,22 +54,22 @@ def quantized(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Gra
     Args:
         denoiser: its model is not changed.
         scheme: not a float scheme.
-        calibrate: calibrates, and says where the result is kept. Its `digest` is that of the
-            calibration which led to the result, whether now or before.
+        calibrate: calibrates, and says where the result is kept.
 
     Returns:
         As `quantize_graph`; `stored_bytes` tells its size.
     """
     place = calibrate.place
-    if place is not None and (graph := _load(denoiser, scheme, calibrate, place)):
+    if place is not None and (graph := _load(denoiser, scheme, calibrate.shape[0], place)):
         return graph
-    graph = quantize_graph(denoiser, scheme, calibrate)
+    graph = applied(quantize_graph(denoiser, scheme, calibrate), denoiser, scheme, calibrate)
     tensors = _tensors(graph)
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
-    if place is not None:
-        inputs = save(_named(inputs_of(graph)), {"calibration": calibrate.digest})
+    if place is not None and (not scheme.methods or _can_be_kept(graph, denoiser, scheme)):
+        calibration = {"calibration": calibration_of(graph)}
+        inputs = save(_named(inputs_of(graph)), calibration)
         artifacts.write(place / INPUTS_FILE, _key(place, INPUTS_FILE), inputs)
-        weights = save(tensors, {"calibration": calibrate.digest})
+        weights = save(tensors, calibration)
         artifacts.write(place / WEIGHTS_FILE, _key(place, WEIGHTS_FILE), weights)
     return graph
 
@@ -87,37 +94,62 @@ def _tensors(graph: GraphModule) -> dict[str, Tensor]:
         if layer.weight_bits not in FLOAT_BITS and layer.weights:
             codes, scale, zeros = node.args[1].args[:3]
             taken |= {codes, scale, zeros}
-            found[f"{layer.name}.codes"] = pack(_constant(graph, codes), layer.weight_bits)
-            found[f"{layer.name}.scale"] = _constant(graph, scale).detach().clone()
+            found[f"{layer.name}.codes"] = pack(constant(graph, codes), layer.weight_bits)
+            found[f"{layer.name}.scale"] = constant(graph, scale).detach().clone()
         if layer.act_bits not in FLOAT_BITS:
             _, scale, zero, *_ = node.args[0].args
             found[f"{layer.node}.input"] = torch.tensor([scale, zero], dtype=torch.float64)
+        for bias in node.args[2:3]:
+            if isinstance(bias, Node) and bias.target == f"{layer.node}_bias":
+                taken.add(bias)
+                found[f"{layer.node}.bias"] = constant(graph, bias).detach().clone()
     for node in nodes.values():
         if node.op == "get_attr" and node not in taken and node.users:
             # Of the same name in the network; a layer's codes take the place of its weights.
-            found[f"float.{node.target}"] = _constant(graph, node).detach().clone().contiguous()
+            found[f"float.{node.target}"] = constant(graph, node).detach().clone().contiguous()
     return found
 
 
-def _load(
-    denoiser: Denoiser, scheme: Scheme, calibrate: Calibration, place: Path
-) -> GraphModule | None:
+def _can_be_kept(graph: GraphModule, denoiser: Denoiser, scheme: Scheme) -> bool:
+    """Whether what is built again from the tensors of a graph is that graph: all constants, and
+    the outputs on inputs of the calibration, to the bit."""
+    inputs, tensors = inputs_of(graph), _tensors(graph)
+    again = _built(denoiser, scheme, len(inputs[0][0]), tensors)
+    others = _tensors(again)
+    with torch.inference_mode():
+        return (
+            tensors.keys() == others.keys()
+            and all(torch.equal(tensors[name], others[name]) for name in tensors)
+            and all(torch.equal(graph(*tensors), again(*tensors)) for tensors in inputs)
+        )
+
+
+def _load(denoiser: Denoiser, scheme: Scheme, batch: int, place: Path) -> GraphModule | None:
     """The graph that was kept, or None where there is none."""
     weights = artifacts.read(place / WEIGHTS_FILE, _key(place, WEIGHTS_FILE))
     kept_inputs = artifacts.read(place / INPUTS_FILE, _key(place, INPUTS_FILE))
     if weights is None or kept_inputs is None:
         return None
-    tensors, inputs, digest = load(weights), load(kept_inputs), _calibration(weights)
-    graph = exported(denoiser, calibrate.shape[0])
+    tensors, inputs = load(weights), load(kept_inputs)
+    graph = _built(denoiser, scheme, batch, tensors)
+    device = _device(graph)
+    graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
+    graph.meta[INPUTS] = _unnamed({name: tensor.to(device) for name, tensor in inputs.items()})
+    graph.meta[CALIBRATION] = _calibration(weights)
+    return graph
+
+
+def _built(
+    denoiser: Denoiser, scheme: Scheme, batch: int, tensors: dict[str, Tensor]
+) -> GraphModule:
+    """The graph of a network with the constants that `_tensors` names."""
+    graph = exported(denoiser, batch)
     device = _device(graph)
     layers = plan(graph, scheme)
     with torch.inference_mode(False), torch.no_grad():
         _write(graph, layers, {name: tensor.to(device) for name, tensor in tensors.items()})
     verify(graph, layers)
     graph.meta[LAYERS] = layers
-    graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
-    graph.meta[INPUTS] = _unnamed({name: tensor.to(device) for name, tensor in inputs.items()})
-    calibrate.digest = digest
     return graph
 
 
@@ -146,8 +178,23 @@ def _write(graph: GraphModule, layers: Sequence[Layer], tensors: dict[str, Tenso
             if layer.weight_bits not in FLOAT_BITS:
                 weight = _dequantized(graph, layer, tensors, shape)
         node.args = (x, weight, *rest)
+        if (bias := tensors.get(f"{layer.node}.bias")) is not None:
+            set_bias(graph, node, bias)
+    for node in nodes.values():
+        value = tensors.get(f"float.{node.target}") if node.op == "get_attr" else None
+        # Of the network itself unless a method changed it.
+        if value is not None and not torch.equal(value, constant(graph, node)):
+            _replace(graph, str(node.target), value)
     graph.graph.eliminate_dead_code()
     graph.recompile()
+
+
+def _replace(graph: GraphModule, name: str, value: Tensor) -> None:
+    """Put another tensor in the place of a parameter or buffer, which the network shares."""
+    owner, _, last = name.rpartition(".")
+    module = graph.get_submodule(owner)
+    delattr(module, last)
+    module.register_buffer(last, value)
 
 
 def _dequantized(
@@ -160,9 +207,9 @@ def _dequantized(
         torch.zeros_like(scale, dtype=torch.int64),
     )
     nodes = []
-    for word, constant in zip(("codes", "scale", "zeros"), constants, strict=True):
+    for word, tensor in zip(("codes", "scale", "zeros"), constants, strict=True):
         name = f"{layer.node}_{word}"
-        graph.register_buffer(name, constant)
+        graph.register_buffer(name, tensor)
         nodes.append(graph.graph.get_attr(name))
     half = 2 ** (layer.weight_bits - 1)
     return graph.graph.call_function(DEQUANTIZE_WEIGHT, (*nodes, 0, -half, half - 1, torch.int8))
@@ -188,7 +235,3 @@ def _unnamed(named: Mapping[str, Tensor]) -> list[tuple[Tensor, ...]]:
 
 def _device(graph: GraphModule) -> torch.device:
     return next(n for n in graph.graph.nodes if n.op == "placeholder").meta["val"].device
-
-
-def _constant(graph: GraphModule, node: Node) -> Tensor:
-    return operator.attrgetter(str(node.target))(graph)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.core import distances
 from bench.core.record import Measurement, Run
-from bench.report import descriptions, methods, probe_page
+from bench.report import descriptions, methods, probe_page, quantization_methods
 from bench.report.coverage import agreement, coverage
 from bench.report.formatting import (
     NONE,
@@ -189,6 +189,7 @@ def _protocol(all_rows: Sequence[CellRow], run: Run) -> list[str]:
             f"{scheme.observer} ranges, {', '.join(map(str, counts))} full-precision trajectories"
         )
         lines.append([f"Calibration, {scheme}", text])
+    lines += quantization_methods.lines(all_rows)
     sealed = [row for row in all_rows if row.record.calibration]
     hashes = {f"{row.checkpoint} {row.record.calibration[:12]}" for row in sealed}
     lines.append(["Calibration batches (SHA-256)", ", ".join(sorted(hashes)) or NONE])

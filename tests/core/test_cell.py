@@ -1,9 +1,12 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.core import extensions, scheme_words
 from bench.core.cell import Cell, Checkpoint, Draw, content_key, expand
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
@@ -36,7 +39,7 @@ def test_scheme_round_trip(weight, act, edge, observer, skip):
         assert Scheme.parse(str(scheme)) == scheme
 
 
-@given(st.text(st.sampled_from("w48a+=allskipminmax-iote* \x00٤\x1b"), max_size=40))
+@given(st.text(st.sampled_from("w48a+=allskipminmax-iotebs* \x00٤\x1b"), max_size=40))
 def test_what_is_parsed_is_parsed_again_from_its_name(text):
     try:
         scheme = Scheme.parse(f"w4a8+{text}")
@@ -56,6 +59,15 @@ def test_what_is_parsed_is_parsed_again_from_its_name(text):
         ("w4a8+all+skip-io", "skip-io repeats or contradicts"),
         ("w4a8+skip-io+skip-io-time", "skip-io-time repeats or contradicts"),
         ("w4a8+skip=a+skip=a", "skip=a is there twice"),
+        ("w4a8+baias", r"option 'baias' is unknown \(did you mean 'bias'\?\) in scheme"),
+        ("w4a8+minmx", r"'minmx' is unknown \(did you mean 'minmax'\?\)"),
+        ("w4a8+zzz=1", r"'zzz' is unknown \(known: all, skip-io, .*, skip=GLOB, bias"),
+        ("w4a8+bias+bias", "method bias is there twice: name it once"),
+        ("w4a8+bias+bias=2", "method bias is there twice: name it once"),
+        ("w4a8+bias=", "bias= is no method"),
+        ("w4a8+bias=a b", "bias=a b is no method"),
+        ("w4a8+bias=" + "a" * 100, "at most 100 of them"),
+        ("fp32+bias", "unknown scheme"),
         ("w4a8+skip=", "no glob"),
         ("w4a8+skip=a b", "no glob"),
         ("w4a8+skip=\x1b[2J", r"skip=\\x1b\[2J is no glob"),
@@ -97,6 +109,37 @@ def test_edges_and_time_in_float():
     assert Scheme.parse(str(scheme)) == scheme
 
 
+def test_methods_keep_their_order_and_their_options():
+    assert Scheme.parse("w4a8").methods == ()
+    scheme = Scheme.parse("w4a8+skip=a+bias=0.5:x,y+minmax")
+    assert scheme.methods == ("bias:0.5:x,y",)
+    assert str(scheme) == "w4a8+minmax+bias=0.5:x,y+skip=a"
+    assert Scheme.parse(str(scheme)) == scheme
+    # What another machine knows is read here too, as of a file; the order is that of the writer.
+    others = [Scheme(4, 8, methods=names) for names in (("a", "b:1"), ("b:1", "a"))]
+    assert [str(s) for s in others] == ["w4a8+a+b=1", "w4a8+b=1+a"]
+    assert others[0].explain().endswith("; changed by the quantization methods a, then b=1")
+    assert "method" not in Scheme.parse("w4a8").explain()
+    keys = {replace(CELL, scheme=s).key({}) for s in (*others, CELL.scheme, scheme)}
+    assert len(keys) == 4
+    with pytest.raises(InputError, match="full precision is not"):
+        Scheme(methods=("bias",))
+    with pytest.raises(InputError, match="11 methods in a scheme: at most 10"):
+        Scheme(4, 8, methods=tuple("abcdefghijk"))
+
+
+def test_words_of_schemes_are_no_names_of_methods():
+    assert set(extensions.RESERVED["methods"]) == {*scheme_words.OPTIONS, "skip"}
+
+
+def test_a_scheme_is_read_without_its_methods_being_imported():
+    code = (
+        "import sys; from bench.core.scheme import Scheme; Scheme.parse('w4a8+bias').explain();"
+        "assert not {'torch', 'bench.quant'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_draw_refuses_nonsense():
     for change in ({"images": 0}, {"steps": 0}, {"steps": 1001}, {"batch": 0}, {"seed": -1}):
         with pytest.raises(InputError):
@@ -135,6 +178,9 @@ def test_content_key_is_pinned():
 
 
 def test_label_of_a_long_skip_list():
+    methods = "w4a8+first-of-many-methods=0.125+second=0.5"
+    named = Scheme(4, 8, methods=("first-of-many-methods:0.125", "second:0.5"))
+    assert named.label == str(named) == methods
     long = "w4a8+skip=unet.up_blocks.2.resnets.1.conv_shortcut+skip=unet.conv_in"
     assert Scheme.parse(long).label == "w4a8+2 skipped"
     assert Scheme.parse("w4a8+skip=*.attentions.*").label == "w4a8+skip=*.attentions.*"

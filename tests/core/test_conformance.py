@@ -11,6 +11,7 @@ CONTRACTS = {
     "sources": (protocols.Source, False),
     "datasets": (protocols.Dataset, False),
     "backends": (protocols.Backend, True),
+    "methods": (protocols.Method, True),
     "samplers": (protocols.Sampler, False),
     "extractors": (protocols.Extractor, True),
     "metrics": (protocols.Metric, True),

@@ -35,6 +35,8 @@ class Mine(Psnr):
         ("extractors", "efficientnet"),
         ("samplers", "ddim"),
         ("backends", "simulated"),
+        ("methods", "bias"),
+        ("methods", "minmax"),
         ("sources", "safetensors"),
         ("datasets", "folder"),
         ("probes", "hessian"),

@@ -17,7 +17,7 @@ ROOT = Path(closure.__file__).parents[1]
 EDITING = """
 import json, sys
 from pathlib import Path
-from dataclasses import replace
+from dataclasses import asdict, replace
 import bench
 from bench.evaluation import closure, keys
 from bench.system.host import fingerprint
@@ -29,6 +29,8 @@ card = Checkpoint("a", "f", "m", "safetensors", "uri", "0" * 64, "fashion-mnist"
 cell = Cell(card, Scheme(4, 8), "simulated", Draw(), metrics=("kernel", "psnr"))
 x86 = replace(cell, backend="int8-x86", metrics=("kernel", "psnr", "psnr_simulated"))
 other = replace(cell, checkpoint=replace(card, source="adm"), metrics=("frechet",))
+corrected = replace(cell, scheme=Scheme(4, 8, methods=("bias",)))
+explained = {"schemes": [asdict(corrected.scheme)]}
 wanted = {"draw": {"sampler": "ddim"}, "backend": "simulated"}
 
 def found():
@@ -38,7 +40,9 @@ def found():
         "images": keys.of_images(cell, host),
         "images x86": keys.of_images(x86, host),
         "images adm": keys.of_images(other, host),
+        "images bias": keys.of_images(corrected, host),
         "calibration": keys.of_calibration(cell, host),
+        "calibration bias": keys.of_calibration(corrected, host),
         "features": keys.of_features(keys.of_images(cell, host), "efficientnet", host),
         "features inception": keys.of_features(keys.of_images(cell, host), "inception", host),
         "record": keys.of_record(cell, host, {}),
@@ -46,6 +50,7 @@ def found():
         "record frechet": keys.of_record(other, host, {}),
         "hessian": keys.of_probe(card, "hessian", wanted, host),
         "prior": keys.of_probe(card, "prior", wanted, host),
+        "hessian bias": keys.of_probe(card, "hessian", wanted | explained, host),
     }
     return made
 
@@ -63,11 +68,11 @@ assert found() == before
 assert "torch" not in sys.modules
 print(json.dumps(changed))
 """
-IMAGES = {"images", "images x86", "images adm"}
+IMAGES = {"images", "images x86", "images adm", "images bias"}
 FEATURES = {"features", "features inception"}
 RECORDS = {"record", "record x86", "record frechet"}
-PROBES = {"hessian", "prior"}
-ALL = {*IMAGES, "calibration", *FEATURES, *RECORDS, *PROBES}
+PROBES = {"hessian", "prior", "hessian bias"}
+ALL = {*IMAGES, "calibration", "calibration bias", *FEATURES, *RECORDS, *PROBES}
 # What must change for an edit of a module, told from what the module does.
 EXPECTED = {
     # Every number.
@@ -88,6 +93,10 @@ EXPECTED = {
     "models.sources.adm": {"images adm", "record frechet"},
     "models.sources.diffusers_folder": set(),
     "quant.graph": ALL,
+    "quant.methods.applying": ALL,
+    # A method of the schemes that name it alone.
+    "quant.methods.bias_correction": {"images bias", "calibration bias", "hessian bias"},
+    "quant.methods.squared_error": set(),
     "quant.kernels.onednn": {"images x86", "record x86"},
     "quant.backends.linear_only": set(),
     # What looks at images does not make them.
@@ -103,7 +112,7 @@ EXPECTED = {
     "measurement.metrics.cmmd": set(),
     "core.estimates": FEATURES | RECORDS | PROBES,
     "measurement.features.reference": FEATURES | RECORDS | PROBES,
-    "measurement.probes.hessian": {"hessian"},
+    "measurement.probes.hessian": {"hessian", "hessian bias"},
     "measurement.probes.prior_shift": {"prior"},
     "measurement.probes.context": PROBES,
     "models.training.objective": PROBES,

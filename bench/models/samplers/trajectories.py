@@ -34,19 +34,17 @@ class Trajectories:
         shape: (B, C, H, W) of x at each evaluation.
         place: folder for what the calibration leads to.
         kept: inputs of the network: the first at or below each share of the noise levels.
-        digest: SHA-256 of all network inputs.
     """
 
     place: Path | None = None
-    digest = ""
 
     def __init__(self, denoiser: Denoiser, draw: Draw, sampler: Sampler, count: int) -> None:
         self.denoiser, self.draw, self.sampler, self.count = denoiser, draw, sampler, count
         self.shape: tuple[int, ...] = (draw.batch, *denoiser.shape)
         self.kept: list[tuple[Tensor, ...]] = []
 
-    def __call__(self, model: Callable[..., Tensor]) -> None:
-        """Sample the trajectories with a network."""
+    def __call__(self, model: Callable[..., Tensor]) -> str:
+        """Sample the trajectories with a network; the SHA-256 of all that it was given."""
         executed = replace(self.denoiser, model=cast("torch.nn.Module", model))
         hashed, size = hashlib.sha256(), self.draw.batch
         wanted = [round(share * len(executed.levels)) for share in KEPT]
@@ -68,4 +66,4 @@ class Trajectories:
                 return batch.denoise(x, level)
 
             batch.latents(noted)
-        self.digest = hashed.hexdigest()
+        return hashed.hexdigest()

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, cast
 
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
-from bench.core.protocols import Calibration
-from bench.core.record import Coverage, Host
+from bench.core.protocols import Calibration, Quantized
+from bench.core.record import Host
 from bench.core.scheme import Scheme
+from bench.quant.methods.applying import refusal
 from bench.system.host import X86_FEATURES
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Int8X86:
             pays for very many images.
     """
 
-    kernel = "int8"
+    kernel, takes_methods = "int8", True
 
     def __init__(self, argument: str = "") -> None:
         if argument not in ("", "compiled"):
@@ -39,14 +40,12 @@ class Int8X86:
         self.kernel = "int8 compiled" if self.compiled else "int8"
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
-        """Refuse float operands and other machines."""
+        """Refuse float operands, other machines, and methods that have nothing to do."""
         if host.device != "cpu" or host.isa not in X86_FEATURES:
             return f"int8-x86 needs an x86 CPU with AVX2, and this is {host.device} {host.isa}"
-        return _refuses_floats(scheme)
+        return _refuses_floats(scheme) or refusal(scheme)
 
-    def __call__(
-        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
-    ) -> tuple[Denoiser, Coverage]:
+    def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize; the result takes inputs of the shape of `calibrate` only.
 
         Raises:
@@ -54,26 +53,22 @@ class Int8X86:
         """
         from bench.quant.kernels.onednn import kernel
 
-        quantized, coverage = _lowered(denoiser, scheme, calibrate, kernel)
-        if not self.compiled:
-            return quantized, coverage
-        return _compiled(quantized, coverage, self.kernel)
+        quantized = _lowered(denoiser, scheme, calibrate, kernel)
+        return _compiled(quantized, self.kernel) if self.compiled else quantized
 
 
 class Int8Cuda:
     """int8 matrix products on an NVIDIA GPU, for weights and activations of 2 to 8 bits."""
 
-    kernel = "int8"
+    kernel, takes_methods = "int8", True
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
-        """Refuse float operands and other devices."""
+        """Refuse float operands, other devices, and methods that have nothing to do."""
         if not host.device.startswith("cuda"):
             return f"int8-cuda needs an NVIDIA GPU, and this run is on {host.device}"
-        return _refuses_floats(scheme)
+        return _refuses_floats(scheme) or refusal(scheme)
 
-    def __call__(
-        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
-    ) -> tuple[Denoiser, Coverage]:
+    def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize; the result takes inputs of the shape of `calibrate` only.
 
         Raises:
@@ -91,7 +86,7 @@ def _refuses_floats(scheme: Scheme) -> str | None:
     return None
 
 
-def _compiled(denoiser: Denoiser, coverage: Coverage, kernel: str) -> tuple[Denoiser, Coverage]:
+def _compiled(quantized: Quantized, kernel: str) -> Quantized:
     """The same kernels, with the operations between them fused."""
     import torch
     from torch._inductor import config
@@ -99,14 +94,18 @@ def _compiled(denoiser: Denoiser, coverage: Coverage, kernel: str) -> tuple[Deno
     from bench.quant.rewrite import Compiled, Execution
     from bench.system.quiet import quiet_compiler
 
-    execution = cast("Execution", denoiser.model)
+    execution = cast("Execution", quantized.denoiser.model)
     graph = cast("GraphModule", torch.compile(execution.graph, dynamic=False))
     compiled = Compiled(graph, execution.shapes).eval()
     # Now, and not at the first use: packed weights are constants only where freezing is on while
     # the graph is read, which the options of `torch.compile` do not reach.
     with config.patch(freezing=True), quiet_compiler():
-        compiled(*denoiser.example_inputs(execution.shapes[0][0]))
-    return replace(denoiser, model=compiled), replace(coverage, kernel=kernel)
+        compiled(*quantized.denoiser.example_inputs(execution.shapes[0][0]))
+    return replace(
+        quantized,
+        denoiser=replace(quantized.denoiser, model=compiled),
+        coverage=replace(quantized.coverage, kernel=kernel),
+    )
 
 
 def _lowered(
@@ -114,10 +113,10 @@ def _lowered(
     scheme: Scheme,
     calibrate: Calibration,
     choose: Callable[[IntegerLayer], Kernel],
-) -> tuple[Denoiser, Coverage]:
+) -> Quantized:
     """Quantize, lower, and hold the kernels against the simulation."""
     from bench.quant.coverage import measure
-    from bench.quant.graph import inputs_of, layers_of
+    from bench.quant.graph import calibration_of, inputs_of, layers_of
     from bench.quant.kernels import agreement
     from bench.quant.kernels.lowering import kernels_of, lower
     from bench.quant.rewrite import executed
@@ -128,9 +127,10 @@ def _lowered(
     execution = lower(graph, choose)
     coverage = measure(denoiser, layers_of(graph), "int8", executed(execution))
     floats = 4 * (coverage.params - coverage.params_quantized)
-    return replace(denoiser, model=execution), replace(
+    coverage = replace(
         coverage,
         bytes_stored=stored_bytes(graph),
         bytes_memory=sum(kernel.bytes for kernel in kernels_of(execution).values()) + floats,
         agreement=agreement.measure(execution, simulate(graph), inputs_of(graph)),
     )
+    return Quantized(replace(denoiser, model=execution), coverage, calibration_of(graph))

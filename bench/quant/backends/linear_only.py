@@ -17,8 +17,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.denoiser import Denoiser
-from bench.core.protocols import Calibration
-from bench.core.record import Coverage, Host
+from bench.core.protocols import Calibration, Quantized
+from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.system.quiet import quiet_import, quiet_profiler
 
@@ -33,9 +33,13 @@ class LinearOnly:
     """A backend for linear layers. Subclasses say for which scheme, and replace a layer."""
 
     kernel = bits = package = ""
+    takes_methods = False
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
-        """Refuse other bits, and where the package is missing."""
+        """Refuse other bits, methods, and where the package is missing."""
+        if scheme.methods:
+            names = ", ".join(scheme.method_names)
+            return f"{self.kernel} runs no methods ({names}): {self.package} finds its own ranges"
         wanted = Scheme.parse(self.bits)
         if (scheme.weight_bits, scheme.act_bits) != (wanted.weight_bits, wanted.act_bits):
             return f"{self.kernel} executes {self.bits} only: ask for --scheme {self.bits}"
@@ -47,9 +51,7 @@ class LinearOnly:
         """A quantized layer in the place of another."""
         raise NotImplementedError
 
-    def __call__(
-        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
-    ) -> tuple[Denoiser, Coverage]:
+    def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize a copy of the network.
 
         Raises:
@@ -85,9 +87,8 @@ class LinearOnly:
         coverage = measure(denoiser, found, self.kernel, operators)
         floats = 4 * (coverage.params - coverage.params_quantized)
         size = sum(_bytes(model.get_submodule(name)) for name in names) + floats
-        return replace(denoiser, model=model), replace(
-            coverage, bytes_memory=size, bytes_stored=size
-        )
+        coverage = replace(coverage, bytes_memory=size, bytes_stored=size)
+        return Quantized(replace(denoiser, model=model), coverage)
 
 
 class BnbInt8(LinearOnly):

@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.core.denoiser import Denoiser
-from bench.core.protocols import Calibration
-from bench.core.record import Coverage, Host
+from bench.core.protocols import Calibration, Quantized
+from bench.core.record import Host
 from bench.core.scheme import Scheme
+from bench.quant.methods.applying import refusal
 
 if TYPE_CHECKING:
     from bench.quant.layers import Layer
@@ -23,15 +24,13 @@ _LAYERS: dict[tuple[str, tuple[int, int, int]], tuple[Layer, ...]] = {}
 class FullPrecision:
     """Runs the network as it is."""
 
-    kernel = "none"
+    kernel, takes_methods = "none", False
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """Refuse everything but float."""
         return None if scheme.is_float else f"full precision cannot run {scheme}"
 
-    def __call__(
-        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
-    ) -> tuple[Denoiser, Coverage]:
+    def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Return the denoiser itself, and what it computes. There is nothing to calibrate."""
         from bench.quant.coverage import measure
         from bench.quant.layers import layers
@@ -42,24 +41,24 @@ class FullPrecision:
         operators = {layer.node: layer.operator for layer in _LAYERS[key]}
         coverage = measure(denoiser, _LAYERS[key], self.kernel, operators)
         size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
-        return denoiser, replace(coverage, bytes_stored=size, bytes_memory=size)
+        return Quantized(denoiser, replace(coverage, bytes_stored=size, bytes_memory=size))
 
 
 class Simulated:
     """Runs the quantized graph in float arithmetic, with the constants of the integer kernels."""
 
-    kernel = "simulated"
+    kernel, takes_methods = "simulated", True
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
-        """Refuse float, which has nothing to simulate."""
-        return f"{scheme} has nothing to simulate: use backend float" if scheme.is_float else None
+        """Refuse float, which has nothing to simulate, and methods that have nothing to do."""
+        if scheme.is_float:
+            return f"{scheme} has nothing to simulate: use backend float"
+        return refusal(scheme)
 
-    def __call__(
-        self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration
-    ) -> tuple[Denoiser, Coverage]:
+    def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize; the result takes inputs of the shape of `calibrate` only."""
         from bench.quant.coverage import measure
-        from bench.quant.graph import layers_of
+        from bench.quant.graph import calibration_of, layers_of
         from bench.quant.rewrite import executed
         from bench.quant.simulate import simulate
         from bench.quant.stored import quantized, stored_bytes
@@ -70,4 +69,4 @@ class Simulated:
         # In memory its weights are floats, whatever the bits.
         size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
         coverage = replace(coverage, bytes_stored=stored_bytes(graph), bytes_memory=size)
-        return replace(denoiser, model=simulation), coverage
+        return Quantized(replace(denoiser, model=simulation), coverage, calibration_of(graph))

@@ -10,6 +10,7 @@ from bench.core import extensions
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.core.noise_levels import NoiseLevels
+from bench.core.protocols import Quantized
 from bench.core.record import Coverage, Host
 from bench.core.scheme import Scheme
 from bench.models.samplers.drawing import to_uint8
@@ -64,7 +65,8 @@ def test_arguments():
 @on_x86
 @pytest.mark.parametrize("words", ["w8a8", "w4a8", "w6a6", "w2a8+all"])
 def test_every_layer_executes_in_integers(tiny, batches, words):
-    quantized, coverage = Int8X86()(tiny, Scheme.parse(f"{words}+minmax"), batches)
+    made = Int8X86()(tiny, Scheme.parse(f"{words}+minmax"), batches)
+    quantized, coverage = made.denoiser, made.coverage
     integer = [layer for layer in coverage.layers if layer.kernel.startswith("onednn.q")]
     products = [layer for layer in coverage.layers if layer not in integer]
     assert len(integer) == 51
@@ -85,7 +87,8 @@ def test_every_layer_executes_in_integers(tiny, batches, words):
 @on_x86
 def test_the_profiler_sees_the_same_operators(tiny, batches):
     """What the graph says is called, as many times, by torch's own account."""
-    quantized, coverage = Int8X86()(tiny, Scheme.parse("w4a8+minmax"), batches)
+    made = Int8X86()(tiny, Scheme.parse("w4a8+minmax"), batches)
+    quantized, coverage = made.denoiser, made.coverage
     with torch.inference_mode(), torch.autograd.profiler.profile(use_kineto=False) as profile:
         quantized.model(*batches[0])
     called = [event.name.replace("::", ".") for event in profile.function_events]
@@ -103,7 +106,7 @@ def test_a_cpu_that_saturates_gives_the_same_images(tiny, batches, monkeypatch, 
     if not saturating and onednn.saturates():
         pytest.skip("this CPU has no VNNI: one pass saturates")
     monkeypatch.setattr(onednn, "saturates", lambda: saturating)
-    _, coverage = Int8X86()(tiny, Scheme.parse("w8a8+minmax"), batches)
+    coverage = Int8X86()(tiny, Scheme.parse("w8a8+minmax"), batches).coverage
     halves = any("halves" in layer.kernel for layer in coverage.layers)
     assert halves == saturating
     assert coverage.agreement.worst_sqnr > 90
@@ -123,7 +126,8 @@ def test_saturation_is_caught(tiny, batches, monkeypatch):
 @pytest.mark.parametrize("size", [1, 5])
 def test_a_batch_of_one_and_an_odd_one(tiny, batches, size):
     one = type(batches)((x[:1].repeat(size, 1, 1, 1), t[:1].repeat(size)) for x, t in batches)
-    quantized, coverage = Int8X86()(tiny, Scheme.parse("w4a8+minmax"), one)
+    made = Int8X86()(tiny, Scheme.parse("w4a8+minmax"), one)
+    quantized, coverage = made.denoiser, made.coverage
     assert coverage.agreement.worst_sqnr > 90
     x, t = one[0]
     with torch.inference_mode():
@@ -151,7 +155,7 @@ def test_a_layer_that_cannot_be_quantized_stays_in_float_by_name(tiny, batches):
             return self.last(self.inner(x, t))
 
     odd = dataclasses.replace(tiny, model=Odd(tiny.model).eval())
-    _, coverage = Int8X86()(odd, Scheme.parse("w8a8+minmax"), batches)
+    coverage = Int8X86()(odd, Scheme.parse("w8a8+minmax"), batches).coverage
     layer = coverage.layers[-1]
     assert (layer.name, layer.bits, layer.kernel) == ("last", "fp32", "aten.conv_transpose2d")
     assert layer.reason == "conv_transpose2d is not supported"
@@ -173,8 +177,10 @@ def test_a_linear_layer_compiles():
 
     execution = Execution(One(), (layer.shape, layer.shape[:1]))
     made = Denoiser(execution, NoiseLevels.discrete(torch.ones(1)), "epsilon", layer.shape[1:])
-    compiled, coverage = int8._compiled(made, Coverage(0, 0, 0, 0, 0, ""), "compiled")
-    assert coverage.kernel == "compiled"
+    given = Quantized(made, Coverage(0, 0, 0, 0, 0, ""), "calibrated")
+    quantized = int8._compiled(given, "compiled")
+    compiled = quantized.denoiser
+    assert (quantized.coverage.kernel, quantized.calibration) == ("compiled", "calibrated")
     x, t = torch.randn(layer.shape), torch.zeros(len(codes(layer)), dtype=torch.int64)
     with torch.no_grad():
         expected = execution(x, t)
@@ -189,8 +195,9 @@ def test_a_linear_layer_compiles():
 @on_x86
 @pytest.mark.slow
 def test_compiled_kernels_are_the_same(tiny, batches):
-    eager, _ = Int8X86()(tiny, Scheme.parse("w8a8+minmax"), batches)
-    compiled, coverage = Int8X86("compiled")(tiny, Scheme.parse("w8a8+minmax"), batches)
+    eager = Int8X86()(tiny, Scheme.parse("w8a8+minmax"), batches).denoiser
+    made = Int8X86("compiled")(tiny, Scheme.parse("w8a8+minmax"), batches)
+    compiled, coverage = made.denoiser, made.coverage
     assert coverage.kernel == "int8 compiled"
     x, t = batches[0]
     with torch.inference_mode():

@@ -24,7 +24,8 @@ def test_linear_layers_alone_are_replaced(tiny, batches, backend):
     x, t = batches[0]
     with torch.inference_mode():
         before = tiny.model(x, t)
-        quantized, coverage = backend()(tiny, Scheme.parse(backend.bits), batches)
+        made = backend()(tiny, Scheme.parse(backend.bits), batches)
+        quantized, coverage = made.denoiser, made.coverage
         noise = quantized.model(x, t) - before
         assert torch.equal(tiny.model(x, t), before)
     sqnr = 10 * torch.log10(before.square().sum() / noise.square().sum()).item()
@@ -40,7 +41,7 @@ def test_linear_layers_alone_are_replaced(tiny, batches, backend):
 
 
 def test_bytes_are_measured(tiny, batches):
-    _, coverage = AoInt8()(tiny, Scheme.parse("w8a8"), batches)
+    coverage = AoInt8()(tiny, Scheme.parse("w8a8"), batches).coverage
     full = sum(p.nbytes for p in tiny.model.parameters())
     # Three of the four bytes of each linear weight are gone, and scales are added.
     saved = 3 * coverage.params_quantized
@@ -52,7 +53,7 @@ def test_bytes_are_measured(tiny, batches):
 
 
 def test_skipped_layers_stay_in_float(tiny, batches):
-    _, coverage = AoInt8()(tiny, Scheme.parse("w8a8+skip=*time*"), batches)
+    coverage = AoInt8()(tiny, Scheme.parse("w8a8+skip=*time*"), batches).coverage
     kernels = {layer.name: layer.kernel for layer in coverage.layers}
     assert kernels["unet.time_embedding.linear_1"] == "aten.linear"
     assert "aten._int_mm" in kernels.values()

@@ -36,7 +36,9 @@ def test_import_is_silent():
 
 
 def test_full_precision_changes_nothing(tiny):
-    denoiser, coverage = FullPrecision()(tiny, Scheme(), [])
+    made = FullPrecision()(tiny, Scheme(), [])
+    denoiser, coverage = made.denoiser, made.coverage
+    assert made.calibration == ""
     assert denoiser is tiny
     assert coverage.kernel == "none"
     assert coverage.macs_quantized == 0
@@ -45,13 +47,13 @@ def test_full_precision_changes_nothing(tiny):
 
 def test_full_precision_reads_each_structure_once(tiny, toy, monkeypatch):
     """Checkpoints that differ in weights share what was read; another network is another one."""
-    first = FullPrecision()(tiny, Scheme(), None)[1]
+    first = FullPrecision()(tiny, Scheme(), None).coverage
     twin = dataclasses.replace(tiny, model=copy.deepcopy(tiny.model))
     next(twin.model.parameters()).data.add_(1)
-    other = FullPrecision()(toy, Scheme(), None)[1]
+    other = FullPrecision()(toy, Scheme(), None).coverage
     assert other.macs != first.macs
     monkeypatch.setattr("bench.quant.layers.export", None)
-    assert FullPrecision()(twin, Scheme(), None)[1] == first
+    assert FullPrecision()(twin, Scheme(), None).coverage == first
 
 
 def test_simulated_leaves_the_denoiser_alone(tiny, batches):
@@ -59,7 +61,9 @@ def test_simulated_leaves_the_denoiser_alone(tiny, batches):
     x, t = batches[0]
     with torch.inference_mode():
         expected = tiny.model(x, t)
-    quantized, coverage = Simulated()(tiny, Scheme.parse("w4a8+minmax"), batches)
+    made = Simulated()(tiny, Scheme.parse("w4a8+minmax"), batches)
+    quantized, coverage = made.denoiser, made.coverage
+    assert made.calibration == "replayed"
     assert quantized is not tiny and quantized.model is not tiny.model
     assert (quantized.shape, quantized.predicts) == (tiny.shape, tiny.predicts)
     assert quantized.alpha_bar is tiny.alpha_bar
@@ -78,19 +82,19 @@ def test_simulated_leaves_the_denoiser_alone(tiny, batches):
 def test_quantizing_in_inference_mode(toy, toy_batches):
     with torch.inference_mode():
         inside = type(toy_batches)((x + 0, t + 0) for x, t in toy_batches)
-        quantized, _ = Simulated()(toy, Scheme.parse("w8a8"), inside)
+        quantized = Simulated()(toy, Scheme.parse("w8a8"), inside).denoiser
         y = quantized.model(*inside[0])
-    again, _ = Simulated()(toy, Scheme.parse("w8a8"), toy_batches)
+    again = Simulated()(toy, Scheme.parse("w8a8"), toy_batches).denoiser
     assert torch.equal(again.model(*toy_batches[0]), y)
 
 
 def test_a_model_in_training_mode_is_quantized_in_evaluation_mode(toy, toy_batches):
     toy.model.train()
     try:
-        quantized, _ = Simulated()(toy, Scheme.parse("w8a8"), toy_batches)
+        quantized = Simulated()(toy, Scheme.parse("w8a8"), toy_batches).denoiser
         assert toy.model.training and toy.model.first.training
     finally:
         toy.model.eval()
-    expected, _ = Simulated()(toy, Scheme.parse("w8a8"), toy_batches)
+    expected = Simulated()(toy, Scheme.parse("w8a8"), toy_batches).denoiser
     x, t = toy_batches[0]
     assert torch.equal(quantized.model(x, t), expected.model(x, t))

@@ -1,0 +1,98 @@
+"""The methods of a scheme, one after the other, on the quantized graph that all backends execute.
+
+A method may be anyone's: after each one the graph is held against what every execution relies on,
+so that simulation and integer kernels run the very same result, or the cell fails by its name.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from bench.core import extensions
+from bench.core.denoiser import Denoiser
+from bench.core.protocols import Calibration
+from bench.core.scheme import FLOAT_BITS, Scheme
+
+if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
+
+def refusal(scheme: Scheme) -> str | None:
+    """The reason why a method of the scheme has nothing to do under it, or None.
+
+    Raises:
+        InputError: an unknown method, or an argument that it does not take.
+    """
+    for name in scheme.methods:
+        if reason := extensions.lookup("methods", name)().refuses(scheme):
+            return f"method {extensions.plain(name)}: {reason}"
+    return None
+
+
+def applied(
+    graph: GraphModule, denoiser: Denoiser, scheme: Scheme, calibration: Calibration
+) -> GraphModule:
+    """The graph after all methods of its scheme; without methods the graph itself.
+
+    Args:
+        graph: from `quantize_graph`; methods get a copy, which shares no weights with it.
+        denoiser: in full precision.
+        scheme: that the graph executes.
+        calibration: that led to the graph.
+
+    Raises:
+        InputError: as methods raise it.
+        RuntimeError: a method left something that simulation and kernels would not both run.
+    """
+    if not scheme.methods:
+        return graph
+    import torch
+
+    from bench.quant.graph import CALIBRATION, INPUTS, LAYERS
+
+    told = {name: graph.meta[name] for name in (LAYERS, INPUTS, CALIBRATION)}
+    # The float weights of a graph are those of the denoiser, which its full-precision twin needs.
+    graph = copy.deepcopy(graph)
+    for name in scheme.methods:
+        method = extensions.lookup("methods", name)()
+        with torch.inference_mode(False), torch.no_grad():
+            graph = method(graph, denoiser, calibration)
+        if not isinstance(graph, torch.fx.GraphModule):
+            raise RuntimeError(f"method {name} gave a {type(graph).__name__}, not a graph")
+        graph.meta.update(told)
+        try:
+            _check(graph)
+        except RuntimeError as error:
+            raise RuntimeError(f"after method {name}: {error}") from error
+    return graph
+
+
+def _check(graph: GraphModule) -> None:
+    """Hold a graph against what its executions, and the file that keeps it, rely on."""
+    import torch
+
+    from bench.quant.graph import constant, layers_of, verify
+
+    graph.graph.lint()
+    graph.recompile()
+    layers = layers_of(graph)
+    verify(graph, layers)
+    nodes = {node.name: node for node in graph.graph.nodes}
+    for layer in layers:
+        if layer.weight_bits in FLOAT_BITS or not layer.weights:
+            continue
+        weight = nodes[layer.node].args[1]
+        if any(node.op != "get_attr" for node in weight.args[:3]):
+            raise RuntimeError(f"the weights of layer {layer.name} are computed, not stored")
+        codes, scale, zeros = (constant(graph, node) for node in weight.args[:3])
+        low, high = weight.args[4:6]
+        if codes.dtype != torch.int8 or int(codes.min()) < low or int(codes.max()) > high:
+            raise RuntimeError(
+                f"the weights of layer {layer.name} must be int8 from {low} to {high}, and are "
+                f"{codes.dtype} from {codes.min().item()} to {codes.max().item()}"
+            )
+        if not bool((torch.isfinite(scale) & (scale > 0)).all()) or bool(zeros.any()):
+            raise RuntimeError(
+                f"the scales of layer {layer.name} must be above 0, with zero points 0"
+            )
