@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bench.cli import execution, exits, probe
+from bench.cli import execution, exits, probe, stopping
 from bench.cli.flags import (
+    Against,
     Backends,
     Batch,
     Bits,
     Cards,
+    Decide,
     Device,
     DryRun,
     Engine,
@@ -22,6 +25,7 @@ from bench.cli.flags import (
     Images,
     Inception,
     Kernels,
+    Margin,
     Metrics,
     Names,
     Out,
@@ -37,7 +41,7 @@ from bench.cli.flags import (
     Words,
     name_inception,
 )
-from bench.core.cell import Draw
+from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
 from bench.evaluation import planning, sequential, skip_lists, suite
 from bench.evaluation.planning import EvaluationPlan
@@ -57,6 +61,9 @@ def run(
     skip: Skip = None,
     images: Images = None,
     precision: Precision = None,
+    until_decided: Decide = False,
+    against: Against = None,
+    margin: Margin = None,
     steps: Steps = None,
     sampler: Sampler = None,
     seed: Seed = 0,
@@ -79,6 +86,7 @@ def run(
     Example: bench run --bits 4
     """
     name_inception(inception)
+    asked = stopping.asked(precision, until_decided, against, margin)
     place, runner = devices.find(device), planning.engine(engine)
     wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
@@ -91,20 +99,35 @@ def run(
         runs = suite.plan(suite.find(suite_name), cards, globs, choices, changes)
     else:
         size = planning.preset(preset)
-        most = size.images if precision is None else sequential.TIMES * size.images
+        most = sequential.TIMES * size.images if asked.is_sequential else size.images
         drawn: dict[str, Any] = {"steps": size.steps, "images": most, **changes}
         scoring = planning.scoring(_words(extractors), _words(metrics), real)
         choices = dataclasses.replace(choices, scoring=scoring)
         runs = [planning.plan(cards, globs, size, choices, Draw(**drawn))]
+    plans = _plans(runs, asked, place, runner, probes, preset, skip, out)
+    if dry_run:
+        return max(_planned(plan, force) for plan in plans)
+    return max(_measured(plan, out, redact, force) for plan in plans)
+
+
+def _plans(
+    runs: Sequence[list[Cell]],
+    asked: stopping.Asked,
+    place: str,
+    runner: str,
+    probes: str | None,
+    preset: str,
+    skip: str | None,
+    out: Path,
+) -> list[EvaluationPlan]:
+    """What is to be done for each run, with its probes and what ends its cells."""
     explained = [probe.of_run(cells, probes, preset, place) for cells in runs]
     plans = []
     for cells, probed in zip(runs, explained, strict=True):
         cells = skip_lists.beside(cells, skip, out)
-        rule = sequential.stopping_rule(precision, cells)
+        rule = stopping.rule(asked, cells, out)
         plans.append(EvaluationPlan(cells, place, runner, rule, probed))
-    if dry_run:
-        return max(_planned(plan, force) for plan in plans)
-    return max(_measured(plan, out, redact, force) for plan in plans)
+    return plans
 
 
 def _planned(plan: EvaluationPlan, force: bool) -> int:

@@ -18,6 +18,7 @@ from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.migrations import migrate
 from bench.core.printable import short
+from bench.core.rounds import Decided, Rounds
 
 SCHEMA = 4
 # JSON strings hold no raw line end, so joining lines changes the layout alone.
@@ -127,23 +128,6 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """How a cell was sampled until its change was known well enough.
-
-    Attributes:
-        metric: the change that was looked at, without its N.
-        precision: the widest half width of its 95% interval that was wanted, in its unit.
-        reached: whether it became as narrow; else the budget of images ended.
-        counts: N at each look.
-    """
-
-    metric: str
-    precision: float
-    reached: bool
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Host:
     """The machine that made a result.
 
@@ -177,6 +161,8 @@ class Record:
         real: SHA-256 of the real images' features by extractor; empty in runs of schema 1.
         rounds: how a quantized cell was sampled to a wanted precision, else None.
         real_images: number of real images by extractor; empty in older runs.
+        decided: how a quantized cell was sampled until it was known whether it is worse, else
+            None.
     """
 
     cell: Cell
@@ -190,6 +176,7 @@ class Record:
     real: Mapping[str, str] = field(default_factory=dict)
     rounds: Rounds | None = None
     real_images: Mapping[str, int] = field(default_factory=dict)
+    decided: Decided | None = None
 
     def measurement(self, prefix: str) -> Measurement | None:
         """The first measurement whose name before "@" is `prefix`."""

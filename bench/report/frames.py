@@ -56,6 +56,7 @@ COLUMNS = (
     "better",
     "version",
     "paired",
+    "decided",
 )
 
 
@@ -127,6 +128,7 @@ def _cell(run: Run, row: CellRow) -> dict[str, Any]:
         "spacing": draw.spacing,
         "batch": draw.batch,
         "host": row.record.host.name,
+        "decided": row.record.decided.verdict if row.record.decided else "",
     }
 
 

@@ -31,6 +31,7 @@ COMMANDS = (
     "baseline accept",
     "baseline show",
     "history",
+    "certify",
     "speed",
     "probe",
     "train",
