@@ -83,6 +83,10 @@ Inception = Annotated[
     Path | None,
     typer.Option("--inception", metavar="PATH", help="Weights of Inception: their folder."),
 ]
+Backbones = Annotated[
+    Path | None,
+    typer.Option("--backbones", metavar="DIR", help="Folder of backbones of LPIPS and DISTS."),
+]
 Precision = Annotated[
     float | None,
     typer.Option(
@@ -133,6 +137,15 @@ def settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]
             raise InputError(f"--set needs FIELD=VALUE, not {text!r}")
         settings[field] = value
     return settings
+
+
+def name_backbones(given: Path | None) -> None:
+    """Take the weights of learned metrics' backbones from a folder that the user names."""
+    if given is None:
+        return
+    if not given.is_dir():
+        raise InputError(f"--backbones {given}: no such folder")
+    os.environ["BENCH_BACKBONES"] = str(given)
 
 
 def name_inception(given: Path | None) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from bench.cli import execution, exits, probe
 from bench.cli.flags import (
+    Backbones,
     Backends,
     Batch,
     Bits,
@@ -35,6 +36,7 @@ from bench.cli.flags import (
     Steps,
     SuiteName,
     Words,
+    name_backbones,
     name_inception,
 )
 from bench.core.cell import Cell, Draw
@@ -68,6 +70,7 @@ def run(
     metrics: Metrics = None,
     real: Real = "test",
     inception: Inception = None,
+    backbones: Backbones = None,
     probes: Probes = None,
     cards: Cards = None,
     out: Out = Path("reports"),
@@ -80,6 +83,7 @@ def run(
     Example: bench run --bits 4
     """
     name_inception(inception)
+    name_backbones(backbones)
     place = devices.find(device)
     wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}

@@ -74,8 +74,8 @@ class Pipeline:
 
         Raises:
             InputError: a checkpoint that cannot be loaded, more steps than timesteps, images of
-                another size than the real ones, an extractor without its weights, or a scheme
-                that does not fit a network.
+                another size than the real ones, an extractor or metric without its weights, or a
+                scheme that does not fit a network.
         """
         for cell in cells:
             if self.cached(cell) or self.refusal(cell):
@@ -88,6 +88,8 @@ class Pipeline:
                 )
             for name in cell.extractors:
                 extractor(name)
+            for name in cell.metrics:
+                extensions.lookup("metrics", name)()
             real.check_images(cell, full)
             if cell.scheme.skip:
                 from bench.quant.layers import layers
@@ -123,7 +125,7 @@ class Pipeline:
 
     def _compute(self, cell: Cell) -> Record:
         """Compute a cell and keep its record."""
-        measured = self.scoring.measure(cell)
+        measured, unmeasured = self.scoring.measure(cell)
         coverage, calibration = self.stages.coverage(cell)
         record = Record(
             cell,
@@ -133,6 +135,7 @@ class Pipeline:
             tuple(value for value, _ in measured.values()),
             dict(self.stages.seconds),
             calibration,
+            unmeasured,
             real=self._real(cell),
             real_images=real.counts(cell, self._count),
         )

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.core import distances, estimates, extensions
 from bench.core.cell import Cell
+from bench.core.errors import NotMeasured
 from bench.core.protocols import Evidence, Features
 from bench.core.record import Measurement
 from bench.core.shards import Shards
@@ -71,11 +72,13 @@ class Scoring:
             return None
         return self.stages.images(replace(cell, backend="simulated"))
 
-    def measure(self, cell: Cell) -> Measured:
-        """Measurements by name, each with the influences of the images."""
+    def measure(self, cell: Cell) -> tuple[Measured, str]:
+        """Measurements by name, each with the influences of the images; and which metrics are not
+        defined for these images and why, in one line, "" where all are."""
         images, twins = self.stages.images(cell), self.stages.images(cell.reference)
         simulated = self._simulated(cell)
         found: Measured = {}
+        reasons = []
         for position, name in enumerate(cell.extractors):
             taken = real.of(cell, name)
             features = self.features(cell, name)
@@ -90,7 +93,11 @@ class Scoring:
                 if distances.kind(name) not in metric.kinds if metric.kinds else position:
                     continue
                 self.stages.progress(f"{cell}: {metric_name}", 0)
-                value, terms = self.stages.timed("metrics", metric.measure, evidence)
+                try:
+                    value, terms = self.stages.timed("metrics", metric.measure, evidence)
+                except NotMeasured as reason:
+                    reasons.append(f"not measured: {reason}")
+                    continue
                 found[value.name] = value, terms
                 if not metric.paired and not cell.scheme.is_float:
                     before, twin_terms = self.stages.timed("metrics", metric.measure, twin)
@@ -99,7 +106,7 @@ class Scoring:
                         low, high = ends(delta.value, terms - twin_terms)
                         delta = replace(delta, low=low, high=high)
                     found[delta.name] = delta, terms - twin_terms
-        return found
+        return found, "; ".join(reasons)
 
 
 def change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Measurement:

@@ -72,6 +72,7 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
         ("The paper's claims", probe_page.summary(folder)),
         ("Results", _results(found)),
         ("Further measurements", _further(found)),
+        ("Not measured", _bad([row for row in found if row.ok and row.error])),
         ("Refused and failed", _bad(bad)),
         ("Figures", _figures(found, folder)),
         ("Coverage", coverage(found)),
