@@ -6,6 +6,7 @@ from helpers import random_backbones
 
 from bench.core import extensions
 from bench.core.errors import InputError
+from bench.measurement.features import exchange
 from bench.measurement.metrics import backbones, identities
 
 
@@ -45,6 +46,19 @@ def test_what_torch_hub_has_downloaded_is_taken(tmp_path, monkeypatch):
     cached.mkdir(parents=True)
     os.link(place / backbones.FILES["alexnet"].name, cached / backbones.FILES["alexnet"].name)
     assert backbones.find("alexnet").parent == cached
+
+
+def test_what_is_fetched_lies_where_it_is_looked_for(tmp_path, monkeypatch, capsys):
+    cached = tmp_path / "cache" / "weights"
+    cached.mkdir(parents=True)
+    random_backbones.install(monkeypatch, "alexnet", cached)
+    monkeypatch.delenv(backbones.VARIABLE)
+    # It is there, so nothing is downloaded.
+    exchange.fetch("lpips")
+    assert capsys.readouterr().out == f"{backbones.find('alexnet')}\n"
+    ((target, address, digest),) = exchange.FETCHED["dists"]()
+    assert address == "https://download.pytorch.org/models/vgg16-397923af.pth"
+    assert (target.parent, digest[:8]) == (cached, "397923af")
 
 
 def test_building_draws_no_random_numbers_and_takes_every_weight():
