@@ -139,15 +139,6 @@ def settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]
     return settings
 
 
-def name_backbones(given: Path | None) -> None:
-    """Take the weights of learned metrics' backbones from a folder that the user names."""
-    if given is None:
-        return
-    if not given.is_dir():
-        raise InputError(f"--backbones {given}: no such folder")
-    os.environ["BENCH_BACKBONES"] = str(given)
-
-
 def name_inception(given: Path | None) -> None:
     """Take the weights of Inception from a file or folder that the user names."""
     if given is None:
@@ -155,3 +146,13 @@ def name_inception(given: Path | None) -> None:
     if not given.exists():
         raise InputError(f"--inception {given}: no such file or folder")
     os.environ["BENCH_INCEPTION"] = str(given)
+
+
+def name_weights(inception: Path | None, backbones: Path | None) -> None:
+    """Take the weights of Inception, and those below LPIPS and DISTS, from where the user says."""
+    name_inception(inception)
+    if backbones is None:
+        return
+    if not backbones.is_dir():
+        raise InputError(f"--backbones {backbones}: no such folder")
+    os.environ["BENCH_BACKBONES"] = str(backbones)

@@ -36,8 +36,7 @@ from bench.cli.flags import (
     Steps,
     SuiteName,
     Words,
-    name_backbones,
-    name_inception,
+    name_weights,
 )
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
@@ -82,8 +81,7 @@ def run(
 
     Example: bench run --bits 4
     """
-    name_inception(inception)
-    name_backbones(backbones)
+    name_weights(inception, backbones)
     place = devices.find(device)
     wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}

@@ -113,7 +113,8 @@ def per_image(
     with ThreadPoolExecutor(workers) as pool:
         # Not all at once: `map` would read every image before the first is measured.
         for batches in _rounds(images, twins, size, workers):
-            parts += pool.map(measure, *zip(*batches, strict=True))
+            apply = map if workers == 1 else pool.map
+            parts += apply(measure, *zip(*batches, strict=True))
     return np.concatenate(parts)
 
 
