@@ -70,6 +70,6 @@ def regress(session: nox.Session) -> None:
 @nox.session
 def perf(session: nox.Session) -> None:
     """Benchmarks: each prints ratios of things measured in one run."""
-    session.install(".")
-    for name in ("frechet", "sampling", "training", "share", "memory", "integer"):
+    session.install(".[perceptual]")
+    for name in ("frechet", "sampling", "training", "share", "memory", "integer", "perceptual"):
         session.run("python", f"benchmarks/{name}.py")

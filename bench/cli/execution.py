@@ -172,6 +172,8 @@ def _tell(outcomes: Sequence[Record], cached: int, seconds: float) -> None:
     for record in outcomes:
         if record.status != "ok":
             say(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
+        elif record.error:
+            say(f"{record.cell}: {record.error}", file=sys.stderr)
     print(f"{seconds:.0f} s", file=sys.stderr)
 
 

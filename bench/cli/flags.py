@@ -83,6 +83,10 @@ Inception = Annotated[
     Path | None,
     typer.Option("--inception", metavar="PATH", help="Weights of Inception: their folder."),
 ]
+Backbones = Annotated[
+    Path | None,
+    typer.Option("--backbones", metavar="DIR", help="Folder of backbones of LPIPS and DISTS."),
+]
 Precision = Annotated[
     float | None,
     typer.Option(
@@ -173,3 +177,13 @@ def name_inception(given: Path | None) -> None:
     if not given.exists():
         raise InputError(f"--inception {given}: no such file or folder")
     os.environ["BENCH_INCEPTION"] = str(given)
+
+
+def name_weights(inception: Path | None, backbones: Path | None) -> None:
+    """Take the weights of Inception, and those below LPIPS and DISTS, from where the user says."""
+    name_inception(inception)
+    if backbones is None:
+        return
+    if not backbones.is_dir():
+        raise InputError(f"--backbones {backbones}: no such folder")
+    os.environ["BENCH_BACKBONES"] = str(backbones)

@@ -47,8 +47,9 @@ def reference(
 
 def fetch(
     what: Annotated[
-        str, typer.Argument(metavar="NAME", help="inception or fashion-mnist.")
+        str,
+        typer.Argument(metavar="NAME", help="inception, lpips, dists or fashion-mnist."),
     ] = "inception",
 ) -> None:
-    """Download what bench does not ship into the cache: weights of Inception, Fashion-MNIST."""
+    """Download what bench does not ship into the cache: weights of networks, Fashion-MNIST."""
     exchange.fetch(what)

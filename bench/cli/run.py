@@ -12,6 +12,7 @@ import typer
 from bench.cli import execution, exits, probe, stopping
 from bench.cli.flags import (
     Against,
+    Backbones,
     Backends,
     Batch,
     Bits,
@@ -39,7 +40,7 @@ from bench.cli.flags import (
     Steps,
     SuiteName,
     Words,
-    name_inception,
+    name_weights,
 )
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
@@ -74,6 +75,7 @@ def run(
     metrics: Metrics = None,
     real: Real = "test",
     inception: Inception = None,
+    backbones: Backbones = None,
     probes: Probes = None,
     cards: Cards = None,
     out: Out = Path("reports"),
@@ -85,7 +87,7 @@ def run(
 
     Example: bench run --bits 4
     """
-    name_inception(inception)
+    name_weights(inception, backbones)
     asked = stopping.asked(precision, until_decided, against, margin)
     place, runner = devices.find(device), planning.engine(engine)
     wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)

@@ -10,6 +10,11 @@ class InputError(Exception):
     """Bad usage or bad input. The message is one line and says what to do about it."""
 
 
+class NotMeasured(InputError):
+    """A metric that is not defined for these images. A cell keeps its other numbers and this
+    reason, so the line reads well after the words "not measured"."""
+
+
 def offer(word: str, known: Iterable[str]) -> str:
     """End of a message about an unknown word: similar known words, else all known words."""
     words = list(known)

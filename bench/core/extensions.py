@@ -81,6 +81,12 @@ METRICS = {
     "psnr": "bench.measurement.metrics.paired:Psnr",
     "psnr_simulated": "bench.measurement.metrics.paired:SimulatedPsnr",
     "ssim": "bench.measurement.metrics.paired:Ssim",
+    "ms_ssim": "bench.measurement.metrics.ms_ssim:MsSsim",
+    "ssimulacra2": "bench.measurement.metrics.ssimulacra2:Ssimulacra2",
+    "flip": "bench.measurement.metrics.flip:Flip",
+    "lpips": "bench.measurement.metrics.lpips:Lpips",
+    "lpips_vgg": "bench.measurement.metrics.lpips:LpipsVgg",
+    "dists": "bench.measurement.metrics.dists:Dists",
     "inception_score": "bench.measurement.metrics.inception_score:InceptionScore",
 }
 PROBES = {
@@ -120,6 +126,10 @@ IDENTITIES = {
     "extractors inception-classes": "bench.measurement.features.identities:inception",
     "extractors dinov2": "bench.measurement.features.pretrained:versions",
     "extractors clip": "bench.measurement.features.pretrained:versions",
+    "metrics flip": "bench.measurement.metrics.identities:flip",
+    "metrics lpips": "bench.measurement.metrics.identities:weighted",
+    "metrics lpips_vgg": "bench.measurement.metrics.identities:weighted",
+    "metrics dists": "bench.measurement.metrics.identities:weighted",
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
     "methods bias": "bench.quant.identities:method",

@@ -210,7 +210,9 @@ class Extractor(Protocol):
 class Metric(Protocol):
     """A number from the evidence. `least` is the smallest N it is defined for, `kinds` the kinds
     of extractor it takes (`bench.core.distances`), none for a metric of images alone. `needs` is
-    what it takes of real images: "features", "statistics" or "".
+    what it takes of real images: "features", "statistics" or "". It raises `NotMeasured` where it
+    is not defined for images of such a size, and its constructor raises InputError where weights
+    are missing: one is made before anything is sampled.
 
     `paired` metrics compare images with their full-precision twins and are left out for the
     reference itself. The others are measured of both, and the pipeline makes the change against

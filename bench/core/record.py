@@ -157,7 +157,7 @@ class Record:
     Attributes:
         seconds: wall time by stage (load, quantize, sample, features, metrics).
         calibration: SHA-256 of the calibration batches, "" where there are none.
-        error: reason of a refusal or failure, one line.
+        error: reason of a refusal or failure, or of what was not measured, one line.
         real: SHA-256 of the real images' features by extractor; empty in runs of schema 1.
         rounds: how a quantized cell was sampled to a wanted precision, else None.
         real_images: number of real images by extractor; empty in older runs.

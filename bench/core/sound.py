@@ -88,24 +88,24 @@ def record(outcome: Record) -> None:
             raise ValueError(f"{short(stage)} took {seconds} seconds")
     if outcome.rounds and (least := min(outcome.rounds.counts, default=1)) < 1:
         raise ValueError(f"a round of {least} images")
-    if found.decided:
-        decided(found.decided)
+    if outcome.decided:
+        decided(outcome.decided)
 
 
-def decided(found: Decided) -> None:
+def decided(outcome: Decided) -> None:
     """Hold what was decided in rounds against itself.
 
     Raises:
         ValueError: an unknown verdict, a margin or level that is none, or swapped ends.
     """
-    if found.verdict not in VERDICTS:
-        raise ValueError(f"verdict {quoted(found.verdict)}: {', '.join(VERDICTS)} are known")
-    if min(found.counts, default=0) < 1 or found.tuned < 1:
-        raise ValueError(f"{short(found.metric)} was decided at no number of images")
-    if not (0 < found.level < 1 and 0 <= found.margin < math.inf):
-        raise ValueError(f"a margin of {found.margin} at level {found.level}")
-    if found.low is not None and found.high is not None and found.low > found.high:
-        raise ValueError(f"{short(found.metric)}: the sequence ends before it begins")
+    if outcome.verdict not in VERDICTS:
+        raise ValueError(f"verdict {quoted(outcome.verdict)}: {', '.join(VERDICTS)} are known")
+    if min(outcome.counts, default=0) < 1 or outcome.tuned < 1:
+        raise ValueError(f"{short(outcome.metric)} was decided at no number of images")
+    if not (0 < outcome.level < 1 and 0 <= outcome.margin < math.inf):
+        raise ValueError(f"a margin of {outcome.margin} at level {outcome.level}")
+    if outcome.low is not None and outcome.high is not None and outcome.low > outcome.high:
+        raise ValueError(f"{short(outcome.metric)}: the sequence ends before it begins")
 
 
 def measurement(number: Measurement) -> None:

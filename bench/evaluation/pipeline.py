@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.core import printable
+from bench.core import extensions, printable
 from bench.core.errors import InputError
 from bench.core.images import RealSplit
 from bench.core.progress import Steps
@@ -52,8 +52,8 @@ class Pipeline:
 
         Raises:
             InputError: a checkpoint that cannot be loaded, more steps than timesteps, images of
-                another size than the real ones, an extractor without its weights, or a scheme
-                that does not fit a network.
+                another size than the real ones, an extractor or metric without its weights, or a
+                scheme that does not fit a network.
         """
         for wanted in cells:
             if wanted.refusal is not None or records.cached(wanted):
@@ -67,6 +67,8 @@ class Pipeline:
                 )
             for name in cell.extractors:
                 extractor(name)
+            for name in cell.metrics:
+                extensions.lookup("metrics", name)()
             real.check_images(cell, full)
             if cell.scheme.skip:
                 from bench.quant.layers import layers
@@ -101,7 +103,7 @@ class Pipeline:
     def _computed(self, wanted: ResolvedCell) -> Steps[Record]:
         """Compute a cell and keep its record."""
         cell = wanted.cell
-        measured = yield from self._measured(wanted)
+        measured, unmeasured = yield from self._measured(wanted)
         coverage, calibration = yield from self.generation.coverage(wanted.images)
         record = Record(
             cell,
@@ -111,6 +113,7 @@ class Pipeline:
             tuple(value for value, _ in measured.values()),
             dict(self.watch.seconds),
             calibration,
+            unmeasured,
             real=wanted.real,
             real_images=wanted.real_images,
         )
@@ -118,8 +121,9 @@ class Pipeline:
         records.keep(wanted, record, terms)
         return record
 
-    def _measured(self, wanted: ResolvedCell) -> Steps[Measured]:
-        """Make or find the images of a cell and those it is held against, and measure them."""
+    def _measured(self, wanted: ResolvedCell) -> Steps[tuple[Measured, str]]:
+        """Make or find the images of a cell and those it is held against, and measure them; as
+        `Scoring.measure`."""
         cell, twins, simulated = wanted.cell, None, None
         test = yield from self.generation.images(wanted.images)
         if not cell.is_reference:

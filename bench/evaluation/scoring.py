@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.core import distances, estimates, extensions
-from bench.core.errors import InputError
+from bench.core.errors import InputError, NotMeasured
 from bench.core.images import ImageSet, RealSplit, require_pairs
 from bench.core.progress import Progress, Steps
 from bench.core.protocols import Evidence, Features, Statistics
@@ -71,17 +71,22 @@ class Scoring:
 
     def measure(
         self, scored: ScoredImages, extractors: Sequence[str], metrics: Sequence[str]
-    ) -> Steps[Measured]:
+    ) -> Steps[tuple[Measured, str]]:
         """Measure images by all metrics.
 
         A metric that is not paired is also measured of the twins; the change against them, with
         its interval, stands beside it under "delta_NAME".
+
+        Returns:
+            The measurements; and which metrics are not defined for these images and why, in one
+            line, "" where all are.
 
         Raises:
             InputError: a metric needs images, or real images, that are not there.
         """
         _require(scored, metrics)
         measured: Measured = {}
+        reasons = []
         for position, extractor_name in enumerate(extractors):
             evidence = yield from self._evidence(scored, extractor_name, metrics)
             for name in metrics:
@@ -94,8 +99,11 @@ class Scoring:
                 if fits:
                     yield Progress(scored.test.source, name)
                     is_compared = scored.twins is not None and not metric.paired
-                    measured |= self._measured(metric, evidence, is_compared)
-        return measured
+                    try:
+                        measured |= self._measured(metric, evidence, is_compared)
+                    except NotMeasured as reason:
+                        reasons.append(f"not measured: {reason}")
+        return measured, "; ".join(reasons)
 
     def _measured(self, metric: Any, evidence: Evidence, is_compared: bool) -> Measured:
         """The measurement of a metric, and where images are compared its change."""

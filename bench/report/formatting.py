@@ -18,8 +18,6 @@ from bench.verdicts.findings import EXACT
 
 NONE = "–"
 MOST_PLACES = 9
-# Likeness of equal images, which has no interval.
-EQUAL = {"psnr": EXACT, "psnr_simulated": EXACT, "ssim": 1.0}
 # With fewer images no number has an interval.
 LEAST = 3
 
@@ -70,12 +68,22 @@ def without_interval(measurement: Measurement) -> str:
     """A note on a number whose images are all alike, "" for other numbers."""
     if unmoved(measurement) and measurement.n >= LEAST:
         return f", no change seen in {measurement.n} images"
-    stem = measurement.name.split("@")[0]
-    if stem in EQUAL and EQUAL[stem] <= measurement.value < math.inf and not interval(measurement):
+    if _equal(measurement):
         return f", equal in all {measurement.n} images"
     if measurement.low is not None and measurement.low == measurement.high:
         return f", all {measurement.n} images alike"
     return ""
+
+
+def _equal(measurement: Measurement) -> bool:
+    """Whether a number of pairs says that all of them are equal, so that there is no interval:
+    a difference of 0, a likeness of 1, a score or PSNR of 100.
+    """
+    if not measurement.paired or measurement.name.startswith("delta_") or interval(measurement):
+        return False
+    if measurement.better == "lower":
+        return measurement.value == 0
+    return measurement.value == 1 or EXACT <= measurement.value < math.inf
 
 
 def estimated(estimate: Estimate, decimals: int) -> str:

@@ -73,6 +73,7 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
         ("Results", _results(all_rows)),
         ("Verdicts of the sampling in rounds", verdicts(all_rows)),
         ("Further measurements", _further(all_rows)),
+        ("Not measured", _bad([row for row in all_rows if row.ok and row.error])),
         ("Refused and failed", _bad(bad)),
         ("Figures", _figures(all_rows, folder)),
         ("Coverage", coverage(all_rows)),

@@ -25,8 +25,8 @@ from bench.core.printable import short
 from bench.core.record import Record
 from bench.core.rounds import Decided
 from bench.system.influences import Influences, key
+from bench.system.runs import LoadedRun
 from bench.verdicts import confidence_sequences, margins, matching, thresholds
-from bench.verdicts.compared import Side
 from bench.verdicts.confidence_sequences import EQUIVALENT, UNDECIDED, Sequence
 from bench.verdicts.findings import INCOMPARABLE, NOISE, findings
 from bench.verdicts.margins import Worsening
@@ -53,7 +53,7 @@ class UntilDecided:
     budget: int
     batch: int
     margin: Threshold | None = None
-    base: Side | None = None
+    base: LoadedRun | None = None
     sequence: Sequence = USUAL
     preferred: str = "kernel"
 
@@ -210,7 +210,7 @@ def _is_defined(look: Record, terms: Influences) -> bool:
     return all(matching.defined(m.value) and key(look.cell, m.name) in terms for m in numbers)
 
 
-def _same(base: Side, cell: Cell) -> Record:
+def _same(base: LoadedRun, cell: Cell) -> Record:
     for record in base.run.records:
         if str(record.cell) == str(cell) and record.status == "ok":
             return record
@@ -225,7 +225,9 @@ def _same_noise(base: Cell, cell: Cell) -> bool:
     return all(getattr(base.draw, name) == getattr(cell.draw, name) for name in names)
 
 
-def rule(cells: Items[Cell], margin: str | None = None, base: Side | None = None) -> UntilDecided:
+def rule(
+    cells: Items[Cell], margin: str | None = None, base: LoadedRun | None = None
+) -> UntilDecided:
     """The rule of a run whose cells have the budget as their N, told on stderr.
 
     Raises:

@@ -97,6 +97,24 @@ def test_paired_measurements_only_for_quantized_cells(cells, cache):
         assert high - low < quantized[name][2] - quantized[name][1]
 
 
+def test_a_metric_that_these_images_are_too_small_for_leaves_the_others(cells, cache):
+    metrics = ("psnr", "ssimulacra2", "ms_ssim")
+    cell = dataclasses.replace(cells[1], metrics=metrics)
+    record = make(cache).run(cell)
+    names = {m.name for m in record.measurements}
+    assert record.status == "ok" and {"psnr@8", "ms_ssim_2scales@8"} == names
+    assert record.error.startswith("not measured: ssimulacra2 needs images of at least 113 x 113")
+    assert make(cache).cached(cell).error == record.error
+
+
+def test_missing_weights_of_a_metric_are_told_before_sampling(cells, cache, monkeypatch):
+    monkeypatch.setenv("BENCH_BACKBONES", str(cache))
+    seen = []
+    with pytest.raises(InputError, match=r"no weights of alexnet at .*bench fetch lpips"):
+        make(cache, seen).check([dataclasses.replace(cells[1], metrics=("psnr", "lpips"))])
+    assert sampled(seen) == 0
+
+
 def test_more_images_reuse_the_whole_batches(cells, cache):
     pipeline = make(cache)
     few = pipeline.images(cells[0])

@@ -49,7 +49,7 @@ def test_images_of_a_run_scored_from_folders_give_its_numbers(cards, cache, tmp_
     scored = ScoredImages(test, twins, RealSplit("fashion-mnist"))
     scoring = Scoring(fingerprint(), tmp_path / "elsewhere")
     told = []
-    measured = finished(scoring.measure(scored, EXTRACTORS, METRICS), told.append)
+    measured, _ = finished(scoring.measure(scored, EXTRACTORS, METRICS), told.append)
     assert numbers(measured) == expected
     assert {len(terms) for _, terms in measured.values()} == {6}
     assert {progress.subject for progress in told} == {"test", "reference"}
@@ -57,7 +57,7 @@ def test_images_of_a_run_scored_from_folders_give_its_numbers(cards, cache, tmp_
     again = read(written(tmp_path / "copy", np.asarray(runs.images(quantized))))
     told.clear()
     moved = ScoredImages(again, twins, RealSplit("fashion-mnist"))
-    same = finished(scoring.measure(moved, EXTRACTORS, METRICS), told.append)
+    same, _ = finished(scoring.measure(moved, EXTRACTORS, METRICS), told.append)
     assert numbers(same) == numbers(measured)
     assert "features" not in {progress.stage for progress in told}
 
@@ -70,10 +70,10 @@ def test_real_images_may_be_a_set_of_images_too(tmp_path):
     )
     scoring = Scoring(fingerprint(), tmp_path)
     metrics = ("frechet", "kernel")
-    measured = finished(scoring.measure(ScoredImages(test, twins, real), EXTRACTORS, metrics))
+    measured, _ = finished(scoring.measure(ScoredImages(test, twins, real), EXTRACTORS, metrics))
     own = ["fd_efficientnet@8", "kd_efficientnet@8"]
     assert set(measured) == {*own, *(f"delta_{name}" for name in own)}
-    itself = finished(scoring.measure(ScoredImages(real, real=real), EXTRACTORS, metrics))
+    itself, _ = finished(scoring.measure(ScoredImages(real, real=real), EXTRACTORS, metrics))
     # Without twins there is nothing to compare with: no changes, and no paired metric.
     assert set(itself) == set(own)
     assert itself["fd_efficientnet@8"][0].value == pytest.approx(0.0, abs=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from helpers.canned_run import measure
@@ -75,13 +76,26 @@ def test_ends_never_read_alike():
     assert measured(measure("delta_recall", 0.001, 0.0004), 2) == "0.0010 [0.0006, 0.0014]"
     assert measured(measure("delta_recall", 0.0, 0.0), 2) == "0.00, no change seen in 500 images"
     assert measured(measure("delta_recall", 0.0, None), 2) == "0.00, no change seen in 500 images"
-    assert (
-        measured(measure("psnr", 100.0, 0.0), 1, unit="dB") == "100.0 dB, equal in all 500 images"
-    )
-    assert measured(measure("ssim", 1.0, None), 2) == "1.00, equal in all 500 images"
     assert measured(measure("ssim", 0.9, 0.0), 2) == "0.90, all 500 images alike"
     assert estimated(Estimate(0.001, 0.0002, 499), 2) == "+0.0010 [+0.0006, +0.0014]"
     assert estimated(Estimate(0.0, 0.0, 499), 2) == "0.00, no scatter"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "better", "equal"),
+    [
+        ("psnr", 100.0, "higher", True),
+        ("ssim", 1.0, "higher", True),
+        ("ssimulacra2", 99.9, "higher", False),
+        ("lpips", 0.0, "lower", True),
+        ("lpips", 0.01, "lower", False),
+        ("ssimulacra2", 0.0, "higher", False),
+    ],
+)
+def test_equal_images_are_told(name, value, better, equal):
+    pairs = replace(measure(name, value, None), better=better, paired=True)
+    assert measured(pairs, 2).endswith(", equal in all 500 images") is equal
+    assert "equal" not in measured(replace(pairs, paired=False), 2)
 
 
 def test_zero_has_no_sign():

@@ -112,6 +112,14 @@ def test_measurements_without_a_column_are_listed(run, tmp_path):
     assert "flatness@500" in text
 
 
+def test_what_was_not_measured_is_told_with_its_reason(run, tmp_path):
+    first = replace(run.records[1], error="not measured: ssim needs | larger images")
+    text = report.markdown(replace(run, records=(run.records[0], first)), tmp_path)
+    _, _, part = text.partition("## Not measured")
+    assert "ssim needs \\| larger images" in part
+    assert "## Not measured" not in report.markdown(run, tmp_path)
+
+
 def test_every_heading_is_its_own_where_kernels_differ(run, tmp_path):
     def executed(record):
         cell = replace(record.cell, backend="int8-x86")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.core import distances, extensions
@@ -105,8 +105,25 @@ def _fashion_mnist() -> list[tuple[Path, str, str]]:
     return [(folder / n, fashion_mnist.SOURCE + n, h) for n, h in fashion_mnist.SHA256.items()]
 
 
+def _backbone(name: str) -> Callable[[], list[tuple[Path, str, str]]]:
+    def files() -> list[tuple[Path, str, str]]:
+        from bench.measurement.metrics import backbones
+
+        file = backbones.FILES[name]
+        folder = disk.cache_root() / "weights"
+        return [(folder / file.name, backbones.SOURCE + file.name, file.digest)]
+
+    return files
+
+
 # Downloads by name: (target, address, SHA-256) of their files.
-FETCHED = {"inception": _inception, "fashion-mnist": _fashion_mnist}
+FETCHED = {
+    "inception": _inception,
+    "fashion-mnist": _fashion_mnist,
+    "lpips": _backbone("alexnet"),
+    "lpips_vgg": _backbone("vgg16"),
+    "dists": _backbone("vgg16"),
+}
 
 
 def _download(url: str, target: Path, digest: str) -> None:

@@ -16,21 +16,25 @@ Both are means over the images with the 95% Student interval of a mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from scipy.ndimage import correlate1d
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, NotMeasured
 from bench.core.estimates import interval
 from bench.core.protocols import Evidence
 from bench.core.record import Measurement
 from bench.core.shards import Shards
+from bench.system import host
 
 CAP = 100.0
 WINDOW, SIGMA = 11, 1.5
 C_1, C_2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+# Images at once; of large ones as many as have so many values, an eighth of that in each thread.
 BATCH = 64
+VALUES = 1 << 24
 
 
 def psnr(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
@@ -61,10 +65,9 @@ def ssim(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
     """SSIM of each image to its twin, -1..1; shapes as for `psnr`.
 
     Raises:
-        InputError: images smaller than the window.
+        NotMeasured: images smaller than the window.
     """
-    if min(images.shape[2:]) < WINDOW:
-        raise InputError(f"ssim needs images of at least {WINDOW} x {WINDOW} pixels: leave it out")
+    require_size("ssim", images, WINDOW)
     a, b = images.astype(np.float64), twins.astype(np.float64)
     mean_a, mean_b = _smooth(a), _smooth(b)
     variance_a = _smooth(a * a) - mean_a**2
@@ -75,22 +78,63 @@ def ssim(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
     return likeness.mean((1, 2, 3))
 
 
+def require_size(metric: str, images: np.ndarray, least: int) -> None:
+    """Make sure that images (N, C, H, W) have at least `least` pixels along each edge.
+
+    Raises:
+        NotMeasured: they have fewer.
+    """
+    height, width = images.shape[2:]
+    if min(height, width) < least:
+        raise NotMeasured(
+            f"{metric} needs images of at least {least} x {least} pixels, these have "
+            f"{width} x {height}: leave it out"
+        )
+
+
 def per_image(
     measure: Callable[[np.ndarray, np.ndarray], np.ndarray],
     images: np.ndarray | Shards,
     twins: np.ndarray | Shards,
+    parallel: bool = True,
 ) -> np.ndarray:
-    """`measure` of all images against their twins, (N,), in batches to bound the memory."""
+    """`measure` of all images against their twins, (N,), in batches to bound the memory.
+
+    Args:
+        measure: of (images, twins), each image by itself, so that batches do not matter.
+        parallel: whether batches are measured in threads; not for what has threads of its own.
+    """
     if images.shape != twins.shape:
         raise InputError(f"images {images.shape} and twins {twins.shape} do not pair up")
-    starts = range(0, len(images), BATCH)
-    return np.concatenate([measure(images[i : i + BATCH], twins[i : i + BATCH]) for i in starts])
+    each = max(1, int(np.prod(images.shape[1:])))
+    workers = max(1, min(host.threads(), VALUES // each)) if parallel else 1
+    size = max(1, min(BATCH, VALUES // 8 // each))
+    parts: list[np.ndarray] = []
+    with ThreadPoolExecutor(workers) as pool:
+        # Not all at once: `map` would read every image before the first is measured.
+        for batches in _rounds(images, twins, size, workers):
+            apply = map if workers == 1 else pool.map
+            parts += apply(measure, *zip(*batches, strict=True))
+    return np.concatenate(parts)
+
+
+def _rounds(
+    images: np.ndarray | Shards, twins: np.ndarray | Shards, size: int, workers: int
+) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
+    """One batch of pairs for each worker at a time."""
+    for start in range(0, len(images), size * workers):
+        stop = min(start + size * workers, len(images))
+        yield [
+            (images[i : min(i + size, stop)], twins[i : min(i + size, stop)])
+            for i in range(start, stop, size)
+        ]
 
 
 class Likeness:
     """Mean likeness of images to others of the same noise, `name@N`.
 
-    Subclasses give the name, the unit and the function of (images, others).
+    Subclasses give the name, the unit and the function of (images, others), and say where that
+    must not run in several threads.
     """
 
     name = unit = ""
@@ -100,6 +144,7 @@ class Likeness:
     paired = True
     kinds: tuple[str, ...] = ()
     needs = ""
+    parallel = True
     function: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
     def others(self, evidence: Evidence) -> np.ndarray | Shards:
@@ -112,14 +157,21 @@ class Likeness:
 
     def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         """Measure; also how far each image is from the mean, (N,)."""
-        return self.mean(per_image(self.function, evidence.images, self.others(evidence)))
+        images, others = evidence.images, self.others(evidence)
+        values = per_image(self.function, images, others, self.parallel)
+        return self.mean(values, self.title(images.shape[1:]))
 
-    def mean(self, values: np.ndarray) -> tuple[Measurement, np.ndarray]:
+    def title(self, shape: tuple[int, ...]) -> str:
+        """What the number of images of a shape (C, H, W) is called, without its N."""
+        return self.name
+
+    def mean(self, values: np.ndarray, title: str = "") -> tuple[Measurement, np.ndarray]:
         """The measurement from each image's likeness (N,); also how far each is off."""
         n, mean = len(values), float(values.mean())
         ends = interval(mean, values - mean)
+        name = f"{title or self.name}@{n}"
         measurement = Measurement(
-            f"{self.name}@{n}", mean, *ends, n, self.unit, self.better, self.version, self.paired
+            name, mean, *ends, n, self.unit, self.better, self.version, self.paired
         )
         return measurement, values - mean
 

@@ -6,6 +6,7 @@ import pytest
 from bench.core import extensions
 from bench.core.errors import InputError
 from bench.core.protocols import Evidence, Features
+from bench.measurement.metrics import paired
 from bench.measurement.metrics.paired import BATCH, per_image, psnr, ssim
 
 
@@ -80,6 +81,30 @@ def test_batches_do_not_matter():
     np.testing.assert_array_equal(per_image(psnr, images, twins), psnr(images, twins))
     with pytest.raises(InputError, match="do not pair up"):
         per_image(psnr, images, twins[1:])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_large_images_are_read_few_at_a_time_and_threads_do_not_matter(threads, monkeypatch):
+    images = np.random.default_rng(2).integers(0, 256, (11, 3, 20, 20), np.uint8)
+    twins, asked = noisy(images, 9), []
+    whole = ssim(images, twins)
+
+    class Watched:
+        """What counts the images that are taken at once, as shards would read them."""
+
+        shape = images.shape
+
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, rows):
+            asked.append(rows.stop - rows.start)
+            return images[rows]
+
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+    monkeypatch.setattr(paired, "VALUES", 8 * 2 * images[0].size)
+    np.testing.assert_array_equal(per_image(ssim, Watched(), twins), whole)
+    assert sum(asked) == 11 and max(asked) == 2
 
 
 def test_kernels_are_compared_with_the_simulation():
