@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError
-from bench.models.sources import fields, network_config, pipeline_index, scheduler_config
+from bench.models.sources import (
+    fields,
+    network_config,
+    pipeline_index,
+    scheduler_config,
+    scheduler_defaults,
+)
 from bench.system import components
 
 # What a config without a scale means: SD's pipelines had 0.18215 in their code before their
@@ -78,7 +84,7 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
     named = found.classes.get(component, said["_class_name"])
     if named not in (name, said["_class_name"]):
         raise InputError(f"{folder / pipeline_index.INDEX} names a {named}, {label} a {name}")
-    noise = _noise(folder, found, config.get("predicts"))
+    noise, stated = _noise(folder, found, config.get("predicts"))
     size = network_config.sides(arguments["sample_size"], config.get("sample_size"), label)
     if name == "DiTTransformer2DModel":
         if size[0] != size[1]:
@@ -92,7 +98,11 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
             f"{label}: num_train_timesteps = {learned!r} embeds other timesteps than the "
             f"{timesteps} of the scheduler"
         )
-    decoder, image, assumed = None, shape, _left_out(said)
+    learns = learns_variance(arguments)
+    told = scheduler_defaults.assumed(
+        stated, components.SCHEDULER, config.get("predicts"), found.decoder is None, learns
+    )
+    decoder, image, assumed = None, shape, (*told, *_left_out(said, place))
     if found.decoder:
         decoder, image, more = _decoder(found, found.decoder, config, shape)
         assumed = (*assumed, *more)
@@ -108,15 +118,22 @@ def _count(value: Any, name: str, label: str) -> int:
     return value
 
 
-def _left_out(said: Mapping[str, Any]) -> tuple[str, ...]:
+def learns_variance(arguments: Mapping[str, Any]) -> bool:
+    """Whether a network of these arguments predicts the variance beside the noise."""
+    inputs = arguments["in_channels"]
+    return bool((arguments.get("out_channels") or inputs) == 2 * inputs)
+
+
+def _left_out(said: Mapping[str, Any], place: Path) -> list[str]:
     untold = network_config.untold(said)
-    words = ", ".join(f"{name} {value}" for name, value in untold.items())
-    return (f"{words}: diffusers' defaults, config.json does not say",) if untold else ()
+    words = f"{fields.words(untold)}: diffusers' defaults, {place.name}/config.json does not say"
+    return [words] if untold else []
 
 
 def _noise(
     folder: Path, found: pipeline_index.Parts, predicts: str | None
-) -> scheduler_config.Noise:
+) -> tuple[scheduler_config.Noise, Mapping[str, Any]]:
+    """The scheduler's noise, and its description."""
     path = components.beside(folder)
     if path is None:
         raise InputError(
@@ -127,7 +144,7 @@ def _noise(
     # The index names the class that loads the file.
     if found.scheduler:
         said["_class_name"] = found.scheduler
-    return scheduler_config.understand(said, str(path), predicts)
+    return scheduler_config.understand(said, str(path), predicts), said
 
 
 def _decoder(
@@ -153,6 +170,7 @@ def _decoder(
             f"latents are divided by {scale:g}: {place.name}/config.json has no scaling_factor "
             f"(--set scaling_factor=X)",
         )
+    assumed = (*assumed, *_left_out({**said, "_class_name": name}, place))
     latents = arguments.get("vq_embed_dim") or arguments["latent_channels"]
     if latents != shape[0]:
         raise InputError(f"{label}: it decodes {latents} channels, the network makes {shape[0]}")

@@ -26,7 +26,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.models.networks import LabelledUNet, PatchedUNet, check_network
 from bench.models.sources import pretrained
-from bench.models.sources.described import Described, describe, kind, positive
+from bench.models.sources.described import Described, describe, kind, learns_variance, positive
 from bench.models.sources.weights_file import CHOICES, check_fields, check_kind
 from bench.system import components, hub
 
@@ -92,8 +92,7 @@ def _build(found: Described, config: Mapping[str, Any]) -> Denoiser:
     classes = found.classes
     timesteps = len(noise.alpha_bar)
     wrapped = LabelledUNet(1, model, timesteps) if classes else PatchedUNet(1, model)
-    channels = found.shape[0]
-    learns = (found.arguments.get("out_channels") or channels) == 2 * channels
+    learns = learns_variance(found.arguments)
     check_network(wrapped, found.shape, learns)
     if noise.variance == "learned_range" and not learns:
         raise InputError(

@@ -509,7 +509,15 @@ def test_what_a_config_leaves_out_is_told(model):
     config = json.loads((model / "unet" / "config.json").read_text())
     assert "attention_head_dim" not in config
     told = described.describe(model, {}).assumed
-    assert told == ("attention_head_dim 8: diffusers' defaults, config.json does not say",)
+    assert told == ("attention_head_dim 8: diffusers' defaults, unet/config.json does not say",)
+    edit(model / "scheduler" / "scheduler_config.json", beta_end=None, prediction_type=None)
+    told = described.describe(model, {}).assumed
+    assert told[:2] == (
+        "predicts epsilon: scheduler_config.json does not say (--set predicts=...)",
+        "beta_end 0.02: diffusers' defaults, scheduler_config.json does not say",
+    )
+    assert described.describe(model, {"predicts": "epsilon"}).assumed == told[1:]
+    assert load(card(model)).description["assumed"] == "; ".join(told)
 
 
 def test_precisions_of_a_mixed_file(model):
