@@ -1,4 +1,3 @@
-
 import pytest
 import yaml
 from helpers.tiny import write_card, write_cards
