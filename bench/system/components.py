@@ -22,6 +22,13 @@ _WEIGHTS = re.compile(
     r"diffusion_pytorch_model(?:\.(?P<before>[A-Za-z]\w*))?(?:-\d+-of-\d+)?"
     r"(?:\.(?P<after>[A-Za-z]\w*))?\.(?P<format>safetensors|bin)"
 )
+# What weights, and the states of optimizers, are stored in.
+_STORED = (
+    *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".onnx", ".h5"),
+    *(".gguf", ".npz"),
+)
+# More names than these say no more.
+_LISTED = 6
 
 
 def network_places(folder: Path) -> dict[str, Path]:
@@ -55,6 +62,24 @@ def variants(place: Path) -> dict[tuple[str, str], list[Path]]:
     return found
 
 
+def passed_over(folder: Path) -> str:
+    """Files of weights in a diffusers folder that are of none of its components, in words: LoRA,
+    whole models beside the parts, states of a training; "" for none.
+
+    Other variants of a component's weights are told with the component.
+    """
+    known = ("", *NETWORKS, *AVERAGES, *DECODERS)
+    found = []
+    for path in sorted((*folder.glob("*"), *folder.glob("*/*"))):
+        name = path.relative_to(folder).as_posix()
+        hidden = any(part.startswith(".") for part in name.split("/"))
+        is_known = _WEIGHTS.fullmatch(path.name) and name.rpartition("/")[0] in known
+        if path.suffix.lower() in _STORED and not (hidden or is_known) and path.is_file():
+            found.append(name)
+    more = ", ..." if len(found) > _LISTED else ""
+    return f"{len(found)} files: {', '.join(found[:_LISTED])}{more}" if found else ""
+
+
 def choose(place: Path, wanted: str | None) -> tuple[str, str]:
     """The (variant, format) of a component's weights that is loaded: the plain one where it is
     there, else the only one.
@@ -68,7 +93,9 @@ def choose(place: Path, wanted: str | None) -> tuple[str, str]:
     """
     found = variants(place)
     if not found:
-        raise InputError(f"{place} holds no diffusion_pytorch_model weights of diffusers")
+        others = passed_over(place)
+        but = f", but {others}, which are no network's" if others else ""
+        raise InputError(f"{place} holds no diffusion_pytorch_model weights of diffusers{but}")
     names = sorted({variant for variant, _ in found})
     told = ", ".join(name or "the plain one" for name in names)
     if wanted is not None and wanted not in names:

@@ -106,6 +106,8 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
     if found.decoder:
         decoder, image, more = _decoder(found, found.decoder, config, shape)
         assumed = (*assumed, *more)
+    if others := components.passed_over(folder):
+        assumed = (*assumed, f"weights that are no component are passed over, {others}")
     averaged = network_config.averaged(said) or component in components.AVERAGES
     return Described(
         place, name, arguments, shape, noise, averaged, decoder, image, tuple(assumed)

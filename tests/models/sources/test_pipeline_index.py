@@ -520,6 +520,29 @@ def test_what_a_config_leaves_out_is_told(model):
     assert load(card(model)).description["assumed"] == "; ".join(told)
 
 
+def test_weights_of_no_component_are_told(model):
+    save_unet(model)
+    before = described.describe(model, {}).assumed
+    for name in (
+        *("pytorch_lora_weights.safetensors", "optimizer.bin", "scheduler/a.txt"),
+        *("text_encoder/model.safetensors", ".git/x.bin", "unet/ema.ckpt"),
+    ):
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_bytes(b"")
+    (told,) = set(described.describe(model, {}).assumed) - set(before)
+    assert told == (
+        "weights that are no component are passed over, 4 files: optimizer.bin, "
+        "pytorch_lora_weights.safetensors, text_encoder/model.safetensors, unet/ema.ckpt"
+    )
+    assert told in load(card(model)).description["assumed"]
+
+
+def test_a_network_with_a_lora_alone_is_refused_by_its_name(model):
+    save_unet(model)
+    (model / "unet" / WEIGHTS).rename(model / "unet" / "pytorch_lora_weights.safetensors")
+    refused(model, "holds no diffusion_pytorch_model weights", "1 files: pytorch_lora_weights")
+
+
 def test_precisions_of_a_mixed_file(model):
     save_unet(model)
     weights = load_file(model / "unet" / WEIGHTS)
