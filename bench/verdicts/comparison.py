@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.core import distances, estimates
-from bench.core.record import Measurement, Record, Run
+from bench.core.record import Measurement, Record, Run, to_json
 from bench.system.chronology import moment
 from bench.system.influences import key
 from bench.verdicts import decisions, matching
@@ -83,7 +83,13 @@ def _repeated(run: Run, side: str) -> list[Row]:
 def _order(base: Run, head: Run) -> list[str]:
     """What is said of two runs as such."""
     if (base.id, base.created) == (head.id, head.created):
-        return ["nothing: BASE and HEAD are the same run"]
+        # NaN is no NaN's equal, their texts are alike.
+        if to_json(base) == to_json(head):
+            return ["nothing: BASE and HEAD are the same run"]
+        return [
+            f"the content of a run: BASE and HEAD are both {base.id}, and what they hold differs: "
+            f"one of them was edited"
+        ]
     before, after = moment(base.created), moment(head.created)
     if before and after and before > after:
         return [f"the order in time: BASE ({base.created}) is newer than HEAD ({head.created})"]
