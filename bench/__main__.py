@@ -26,6 +26,9 @@ def _forget_the_working_folder() -> None:
 
 
 def _command() -> int | None:
+    from bench.system import address_space
+
+    address_space.check()
     from bench.cli.app import app
     from bench.system import interrupts
 
