@@ -100,8 +100,9 @@ def _refusal(path: Path, called: str, text: str) -> str:
     if called:
         return (
             f"{path} refused: its pickle calls {called}, which weights do not need; where you "
-            f"trust the file, save the state dict alone: "
-            f"torch.save(torch.load(PATH, weights_only=False)[KEY], 'weights.pt')"
+            f"trust the file, save the state dict alone: x = torch.load(PATH, "
+            f"weights_only=False), then torch.save(x.state_dict(), 'weights.pt') where x is a "
+            f"whole network, torch.save(x[KEY], 'weights.pt') where it is a dictionary"
         )
     return f"{path} is no whole file of torch.save ({text.split('. ')[0][:120]}): fetch it again"
 
