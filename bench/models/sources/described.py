@@ -24,6 +24,8 @@ from bench.system import components
 # What a config without a scale means: SD's pipelines had 0.18215 in their code before their
 # decoder's config had it, and LDM's pipeline did not scale.
 SCALES = {"AutoencoderKL": 0.18215, "VQModel": 1.0}
+# No decoder halves images more often.
+BLOCKS = 12
 # Variants whose names say a kind of weights; plain weights beside `non_ema` are the average.
 VARIANTS = {"ema": "ema", "non_ema": "raw"}
 
@@ -57,8 +59,13 @@ class Described:
     @property
     def classes(self) -> int:
         """Number of classes, 0 for an unconditional network."""
-        dit = self.name == "DiTTransformer2DModel"
-        return int(self.arguments.get("num_embeds_ada_norm" if dit else "num_class_embeds") or 0)
+        return int(self.arguments.get(_labels(self.name)) or 0)
+
+
+def _labels(name: str) -> str:
+    """The argument of a network that is its number of classes."""
+    dit = name == "DiTTransformer2DModel"
+    return "num_embeds_ada_norm" if dit else "num_class_embeds"
 
 
 def positive(value: Any) -> bool:
@@ -91,6 +98,9 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
             raise InputError(f"{label}: sample_size = {list(size)} where a DiT must be square")
         arguments["sample_size"] = size[0]
     shape = (_count(arguments["in_channels"], "in_channels", label), *size)
+    for field in ("out_channels", _labels(name)):
+        if arguments[field] is not None:
+            _count(arguments[field], field, label)
     learned = arguments.get("num_train_timesteps")
     timesteps = len(noise.alpha_bar)
     if arguments.get("time_embedding_type") == "learned" and learned != timesteps:
@@ -173,11 +183,15 @@ def _decoder(
             f"(--set scaling_factor=X)",
         )
     assumed = (*assumed, *_left_out({**said, "_class_name": name}, place))
+    channels = _count(arguments["out_channels"], "out_channels", label)
+    blocks = arguments["block_out_channels"]
+    if not isinstance(blocks, list | tuple) or not 1 <= len(blocks) <= BLOCKS:
+        raise InputError(f"{label}: block_out_channels must be 1 to {BLOCKS} numbers")
     latents = arguments.get("vq_embed_dim") or arguments["latent_channels"]
     if latents != shape[0]:
         raise InputError(f"{label}: it decodes {latents} channels, the network makes {shape[0]}")
-    edge = 2 ** (len(arguments["block_out_channels"]) - 1)
-    image = (arguments["out_channels"], shape[1] * edge, shape[2] * edge)
+    edge = 2 ** (len(blocks) - 1)
+    image = (channels, shape[1] * edge, shape[2] * edge)
     return (place, name, {**arguments, "scaling_factor": float(scale)}), image, assumed
 
 

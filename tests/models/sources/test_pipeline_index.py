@@ -520,6 +520,26 @@ def test_what_a_config_leaves_out_is_told(model):
     assert load(card(model)).description["assumed"] == "; ".join(told)
 
 
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("unet", {"num_class_embeds": "many"}, "num_class_embeds must be a positive number"),
+        ("unet", {"num_class_embeds": -3}, "num_class_embeds must be a positive number, not -3"),
+        ("unet", {"out_channels": 1e308}, "out_channels must be a positive number"),
+        ("vae", {"block_out_channels": 8}, "block_out_channels must be 1 to 12 numbers"),
+        ("vae", {"block_out_channels": []}, "block_out_channels must be 1 to 12 numbers"),
+        ("vae", {"out_channels": 0}, "out_channels must be a positive number, not 0"),
+    ],
+)
+def test_numbers_of_a_damaged_description_are_named(model, part, change, words):
+    """Found by the campaign of tests/fuzz."""
+    save_unet(model, in_channels=4, out_channels=4)
+    save_decoder(model)
+    edit(model / part / "config.json", **change)
+    with pytest.raises(InputError, match=f"{part}/config.json: {words}"):
+        described.describe(model, {})
+
+
 def test_weights_of_no_component_are_told(model):
     save_unet(model)
     before = described.describe(model, {}).assumed
