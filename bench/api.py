@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import InputError
+from bench.core.printable import quoted, short
 from bench.system.runs import LoadedRun
 from bench.verdicts import gate
 from bench.verdicts.compared import Comparison
@@ -111,7 +112,9 @@ def _loaded(name: str | Path | LoadedRun | None, out: str | Path) -> LoadedRun:
     try:
         return gate.loaded_run(_path("out", out), None if name is None else str(name))
     except (OSError, ValueError) as error:
-        raise InputError(f"no run {str(name)[:80]!r}: {error}") from None
+        what = f"no runs in {quoted(str(out))}" if name is None else f"no run {quoted(str(name))}"
+        reason = getattr(error, "strerror", None) or short(str(error))
+        raise InputError(f"{what}: {reason}") from None
 
 
 def _path(argument: str, value: str | Path) -> Path:

@@ -102,6 +102,15 @@ def test_names_that_no_file_can_have(name, tmp_path):
         bench.load(name, out=tmp_path)
 
 
+def test_a_folder_of_runs_that_no_disk_has():
+    with pytest.raises(InputError) as caught:
+        bench.load(out="o" * 10_000)
+    said = str(caught.value)
+    assert said == f"no runs in '{'o' * 77}...': File name too long"
+    with pytest.raises(InputError, match=r"^no run 'a': .* an id in o{297}\.\.\.$"):
+        bench.load("a", out="o" * 10_000)
+
+
 def test_importing_has_no_effects():
     code = "import sys, bench; assert not {'numpy', 'torch', 'pandas'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -37,7 +37,9 @@ def compare(
     allow: Annotated[
         list[str] | None,
         typer.Option(
-            "--allow", metavar="KIND", help="Findings that do not fail: weights ... (repeatable)."
+            "--allow",
+            metavar="KIND",
+            help="A finding, or what cannot be compared, that does not fail (repeatable).",
         ),
     ] = None,
     format: Annotated[

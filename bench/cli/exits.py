@@ -14,7 +14,6 @@ BENCH_TRACEBACK=1 asks for it.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shlex
@@ -26,7 +25,7 @@ from pathlib import Path
 
 from bench.core import printable
 from bench.core.errors import InputError
-from bench.system import interrupts, terminal
+from bench.system import interrupts, surroundings, terminal
 
 FINE, REGRESSION, USAGE, INCONCLUSIVE, FAILED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
 # Of a process that writes where nobody reads any more: 128 and the number of SIGPIPE.
@@ -42,29 +41,6 @@ HELP_COMPARE = (
 VARIABLE = "BENCH_TRACEBACK"
 # No path that a system takes is as long.
 LONG = re.compile(r"(\S{200})\S{4000,}")
-# What the system says of its own state or of a path that the user named.
-SYSTEM_NAMES = (
-    "EACCES EPERM EROFS ENOSPC EDQUOT EFBIG EMFILE ENFILE ENOENT "
-    "ENOTDIR EISDIR EEXIST ENAMETOOLONG ELOOP EIO ESTALE ENXIO"
-)
-SYSTEM = {getattr(errno, name) for name in SYSTEM_NAMES.split() if hasattr(errno, name)}
-ADVICE = {
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-    errno.ENFILE: "the system has too many open files",
-    errno.ENOSPC: "make room, or set --out, BENCH_CACHE or TMPDIR to another disk",
-    errno.ENOENT: "is it still there?",
-}
-# How libraries word a lack of memory, beside MemoryError.
-NO_MEMORY = (
-    "allocate memory",
-    "not enough memory",
-    "out of memory",
-    "failed to map segment",
-    "start new thread",
-    "bad_alloc",
-    "insufficient memory",
-    "Resource temporarily unavailable",
-)
 
 
 def ended(command: Callable[[], int | None]) -> int:
@@ -105,7 +81,7 @@ def _told(error: BaseException) -> int:
         return _say(message())
     if isinstance(error, InputError):
         return _say(str(error))
-    if line := _surroundings(error):
+    if line := surroundings.of_system(error) or surroundings.no_memory(error):
         return _say(line)
     return _internal(error)
 
@@ -119,24 +95,6 @@ def _unwritten(broken: OSError) -> int:
     if isinstance(broken, BrokenPipeError):
         return BROKEN_PIPE
     return _say(f"cannot write to the standard output: {broken.strerror}")
-
-
-def _surroundings(error: BaseException) -> str:
-    """What the machine does not allow, "" where it is something else."""
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno in SYSTEM:
-        what = f"{error.filename}: " if error.filename else ""
-        advice = ADVICE.get(error.errno or 0, "check the path and its permissions")
-        return f"{what}{error.strerror or text}; {advice}"
-    short = isinstance(error, MemoryError) or any(words in text for words in NO_MEMORY)
-    if short or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        # Some libraries wrap the reason in a page of advice.
-        reason = text if 0 < len(text) < 120 else _name(error)
-        return (
-            f"not enough memory ({reason}): lower --batch, close other "
-            f"programs, or raise the limit (ulimit -v)"
-        )
-    return ""
 
 
 def _internal(error: BaseException) -> int:

@@ -1,9 +1,12 @@
 """YAML files that people write: read once, at the border, as plain text, numbers, lists, mappings.
 
 YAML can say much more than a card or a suite needs, and some of it harms: aliases that unfold to
-gigabytes, a key that silently overrides an earlier one, words that become booleans or dates, text
-that would drive a terminal. `read` takes what JSON could hold and refuses the rest in one line
-that names the file and the line in it.
+gigabytes, a key that silently overrides an earlier one, text that would drive a terminal. `read`
+takes what JSON could hold and refuses the rest in one line that names the file and the line in it.
+
+What a plain word means is the core schema of YAML 1.2.2 (section 10.3.2). In YAML 1.1, which the
+library reads, `no` is false, 1:30 is 90 and 010 is 8; here the first two are text, and a number
+that begins with 0 is refused, as readers differ over it.
 
 Limits: BYTES for a file, NODES values once all aliases are unfolded, DEPTH levels.
 """
@@ -12,9 +15,10 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -27,6 +31,53 @@ DEPTH = 40
 LARGEST = 2**63
 _PLAIN = {f"tag:yaml.org,2002:{word}" for word in ("null", "bool", "int", "float", "str")}
 _MERGE = "tag:yaml.org,2002:merge"
+
+
+# Plain words by what they mean, and the characters that they begin with.
+_CORE = (
+    ("null", r"~|null|Null|NULL|", ("~", "n", "N", "")),
+    ("bool", r"true|True|TRUE|false|False|FALSE", tuple("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", tuple("-+0123456789")),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        tuple("-+.0123456789"),
+    ),
+    ("merge", "<<", ("<",)),
+)
+_OCTAL = re.compile(r"[-+]?0[0-9]+")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain words as YAML 1.2 does."""
+
+    yaml_implicit_resolvers: ClassVar = {}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that either version of YAML reads as something else."""
+
+
+def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = node.value
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+def _real(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+def _teach() -> None:
+    for kind, pattern, first in _CORE:
+        for reader in (_Loader, _Dumper):
+            tag = f"tag:yaml.org,2002:{kind}"
+            reader.add_implicit_resolver(tag, re.compile(f"(?:{pattern})$"), list(first))
+    _Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+    _Loader.add_constructor("tag:yaml.org,2002:float", _real)
+
+
+_teach()
 
 
 class _Refused(yaml.YAMLError):
@@ -58,6 +109,11 @@ def parse(text: str, label: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{label}: not a readable YAML file ({reason})") from None
+
+
+def dump(content: Any) -> str:
+    """The YAML text of plain values, which `parse` and other readers of YAML read as they are."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False)
 
 
 def _text(path: Path) -> str:
@@ -95,7 +151,7 @@ def _kind(mode: int) -> str:
 
 def _parse(text: str) -> Any:
     _check_depth(text)
-    loader = yaml.SafeLoader(text)
+    loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -178,6 +234,12 @@ def _check_scalar(node: yaml.ScalarNode) -> None:
         if wrong is not None:
             raise _Refused(f"a control character, {wrong!r}, in {text!r:.40}", line)
     elif node.tag.endswith((":int", ":float")):
+        if _OCTAL.fullmatch(text):
+            raise _Refused(
+                f"{text!r:.40} begins with 0, which some read as octal: write the number without "
+                f"it, or use quotes",
+                line,
+            )
         # Python itself refuses to read an integer of some thousand digits.
         number = math.inf if len(text) > 400 else _number(node)
         if not -LARGEST <= number < LARGEST and node.tag.endswith(":int"):
@@ -187,7 +249,7 @@ def _check_scalar(node: yaml.ScalarNode) -> None:
 
 
 def _number(node: yaml.ScalarNode) -> float:
-    loader = yaml.SafeLoader("")
+    loader = _Loader("")
     try:
         number: float = loader.construct_object(node)
         return number

@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from bench.core import extensions
+from bench.core import extensions, yaml_files
 from bench.core.cell import Checkpoint
 from bench.core.errors import InputError
 from bench.core.printable import say
@@ -93,7 +91,7 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     entry, denoiser = _chosen(verify(checkpoint), entry, draft, given)
     _show(denoiser, target.with_name(f"{target.stem}.samples.png"))
     comments = "".join(f"# assumed: {text}\n" for text in draft.assumed)
-    text = comments + yaml.safe_dump({"checkpoints": [entry]}, sort_keys=False)
+    text = comments + yaml_files.dump({"checkpoints": [entry]})
     store.save_text(target, text)
     print(text, end="")
     command = shlex.join(["bench", "run", "--cards", str(target)])

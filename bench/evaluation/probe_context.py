@@ -70,17 +70,21 @@ def examples(card: Checkpoint, full: Denoiser, setting: Setting) -> Examples:
     if len(chosen) < setting.examples:
         raise InputError(
             f"data set {card.dataset} has {len(chosen)} test images, probes take "
-            f"{setting.examples}: {_remedy(len(chosen))}"
+            f"{setting.examples}: {_remedy(len(chosen), setting.examples)}"
         )
     found: Examples = draw_examples(chosen, len(full.levels), setting)
     return found.to(full.device)
 
 
-def _remedy(count: int) -> str:
+def _remedy(count: int, wanted: int) -> str:
     """What someone with so few images can do."""
-    if count >= SMOKE_EXAMPLES:
+    if SMOKE_EXAMPLES <= count < wanted:
         return "use --preset smoke, or probe a larger set"
-    return f"probe a larger set, of {SMOKE_EXAMPLES} test images at least (--preset smoke)"
+    smaller = f" ({SMOKE_EXAMPLES} with --preset smoke)" if wanted > SMOKE_EXAMPLES else ""
+    return (
+        f"probe a set with as many{smaller}; of a folder without sub-folders train and test every "
+        f"tenth image is a test image"
+    )
 
 
 def exposed(full: Denoiser, plan: Plan) -> int:

@@ -75,6 +75,11 @@ def load_cards(path: Path) -> list[Checkpoint]:
     data = yaml_files.read(path)
     if not isinstance(data, dict) or not isinstance(data.get("checkpoints"), list):
         raise InputError(f"{path}: must hold a list under `checkpoints:`")
+    if not data["checkpoints"]:
+        raise InputError(
+            f"{path}: the list under `checkpoints:` is empty: write a card, or let "
+            f"`bench import` write one"
+        )
     cards = [_card(path, number, entry) for number, entry in enumerate(data["checkpoints"], 1)]
     seen: set[str] = set()
     for card in cards:
@@ -119,6 +124,8 @@ def _check_fields(label: str, entry: Mapping[str, Any]) -> None:
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             shown = repr(value)[:SHORT]
             raise InputError(f"{label}, field {name}: must be {_WORDS[kind]}, not {shown}")
+        if name == "seed" and value < 0:
+            raise InputError(f"{label}, field seed: must be 0 or more, not {value}")
         if isinstance(value, str):
             _check_text(f"{label}, field {name}", value, SHORT if name in LABELS else LONGEST)
     for text in entry.get("assumed", ()):

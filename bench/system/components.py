@@ -22,6 +22,13 @@ _WEIGHTS = re.compile(
     r"diffusion_pytorch_model(?:\.(?P<before>[A-Za-z]\w*))?(?:-\d+-of-\d+)?"
     r"(?:\.(?P<after>[A-Za-z]\w*))?\.(?P<format>safetensors|bin)"
 )
+# What weights, and the states of optimizers, are stored in.
+_STORED = (
+    *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".onnx", ".h5"),
+    *(".gguf", ".npz"),
+)
+# More names than these say no more.
+_LISTED = 6
 
 
 def network_places(folder: Path) -> dict[str, Path]:
@@ -57,6 +64,24 @@ def variants(folder: Path) -> dict[tuple[str, str], list[Path]]:
     return files
 
 
+def passed_over(folder: Path) -> str:
+    """Files of weights in a diffusers folder that are of none of its components, in words: LoRA,
+    whole models beside the parts, states of a training; "" for none.
+
+    Other variants of a component's weights are told with the component.
+    """
+    known = ("", *NETWORKS, *AVERAGES, *DECODERS)
+    names = []
+    for path in sorted((*folder.glob("*"), *folder.glob("*/*"))):
+        name = path.relative_to(folder).as_posix()
+        hidden = any(part.startswith(".") for part in name.split("/"))
+        is_known = _WEIGHTS.fullmatch(path.name) and name.rpartition("/")[0] in known
+        if path.suffix.lower() in _STORED and not (hidden or is_known) and path.is_file():
+            names.append(name)
+    more = ", ..." if len(names) > _LISTED else ""
+    return f"{len(names)} files: {', '.join(names[:_LISTED])}{more}" if names else ""
+
+
 def choose(folder: Path, wanted: str | None) -> tuple[str, str]:
     """The (variant, format) of a component's weights that is loaded: the plain one where it is
     there, else the only one.
@@ -70,7 +95,9 @@ def choose(folder: Path, wanted: str | None) -> tuple[str, str]:
     """
     files = variants(folder)
     if not files:
-        raise InputError(f"{folder} holds no diffusion_pytorch_model weights of diffusers")
+        others = passed_over(folder)
+        but = f", but {others}, which are no network's" if others else ""
+        raise InputError(f"{folder} holds no diffusion_pytorch_model weights of diffusers{but}")
     names = sorted({variant for variant, _ in files})
     told = ", ".join(name or "the plain one" for name in names)
     if wanted is not None and wanted not in names:

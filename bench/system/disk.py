@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.core.errors import InputError
+from bench.system import surroundings
 
 # Unfinished files and folders, ".bench-<process>-<random>-<host>".
 UNFINISHED = re.compile(r"\.bench-(\d+)-[0-9a-f]{12}-(.*)")
@@ -31,13 +32,9 @@ EARLIER = re.compile(
 )
 # Seconds after which an unfinished file has no owner any more, wherever it was written.
 ABANDONED = 86_400
-FULL = (errno.ENOSPC, errno.EDQUOT)
-FILES = (errno.EMFILE, errno.ENFILE)
-DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
-BROKEN = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
-# Libraries put the number of a system error into a message of their own.
+# Libraries put an error of the system into a message of their own.
 _NUMBER = re.compile(r"(?:os error|Errno) (\d+)\b")
-_MEMORY = re.compile(r"can't allocate memory|not enough memory|Cannot allocate memory")
+_GO_ON = "repeat the command: what was finished is kept"
 
 
 class MachineError(InputError):
@@ -101,11 +98,7 @@ def cannot_read(path: Path, error: OSError) -> MachineError:
 
 
 def _advice(number: int | None) -> str:
-    if number in FILES:
-        return "raise the number of files that a process may open (`ulimit -n 4096`)"
-    if number in DENIED:
-        return "give the permission, or set --out or BENCH_CACHE to another folder"
-    return "make room, or set --out or BENCH_CACHE to another folder"
+    return surroundings.STOPS.get(number or 0, surroundings.STOPS[errno.ENOSPC])
 
 
 def stops(error: BaseException) -> MachineError | None:
@@ -122,17 +115,13 @@ def stops(error: BaseException) -> MachineError | None:
     for cause in links:
         if isinstance(cause, MachineError):
             return cause
+        if line := surroundings.no_memory(cause):
+            return MachineError(f"{line}, and {_GO_ON}")
         text = " ".join(str(cause).split())[:200]
-        if isinstance(cause, MemoryError) or _MEMORY.search(text):
-            return MachineError(
-                "not enough memory; free some, or lower --batch, and repeat the command: what "
-                "was finished is kept"
-            )
-        number = _number(cause, text)
-        if number in (*FULL, *FILES, *DENIED, *BROKEN):
-            return MachineError(
-                f"{text}; {_advice(number)}, and repeat the command: what was finished is kept"
-            )
+        match = _NUMBER.search(text)
+        number = cause.errno if isinstance(cause, OSError) else int(match[1]) if match else 0
+        if number in surroundings.STOPS:
+            return MachineError(f"{text}; {_advice(number)}, and {_GO_ON}")
     return None
 
 

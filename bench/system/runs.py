@@ -13,7 +13,7 @@ import numpy as np
 from bench.core import border
 from bench.core.cell import Cell
 from bench.core.errors import InputError
-from bench.core.printable import quoted
+from bench.core.printable import quoted, short
 from bench.core.record import Run, run_from_json
 from bench.system import chronology
 from bench.system.disk import atomic as atomic
@@ -89,13 +89,15 @@ def find_run(reports: Path, name: str | None) -> Path:
     if name is None:
         folders = run_folders(reports)
         if not folders:
-            raise InputError(f"no runs in {reports}: run `bench run` first, or name --out DIR")
+            place = short(str(reports), 300)
+            raise InputError(f"no runs in {place}: run `bench run` first, or name --out DIR")
         return folders[-1]
     for folder in (Path(name), reports / name):
         if border.exists(folder / "run.json"):
             return folder
     raise InputError(
-        f"no run {quoted(name)}: neither a folder with run.json nor an id in {reports}"
+        f"no run {quoted(name)}: neither a folder with run.json nor an id in "
+        f"{short(str(reports), 300)}"
     )
 
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.core import distances, estimates
-from bench.core.record import Measurement, Record, Run
+from bench.core.record import Measurement, Record, Run, to_json
 from bench.system.chronology import moment
 from bench.system.influences import key
 from bench.system.runs import LoadedRun
@@ -84,7 +84,13 @@ def _repeated(run: Run, side: str) -> list[ComparedNumber]:
 def _order(base: Run, head: Run) -> list[str]:
     """Notes on two runs as a whole: that they are the same one, or in the wrong order."""
     if (base.id, base.created) == (head.id, head.created):
-        return ["nothing: BASE and HEAD are the same run"]
+        # NaN is no NaN's equal, their texts are alike.
+        if to_json(base) == to_json(head):
+            return ["nothing: BASE and HEAD are the same run"]
+        return [
+            f"the content of a run: BASE and HEAD are both {base.id}, and what they hold differs: "
+            f"one of them was edited"
+        ]
     before, after = moment(base.created), moment(head.created)
     if before and after and before > after:
         return [f"the order in time: BASE ({base.created}) is newer than HEAD ({head.created})"]

@@ -1,9 +1,9 @@
 """Damaged input to every parser of bench: what is neither read nor refused in a line is a fault.
 
 The inputs are those of tests/fuzz: run.json, records, probes.json, cards, suites, thresholds,
-baseline.jsonl, statistics and influences, reference features, weights, data files, images,
-schemes, recipes and words of the command line, each with a few changes drawn from a seeded stream.
-The test suite runs some hundred of them.
+baseline.jsonl, statistics and influences, reference features, weights, descriptions of diffusers
+folders, data files, images, schemes, recipes and words of the command line, each with a few
+changes drawn from a seeded stream. The test suite runs some hundred of them.
 
     OMP_NUM_THREADS=1 python docs/experiments/fuzz.py --inputs 50000 --seed 0 [--only schemes]
 """

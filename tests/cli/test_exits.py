@@ -19,6 +19,7 @@ from helpers.gates import side
 from bench.cli import exits, listing
 from bench.core.errors import InputError
 from bench.evaluation.scoring import Scoring
+from bench.system import disk
 from bench.system.runs import read_run
 
 SMALL = ["--scheme", "w8a8", "--backend", "simulated", "--metrics", "psnr", "--images", "4"]
@@ -219,6 +220,36 @@ def verbs(folder, lines, environment, redirect=""):
     )
     codes = re.findall(r"(?m)^CODE (\d+) (\w+)", done.stderr)
     return done.stderr, [(verb, int(code)) for code, verb in codes]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_too_little_address_space_is_no_regression(tmp_path):
+    """OpenBLAS ended the process with 1, or its threads waited for ever."""
+    command = shlex.join([sys.executable, "-m", "bench", "compare"])
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"ulimit -v 300000; {command}"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bench: not enough memory: this process may have 300000 KiB")
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [
+        *((number, "make room") for number in (errno.ENOSPC, errno.EDQUOT)),
+        *((number, "ulimit -n") for number in (errno.EMFILE, errno.ENFILE)),
+        *((number, "give the permission") for number in (errno.EACCES, errno.EROFS)),
+        (errno.ENOMEM, "lower --batch"),
+    ],
+)
+def test_a_command_and_a_run_say_the_same_of_the_machine(number, word, capsys):
+    error = OSError(number, os.strerror(number))
+    assert exits.ended(raising(error)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    _, _, advice = line.removeprefix("bench: ").partition(": " if number == errno.ENOMEM else "; ")
+    assert word in advice and advice in str(disk.stops(error))
 
 
 LINES = (

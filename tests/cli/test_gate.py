@@ -246,6 +246,11 @@ def test_the_newest_run_is_the_one_that_says_so(bench, out):
 def test_what_is_said_of_two_runs_as_such(bench, out):
     keep(out, side(), NEW)
     assert "BASE and HEAD are the same run" in bench("compare", NEW, NEW, "--out", out)[1]
+    edited = out.parent / "edited.json"
+    edited.write_text(to_json(replace(api.load(NEW, out=out).run, commit="b" * 40)))
+    stdout = bench("compare", NEW, edited, "--out", out)[1]
+    assert "the same run" not in stdout
+    assert f"BASE and HEAD are both {NEW}, and what they hold differs" in stdout
     late = replace(side().run, created="2026-01-09T00:00:00+00:00")
     keep(out, replace(side(), run=late), NEW)
     code, stdout, _ = bench("compare", NEW, OLD, "--out", out)

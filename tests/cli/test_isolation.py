@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
 
+from bench import __main__
 from bench.core.cell import Draw, expand
 from bench.evaluation import speed
 from bench.models.cards import load_cards, verify
@@ -13,7 +15,7 @@ from bench.system.runs import sample_name, sample_path
 
 
 def test_the_working_folder_is_no_place_of_modules(cards, tmp_path, monkeypatch):
-    for name in ("pickle", "typer", "numpy", "torch"):
+    for name in ("pickle", "typer", "numpy", "torch", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text("open('executed', 'w')\n")
     monkeypatch.chdir(tmp_path)
     words = [sys.executable, "-m", "bench", "list", "--cards", str(cards)]
@@ -21,8 +23,18 @@ def test_the_working_folder_is_no_place_of_modules(cards, tmp_path, monkeypatch)
     card = verify(load_cards(cards)[0])
     # As of a notebook, whose path begins with the working folder.
     monkeypatch.setattr(sys, "path", ["", *sys.path])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", *sys.path[1:]]))
     speed._in_a_process(speed.Job(card, "fp32", "float32", Draw(steps=2, batch=2)))
     assert not (tmp_path / "executed").exists()
+
+
+def test_processes_of_libraries_do_not_look_there_either(monkeypatch):
+    """The first process has run a `sitecustomize` of an empty entry before bench is asked."""
+    monkeypatch.setattr(sys, "path", ["", "/a", "", "/b"])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "/a", "", "/b", ""]))
+    __main__._forget_the_working_folder()
+    assert sys.path == ["/a", "/b"]
+    assert os.environ["PYTHONPATH"] == os.pathsep.join(["/a", "/b"])
 
 
 def test_names_of_samples(cards, tmp_path):

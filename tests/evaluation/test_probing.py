@@ -7,7 +7,9 @@ from helpers.tiny import write_card, write_cards
 from safetensors.torch import load_file, save_file
 
 from bench.core.cell import Draw
+from bench.core.errors import InputError
 from bench.core.scheme import Scheme
+from bench.evaluation import probe_context
 from bench.evaluation.probe_context import Plan
 from bench.evaluation.probing import Prober
 from bench.measurement.probes.context import Setting
@@ -111,6 +113,23 @@ def test_too_few_images_say_what_to_do(cards, cache):
     (part, _) = made.run(card(cards))
     assert part.status == "failed"
     assert "10000 test images" in part.error
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "remedy"),
+    [
+        (4, 32, "probe a set with as many; of a folder without"),
+        (4, 64, "probe a set with as many (32 with --preset smoke); of a folder without"),
+        (40, 64, "use --preset smoke, or probe a larger set"),
+    ],
+)
+def test_the_smallest_preset_does_not_send_to_itself(cards, count, wanted, remedy, monkeypatch):
+    """`bench probe --preset smoke` with 4 test images said "(--preset smoke)"."""
+    monkeypatch.setattr(probe_context, "real_images", lambda *words: torch.zeros(count, 1, 28, 28))
+    with pytest.raises(InputError) as caught:
+        probe_context.examples(card(cards), None, replace(SETTING, examples=wanted))
+    said = f"data set fashion-mnist has {count} test images, probes take {wanted}: {remedy}"
+    assert str(caught.value).startswith(said)
 
 
 @pytest.mark.slow

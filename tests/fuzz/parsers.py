@@ -538,10 +538,56 @@ def weights(folder):
     return read
 
 
+def pipelines(folder):
+    """The descriptions in a diffusers folder: index, scheduler, network and decoder."""
+    from helpers.folders import save_decoder, save_index, save_unet
+
+    from bench.models.sources import described
+
+    place = folder / "model"
+    save_unet(place, in_channels=4, out_channels=4)
+    save_decoder(place)
+    named = {"unet": "UNet2DModel", "scheduler": "DDPMScheduler", "vae": "AutoencoderKL"}
+    save_index(place, "LDMPipeline", **{k: ["diffusers", v] for k, v in named.items()})
+    names = ("model_index.json", "scheduler/scheduler_config.json")
+    names += ("unet/config.json", "vae/config.json")
+    whole = {name: json.loads((place / name).read_text()) for name in names}
+    dit = {"in_channels": 4, "num_attention_heads": 2, "attention_head_dim": 8, "sample_size": 8}
+    networks = [
+        whole["unet/config.json"],
+        {"_class_name": "DiTTransformer2DModel", "patch_size": 2, **dit},
+        {"_class_name": "Transformer2DModel", "norm_type": "ada_norm_zero", **dit},
+    ]
+    schedulers = ("DDIMScheduler", "DPMSolverMultistepScheduler", "HeunDiscreteScheduler")
+
+    def read(random):
+        contents = dict(whole)
+        if random.random() < 0.4:
+            contents["unet/config.json"] = random.choice(networks)
+            contents["model_index.json"] = {"_class_name": "LDMPipeline"}
+        if random.random() < 0.4:
+            said = {"_class_name": random.choice(schedulers), "beta_schedule": "linear"}
+            contents["scheduler/scheduler_config.json"] = said
+        damaged = random.choice(names)
+        for name, content in contents.items():
+            text = dumps(content)
+            if name == damaged and random.random() < 0.8:
+                text = dumps(mutations.values(json.loads(text), random))
+            elif name == damaged:
+                text = mutations.text(text, random)
+            (place / name).write_text(text, errors="surrogatepass")
+        found = described.describe(place, {"sample_size": 16} if random.random() < 0.1 else {})
+        described.kind(found, {})
+        if found.classes < 0 or min(found.image) < 1 or not found.noise.alpha_bar.isfinite().all():
+            raise AssertionError(str(found))
+
+    return read
+
+
 # Shares of the inputs of a campaign, less of what takes longer.
 TARGETS = {
     runs: 3, figures: 0.1, cached: 10, probed: 1, suites: 4, cards: 4, limits: 10, baselines: 10,
     certificates: 5,
     archives: 10, references: 6, schemes: 14, recipes: 10, words: 6, commands: 0.6, datasets: 8,
-    weights: 6,
+    weights: 6, pipelines: 4,
 }  # fmt: skip

@@ -91,6 +91,8 @@ def wrapped(inner, outer):
         (RuntimeError("I/O error: No space left on device (os error 28)"), "make room"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 4 TB"), "lower --batch"),
         (MemoryError(), "lower --batch"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20 GiB"), "lower --batch"),
+        (OSError(errno.EIO, "Input/output error"), "look after the disk"),
         (wrapped(OSError(errno.EDQUOT, "Quota"), RuntimeError("backend failed")), "make room"),
     ],
 )

@@ -7,11 +7,13 @@ Archives are read in place and never extracted (format: PKWARE's APPNOTE.TXT).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -23,6 +25,11 @@ from bench.measurement.data.images import Collection, watched
 from bench.system import disk
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+# Images of these kinds are not read: beside others they would be missing in silence.
+OTHERS = (
+    *(".gif", ".tif", ".tiff", ".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".avif", ".heic"),
+    *(".heif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".exr", ".hdr", ".dng", ".psd"),
+)
 # Limit of an encoded image: a damaged or hostile archive may state more.
 LIMIT = 1 << 28
 
@@ -33,14 +40,44 @@ def image_names(path: Path) -> list[str]:
     Raises:
         InputError: neither of them, unreadable, or an archive with a name twice.
     """
-    if border.is_folder(path):
-        return sorted(filter(_is_image, _files(path)))
-    with _archive(path) as archive:
-        names = sorted(filter(_is_image, archive.namelist()))
-    for name, following in pairwise(names):
+    return _images(path, _names(path))
+
+
+def only_images(path: Path) -> list[str]:
+    """As `image_names`, where every image is to count.
+
+    Raises:
+        InputError: as for `image_names`; images of kinds that are not read; no image.
+    """
+    names = _names(path)
+    others = [name for name in names if name.lower().endswith(OTHERS)]
+    if others:
+        kinds = Counter(PurePosixPath(name).suffix.lower() for name in others)
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(kinds.items()))
+        raise InputError(
+            f"{path}: {len(others)} images are of kinds that bench does not read ({counts}; the "
+            f"first is {short(min(others))}): convert them to PNG, or take them out"
+        )
+    found = _images(path, names)
+    if not found:
+        raise InputError(f"{path}: holds no {', '.join(SUFFIXES)} files")
+    return found
+
+
+def _images(path: Path, names: Iterable[str]) -> list[str]:
+    found = sorted(name for name in names if name.lower().endswith(SUFFIXES))
+    for name, following in pairwise(found):
         if name == following:
             raise InputError(f"{path}: holds {name} twice")
-    return names
+    return found
+
+
+def _names(path: Path) -> list[str]:
+    """Names of all files, but for hidden ones."""
+    if border.is_folder(path):
+        return list(filter(_is_plain, _files(path)))
+    with _archive(path) as archive:
+        return [name for name in archive.namelist() if _is_plain(name) and name[-1:] != "/"]
 
 
 def collection(path: Path, names: Sequence[str]) -> Collection:
@@ -61,10 +98,9 @@ def collection(path: Path, names: Sequence[str]) -> Collection:
     return Collection(path, len(names), content, lambda: _read_archive(path, names))
 
 
-def _is_image(name: str) -> bool:
+def _is_plain(name: str) -> bool:
     parts = PurePosixPath(name).parts
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return name.lower().endswith(SUFFIXES) and not hidden
+    return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _digest(lines: Iterable[str]) -> str:
@@ -109,8 +145,14 @@ def _files(folder: Path) -> list[str]:
         except OSError as error:
             raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
     if double:
-        say(f"{folder}: {double} links lead to what is there already: passed over", sys.stderr)
+        say_once(f"{folder}: {double} links lead to what is there already: passed over")
     return list(names.values())
+
+
+@functools.cache
+def say_once(line: str) -> None:
+    """A folder is looked at by the check of a data set, by its hash and by its reader."""
+    say(line, sys.stderr)
 
 
 def _folder_lines(folder: Path, names: Sequence[str]) -> Iterator[str]:

@@ -26,7 +26,7 @@ from typing import TypeVar
 import numpy as np
 import PIL
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -125,7 +125,12 @@ def named(source: Path, name: str) -> Iterator[None]:
     """Turn whatever a decoder raises inside the block into one line that names the image."""
     try:
         yield
-    # Pillow's decoders raise nearly every exception on damaged bytes.
+    # Pillow names the stream that it was given.
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{source}: {short(name)} is not a readable image (no {', '.join(FORMATS)})"
+        ) from None
+    # Its decoders raise nearly every exception on damaged bytes.
     except Exception as error:
         reason = short(str(error), 200) or type(error).__name__
         raise InputError(f"{source}: {short(name)} is not a readable image ({reason})") from None

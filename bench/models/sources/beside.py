@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError
-from bench.models.sources import network_config
+from bench.models.sources import fields, network_config
 
 NAME = "config.json"
 NETWORK = "UNet2DModel"
@@ -43,8 +43,7 @@ def network(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
     lines = [f"the network is that of {NAME} beside the file"]
     usual = network_config.untold(full)
     if usual:
-        words = ", ".join(f"{field} {value}" for field, value in usual.items())
-        lines.append(f"{words}: {NAME} leaves it to diffusers' defaults")
+        lines.append(f"{fields.words(usual)}: {NAME} leaves it to diffusers' defaults")
     return unet, lines
 
 

@@ -12,12 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError
-from bench.models.sources import fields, network_config, pipeline_index, scheduler_config
+from bench.models.sources import (
+    fields,
+    network_config,
+    pipeline_index,
+    scheduler_config,
+    scheduler_defaults,
+)
 from bench.system import components
 
 # Scales for a config that states none: SD's pipelines had 0.18215 in their code before their
 # decoder's config had it, and LDM's pipeline did not scale.
 SCALES = {"AutoencoderKL": 0.18215, "VQModel": 1.0}
+# No decoder halves images more often.
+BLOCKS = 12
 # Variants whose names say a kind of weights; plain weights beside `non_ema` are the average.
 VARIANTS = {"ema": "ema", "non_ema": "raw"}
 
@@ -51,8 +59,13 @@ class Described:
     @property
     def classes(self) -> int:
         """Number of classes, 0 for an unconditional network."""
-        dit = self.name == "DiTTransformer2DModel"
-        return int(self.arguments.get("num_embeds_ada_norm" if dit else "num_class_embeds") or 0)
+        return int(self.arguments.get(_labels(self.name)) or 0)
+
+
+def _labels(name: str) -> str:
+    """The argument of a network that is its number of classes."""
+    dit = name == "DiTTransformer2DModel"
+    return "num_embeds_ada_norm" if dit else "num_class_embeds"
 
 
 def positive(value: Any) -> bool:
@@ -78,13 +91,16 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
     named = parts.classes.get(component, said["_class_name"])
     if named not in (name, said["_class_name"]):
         raise InputError(f"{folder / pipeline_index.INDEX} names a {named}, {label} a {name}")
-    noise = _noise(folder, parts, config.get("predicts"))
+    noise, stated = _noise(folder, parts, config.get("predicts"))
     size = network_config.sides(arguments["sample_size"], config.get("sample_size"), label)
     if name == "DiTTransformer2DModel":
         if size[0] != size[1]:
             raise InputError(f"{label}: sample_size = {list(size)} where a DiT must be square")
         arguments["sample_size"] = size[0]
     shape = (_count(arguments["in_channels"], "in_channels", label), *size)
+    for field in ("out_channels", _labels(name)):
+        if arguments[field] is not None:
+            _count(arguments[field], field, label)
     learned = arguments.get("num_train_timesteps")
     timesteps = len(noise.alpha_bar)
     if arguments.get("time_embedding_type") == "learned" and learned != timesteps:
@@ -92,10 +108,16 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
             f"{label}: num_train_timesteps = {learned!r} embeds other timesteps than the "
             f"{timesteps} of the scheduler"
         )
-    decoder, image, assumed = None, shape, _left_out(said)
+    learns = learns_variance(arguments)
+    told = scheduler_defaults.assumed(
+        stated, components.SCHEDULER, config.get("predicts"), parts.decoder is None, learns
+    )
+    decoder, image, assumed = None, shape, (*told, *_left_out(said, network_folder))
     if parts.decoder:
         decoder, image, more = _decoder(parts, parts.decoder, config, shape)
         assumed = (*assumed, *more)
+    if others := components.passed_over(folder):
+        assumed = (*assumed, f"weights that are no component are passed over, {others}")
     averaged = network_config.averaged(said) or component in components.AVERAGES
     return Described(
         network_folder, name, arguments, shape, noise, averaged, decoder, image, tuple(assumed)
@@ -108,15 +130,22 @@ def _count(value: Any, name: str, label: str) -> int:
     return value
 
 
-def _left_out(said: Mapping[str, Any]) -> tuple[str, ...]:
+def learns_variance(arguments: Mapping[str, Any]) -> bool:
+    """Whether a network of these arguments predicts the variance beside the noise."""
+    inputs = arguments["in_channels"]
+    return bool((arguments.get("out_channels") or inputs) == 2 * inputs)
+
+
+def _left_out(said: Mapping[str, Any], place: Path) -> list[str]:
     untold = network_config.untold(said)
-    words = ", ".join(f"{name} {value}" for name, value in untold.items())
-    return (f"{words}: diffusers' defaults, config.json does not say",) if untold else ()
+    words = f"{fields.words(untold)}: diffusers' defaults, {place.name}/config.json does not say"
+    return [words] if untold else []
 
 
 def _noise(
     folder: Path, parts: pipeline_index.Parts, predicts: str | None
-) -> scheduler_config.Noise:
+) -> tuple[scheduler_config.Noise, Mapping[str, Any]]:
+    """The scheduler's noise, and its description."""
     path = components.beside(folder)
     if path is None:
         raise InputError(
@@ -127,7 +156,7 @@ def _noise(
     # The index names the class that loads the file.
     if parts.scheduler:
         said["_class_name"] = parts.scheduler
-    return scheduler_config.understand(said, str(path), predicts)
+    return scheduler_config.understand(said, str(path), predicts), said
 
 
 def _decoder(
@@ -156,11 +185,16 @@ def _decoder(
             f"latents are divided by {scale:g}: {network_folder.name}/config.json has no "
             f"scaling_factor (--set scaling_factor=X)",
         )
+    assumed = (*assumed, *_left_out({**said, "_class_name": name}, network_folder))
+    channels = _count(arguments["out_channels"], "out_channels", label)
+    blocks = arguments["block_out_channels"]
+    if not isinstance(blocks, list | tuple) or not 1 <= len(blocks) <= BLOCKS:
+        raise InputError(f"{label}: block_out_channels must be 1 to {BLOCKS} numbers")
     latents = arguments.get("vq_embed_dim") or arguments["latent_channels"]
     if latents != shape[0]:
         raise InputError(f"{label}: it decodes {latents} channels, the network makes {shape[0]}")
-    edge = 2 ** (len(arguments["block_out_channels"]) - 1)
-    image = (arguments["out_channels"], shape[1] * edge, shape[2] * edge)
+    edge = 2 ** (len(blocks) - 1)
+    image = (channels, shape[1] * edge, shape[2] * edge)
     return (network_folder, name, {**arguments, "scaling_factor": float(scale)}), image, assumed
 
 

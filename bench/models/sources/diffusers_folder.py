@@ -27,7 +27,7 @@ from bench.core.errors import InputError
 from bench.core.noise_levels import NoiseLevels
 from bench.models.networks import LabelledUNet, PatchedUNet, check_network
 from bench.models.sources import pretrained
-from bench.models.sources.described import Described, describe, kind, positive
+from bench.models.sources.described import Described, describe, kind, learns_variance, positive
 from bench.models.sources.weights_file import CHOICES, check_fields, check_kind
 from bench.system import components, hub
 
@@ -95,8 +95,7 @@ def _build(described: Described, config: Mapping[str, Any]) -> Denoiser:
     classes = described.classes
     timesteps = len(noise.alpha_bar)
     wrapped = LabelledUNet(1, model, timesteps) if classes else PatchedUNet(1, model)
-    channels = described.shape[0]
-    learns = (described.arguments.get("out_channels") or channels) == 2 * channels
+    learns = learns_variance(described.arguments)
     check_network(wrapped, described.shape, learns)
     if noise.variance == "learned_range" and not learns:
         raise InputError(

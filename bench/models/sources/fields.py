@@ -25,7 +25,8 @@ class Field:
 
     Attributes:
         use: "used", "irrelevant" or "refused".
-        why: why an irrelevant field does not matter, or what a refused one would mean.
+        why: why an irrelevant field does not matter, or what a refused one would mean; of a used
+            one, what else tells a wrong value, "" for nothing.
         allowed: values of a refused field that are accepted, as they change nothing.
     """
 
@@ -37,6 +38,11 @@ class Field:
 def used(*names: str) -> dict[str, Field]:
     """Fields that are honoured."""
     return {name: Field("used") for name in names}
+
+
+def shown(*names: str) -> dict[str, Field]:
+    """Fields that are honoured, and where a wrong value would not take the weights."""
+    return {name: Field("used", "the shapes of the weights show it") for name in names}
 
 
 def irrelevant(why: str, *names: str) -> dict[str, Field]:
@@ -81,6 +87,28 @@ def same(value: Any, other: Any) -> bool:
     if isinstance(value, list | tuple) and isinstance(other, list | tuple):
         return list(value) == list(other)
     return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
+
+
+def untold(
+    said: Mapping[str, Any], table: Mapping[str, Field], usual: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a description leaves to the defaults of its class, and nothing else tells.
+
+    A default of None is no value: the class does without.
+    """
+    return {
+        name: usual[name]
+        for name, field in table.items()
+        if field.use == "used" and not field.why
+        if name not in said and usual.get(name) is not None
+    }
+
+
+def words(values: Mapping[str, Any]) -> str:
+    """Fields and their values as JSON has them, in words."""
+    return ", ".join(
+        f"{name} {json.dumps(value)}".replace('"', "") for name, value in values.items()
+    )
 
 
 def defaults(name: str) -> dict[str, Any]:

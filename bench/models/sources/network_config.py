@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.core.errors import InputError
 from bench.models.sources import fields
-from bench.models.sources.fields import Field, irrelevant, refused, used
+from bench.models.sources.fields import Field, irrelevant, refused, shown, used
 
 # Fields that diffusers' EMAModel writes beside the config of the network that it averages.
 AVERAGED = (
@@ -37,12 +37,14 @@ _EVERY: dict[str, Field] = {
 UNET: dict[str, Field] = {
     **_EVERY,
     **used(
-        "sample_size", "in_channels", "out_channels", "center_input_sample",
-        "time_embedding_dim", "freq_shift", "flip_sin_to_cos", "num_train_timesteps",
-        "down_block_types", "up_block_types", "block_out_channels", "layers_per_block",
-        "mid_block_scale_factor", "downsample_padding", "act_fn", "attention_head_dim",
-        "norm_num_groups", "attn_norm_num_groups", "norm_eps", "add_attention",
-        "num_class_embeds",
+        *("sample_size", "attention_head_dim", "norm_num_groups", "attn_norm_num_groups"),
+        *("norm_eps", "flip_sin_to_cos", "freq_shift", "downsample_padding", "act_fn"),
+        *("center_input_sample", "mid_block_scale_factor"),
+    ),
+    **shown(
+        *("in_channels", "out_channels", "time_embedding_dim", "num_train_timesteps"),
+        *("down_block_types", "up_block_types", "block_out_channels", "layers_per_block"),
+        *("add_attention", "num_class_embeds"),
     ),
     **refused(
         "the network takes noise levels sigma in place of timesteps (score-based models, NCSN++)",
@@ -60,10 +62,14 @@ UNET: dict[str, Field] = {
 _TRANSFORMER: dict[str, Field] = {
     **_EVERY,
     **used(
-        "num_attention_heads", "attention_head_dim", "in_channels", "out_channels",
-        "num_layers", "attention_bias", "sample_size", "patch_size", "activation_fn",
-        "num_embeds_ada_norm", "norm_elementwise_affine", "norm_eps", "upcast_attention",
+        *("num_attention_heads", "attention_head_dim", "sample_size", "activation_fn"),
+        "norm_eps",
     ),
+    **shown(
+        *("in_channels", "out_channels", "num_layers", "attention_bias", "patch_size"),
+        *("num_embeds_ada_norm", "norm_elementwise_affine"),
+    ),
+    **irrelevant("attention is computed in float32", "upcast_attention"),
     **irrelevant("no norm of a DiT has groups", "norm_num_groups"),
     **refused("the transformer is conditioned on more than timestep and class (as PixArt is on "
               "text)", "ada_norm_zero", names=("norm_type",)),
@@ -82,17 +88,10 @@ TRANSFORMER: dict[str, Field] = {
 }  # fmt: skip
 _DECODER: dict[str, Field] = {
     **_EVERY,
-    **used(
-        "in_channels",
-        "out_channels",
-        "down_block_types",
-        "up_block_types",
-        "act_fn",
-        "block_out_channels",
-        "layers_per_block",
-        "latent_channels",
-        "norm_num_groups",
-        "scaling_factor",
+    **used("act_fn", "norm_num_groups", "scaling_factor"),
+    **shown(
+        *("in_channels", "out_channels", "down_block_types", "up_block_types"),
+        *("block_out_channels", "layers_per_block", "latent_channels"),
         "mid_block_add_attention",
     ),
     **irrelevant("it only says how large images were in training", "sample_size"),
@@ -100,12 +99,13 @@ _DECODER: dict[str, Field] = {
 }
 KL: dict[str, Field] = {
     **_DECODER,
-    **used("shift_factor", "use_quant_conv", "use_post_quant_conv"),
+    **used("shift_factor"),
+    **shown("use_quant_conv", "use_post_quant_conv"),
     **refused("latents are scaled by one number", None, names=("latents_mean", "latents_std")),
 }
 VQ: dict[str, Field] = {
     **_DECODER,
-    **used("num_vq_embeddings", "vq_embed_dim", "norm_type"),
+    **shown("num_vq_embeddings", "vq_embed_dim", "norm_type"),
     **irrelevant("latents are quantized before they are decoded", "lookup_from_codebook"),
 }
 # The class of a config, its table, and the class that builds it.
@@ -128,15 +128,6 @@ _OTHERS = {
     "PixCellTransformer2DModel": "it is conditioned on embeddings of cells",
     "UVit2DModel": "it denoises discrete tokens",
 }
-# No shape of a weight tells these of a U-Net.
-_UNTOLD = (
-    "attention_head_dim",
-    "norm_num_groups",
-    "norm_eps",
-    "flip_sin_to_cos",
-    "freq_shift",
-    "downsample_padding",
-)
 
 
 def network(said: Mapping[str, Any], label: str) -> tuple[str, dict[str, Any]]:
@@ -203,11 +194,12 @@ def averaged(said: Mapping[str, Any]) -> bool:
 
 
 def untold(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a U-Net that its config leaves to diffusers' defaults and no weight tells."""
-    if said.get("_class_name") != "UNet2DModel":
-        return {}
-    usual = fields.defaults("UNet2DModel")
-    return {name: usual[name] for name in _UNTOLD if name not in said}
+    """Fields of a network or decoder that its config leaves to diffusers' defaults and no shape
+    of a weight tells, but for the scale of latents, for which there are other rules."""
+    name = str(said.get("_class_name"))
+    table, _ = {**NETWORKS, **DECODERS}[name]
+    found = fields.untold(said, table, fields.defaults(name))
+    return {field: value for field, value in found.items() if field != "scaling_factor"}
 
 
 def sides(stated: Any, card: int | None, label: str) -> tuple[int, int]:

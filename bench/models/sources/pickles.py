@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ SETTINGS = re.compile(
     r"|(__builtin__|builtins)\.(complex|set|frozenset|bytearray|slice|range|dict|list|int"
     r"|float|str|bool|tuple|bytes|type)"
 )
+# Those that are filled item by item after they were made, as torch's reader fills its own alone.
+MAPPINGS = re.compile(
+    r"collections\.defaultdict|easydict\.EasyDict|addict\.(addict\.)?Dict|yacs\.config\.CfgNode"
+)
+LISTS = re.compile(r"collections\.deque")
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 # A file may name this many classes of settings.
 MOST = 64
@@ -46,6 +52,22 @@ class Left:
     def __init__(self, *arguments: Any) -> None: ...
 
     def __setstate__(self, state: Any) -> None: ...
+
+
+class LeftMapping:
+    """Makes what takes the items of a mapping, and a state."""
+
+    def __new__(cls, *arguments: Any) -> Any:
+        """A counter, the one mapping of torch's reader with attributes."""
+        return Counter()
+
+
+class LeftList:
+    """Makes what takes the items of a list."""
+
+    def __new__(cls, *arguments: Any) -> Any:
+        """A list."""
+        return []
 
 
 def is_pickle(head: bytes) -> bool:
@@ -86,7 +108,9 @@ def _full(called: str) -> str:
 
 
 def _stand_in(called: str) -> type:
-    return type(called.rpartition(".")[2], (Left,), {"__module__": called.rpartition(".")[0]})
+    kind = LeftMapping if MAPPINGS.fullmatch(called) else Left
+    kind = LeftList if LISTS.fullmatch(called) else kind
+    return type(called.rpartition(".")[2], (kind,), {"__module__": called.rpartition(".")[0]})
 
 
 def _refusal(path: Path, called: str, text: str) -> str:
@@ -100,8 +124,9 @@ def _refusal(path: Path, called: str, text: str) -> str:
     if called:
         return (
             f"{path} refused: its pickle calls {called}, which weights do not need; where you "
-            f"trust the file, save the state dict alone: "
-            f"torch.save(torch.load(PATH, weights_only=False)[KEY], 'weights.pt')"
+            f"trust the file, save the state dict alone: x = torch.load(PATH, "
+            f"weights_only=False), then torch.save(x.state_dict(), 'weights.pt') where x is a "
+            f"whole network, torch.save(x[KEY], 'weights.pt') where it is a dictionary"
         )
     return f"{path} is no whole file of torch.save ({text.split('. ')[0][:120]}): fetch it again"
 

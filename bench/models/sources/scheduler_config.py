@@ -163,6 +163,10 @@ def _alpha_bar(name: str, full: Mapping[str, Any], usual: Mapping[str, Any], lab
         raise InputError(f"{label}: num_train_timesteps must be a positive number, not {count!r}")
     if trained is not None and (not isinstance(trained, list) or len(trained) != count):
         raise InputError(f"{label}: trained_betas must be {count} numbers, one for each timestep")
+    for field in ("beta_start", "beta_end"):
+        value = full[field]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+            raise InputError(f"{label}: {field} must be a number between 0 and 1, not {value!r}")
     wanted = {field: full[field] for field in SCHEDULE if field in usual}
     try:
         with quiet_import():

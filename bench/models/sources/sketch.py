@@ -21,6 +21,7 @@ from bench.models.sources import (
     network_config,
     noise,
     scheduler_config,
+    scheduler_defaults,
     unet_shapes,
 )
 from bench.models.sources import state_dicts as files
@@ -161,6 +162,13 @@ def schedule(sketch: Sketch, content: files.Weights, part: files.Part) -> None:
         config["scheduler"] = scheduler_config.relevant(scheduler_config.read(described))
         config |= {"predicts": given["predicts"]} if "predicts" in given else {}
         sketch.assumed.append(f"the noise schedule is that of {described.name} beside the file")
+        sketch.assumed += scheduler_defaults.assumed(
+            config["scheduler"],
+            described.name,
+            given.get("predicts"),
+            True,
+            config["learns_variance"],
+        )
         return
     if (lying := noise.in_file(content, part)) is not None:
         usual = {"schedule": noise.FILE, "timesteps": len(lying)}
@@ -174,8 +182,15 @@ def schedule(sketch: Sketch, content: files.Weights, part: files.Part) -> None:
         if name not in given and name not in usual:
             sketch.assumed.append(f"{name} {word} (--set {name}=...)")
         config[name] = given.get(name, usual.get(name, word))
+    sketch.assumed.append(
+        "the predicted x_0 is clamped to [-1, 1] (a scheduler_config.json beside the file may say "
+        "otherwise)"
+    )
     if "variance" in given:
         config["variance"] = given["variance"]
     elif sketch.is_adm and not config["learns_variance"]:
         config["variance"] = "fixed_large"
         sketch.assumed.append("variance fixed_large, of ddpm's steps (--set variance=...)")
+    elif not config["learns_variance"]:
+        config["variance"] = "fixed_small"
+        sketch.assumed.append("variance fixed_small, of ddpm's steps (--set variance=...)")

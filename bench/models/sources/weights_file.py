@@ -34,7 +34,7 @@ from bench.core.errors import InputError, offer
 from bench.core.noise_levels import NoiseLevels
 from bench.models.networks import PatchedUNet, build_network, check_network
 from bench.models.schedules import SCHEDULES
-from bench.models.sources import network_config, unet_shapes
+from bench.models.sources import network_config, scheduler_defaults, unet_shapes
 from bench.models.sources import noise as noises
 from bench.models.sources import state_dicts as files
 from bench.models.sources.filling import PRECISIONS, fill, named
@@ -140,10 +140,22 @@ def build(checkpoint: Checkpoint, rename: Rename) -> Denoiser:
         fill(model, weights, config["stored"])
     except InputError as error:
         raise InputError(f"{label}: {error}") from None
-    return _denoiser(model, config, noise)
+    return _denoiser(model, config, noise, _assumed(checkpoint.config, config))
 
 
-def _denoiser(model: PatchedUNet, config: Mapping[str, Any], noise: Noise) -> Denoiser:
+def _assumed(said: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """What a card leaves to defaults, of the noise and the prediction."""
+    learns = config["learns_variance"]
+    if config["scheduler"] is not None:
+        label, predicts = "the card's scheduler", said.get("predicts")
+        return scheduler_defaults.assumed(config["scheduler"], label, predicts, True, learns)
+    names = ["schedule", "timesteps", "predicts"]
+    return [f"{name} {config[name]}: the card does not say" for name in names if name not in said]
+
+
+def _denoiser(
+    model: PatchedUNet, config: Mapping[str, Any], noise: Noise, assumed: list[str]
+) -> Denoiser:
     variance = noise.variance or "fixed_small"
     variance = variance if variance in CHOICES["variance"] else "fixed_small"
     clips = noise.clips is not False
@@ -164,6 +176,7 @@ def _denoiser(model: PatchedUNet, config: Mapping[str, Any], noise: Noise) -> De
             "prediction": noise.predicts,
             "predicted x_0": noise.bounds(clips),
             "variance": "learned" if config["learns_variance"] else variance,
+            **({"assumed": "; ".join(assumed)} if assumed else {}),
         },
     )
 

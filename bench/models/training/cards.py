@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import save
 from torch import Tensor
 
 import bench
-from bench.core import extensions
+from bench.core import extensions, yaml_files
 from bench.core.errors import InputError
 from bench.models.training.loop import Trainer, train
 from bench.models.training.recipe import Recipe
@@ -130,10 +129,10 @@ def write_cards(trainer: Trainer, name: str, out: Path) -> str:
             temporary.write_bytes(save({k: v.contiguous() for k, v in weights.items()}))
         cards.append(_card(recipe, f"{name}-{method}", method, path))
     made = {"recipe": recipe.to_dict(), "made_by": trainer.made}
-    text = yaml.safe_dump({"checkpoints": cards}, sort_keys=False)
+    text = yaml_files.dump({"checkpoints": cards})
     stem = f"{name}-{recipe.method.replace('+', '-')}"
     store.save_text(out / f"{stem}.yaml", text)
-    store.save_text(out / f"{stem}.made.yaml", yaml.safe_dump(made, sort_keys=False))
+    store.save_text(out / f"{stem}.made.yaml", yaml_files.dump(made))
     return text
 
 

@@ -8,7 +8,6 @@ exponential average (EMA) and equal average (SWA).
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -197,10 +196,8 @@ def _typed(name: str, present: Any, value: Any) -> Any:
     if isinstance(present, tuple):
         items = value if isinstance(value, list) else [value]
         return tuple(_typed(name, present[0], item) for item in items)
-    if isinstance(present, float) and isinstance(value, int | str) and not isinstance(value, bool):
-        # YAML reads 1e-3 as text.
-        with contextlib.suppress(ValueError):
-            value = float(value) if str(value).isascii() else value
+    if isinstance(present, float) and type(value) is int:
+        value = float(value)
     wrong = isinstance(value, float) and not math.isfinite(value)
     if type(value) is not type(present) or wrong:
         raise InputError(f"{name} must be like {present!r}, not {short(repr(value))}")

@@ -46,20 +46,68 @@ def test_train_and_test_folders_are_the_splits(tmp_path):
     [
         (["train/a.png", "train/b.png"], []),
         (["test/a.png"], []),
-        (["train/a.png", "x/test/a.png"], []),
+        (["Train/a.png", "TEST/b.png", "TEST/a.png"], ["TEST/b.png", "TEST/a.png"]),
+        (["train/a.png", "val/b.png"], ["val/b.png"]),
+        (["training/a.png", "Validation/b.png", "x.png"], ["Validation/b.png"]),
+        (["train/a.png", "valid/b.png", "test/c.png"], ["test/c.png"]),
         (["test/b.png", "train/a.png"], ["test/b.png"]),
         (["p/q/test/b.png", "p/q/train/a.png"], ["p/q/test/b.png"]),
         ([f"test/{number}.png" for number in range(10)], ["test/9.png"]),
     ],
 )
 def test_splits_by_names(names, test):
-    assert folder.split_names(names, "test") == test
+    assert folder.split_names(names, "test", "PLACE") == test
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["train/a.png", "x/test/a.png"], "a folder train and none named test or val"),
+        (["Train/a.png", "b.png"], "a folder Train and none named test or val"),
+        (["test/a.png", "val/a.png"], "a folder test and val and none named train"),
+        (["Val/a.png", "x/a.png"], "a folder Val and none named train"),
+        (["train/a.png", "Train/b.png", "test/a.png"], "Train and train are names of one split"),
+        (["train/a.png", "val/b.png", "valid/a.png"], "val and valid are names of one split"),
+    ],
+)
+def test_folders_that_are_half_a_split_are_refused(names, words, tmp_path):
+    for split in ("train", "test"):
+        with pytest.raises(InputError, match=f"PLACE: .*{words}"):
+            folder.split_names(names, split, "PLACE")
+    path = write_folder(tmp_path / "c", dict.fromkeys(names, b""))
+    with pytest.raises(InputError, match=words):
+        folder.check(str(path))
+
+
+def test_images_outside_of_the_splits_are_told_once(tmp_path, capsys):
+    names = ["Train/a.png", "Test/b.png", "more/c.png", "d.png"]
+    path = write_folder(tmp_path / "c", {name: encode(flat(1)) for name in names})
+    for _ in range(2):
+        folder.check(str(path))
+        assert folder.load("train", str(path)).shape[0] == 1
+    told = f"{path}: 2 of 4 images are in neither Train nor Test: passed over\n"
+    assert capsys.readouterr().err.count(told) == 1
+
+
+def test_images_of_other_kinds_are_refused_and_counted(tmp_path):
+    more = {"x/A.GIF": b"", "x/b.gif": b"", "c.tiff": b"", ".d.gif": b"", "note.txt": b""}
+    for path in (
+        write_folder(tmp_path / "c", NUMBERED | more),
+        write_zip(tmp_path / "c.zip", NUMBERED | more),
+    ):
+        for read in (folder.check, lambda argument: folder.load("test", argument)):
+            with pytest.raises(InputError) as caught:
+                read(str(path))
+            assert str(caught.value) == (
+                f"{path}: 3 images are of kinds that bench does not read (2 .gif, 1 .tiff; the "
+                f"first is c.tiff): convert them to PNG, or take them out"
+            )
 
 
 @given(st.lists(st.text("ab/t", min_size=1, max_size=5), min_size=1, unique=True))
 def test_the_splits_share_no_image(names):
     names = sorted(f"{name}.png" for name in names)
-    train, test = (folder.split_names(names, split) for split in ("train", "test"))
+    train, test = (folder.split_names(names, split, "") for split in ("train", "test"))
     assert sorted(train + test) == names
 
 
@@ -85,8 +133,13 @@ def test_mixed_sizes_and_bad_images_are_named(tmp_path):
     with pytest.raises(InputError, match=r"00\.png is 4x4 and 05\.png 8x4: give one size"):
         folder.load("train", str(path))
     write_folder(path, {"05.png": b"plain"})
-    with pytest.raises(InputError, match=r"05\.png is not a readable image"):
-        folder.load("train", str(path))
+    zipped = write_zip(tmp_path / "c.zip", NUMBERED | {"05.png": b"plain"})
+    for place in (path, zipped):
+        with pytest.raises(InputError) as caught:
+            folder.load("train", str(place))
+        assert str(caught.value) == (
+            f"{place}: 05.png is not a readable image (no PNG, JPEG, WEBP, BMP)"
+        )
 
 
 def test_an_edit_is_seen(tmp_path):

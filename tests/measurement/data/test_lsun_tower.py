@@ -72,15 +72,31 @@ def test_damaged_databases_are_refused(root):
     data = root / "tower_val_lmdb" / "data.mdb"
     write_lmdb(data.parent, {hashed(number): bytes(9000) for number in range(20)})
     whole = data.read_bytes()
-    data.write_bytes(whole[:-4096])
-    with pytest.raises(InputError, match=r"data\.mdb is truncated"):
-        lsun_tower.load("test")
+    for size in (len(whole) - 4096, len(whole) - 1, 12_288, 8192, 8191, 4096, 100, 0):
+        data.write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"data\.mdb is truncated, less than \d+ bytes"):
+            lsun_tower.load("test")
     data.write_bytes(b"plain" * 4000)
     with pytest.raises(InputError, match="not a readable LMDB folder"):
         lsun_tower.load("test")
     data.write_bytes(whole)
     with pytest.raises(InputError, match=f"{hashed(0).decode()} is not a readable image"):
         lsun_tower.load("test")
+
+
+@pytest.mark.parametrize("number", [0, 7, 19])
+@pytest.mark.parametrize("length", [1 << 20, (1 << 32) - 1])
+def test_lengths_that_lead_out_of_the_file_end_no_process(root, number, length):
+    data = root / "tower_val_lmdb" / "data.mdb"
+    write_lmdb(data.parent, {hashed(k): bytes(9000) for k in range(20)})
+    whole = bytearray(data.read_bytes())
+    # The newest leaf with the key; before a key: the value's length in halves, flags, its own.
+    place = whole.rfind(hashed(number)) - 8
+    assert int.from_bytes(whole[place : place + 4], "little") == 9000
+    whole[place : place + 4] = length.to_bytes(4, "little")
+    data.write_bytes(whole)
+    with pytest.raises(InputError, match=r"data\.mdb is damaged: fetch or unzip it again"):
+        list(lsun_tower.collection(data.parent).read())
 
 
 def test_an_empty_database_is_refused(root):

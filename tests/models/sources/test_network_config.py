@@ -175,8 +175,44 @@ def test_what_an_old_config_leaves_to_defaults_is_told():
     minimal = {"_class_name": "UNet2DModel", "sample_size": 32, "block_out_channels": [8, 16]}
     assert network_config.untold(minimal) == {
         "attention_head_dim": 8, "norm_num_groups": 32, "norm_eps": 1e-5,
-        "flip_sin_to_cos": True, "freq_shift": 0, "downsample_padding": 1,
+        "flip_sin_to_cos": True, "freq_shift": 0, "downsample_padding": 1, "act_fn": "silu",
+        "center_input_sample": False, "mid_block_scale_factor": 1,
     }  # fmt: skip
+    assert network_config.untold({"_class_name": "DiTTransformer2DModel"}) == {
+        "num_attention_heads": 16, "attention_head_dim": 72, "sample_size": 32,
+        "activation_fn": "gelu-approximate", "norm_eps": 1e-5,
+    }  # fmt: skip
+    for name in ("AutoencoderKL", "VQModel"):
+        usual = network_config.untold({"_class_name": name})
+        assert usual == {"act_fn": "silu", "norm_num_groups": 32}
+
+
+SMALL = {
+    "sample_size": 8, "in_channels": 3, "out_channels": 3, "norm_num_groups": 4,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "block_out_channels": [8, 16],
+    "layers_per_block": 1, "attention_head_dim": 4,
+}  # fmt: skip
+OTHER = {
+    "in_channels": 4, "out_channels": 6, "time_embedding_dim": 24, "layers_per_block": 2,
+    "down_block_types": ["DownBlock2D", "DownBlock2D"], "block_out_channels": [8, 24],
+    "up_block_types": ["UpBlock2D", "UpBlock2D"], "add_attention": False, "num_class_embeds": 3,
+    "num_train_timesteps": 50,
+}  # fmt: skip
+
+
+def test_what_is_said_to_show_in_the_weights_shows_there():
+    def shapes(**config):
+        with torch.device("meta"):
+            return {k: v.shape for k, v in UNet2DModel(**SMALL | config).state_dict().items()}
+
+    table = network_config.UNET
+    assert {n for n, f in table.items() if f.use == "used" and f.why} == set(OTHER)
+    for name, value in OTHER.items():
+        # The number of timesteps is that of a learned embedding.
+        kind = {"time_embedding_type": "learned"} if name == "num_train_timesteps" else {}
+        usual = {"num_train_timesteps": 40} if kind else {}
+        assert shapes(**kind, **{name: value}) != shapes(**kind, **usual), name
 
 
 def test_a_score_based_network_is_refused():

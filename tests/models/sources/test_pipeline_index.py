@@ -512,7 +512,58 @@ def test_what_a_config_leaves_out_is_told(model):
     config = json.loads((model / "unet" / "config.json").read_text())
     assert "attention_head_dim" not in config
     told = described.describe(model, {}).assumed
-    assert told == ("attention_head_dim 8: diffusers' defaults, config.json does not say",)
+    assert told == ("attention_head_dim 8: diffusers' defaults, unet/config.json does not say",)
+    edit(model / "scheduler" / "scheduler_config.json", beta_end=None, prediction_type=None)
+    told = described.describe(model, {}).assumed
+    assert told[:2] == (
+        "predicts epsilon: scheduler_config.json does not say (--set predicts=...)",
+        "beta_end 0.02: diffusers' defaults, scheduler_config.json does not say",
+    )
+    assert described.describe(model, {"predicts": "epsilon"}).assumed == told[1:]
+    assert load(card(model)).description["assumed"] == "; ".join(told)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("unet", {"num_class_embeds": "many"}, "num_class_embeds must be a positive number"),
+        ("unet", {"num_class_embeds": -3}, "num_class_embeds must be a positive number, not -3"),
+        ("unet", {"out_channels": 1e308}, "out_channels must be a positive number"),
+        ("vae", {"block_out_channels": 8}, "block_out_channels must be 1 to 12 numbers"),
+        ("vae", {"block_out_channels": []}, "block_out_channels must be 1 to 12 numbers"),
+        ("vae", {"out_channels": 0}, "out_channels must be a positive number, not 0"),
+    ],
+)
+def test_numbers_of_a_damaged_description_are_named(model, part, change, words):
+    """Found by the campaign of tests/fuzz."""
+    save_unet(model, in_channels=4, out_channels=4)
+    save_decoder(model)
+    edit(model / part / "config.json", **change)
+    with pytest.raises(InputError, match=f"{part}/config.json: {words}"):
+        described.describe(model, {})
+
+
+def test_weights_of_no_component_are_told(model):
+    save_unet(model)
+    before = described.describe(model, {}).assumed
+    for name in (
+        *("pytorch_lora_weights.safetensors", "optimizer.bin", "scheduler/a.txt"),
+        *("text_encoder/model.safetensors", ".git/x.bin", "unet/ema.ckpt"),
+    ):
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_bytes(b"")
+    (told,) = set(described.describe(model, {}).assumed) - set(before)
+    assert told == (
+        "weights that are no component are passed over, 4 files: optimizer.bin, "
+        "pytorch_lora_weights.safetensors, text_encoder/model.safetensors, unet/ema.ckpt"
+    )
+    assert told in load(card(model)).description["assumed"]
+
+
+def test_a_network_with_a_lora_alone_is_refused_by_its_name(model):
+    save_unet(model)
+    (model / "unet" / WEIGHTS).rename(model / "unet" / "pytorch_lora_weights.safetensors")
+    refused(model, "holds no diffusion_pytorch_model weights", "1 files: pytorch_lora_weights")
 
 
 def test_precisions_of_a_mixed_file(model):

@@ -48,7 +48,6 @@ def test_fields_are_set_from_text(recipe):
         ("ema_decays", "[]", r"\[0, 1\)"),
         ("swa_start", "1.0", r"\[0, 1\)"),
         ("rho", "[", "cannot read"),
-        ("dataset", "2020-13-45", "cannot read"),
         ("rho", "no", "must be like"),
         ("timesteps", "1", "at least 2"),
         ("seed", "9" * 30, "more than 64 bits"),
