@@ -55,7 +55,7 @@ def rule(wanted: Asked, cells: Sequence[Cell], out: Path) -> Rule | None:
     """
     if not wanted.is_verdict:
         return sequential.stopping_rule(wanted.precision, cells)
-    base = gate.side(out, wanted.against) if wanted.against is not None else None
+    base = gate.loaded_run(out, wanted.against) if wanted.against is not None else None
     made = until_decided.rule(cells, wanted.margin, base)
     for cell in cells:
         sequential.target(cell, made.preferred)

@@ -12,7 +12,7 @@ import errno
 _FULL = "make room, or set --out, BENCH_CACHE or TMPDIR to another disk"
 _FILES = "raise the number of files that a process may open (`ulimit -n 4096`)"
 _DENIED = "give the permission, or set --out or BENCH_CACHE to another folder"
-_BROKEN = "look after the disk, or set --out or BENCH_CACHE to another one"
+_LOOK = "look after the disk, or set --out or BENCH_CACHE to another one"
 _PATH = "check the path"
 
 
@@ -21,12 +21,14 @@ def _numbers(*names: str) -> list[int]:
     return [getattr(errno, name) for name in names if hasattr(errno, name)]
 
 
+# Errors of a disk that gives back less than was written.
+BROKEN = _numbers("EIO", "ESTALE", "ENODEV", "ENXIO")
 # Errors that stop a run, whatever it was doing.
 STOPS = {
     **dict.fromkeys(_numbers("ENOSPC", "EDQUOT"), _FULL),
     **dict.fromkeys(_numbers("EMFILE", "ENFILE"), _FILES),
     **dict.fromkeys(_numbers("EACCES", "EPERM", "EROFS"), _DENIED),
-    **dict.fromkeys(_numbers("EIO", "ESTALE", "ENODEV", "ENXIO"), _BROKEN),
+    **dict.fromkeys(BROKEN, _LOOK),
 }
 # These and errors of a path that the user named.
 ADVICE = {

@@ -215,7 +215,7 @@ def _same(base: LoadedRun, cell: Cell) -> Record:
         if str(record.cell) == str(cell) and record.status == "ok":
             return record
     raise InputError(
-        f"{short(base.name)} has not measured {cell}: leave the cell out, or --against it"
+        f"{short(base.label)} has not measured {cell}: leave the cell out, or --against it"
     )
 
 
@@ -247,7 +247,7 @@ def rule(
                 f"{cell} has {old.cell.draw.images} images in BASE, and --until-decided starts "
                 f"with {sequence.first}: name another --against"
             )
-    what = f"{base.name}, of the same noise image by image" if base else "full precision"
+    what = f"{base.label}, of the same noise image by image" if base else "full precision"
     counts = ", ".join(map(str, made.counts()))
     print(
         f"N = {counts}: until it is known at {made.sequence.level:.0%} whether each cell is worse "
