@@ -149,8 +149,7 @@ class Host:
 
     Attributes:
         device: device that evaluated the networks: "cpu", "cuda", "cuda:1", "mps".
-        isa: kind of the device, which decides the arithmetic: "avx2", "NVIDIA H100 80GB HBM3
-            sm_90".
+        isa: kind of the device, by which arithmetic differs: "avx2", "NVIDIA H100 80GB HBM3 sm_90".
         threads: number of CPU threads.
     """
 
@@ -234,8 +233,7 @@ class Run:
     """A versioned report: everything that `bench report` renders.
 
     Attributes:
-        fits: whether the descriptions of the checkpoints fit their weights; empty in runs that
-            were made before there was this check.
+        fits: whether descriptions of checkpoints fit their weights; empty in runs before this check.
     """
 
     id: str
