@@ -149,7 +149,7 @@ class Host:
 
     Attributes:
         device: device that evaluated the networks: "cpu", "cuda", "cuda:1", "mps".
-        isa: kind of the device, by which arithmetic differs: "avx2", "NVIDIA H100 80GB HBM3 sm_90".
+        isa: its kind, which decides the arithmetic: "avx2", "NVIDIA H100 80GB HBM3 sm_90".
         threads: number of CPU threads.
     """
 
@@ -233,7 +233,7 @@ class Run:
     """A versioned report: everything that `bench report` renders.
 
     Attributes:
-        fits: whether descriptions of checkpoints fit their weights; empty in runs before this check.
+        fits: whether descriptions fit the weights; empty in runs made before there was the check.
     """
 
     id: str
