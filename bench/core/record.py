@@ -133,8 +133,7 @@ class Host:
 
     Attributes:
         device: device that evaluated the networks: "cpu", "cuda", "cuda:1", "mps".
-        isa: kind of the device, which decides the arithmetic: "avx2", "NVIDIA H100 80GB HBM3
-            sm_90".
+        isa: its kind, which decides the arithmetic: "avx2", "NVIDIA H100 80GB HBM3 sm_90".
         threads: number of CPU threads.
     """
 
@@ -221,8 +220,7 @@ class Run:
     """A versioned report: everything that `bench report` renders.
 
     Attributes:
-        fits: whether the descriptions of the checkpoints fit their weights; empty in runs that
-            were made before there was this check.
+        fits: whether descriptions fit the weights; empty in runs made before there was the check.
         engine: what ran the cells: its name, and what it says of itself; it decides no number.
             Empty in older runs.
     """
