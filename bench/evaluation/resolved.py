@@ -80,8 +80,8 @@ class ResolvedCell:
     images: ResolvedImages
     reference: ResolvedImages
     simulation: ResolvedImages | None = None
-    real: Mapping[str, str] = field(default_factory=dict, hash=False)
-    real_images: Mapping[str, int] = field(default_factory=dict, hash=False)
+    real: Mapping[str, str] = field(default_factory=dict)
+    real_images: Mapping[str, int] = field(default_factory=dict)
     refusal: str | None = None
 
     def __str__(self) -> str:
