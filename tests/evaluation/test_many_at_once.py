@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
-from core.test_record import RUN
+from helpers.records import RUN
 
 from bench.cli import execution
 from bench.core.cell import Draw, expand
