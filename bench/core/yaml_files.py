@@ -18,7 +18,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -52,7 +52,7 @@ _OCTAL = re.compile(r"[-+]?0[0-9]+")
 class _Loader(yaml.SafeLoader):
     """Reads plain words as YAML 1.2 does."""
 
-    yaml_implicit_resolvers: ClassVar = {}
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (the library's own way)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from bench.system import disk
+from bench.system import disk, surroundings
 
 MARK = b"\nbench artifact, SHA-256 "
 TRAILER = len(MARK) + 64 + 1
@@ -92,7 +92,7 @@ def read(path: Path, key: str) -> bytes | None:
         try:
             data = stream.read()
         except OSError as error:
-            if error.errno not in disk.BROKEN:
+            if error.errno not in surroundings.BROKEN:
                 raise disk.cannot_read(path, error) from None
             data = b""
         status = os.fstat(stream.fileno())

@@ -21,12 +21,14 @@ def _numbers(*names: str) -> list[int]:
     return [getattr(errno, name) for name in names if hasattr(errno, name)]
 
 
+# The disk itself fails, or is gone.
+BROKEN = _numbers("EIO", "ESTALE", "ENODEV", "ENXIO")
 # Errors that stop a run, whatever it was doing.
 STOPS = {
     **dict.fromkeys(_numbers("ENOSPC", "EDQUOT"), _FULL),
     **dict.fromkeys(_numbers("EMFILE", "ENFILE"), _FILES),
     **dict.fromkeys(_numbers("EACCES", "EPERM", "EROFS"), _DENIED),
-    **dict.fromkeys(_numbers("EIO", "ESTALE", "ENODEV", "ENXIO"), _BROKEN),
+    **dict.fromkeys(BROKEN, _BROKEN),
 }
 # These and errors of a path that the user named.
 ADVICE = {
