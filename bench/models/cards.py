@@ -121,7 +121,7 @@ def _check_fields(label: str, entry: Mapping[str, Any]) -> None:
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             shown = repr(value)[:SHORT]
             raise InputError(f"{label}, field {name}: must be {_WORDS[kind]}, not {shown}")
-        if name == "seed" and value < 0:
+        if name == "seed" and isinstance(value, int) and value < 0:
             raise InputError(f"{label}, field seed: must be 0 or more, not {value}")
         if isinstance(value, str):
             _check_text(f"{label}, field {name}", value, SHORT if name in LABELS else LONGEST)
