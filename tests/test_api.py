@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli.test_gate import NEW, OLD, keep
-from helpers.gates import side
+from helpers.gates import NEW, OLD, keep, side
 
 import bench
 from bench.core.errors import InputError

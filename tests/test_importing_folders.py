@@ -1,15 +1,14 @@
 """`bench import` of diffusers folders: the card says what the files say, and what was assumed."""
 
 import shutil
-import sys
 
 import pytest
 import torch
 import yaml
+from helpers import commands
 from helpers.folders import edit, save_average, save_index, save_unet, save_vq
 from safetensors.torch import load_file
 
-from bench.cli import app
 from bench.core import extensions
 from bench.models.cards import load_cards, verify
 
@@ -20,14 +19,7 @@ DATA = ("--dataset", "cifar10")
 @pytest.fixture
 def bench(monkeypatch, capfd):
     """Run `bench import WORDS...`; return (exit code, stdout, stderr), the libraries' too."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["bench", "import", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            app.main()
-        return stopped.value.code, *capfd.readouterr()
-
-    return run
+    return commands.importing(monkeypatch, capfd)
 
 
 def imported(result, path):

@@ -21,7 +21,7 @@ def _numbers(*names: str) -> list[int]:
     return [getattr(errno, name) for name in names if hasattr(errno, name)]
 
 
-# Errors of a disk that gives back less than was written.
+# The disk itself fails, or is gone.
 BROKEN = _numbers("EIO", "ESTALE", "ENODEV", "ENXIO")
 # Errors that stop a run, whatever it was doing.
 STOPS = {

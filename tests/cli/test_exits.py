@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cli.test_gate import keep
-from helpers.gates import side
+from helpers.gates import keep, side
 
 from bench.cli import exits, listing
 from bench.core.errors import InputError

@@ -9,24 +9,13 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from helpers.gates import altered, made, side
-from verdicts.test_history import kernels
+from helpers.gates import NEW, OLD, altered, keep, kernels, made, side
 
 from bench import api
 from bench.core.errors import InputError
 from bench.core.record import to_json
-from bench.system import influences, store
+from bench.system import influences
 from bench.verdicts import baseline
-
-OLD, NEW = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
-
-
-def keep(out, of, identity):
-    """Write a side as a run of a folder; return the run's folder."""
-    folder = out / identity
-    store.save_text(folder / "run.json", to_json(replace(of.run, id=identity)))
-    influences.save(folder / influences.NAME, of.influences)
-    return folder
 
 
 @pytest.fixture

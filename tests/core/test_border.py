@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from core.test_cell import CELL
-from core.test_record import RUN
+from helpers.records import CELL, RUN
 
 from bench import report
 from bench.core import border, probe_record, record

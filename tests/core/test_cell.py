@@ -3,18 +3,14 @@ import sys
 from dataclasses import replace
 
 import pytest
+from helpers.records import CELL, CHECKPOINT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core import extensions, scheme_words
-from bench.core.cell import Cell, Checkpoint, Draw, content_key, expand
+from bench.core.cell import Draw, content_key, expand
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
-
-CHECKPOINT = Checkpoint(
-    "a", "f", "baseline", "safetensors", "a.safetensors", "00", "fashion-mnist"
-)
-CELL = Cell(CHECKPOINT, Scheme.parse("w4a8"), "simulated", Draw())
 
 bits = st.sampled_from([2, 3, 4, 5, 6, 7, 8, 16, 32])
 

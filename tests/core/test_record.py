@@ -3,28 +3,20 @@ import math
 from dataclasses import replace
 
 import pytest
-from core.test_cell import CELL
+from helpers.records import CELL, COVERAGE, HOST, MEASUREMENT, RECORD, RUN
 
 from bench.core import sound
 from bench.core.errors import InputError
 from bench.core.record import (
     SCHEMA,
     Coverage,
-    Host,
     Measurement,
     Record,
-    Run,
     record_from_json,
     run_from_json,
     to_json,
 )
 from bench.core.rounds import Decided
-
-COVERAGE = Coverage(100, 90, 10, 9, 40, "simulated", {"w4a8": 90}, (("attention", "no weights"),))
-MEASUREMENT = Measurement("psnr@5", 30.0, 29.0, 31.0, 5, "dB", "higher", 1, paired=True)
-HOST = Host("box", "cpu", "avx2", 2, {"torch": "2"})
-RECORD = Record(CELL, HOST, "ok", COVERAGE, (MEASUREMENT,), {"sample": 1.0}, "abc")
-RUN = Run("id", "2026-01-01", "abc", False, "bench run", (RECORD,))
 
 
 def test_round_trip():

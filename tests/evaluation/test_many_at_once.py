@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
-from core.test_record import RUN
 from helpers.cells import Runs
+from helpers.records import RUN
 
 from bench.cli import execution
 from bench.core.cell import Draw, expand

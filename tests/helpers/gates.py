@@ -8,14 +8,15 @@ import numpy as np
 
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.estimates import interval
-from bench.core.record import Coverage, Host, Measurement, Record, Run
+from bench.core.record import Coverage, Host, Measurement, Record, Run, to_json
 from bench.core.scheme import Scheme
-from bench.system import influences
+from bench.system import influences, store
 from bench.system.influences import key
 from bench.system.runs import LoadedRun
 
 HOST = Host("box", "cpu", "avx2", 2, {"torch": "2"})
 CARD = Checkpoint("fashion-sam", "fashion", "sam", "safetensors", "s", "a" * 64, "fashion-mnist")
+OLD, NEW = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
 # Name, value, deviation over the images, unit, better.
 NUMBERS = {
     "kd_efficientnet": (130.0, 80.0, "1e-3", "lower"),
@@ -112,3 +113,21 @@ def family(**losses):
                 if key(record.cell, m.name) in one.influences
             }
     return replace(side().run, records=tuple(records)), terms
+
+
+def kernels(run):
+    """The run with kernels beside the simulation, which measure one metric more."""
+    full, quantized = run.records
+    cell = replace(quantized.cell, backend="int8-x86", metrics=("kernel", "psnr_simulated"))
+    coverage = replace(quantized.coverage, kernel="int8")
+    return replace(
+        run, records=(full, quantized, replace(quantized, cell=cell, coverage=coverage))
+    )
+
+
+def keep(out, of, identity):
+    """Write a side as a run of a folder; return the run's folder."""
+    folder = out / identity
+    store.save_text(folder / "run.json", to_json(replace(of.run, id=identity)))
+    influences.save(folder / influences.NAME, of.influences)
+    return folder

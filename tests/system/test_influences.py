@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from core.test_cell import CELL
+from helpers.records import CELL
 
 from bench.core.errors import InputError
 from bench.system import influences

@@ -1,5 +1,5 @@
 import pytest
-from core.test_record import RUN
+from helpers.records import RUN
 
 from bench.core.errors import InputError
 from bench.core.record import to_json

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.gates import altered, made, side
+from helpers.gates import altered, kernels, made, side
 
 from bench.system.runs import read_run, run_folders
 from bench.verdicts.history import LEAST, histories
@@ -103,16 +103,6 @@ def test_rounding_does_not_drift():
     many = runs(*[1e-12 * k for k in range(6)])
     found = psnr(histories(many, 9, load()))
     assert (found.drift.value, found.drift.error, found.verdict) == (0.0, 0.0, "unchanged")
-
-
-def kernels(run):
-    """The run with kernels beside the simulation, which measure one metric more."""
-    full, quantized = run.records
-    cell = replace(quantized.cell, backend="int8-x86", metrics=("kernel", "psnr_simulated"))
-    coverage = replace(quantized.coverage, kernel="int8")
-    return replace(
-        run, records=(full, quantized, replace(quantized, cell=cell, coverage=coverage))
-    )
 
 
 def test_changes_of_integer_kernels_have_thresholds_too():

@@ -5,7 +5,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from measurement.data.test_pickles import Bomb, python2_batch
+from helpers.pickled import Bomb, python2_batch
 
 from bench.core.errors import InputError
 from bench.measurement.data import cifar10
