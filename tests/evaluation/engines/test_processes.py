@@ -157,7 +157,7 @@ def test_a_process_ends_where_nobody_listens_any_more(cache, log):
 
 
 SIZES = ("--scheme", "w4a8", "--backend", "simulated", "--checkpoints", "*", "--images", "6")
-SIZES += ("--steps", "1", "--batch", "3")
+SIZES += ("--steps", "1", "--batch", "3", "--metrics", "psnr,ssim")
 
 
 def test_the_numbers_are_those_of_one_process(bench, cards, tmp_path, monkeypatch):
