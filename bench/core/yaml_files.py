@@ -52,7 +52,7 @@ _OCTAL = re.compile(r"[-+]?0[0-9]+")
 class _Loader(yaml.SafeLoader):
     """Reads plain words as YAML 1.2 does."""
 
-    yaml_implicit_resolvers: ClassVar = {}  # type: ignore[misc]
+    yaml_implicit_resolvers = {}  # noqa: RUF012 (the library's own way)
 
 
 class _Dumper(yaml.SafeDumper):
