@@ -1,12 +1,12 @@
 """`bench import` as a user types it: the card that it writes loads, and says what it assumed."""
 
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from helpers import commands
 from helpers.adm_reference import Flags, weights
 from helpers.folders import UNET, edit, save_dit, save_unet
 from safetensors.torch import save_file
@@ -27,14 +27,7 @@ SIZE = ("--set", "sample_size=16")
 @pytest.fixture
 def bench(monkeypatch, capsys):
     """Run `bench import WORDS...`; return (exit code, stdout, stderr)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["bench", "import", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            app.main()
-        return stopped.value.code, *capsys.readouterr()
-
-    return run
+    return commands.importing(monkeypatch, capsys)
 
 
 def card(path):

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 from helpers.adm_reference import Flags, Reference, weights
 from helpers.folders import UNET
+from safetensors.torch import save_file
 
 from bench.core import extensions
 from bench.core.cell import Draw
@@ -14,6 +16,7 @@ from bench.models.networks import build_network
 from bench.models.samplers.ddim import ddim
 from bench.models.samplers.drawing import Batch
 from bench.models.samplers.noise import image_generators
+from bench.models.sources import drafts, unet_shapes
 from bench.models.sources.heads import Heads, choices
 from bench.models.sources.telling import tell
 from bench.quant.layers import export
@@ -207,3 +210,16 @@ def test_bad_heads_on_a_card(heads, words):
         build_network({"patch": 1, "unet": unet, "heads": heads})
     with pytest.raises(InputError, match="exclude each other"):
         build_network({"patch": 1, "unet": UNET, "heads": 2})
+
+
+def test_every_flag_of_a_bare_file_that_nothing_tells_is_assumed(tmp_path):
+    """Several wrong ones at once are not found by noise: each stands on the card at least."""
+    torch.manual_seed(0)
+    unusual = {"norm_eps": 1e-6, "act_fn": "gelu", "flip_sin_to_cos": False, "freq_shift": 1}
+    unusual |= {"downsample_padding": 0, "center_input_sample": True, "norm_num_groups": 2}
+    network = UNet2DModel(**(UNET | unusual))
+    save_file(network.state_dict(), tmp_path / "a.safetensors")
+    assumed = drafts.file(tmp_path / "a.safetensors", {"sample_size": 16}).assumed
+    for name in {*unet_shapes.OPEN, *unet_shapes.TIME, "attention_head_dim"} - {"time"}:
+        (line,) = [text for text in assumed if f"--set {name}=" in text]
+        assert "the weights do not tell" in line
