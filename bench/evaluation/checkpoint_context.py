@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,12 +24,14 @@ from bench.core.scheme import Scheme
 from bench.evaluation import probe_context
 from bench.evaluation.generation import Generation
 from bench.evaluation.probe_context import EXTRACTOR, METRIC, Plan
-from bench.evaluation.resolved import ResolvedImages
 from bench.evaluation.scoring import extractor
 from bench.measurement.features import reference
 from bench.measurement.probes.context import Examples, Network, ProbeContext
 from bench.quant import constants as constants_of_graph
 from bench.quant.stored import quantized
+
+if TYPE_CHECKING:
+    from bench.evaluation.resolved import ResolvedImages
 
 
 class CheckpointContext(ProbeContext):
