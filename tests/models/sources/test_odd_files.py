@@ -140,7 +140,7 @@ def test_classes_of_others_are_named(tmp_path, state, content, words):
     path = saved(tmp_path, {"model": state, "config": content})
     refused(path, words)
     if content is not os.system:
-        refused(path, r"save the state dict alone: torch.save\(torch.load\(PATH, weights_only=F")
+        refused(path, r"save the state dict alone: x = torch.load\(PATH, weights_only=False\)")
 
 
 def test_a_network_as_arrays_of_numpy_is_named(tmp_path, state):
