@@ -62,7 +62,7 @@ def test_simulated_leaves_the_denoiser_alone(tiny, batches):
     quantized, coverage = Simulated()(tiny, Scheme.parse("w4a8+minmax"), batches)
     assert quantized is not tiny and quantized.model is not tiny.model
     assert (quantized.shape, quantized.predicts) == (tiny.shape, tiny.predicts)
-    assert quantized.alpha_bar is tiny.alpha_bar
+    assert quantized.levels is tiny.levels
     assert coverage.kernel == "simulated"
     assert 0.9 < coverage.share < 1
     after = tiny.model.state_dict()
