@@ -66,7 +66,7 @@ def test_simulated_leaves_the_denoiser_alone(tiny, batches):
     assert made.calibration == "replayed"
     assert quantized is not tiny and quantized.model is not tiny.model
     assert (quantized.shape, quantized.predicts) == (tiny.shape, tiny.predicts)
-    assert quantized.alpha_bar is tiny.alpha_bar
+    assert quantized.levels is tiny.levels
     assert coverage.kernel == "simulated"
     assert 0.9 < coverage.share < 1
     after = tiny.model.state_dict()
