@@ -121,6 +121,9 @@ Margin = Annotated[
         "full precision [default: bench's thresholds].",
     ),
 ]
+PresetName = Annotated[
+    str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
+]
 Images = Annotated[int | None, typer.Option("--images", metavar="N", help="Images per cell.")]
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Sampling steps.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from bench.cli import execution, exits, probe, stopping
 from bench.cli.flags import (
@@ -31,6 +29,7 @@ from bench.cli.flags import (
     Names,
     Out,
     Precision,
+    PresetName,
     Probes,
     Real,
     Redact,
@@ -56,9 +55,7 @@ def run(
     compiled: Kernels = None,
     device: Device = devices.CPU,
     checkpoints: Names = None,
-    preset: Annotated[
-        str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
-    ] = "default",
+    preset: PresetName = "default",
     skip: Skip = None,
     images: Images = None,
     precision: Precision = None,

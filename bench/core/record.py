@@ -1,8 +1,7 @@
 """Results as values: measurements, coverage, host, records and runs, with JSON both ways.
 
-`run.json` is a `Run`; docs/run.schema.json is its JSON schema, written anew by
-`python -m bench.core.record > docs/run.schema.json`. Its schema number rises with each change that
-older readers cannot follow.
+`run.json` is a `Run`, docs/run.schema.json its JSON schema (`python -m bench.core.record` prints
+it). The schema number rises with each change that older readers cannot follow.
 """
 
 from __future__ import annotations
@@ -190,9 +189,8 @@ class Fit:
         checkpoint: its name.
         description: in words, by topic: schedule, prediction, bounds of x_0.
         verdict: "fits", "another fits better", "worse than no network" or "not checked".
-        loss, trivial: mean square error of x_0 of the network and of the best multiple of x_t,
-            each a geometric mean over noise levels (`bench.models.plausibility`); None unless
-            checked.
+        loss, trivial: mean square error of x_0 of the network and of the best multiple of x_t, as
+            geometric means over noise levels (`bench.models.plausibility`); None unless checked.
         images: real images that it was checked on.
         better: descriptions that fit clearly better, each with its loss over the trivial one.
         reason: why it was not checked, "" where it was.
