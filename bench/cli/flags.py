@@ -95,6 +95,31 @@ Precision = Annotated[
 PresetName = Annotated[
     str, typer.Option("--preset", metavar="NAME", help="smoke, default or full.")
 ]
+Decide = Annotated[
+    bool,
+    typer.Option(
+        "--until-decided",
+        help="Sample each cell until it is known whether it is worse by the margin; --images is "
+        "then the most [default: 10 times the preset's].",
+    ),
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="BASE",
+        help="With --until-decided, a run or the word baseline [default: full precision].",
+    ),
+]
+Margin = Annotated[
+    str | None,
+    typer.Option(
+        "--margin",
+        metavar="SIZE",
+        help="With --until-decided, the least loss that matters: 0.5, or 3% of the distance in "
+        "full precision [default: bench's thresholds].",
+    ),
+]
 Images = Annotated[int | None, typer.Option("--images", metavar="N", help="Images per cell.")]
 Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Sampling steps.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="INT", help="Random stream.")]

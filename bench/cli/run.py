@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cli import execution, exits, probe
+from bench.cli import execution, exits, probe, stopping
 from bench.cli.flags import (
+    Against,
     Backends,
     Batch,
     Bits,
     Cards,
+    Decide,
     Device,
     DryRun,
     Engine,
@@ -20,6 +23,7 @@ from bench.cli.flags import (
     Images,
     Inception,
     Kernels,
+    Margin,
     Metrics,
     Names,
     Out,
@@ -36,7 +40,7 @@ from bench.cli.flags import (
     Words,
     name_inception,
 )
-from bench.core.cell import Draw
+from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
 from bench.evaluation import planning, sequential, skip_lists, suite
 from bench.evaluation.planning import EvaluationPlan
@@ -54,6 +58,9 @@ def run(
     skip: Skip = None,
     images: Images = None,
     precision: Precision = None,
+    until_decided: Decide = False,
+    against: Against = None,
+    margin: Margin = None,
     steps: Steps = None,
     sampler: Sampler = None,
     seed: Seed = 0,
@@ -76,6 +83,7 @@ def run(
     Example: bench run --bits 4
     """
     name_inception(inception)
+    asked = stopping.asked(precision, until_decided, against, margin)
     place, runner = devices.find(device), planning.engine(engine)
     wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
@@ -88,20 +96,24 @@ def run(
         runs = suite.plan(suite.find(suite_name), cards, globs, choices, changes)
     else:
         size = planning.preset(preset)
-        most = size.images if precision is None else sequential.TIMES * size.images
+        most = sequential.TIMES * size.images if asked.is_sequential else size.images
         drawn: dict[str, Any] = {"steps": size.steps, "images": most, **changes}
         scoring = planning.scoring(_words(extractors), _words(metrics), real)
         choices = dataclasses.replace(choices, scoring=scoring)
         runs = [planning.plan(cards, globs, size, choices, Draw(**drawn))]
     explained = [probe.of_run(cells, probes, preset, place) for cells in runs]
-    plans = []
-    for cells, probed in zip(runs, explained, strict=True):
-        cells = skip_lists.beside(cells, skip, out)
-        rule = sequential.stopping_rule(precision, cells)
-        plans.append(EvaluationPlan(cells, place, runner, rule, probed))
+    plans = [
+        EvaluationPlan(cells, place, runner, stopping.rule(asked, cells, out), probed)
+        for cells, probed in zip(_skipping(runs, skip, out), explained, strict=True)
+    ]
     if dry_run:
         return max(_planned(plan, force) for plan in plans)
     return max(_measured(plan, out, redact, force) for plan in plans)
+
+
+def _skipping(runs: Sequence[list[Cell]], skip: str | None, out: Path) -> list[list[Cell]]:
+    """The runs with the cells that leave layers in float beside the others."""
+    return [skip_lists.beside(cells, skip, out) for cells in runs]
 
 
 def _planned(plan: EvaluationPlan, force: bool) -> int:

@@ -7,7 +7,8 @@ never rewritten: a run stays as it was made.
     2 -> 3   records say how many rounds of images they took (`rounds`); older ones took one
     3 -> 4   records count their real images (`real_images`), cards say what was assumed, and runs
              whether descriptions fit the weights (`fits`) and what ran the cells (`engine`); of
-             older runs none of it is known
+             older runs none of it is known; records of cells that were sampled until a verdict
+             was known hold it (`decided`)
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.migrations import migrate
 from bench.core.printable import short
+from bench.core.rounds import Decided, Rounds
 
 SCHEMA = 4
 # A raw line end is never inside a string, so nothing but the layout changes.
@@ -126,23 +127,6 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Rounds:
-    """How a cell was sampled until its change was known well enough.
-
-    Attributes:
-        metric: the change that was looked at, without its N.
-        precision: the widest half width of its 95% interval that was wanted, in its unit.
-        reached: whether it became as narrow; else the budget of images ended.
-        counts: N at each look.
-    """
-
-    metric: str
-    precision: float
-    reached: bool
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Host:
     """Where it ran.
 
@@ -174,6 +158,7 @@ class Record:
         error: reason of a refusal or failure, one line.
         real: SHA-256 of the real images' features by extractor; empty in runs of schema 1.
         rounds: of a quantized cell that was sampled to a wanted precision, else None.
+        decided: of one that was sampled until it was known whether it is worse, else None.
         real_images: how many real images those are, by extractor; empty in older runs.
     """
 
@@ -188,6 +173,7 @@ class Record:
     real: Mapping[str, str] = field(default_factory=dict)
     rounds: Rounds | None = None
     real_images: Mapping[str, int] = field(default_factory=dict)
+    decided: Decided | None = None
 
     def measurement(self, prefix: str) -> Measurement | None:
         """The first measurement whose name before "@" is `prefix`."""

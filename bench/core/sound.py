@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bench.core.printable import quoted, short
+from bench.core.rounds import VERDICTS
 
 if TYPE_CHECKING:
     from bench.core.probe_record import Explanation, Part, Row
     from bench.core.record import Coverage, Measurement, Record, Run
+    from bench.core.rounds import Decided
 
 STATUSES = ("ok", "refused", "failed")
 DIRECTIONS = ("lower", "higher")
@@ -86,6 +88,24 @@ def record(found: Record) -> None:
             raise ValueError(f"{short(stage)} took {seconds} seconds")
     if found.rounds and (least := min(found.rounds.counts, default=1)) < 1:
         raise ValueError(f"a round of {least} images")
+    if found.decided:
+        decided(found.decided)
+
+
+def decided(found: Decided) -> None:
+    """Hold what was decided in rounds against itself.
+
+    Raises:
+        ValueError: an unknown verdict, a margin or level that is none, or swapped ends.
+    """
+    if found.verdict not in VERDICTS:
+        raise ValueError(f"verdict {quoted(found.verdict)}: {', '.join(VERDICTS)} are known")
+    if min(found.counts, default=0) < 1 or found.tuned < 1:
+        raise ValueError(f"{short(found.metric)} was decided at no number of images")
+    if not (0 < found.level < 1 and 0 <= found.margin < math.inf):
+        raise ValueError(f"a margin of {found.margin} at level {found.level}")
+    if found.low is not None and found.high is not None and found.low > found.high:
+        raise ValueError(f"{short(found.metric)}: the sequence ends before it begins")
 
 
 def measurement(found: Measurement) -> None:

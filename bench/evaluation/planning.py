@@ -21,7 +21,7 @@ from bench.system.host import VNNI, fingerprint
 
 if TYPE_CHECKING:
     from bench.evaluation.probe_context import Plan as ProbePlan
-    from bench.evaluation.sequential import StoppingRule
+    from bench.evaluation.rules import Rule
 
 # Of the integer backends the first one that runs here is taken.
 INTEGER_BACKENDS = ("int8-cuda", "int8-x86")
@@ -63,7 +63,7 @@ class EvaluationPlan:
     cells: Sequence[Cell]
     device: str = devices.CPU
     engine: str = LOCAL
-    rule: StoppingRule | None = None
+    rule: Rule | None = None
     probes: ProbePlan | None = None
 
 

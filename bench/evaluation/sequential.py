@@ -1,7 +1,8 @@
-"""Precision on demand: cells are sampled in rounds until each change is known well enough.
+"""Cells are sampled in rounds until a rule has what it asks for: a precision, or a verdict.
 
-After each round the change of a distance against full precision is measured with its 95%
-interval; the cell stops where the half width is at most the wanted one, or where the budget ends.
+For a precision the change of a distance against full precision is measured after each round with
+its 95% interval; the cell stops where the half width is at most the wanted one, or where the
+budget ends (for a verdict see `bench.verdicts.until_decided`).
 N doubles from FIRST, so that few different N occur and cells of equal N compare. The noise of
 image i depends on i alone and batches are kept, so a round costs its new images only.
 
@@ -26,6 +27,8 @@ from bench.core.errors import InputError
 from bench.core.record import Measurement, Record, Rounds
 from bench.evaluation import records
 from bench.evaluation.resolved import Resolver
+from bench.evaluation.rules import Rule
+from bench.system.influences import Influences
 
 # Least N of the first round, from the trials in docs/gate.md.
 FIRST = 200
@@ -42,15 +45,17 @@ class Execute(Protocol):
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """When a cell has enough images.
+    """Ends where a change is known precisely enough.
 
     Attributes:
         precision: the widest half width of the change's 95% interval, in the metric's unit.
         budget: the most images of a cell.
+        preferred: the metric that decides, where a cell has it.
     """
 
     precision: float
     budget: int
+    preferred: str = "frechet"
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.precision) and self.precision > 0):
@@ -68,17 +73,30 @@ class StoppingRule:
             planned.append(min(2 * planned[-1], self.budget))
         return planned
 
-    def is_met(self, change: Measurement) -> bool:
+    def is_met(self, look: Record, terms: Influences) -> bool:
         """Whether a change is known well enough."""
-        return _half_width(change) <= self.precision
+        return _half_width(_change(look)) <= self.precision
+
+    def text(self, look: Record, terms: Influences) -> str:
+        """The change and its half width."""
+        return _text(_change(look))
+
+    def noted(
+        self, final: Record, look: Record, terms: Influences, counts: Sequence[int]
+    ) -> Record:
+        """The record with its rounds."""
+        name = _change(look).name.split("@")[0]
+        rounds = Rounds(name, self.precision, self.is_met(look, terms), tuple(counts))
+        return replace(final, rounds=rounds)
 
 
 @dataclass
 class _Sampled:
-    """A quantized cell, and the N and record of each of its rounds."""
+    """A quantized cell, the N and record of each of its rounds, and the influences at the last."""
 
     cell: Cell
     rounds: list[tuple[int, Record]] = field(default_factory=list)
+    terms: Influences = field(default_factory=dict)
 
     @property
     def counts(self) -> list[int]:
@@ -91,9 +109,9 @@ class _Sampled:
         return self.rounds[-1][1]
 
     @property
-    def change(self) -> Measurement | None:
-        """The change after the last round, None where the cell has no numbers."""
-        return _change(self.last) if self.last.status == "ok" else None
+    def is_measured(self) -> bool:
+        """Whether the cell has numbers."""
+        return self.last.status == "ok"
 
     def seconds(self, final: Record) -> dict[str, float]:
         """Wall time of all rounds and of the final record, by stage."""
@@ -103,9 +121,9 @@ class _Sampled:
         return dict(total)
 
 
-def target(cell: Cell) -> tuple[str, str]:
-    """(extractor, metric) whose change is to be known: the first Fréchet distance, else the first
-    unpaired metric.
+def target(cell: Cell, preferred: str = "frechet") -> tuple[str, str]:
+    """(extractor, metric) whose change is to be known: the first of the preferred metric, else of
+    any unpaired one.
 
     Raises:
         InputError: all metrics are paired.
@@ -119,8 +137,9 @@ def target(cell: Cell) -> tuple[str, str]:
             if fits and not metric.paired:
                 unpaired.append((extractor, name))
     if not unpaired:
-        raise InputError("--precision is that of a change of a distance: add --metrics frechet")
-    return next((pair for pair in unpaired if pair[1] == "frechet"), unpaired[0])
+        flag = "--precision is that" if preferred == "frechet" else "--until-decided asks"
+        raise InputError(f"{flag} of a change of a distance: add --metrics {preferred}")
+    return next((pair for pair in unpaired if pair[1] == preferred), unpaired[0])
 
 
 def sized(cell: Cell, images: int) -> Cell:
@@ -140,7 +159,7 @@ class SequentialRunner:
     def __init__(
         self,
         resolver: Resolver,
-        rule: StoppingRule,
+        rule: Rule,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.resolver, self.rule, self.tell = resolver, rule, tell
@@ -151,11 +170,11 @@ class SequentialRunner:
         Of a cell that is refused the first N is the last.
         """
         for images in self.rule.counts():
-            look = self.resolver.resolve(_look(cell, images))
+            look = self.resolver.resolve(self._look(cell, images))
             record = records.cached(look)
             if record is None:
                 return images, look.refusal is not None
-            if self.rule.is_met(_change(record)):
+            if self.rule.is_met(record, records.influences_of(look)):
                 break
         return images, True
 
@@ -190,35 +209,37 @@ class SequentialRunner:
         states = [_Sampled(cell) for cell in cells]
         waiting = list(states)
         for images in self.rule.counts():
-            looks = execute([_look(state.cell, images) for state in waiting], counts=False)
+            looks = execute([self._look(state.cell, images) for state in waiting], counts=False)
             for state, record in zip(waiting, looks, strict=True):
                 state.rounds.append((images, record))
-                if state.change is not None:
-                    self.tell(f"{state.cell}: {_text(state.change)}")
+                if state.is_measured:
+                    state.terms = records.influences_of(self.resolver.resolve(record.cell))
+                    self.tell(f"{state.cell}: {self.rule.text(record, state.terms)}")
             waiting = [
                 state
                 for state in waiting
-                if state.change is not None and not self.rule.is_met(state.change)
+                if state.is_measured and not self.rule.is_met(state.last, state.terms)
             ]
         return self._finished(states, execute)
 
     def _finished(self, states: Sequence[_Sampled], execute: Execute) -> list[Record]:
         """All metrics of the cells at the N that each of them has come to."""
         wanted = [sized(state.cell, state.counts[-1]) for state in states]
-        good = [
-            cell for cell, state in zip(wanted, states, strict=True) if state.change is not None
-        ]
+        good = [cell for cell, state in zip(wanted, states, strict=True) if state.is_measured]
         measured = dict(zip(good, execute(good, counts=True), strict=True))
         outcomes = []
         for cell, state in zip(wanted, states, strict=True):
-            if state.change is None:
+            if not state.is_measured:
                 outcomes.append(replace(state.last, cell=cell))
                 continue
-            name, is_reached = state.change.name.split("@")[0], self.rule.is_met(state.change)
-            rounds = Rounds(name, self.rule.precision, is_reached, tuple(state.counts))
-            final = measured[cell]
-            outcomes.append(replace(final, seconds=state.seconds(final), rounds=rounds))
+            final = replace(measured[cell], seconds=state.seconds(measured[cell]))
+            outcomes.append(self.rule.noted(final, state.last, state.terms, state.counts))
         return outcomes
+
+    def _look(self, cell: Cell, images: int) -> Cell:
+        """The cell of N images with only the deciding metric: an interim check is cheap."""
+        extractor, metric = target(cell, self.rule.preferred)
+        return sized(replace(cell, extractors=(extractor,), metrics=(metric,)), images)
 
 
 def _most(counts: Iterable[tuple[Cell, int]]) -> dict[str, int]:
@@ -227,12 +248,6 @@ def _most(counts: Iterable[tuple[Cell, int]]) -> dict[str, int]:
     for cell, images in counts:
         largest[cell.checkpoint.name] = max(images, largest.get(cell.checkpoint.name, 0))
     return largest
-
-
-def _look(cell: Cell, images: int) -> Cell:
-    """The cell of N images with only the deciding metric, so that an interim check is cheap."""
-    extractor, metric = target(cell)
-    return sized(replace(cell, extractors=(extractor,), metrics=(metric,)), images)
 
 
 def _change(record: Record) -> Measurement:

@@ -3,21 +3,23 @@
 An interval for a given N misses the truth in 5% of the runs; looked at again and again it misses
 sooner or later. A confidence sequence misses it *ever* in at most 5%, whatever decides to stop.
 
-After n images with influences of standard deviation s_n, the number is known to +- z_n s_n/sqrt(n),
-and z_n is that of Robbins' normal mixture (Robbins 1970; Howard et al. 2021), tuned for N images:
+After n images with influences of standard deviation s_n, the number is known to
++- z_n s_n / sqrt(n), where z_n is that of Robbins' normal mixture (Robbins 1970; Howard et al.
+2021), tuned for N images, and a is the error that is allowed:
 
     two-sided   z_n^2 = (1 + r / n) (2 log(1 / a) + log((n + r) / r)),   r = N / (b + log(1 + b)),
                                                                          b = 2 log(1 / a)
     one-sided   exp(y^2 / 2) Phi(y) = sqrt((n + r) / r) / (2 a),  z_n = y sqrt(1 + r / n), r of 2 a
 
-z_n is least near n = N and rises as sqrt(log n) beyond. For sums of normal numbers of known variance
-this is exact at every n. Ours are influences, of another shape, with s_n in place of the variance,
-and a Fréchet or kernel distance is the mean of its influences to first order only, with a rest of
-the order 1 / n. So this is an *asymptotic* confidence sequence (Waudby-Smith, Arbour, Sinha, Kennedy
-and Ramdas 2024, "Time-uniform central limit theory and asymptotic confidence sequences"): what is
-stated holds from a first look on, as that first N grows. docs/gate.md has the measured rates.
+z_n is least near n = N and rises as sqrt(log n) beyond. For sums of normal numbers of known
+variance this is exact at every n. Ours are influences, of another shape, with s_n in place of
+the variance, and a Fréchet or kernel distance is the mean of its influences to first order only,
+with a rest of the order 1 / n. So this is an *asymptotic* confidence sequence (Waudby-Smith,
+Arbour, Sinha, Kennedy and Ramdas 2024, "Time-uniform central limit theory and asymptotic
+confidence sequences"): what is stated holds from a first look on, as the N of that look grows.
+docs/gate.md has the measured rates.
 
-The package `confseq` computes the same mixture; it has no wheels and needs a C++ compiler and Boost.
+The package `confseq` computes the same mixture; it comes as C++ that needs a compiler and Boost.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from bench.core.estimates import LEVEL
 
 # The N that the mixture is tuned for, and the least N of a look, from the trials in docs/gate.md.
 TUNED = 500
-FIRST = 200
+FIRST = 100
 WORSE, EQUIVALENT, BETTER, UNDECIDED = "worse", "equivalent", "better", "undecided"
 _STEPS = 50
 
