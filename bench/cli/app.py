@@ -14,6 +14,7 @@ import typer
 from bench import __version__
 from bench.cli import (
     baseline,
+    certify,
     compare,
     exits,
     history,
@@ -40,6 +41,7 @@ app.command(epilog=exits.HELP)(run.run)
 app.command()(report.report)
 app.command(epilog=exits.HELP_COMPARE)(compare.compare)
 app.add_typer(baseline.baseline, name="baseline")
+app.command()(certify.certify)
 app.command()(history.history)
 app.command()(speed.speed)
 app.command()(probe.probe)

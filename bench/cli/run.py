@@ -101,19 +101,30 @@ def run(
         scoring = planning.scoring(_words(extractors), _words(metrics), real)
         choices = dataclasses.replace(choices, scoring=scoring)
         runs = [planning.plan(cards, globs, size, choices, Draw(**drawn))]
-    explained = [probe.of_run(cells, probes, preset, place) for cells in runs]
-    plans = [
-        EvaluationPlan(cells, place, runner, stopping.rule(asked, cells, out), probed)
-        for cells, probed in zip(_skipping(runs, skip, out), explained, strict=True)
-    ]
+    plans = _plans(runs, asked, place, runner, probes, preset, skip, out)
     if dry_run:
         return max(_planned(plan, force) for plan in plans)
     return max(_measured(plan, out, redact, force) for plan in plans)
 
 
-def _skipping(runs: Sequence[list[Cell]], skip: str | None, out: Path) -> list[list[Cell]]:
-    """The runs with the cells that leave layers in float beside the others."""
-    return [skip_lists.beside(cells, skip, out) for cells in runs]
+def _plans(
+    runs: Sequence[list[Cell]],
+    asked: stopping.Asked,
+    place: str,
+    runner: str,
+    probes: str | None,
+    preset: str,
+    skip: str | None,
+    out: Path,
+) -> list[EvaluationPlan]:
+    """What is to be done for each run, with its probes and what ends its cells."""
+    explained = [probe.of_run(cells, probes, preset, place) for cells in runs]
+    plans = []
+    for cells, probed in zip(runs, explained, strict=True):
+        cells = skip_lists.beside(cells, skip, out)
+        rule = stopping.rule(asked, cells, out)
+        plans.append(EvaluationPlan(cells, place, runner, rule, probed))
+    return plans
 
 
 def _planned(plan: EvaluationPlan, force: bool) -> int:

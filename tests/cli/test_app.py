@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 GOLDEN = Path(__file__).parents[1] / "golden" / "help.txt"
 COMMANDS = (
     *("", "run", "report", "compare", "baseline", "baseline accept", "baseline show", "history"),
+    *("certify",),
     *("speed", "probe", "train", "import", "list", "check"),
 )
 SIZES = [
