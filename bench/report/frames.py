@@ -24,7 +24,7 @@ COLUMNS = (
     *("run", "created", "commit", "dirty", "checkpoint", "family", "method", "dataset", "sha256"),
     *("scheme", "backend", "kernel", "coverage", "status", "error", "sampler", "steps", "images"),
     *("seed", "eta", "spacing", "batch", "host", "measurement", "metric", "extractor", "n"),
-    *("real_images", "value", "low", "high", "unit", "better", "version", "paired"),
+    *("real_images", "value", "low", "high", "unit", "better", "version", "paired", "decided"),
 )
 
 
@@ -95,6 +95,7 @@ def _cell(run: Run, row: Row) -> dict[str, Any]:
         "spacing": draw.spacing,
         "batch": draw.batch,
         "host": row.record.host.name,
+        "decided": row.record.decided.verdict if row.record.decided else "",
     }
 
 

@@ -24,7 +24,7 @@ from bench.report.formatting import (
 )
 from bench.report.headline import headline, summary
 from bench.report.rows import Row, interval, rows
-from bench.report.sample_sizes import draws, few_real, precision, span
+from bench.report.sample_sizes import draws, few_real, precision, span, verdicts
 from bench.system import influences
 from bench.system.runs import sample_path
 from bench.verdicts.methods import contrasts, ignored, unmatched
@@ -71,6 +71,7 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
         ),
         ("The paper's claims", probe_page.summary(folder)),
         ("Results", _results(found)),
+        ("Verdicts of the sampling in rounds", verdicts(found)),
         ("Further measurements", _further(found)),
         ("Refused and failed", _bad(bad)),
         ("Figures", _figures(found, folder)),

@@ -1,4 +1,4 @@
-"""How many images each cell took, real ones too, and whether its change is known well enough."""
+"""How many images each cell took, real ones too, and what was known then: a width or a verdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.core import distances
 from bench.core.cell import Draw, of_any_size
-from bench.report.formatting import escape, number, places
+from bench.report.formatting import escape, number, places, table
 from bench.report.rows import Row, interval
 
 
@@ -38,13 +38,55 @@ def precision(found: Sequence[Row]) -> list[str]:
     short = [text for row in found if (text := _short(row))]
     if short:
         lines += ["", f"**The budget of images ended first** at {'; at '.join(short)}."]
-    if len({row.images for row in found if row.ok}) > 1:
-        lines += [
-            "",
-            "Rows of different N do not compare, and FD less its change is full precision at the "
-            "row's own N. Cells are ranked against those of equal N only.",
-        ]
-    return lines
+    return lines + _uneven(found)
+
+
+def _uneven(found: Sequence[Row]) -> list[str]:
+    """What different N mean; nothing where all are equal."""
+    if len({row.images for row in found if row.ok}) < 2:
+        return []
+    return [
+        "",
+        "Rows of different N do not compare, and FD less its change is full precision at the "
+        "row's own N. Cells are ranked against those of equal N only.",
+    ]
+
+
+def verdicts(found: Sequence[Row]) -> list[str]:
+    """The verdicts of cells that were sampled until they were known: a table, and what it means;
+    nothing where there are none."""
+    lines, bases, levels = [], set(), set()
+    for row in found:
+        if (decided := row.record.decided) is None:
+            continue
+        change = row.record.measurement(decided.metric)
+        decimals = places([change])
+        ends = "none"
+        if decided.low is not None and decided.high is not None:
+            low, high = (number(end, decimals, True) for end in (decided.low, decided.high))
+            ends = f"[{low}, {high}]"
+        names = map(escape, (row.checkpoint, row.scheme.label, row.kernel, decided.verdict))
+        sizes = number(decided.worsening, decimals, True), ends, number(decided.margin, decimals)
+        metric = escape(decided.metric)
+        lines.append([*names, metric, *sizes, str(row.images), str(len(decided.counts))])
+        bases.add(decided.base)
+        levels.add(decided.level)
+    if not lines:
+        return []
+    header = ["Checkpoint", "Scheme", "Kernel", "Verdict", "Metric", "Worse by", "At every look"]
+    base = ", ".join(escape(name) for name in sorted(filter(None, bases))) or "full precision"
+    level = ", ".join(f"{level:.0%}" for level in sorted(levels))
+    legend = (
+        f"Each quantized cell was sampled in rounds until it was known whether it is worse than "
+        f"{base} by the margin. The interval holds at all looks at once with {level}, so no "
+        f"number of looks makes verdicts false more often; undecided: the images ended first."
+    )
+    return [
+        *table([*header, "Margin", "N", "Looks"], lines, left=5),
+        "",
+        legend,
+        *_uneven(found),
+    ]
 
 
 def few_real(found: Sequence[Row]) -> list[str]:

@@ -18,6 +18,7 @@ from bench.core.scheme import Scheme
 from bench.evaluation import sequential
 from bench.evaluation.sequential import SequentialRunner, StoppingRule
 from bench.models.cards import load_cards, verify
+from bench.verdicts import confidence_sequences
 
 W4A8 = dataclasses.replace(Scheme.parse("w4a8"), calibration=4)
 W2A8 = dataclasses.replace(Scheme.parse("w2a8"), calibration=4)
@@ -196,6 +197,11 @@ def test_command(bench, cards, tmp_path):
         (["--precision", "1", "--images", "7"], "raise --images 7"),
         (["--precision", "1", "--metrics", "psnr"], "--metrics frechet"),
         (["--precision", "1", "--scheme", "fp32"], "name another --scheme"),
+        (["--until-decided", "--precision", "1"], "choose one"),
+        (["--until-decided", "--images", "99"], "raise --images 99"),
+        (["--until-decided", "--metrics", "psnr"], "--metrics kernel"),
+        (["--until-decided", "--scheme", "fp32"], "name another --scheme"),
+        (["--until-decided", "--against", "nosuch"], "no run 'nosuch'"),
     ],
 )
 def test_bad_flags(bench, cards, tmp_path, flags, word):
@@ -203,11 +209,46 @@ def test_bad_flags(bench, cards, tmp_path, flags, word):
     code, stdout, stderr = bench("run", *sizes, "--cards", cards, "--out", out, *flags)
     assert (code, stdout) == (2, "")
     (line,) = [
-        line for line in stderr.splitlines() if not line.startswith(("w4a8", "fp32", "batch"))
+        line
+        for line in stderr.splitlines()
+        if not line.startswith(("w4a8", "fp32", "batch", "N = 1"))
     ]
     assert line.startswith("bench: ")
     assert word in line
     assert not out.exists()
+
+
+def test_until_decided(bench, cards, tmp_path, monkeypatch):
+    """Against full precision, then against that run, whose images are the same."""
+    monkeypatch.setattr(confidence_sequences, "FIRST", 8)
+    out = tmp_path / "out"
+    words = ["run", *SIZES, "--cards", cards, "--out", out, "--images", "20", "--until-decided"]
+    code, stdout, stderr = bench(*words, "--margin", "1e-9", "--dry-run")
+    assert (code, stdout.count("0 of 3 batches cached, N up to 20")) == (0, 2)
+    assert "N = 8, 16, 20: until it is known at 95% whether" in stderr
+    code, stdout, stderr = bench(*words, "--margin", "1e9")
+    assert code == 0
+    assert re.search(r"tiny w4a8 simulated: N = 8: delta_kd_.* margin 1e\+09: equivalent", stderr)
+    (first,) = out.glob("*/run.json")
+    full, quantized = json.loads(first.read_text())["records"]
+    assert full["decided"] is None
+    assert quantized["rounds"] is None
+    decided = quantized["decided"]
+    assert (decided["verdict"], decided["margin"], decided["counts"]) == ("equivalent", 1e9, [8])
+    assert (decided["metric"], decided["base"]) == ("delta_kd_efficientnet", "")
+    assert quantized["cell"]["draw"]["images"] == full["cell"]["draw"]["images"] == 8
+    assert "| equivalent |" in (first.parent / "report.md").read_text()
+    again = [*words, "--margin", "1e-9", "--against", first.parent.name]
+    code, _, stderr = bench(*again)
+    assert code == 0, stderr
+    (second,) = set(out.glob("*/run.json")) - {first}
+    decided = json.loads(second.read_text())["records"][1]["decided"]
+    assert (decided["verdict"], decided["counts"]) == ("equivalent", [8])
+    assert (decided["base"], decided["paired"]) == (first.parent.name, True)
+    certified = ["certify", first.parent.name, "--margin", "kd_efficientnet:1e9", "--out", out]
+    code, stdout, _ = bench(*certified)
+    # Its bounds are of a first look at 8 images.
+    assert (code, ", sequence)" in stdout) == (0, True)
 
 
 # Kills itself as a round's last file is complete.

@@ -6,10 +6,10 @@ import pytest
 from helpers import canned_run
 
 from bench import report
-from bench.core.record import Rounds, run_from_json, to_json
+from bench.core.record import Decided, Rounds, run_from_json, to_json
 from bench.report.ranking import groups
 from bench.report.rows import rows
-from bench.report.sample_sizes import draws, precision, span
+from bench.report.sample_sizes import draws, precision, span, verdicts
 
 
 def sampled(run, images, reached):
@@ -43,6 +43,29 @@ def test_the_cell_that_the_budget_stopped_is_named_with_its_width(uneven):
     assert "ended first** at fmnist-ema w8a8 simulated (N = 400, ±0.40)." in text
     assert text.count("(N = ") == 1
     assert "Rows of different N do not compare" in text
+
+
+def test_what_was_decided_stands_in_a_row_for_each_cell(run, tmp_path):
+    kd = "delta_kd_efficientnet"
+    known = Decided(kd, "worse", 0.001, 0.95, 0.0123, 0.01, 0.0146, (100, 200, 500), 500)
+    ended = replace(known, verdict="undecided", low=None, high=None)
+    records = [
+        replace(r, decided=known if r.cell.scheme.weight_bits == 4 else ended)
+        if r.status == "ok" and not r.cell.scheme.is_float
+        else r
+        for r in run.records
+    ]
+    found = replace(run, records=tuple(records))
+    assert run_from_json(to_json(found)) == found
+    text = report.markdown(found, tmp_path)
+    assert text.count("| undecided |") == text.count("| worse     |") == 4
+    (line,) = [line for line in verdicts(rows(found)) if "fmnist-sam " in line and "w4a8" in line]
+    assert [cell.strip() for cell in line.split("|")[4:-1]] == [
+        *("worse", "delta_kd_efficientnet", "+0.012300", "[+0.010000, +0.014600]"),
+        *("0.001000", "500", "3"),
+    ]
+    assert "worse than full precision by the margin" in text
+    assert verdicts(rows(run)) == []
 
 
 def test_nothing_is_said_of_runs_with_a_given_n_and_less_where_all_n_are_equal(run):
