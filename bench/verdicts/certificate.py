@@ -78,7 +78,7 @@ class Claim:
 @dataclass(frozen=True)
 class Certificate:
     """The claims of a run. `margin` is what was asked for, as "3%" or "0.5"; `seal` is the SHA-256
-    of all else in it, so that a changed word shows; `floor` is kept for runs that measure one."""
+    of all else in it, so that a changed word shows."""
 
     run: str
     created: str
