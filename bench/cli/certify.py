@@ -105,7 +105,7 @@ def _lines(made: Certificate) -> list[str]:
             low, high = claim.low + claim.margin, claim.high + claim.margin
             ends = f"{low:+.4g} to {high:+.4g} ({made.level:.0%}, {claim.bounds})"
         lines.append(
-            f"{claim.checkpoint} {claim.scheme} {claim.backend}: {claim.verdict}: {made.metric} "
+            f"{claim.name}: {claim.verdict}: {made.metric} "
             f"worse by {claim.worsening:+.4g}, {ends}, margin {claim.margin:.4g}, "
             f"N = {claim.images}"
         )

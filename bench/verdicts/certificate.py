@@ -16,7 +16,7 @@ import fnmatch
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,11 @@ class Claim:
     bounds: str
     verdict: str
 
+    @property
+    def name(self) -> str:
+        """The cell's."""
+        return f"{self.checkpoint} {self.scheme} {self.backend}"
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -114,6 +119,17 @@ def certify(
     Raises:
         InputError: no such run, files, cells or numbers, or a level out of range.
     """
+    made = _made(folder, (metric, margin, level), lambda name: fnmatch.fnmatchcase(name, cells))
+    if not made.claims:
+        raise InputError(f"{folder.name} has no measured quantized cell {quoted(cells)}")
+    return made
+
+
+def _made(
+    folder: Path, asked: tuple[str, str, float], is_wanted: Callable[[str], bool]
+) -> Certificate:
+    """The certificate of the cells whose names are wanted; `asked`: metric, margin and level."""
+    metric, margin, level = asked
     entry = margins.margin(margin)
     if not 0.5 < level < 1:
         raise InputError(f"--level must be above 0.5 and below 1, not {level:g}")
@@ -122,14 +138,10 @@ def certify(
         raise InputError(
             f"{folder} has no {influences.NAME}: a certificate rests on it, run again"
         )
-    wanted = [r for r in run.records if not r.cell.is_reference and r.status == "ok"]
-    chosen = [record for record in wanted if fnmatch.fnmatchcase(str(record.cell), cells)]
-    if not chosen:
-        known = "; ".join(str(record.cell) for record in wanted) or "none"
-        raise InputError(f"{folder.name} has no measured quantized cell {quoted(cells)}: {known}")
+    measured = [r for r in run.records if not r.cell.is_reference and r.status == "ok"]
+    chosen = [record for record in measured if is_wanted(str(record.cell))]
     if len({str(record.cell) for record in chosen}) < len(chosen):
         raise InputError(f"{folder.name} has two cells of one name, which cannot be told apart")
-    claims = tuple(_claim(run, record, terms, (metric, entry), level) for record in chosen)
     made = Certificate(
         run.id,
         run.created,
@@ -139,7 +151,7 @@ def certify(
         metric,
         margin.strip(),
         level,
-        claims,
+        tuple(_claim(run, record, terms, (metric, entry), level) for record in chosen),
     )
     return replace(made, seal=seal(made))
 
@@ -166,8 +178,8 @@ def read(path: Path) -> Certificate:
         raise InputError(
             f"{path}: not a certificate of bench ({short(str(error), 240)})"
         ) from None
-    if not made.claims:
-        raise InputError(f"{path}: not a certificate of bench (it claims nothing)")
+    if len({claim.name for claim in made.claims}) < max(len(made.claims), 1):
+        raise InputError(f"{path}: not a certificate of bench (each cell has one claim)")
     return made
 
 
@@ -194,8 +206,10 @@ def differences(certificate: Certificate, folder: Path) -> list[str]:
         if (here := _digest(folder / name)) != stated:
             was, now = stated[:12] or "none", here[:12] or "no file"
             found.append(f"{name} is another file: SHA-256 {was} stated, {now} here")
+    names = {claim.name for claim in certificate.claims}
+    asked = certificate.metric, certificate.margin, certificate.level
     try:
-        again = _again(certificate, folder)
+        again = _made(folder, asked, names.__contains__)
     except InputError as error:
         return [*found, f"it cannot be made again: {error}"]
     stated_fields, here_fields = _flat(certificate), _flat(again)
@@ -204,26 +218,6 @@ def differences(certificate: Certificate, folder: Path) -> list[str]:
         if name not in ("seal", "run_json", "influences_npz") and not _alike(was, now):
             found.append(f"{name}: {short(str(was))} stated, {short(str(now))} here")
     return found
-
-
-def _again(certificate: Certificate, folder: Path) -> Certificate:
-    """The certificate of the same cells, made anew."""
-    parts = [
-        certify(
-            folder,
-            certificate.metric,
-            certificate.margin,
-            certificate.level,
-            _literal(f"{claim.checkpoint} {claim.scheme} {claim.backend}"),
-        )
-        for claim in certificate.claims
-    ]
-    return replace(parts[0], claims=tuple(claim for part in parts for claim in part.claims))
-
-
-def _literal(name: str) -> str:
-    """A glob of one name."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
 def _claim(
@@ -285,10 +279,9 @@ def _digest(path: Path) -> str:
 def _flat(certificate: Certificate) -> dict[str, Any]:
     """The fields by name, those of a claim with the cell's."""
     data: dict[str, Any] = asdict(certificate)
-    claims: list[Mapping[str, Any]] = data.pop("claims")
-    for claim in claims:
-        name = f"{claim['checkpoint']} {claim['scheme']} {claim['backend']}"
-        data |= {f"{name}: {field}": value for field, value in claim.items()}
+    del data["claims"]
+    for claim in certificate.claims:
+        data |= {f"{claim.name}: {field}": value for field, value in asdict(claim).items()}
     return data
 
 

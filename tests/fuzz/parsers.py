@@ -26,7 +26,7 @@ from bench.core.scheme import Scheme
 from bench.evaluation import suite
 from bench.system import influences
 from bench.system.runs import find_run, read_run
-from bench.verdicts import baseline, thresholds
+from bench.verdicts import baseline, certificate, margins, thresholds
 from fuzz import mutations
 
 
@@ -220,6 +220,25 @@ def baselines(folder):
     return read
 
 
+def certificates(folder):
+    """Certificates, and the run that they are held against."""
+    from helpers.gates import side
+
+    of = side()
+    whole_run = record.to_json(of.run)
+    (folder / "run.json").write_text(whole_run)
+    influences.save(folder / influences.NAME, of.influences)
+    made = certificate.certify(folder, "delta_kd_efficientnet", "3%")
+    whole, path = certificate.to_json(made), folder / "certificate.json"
+
+    def read(random):
+        content = dumps(mutations.values(json.loads(whole), random)).encode()
+        path.write_bytes(mutations.data(content, random) if random.random() < 0.3 else content)
+        certificate.differences(certificate.read(path), folder)
+
+    return read
+
+
 class Tiny:
     dim, version = 4, 1
 
@@ -327,6 +346,7 @@ def words(folder):
         (lambda w: planning.scoring((), (), w), ("test",)),
         (lambda w: planning.schemes(None, [w]), ("w4a8", "w8a8")),
         (lambda w: planning.preset(w), ("smoke", "default")),
+        (lambda w: margins.named(w), ("kd_efficientnet:3%", "delta_fd:0.5")),
         (lambda w: find_run(folder, w), ("20260101T000000Z-0123abcd", "baseline")),
         (lambda w: suite.find(w), ("cifar10", "ffhq")),
         (lambda w: extensions.lookup("datasets", w), ("folder:/x", "cifar10")),
@@ -371,6 +391,8 @@ def commands(folder):
         ("compare", run.id, run.id, "--allow", "{}", *out), ("compare", run.id, "{}", *out),
         ("compare", run.id, run.id, "--thresholds", "{}", *out),
         ("compare", run.id, run.id, "--format", "{}", *out),
+        ("certify", "{}", *out), ("certify", run.id, "--margin", "{}", *out),
+        ("certify", "--check", "{}", *out),
         ("history", "--metric", "{}", *out), ("history", "--last", "{}", *out),
         ("baseline", "accept", "{}", "--reason", "x", *out), ("baseline", "show", "--out", "{}"),
         ("list", "--cards", "{}"), ("check", "--cards", "{}"), ("check", "--checkpoints", "{}"),
@@ -518,6 +540,7 @@ def weights(folder):
 # Shares of the inputs of a campaign, less of what takes longer.
 TARGETS = {
     runs: 3, figures: 0.1, cached: 10, probed: 1, suites: 4, cards: 4, limits: 10, baselines: 10,
+    certificates: 5,
     archives: 10, references: 6, schemes: 14, recipes: 10, words: 6, commands: 0.6, datasets: 8,
     weights: 6,
 }  # fmt: skip
