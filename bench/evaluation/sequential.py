@@ -24,7 +24,8 @@ from typing import Protocol
 from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.errors import InputError
-from bench.core.record import Measurement, Record, Rounds
+from bench.core.record import Measurement, Record
+from bench.core.rounds import Rounds
 from bench.evaluation import records
 from bench.evaluation.resolved import Resolver
 from bench.evaluation.rules import Rule

@@ -204,8 +204,8 @@ def differences(certificate: Certificate, folder: Path) -> list[str]:
         (influences.NAME, certificate.influences_npz),
     ):
         if (here := _digest(folder / name)) != stated:
-            was, now = stated[:12] or "none", here[:12] or "no file"
-            found.append(f"{name} is another file: SHA-256 {was} stated, {now} here")
+            digests = f"SHA-256 {stated[:12] or 'none'} stated, {here[:12] or 'no file'} here"
+            found.append(f"{name} is another file: {digests}")
     names = {claim.name for claim in certificate.claims}
     asked = certificate.metric, certificate.margin, certificate.level
     try:

@@ -1,9 +1,11 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from core.test_cell import CELL
 
+from bench.core import sound
 from bench.core.errors import InputError
 from bench.core.record import (
     SCHEMA,
@@ -16,6 +18,7 @@ from bench.core.record import (
     run_from_json,
     to_json,
 )
+from bench.core.rounds import Decided
 
 COVERAGE = Coverage(100, 90, 10, 9, 40, "simulated", {"w4a8": 90}, (("attention", "no weights"),))
 MEASUREMENT = Measurement("psnr@5", 30.0, 29.0, 31.0, 5, "dB", "higher", 1, paired=True)
@@ -55,3 +58,20 @@ def test_refuses_a_newer_schema():
     data = json.loads(to_json(RUN)) | {"schema": SCHEMA + 1}
     with pytest.raises(InputError, match="upgrade"):
         run_from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"verdict": "fine"}, "verdict 'fine'"),
+        ({"counts": ()}, "at no number of images"),
+        ({"margin": -1.0}, "a margin of -1.0"),
+        ({"level": 1.0}, "at level 1.0"),
+        ({"low": 3.0}, "ends before it begins"),
+    ],
+)
+def test_what_was_decided_can_have_happened(change, word):
+    known = Decided("delta_kd", "worse", 1.0, 0.95, 1.5, 1.1, 1.9, (100,), 500)
+    sound.decided(known)
+    with pytest.raises(ValueError, match=word):
+        sound.decided(replace(known, **change))

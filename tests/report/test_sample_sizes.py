@@ -6,7 +6,8 @@ import pytest
 from helpers import canned_run
 
 from bench import report
-from bench.core.record import Decided, Rounds, run_from_json, to_json
+from bench.core.record import run_from_json, to_json
+from bench.core.rounds import Decided, Rounds
 from bench.report.ranking import groups
 from bench.report.rows import rows
 from bench.report.sample_sizes import draws, precision, span, verdicts
