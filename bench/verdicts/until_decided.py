@@ -28,7 +28,7 @@ from bench.system.influences import Influences, key
 from bench.verdicts import confidence_sequences, margins, matching, thresholds
 from bench.verdicts.compared import Side
 from bench.verdicts.confidence_sequences import EQUIVALENT, UNDECIDED, Sequence
-from bench.verdicts.findings import INCOMPARABLE, NOISE, findings
+from bench.verdicts.findings import INCOMPARABLE, NOISE, PROTOCOL, findings
 from bench.verdicts.margins import Worsening
 from bench.verdicts.thresholds import Threshold
 
@@ -225,6 +225,19 @@ def _same_noise(base: Cell, cell: Cell) -> bool:
     return all(getattr(base.draw, name) == getattr(cell.draw, name) for name in names)
 
 
+def _check_base(base: Cell, cell: Cell, first: int) -> None:
+    """Refuse a cell of BASE that cannot be held against before anything is sampled."""
+    for name in PROTOCOL:
+        was, now = getattr(base.draw, name), getattr(cell.draw, name)
+        if name != "images" and was != now:
+            raise InputError(f"{cell} does not compare with BASE: {name} {was} → {now}")
+    if base.draw.images < first and _same_noise(base, cell):
+        raise InputError(
+            f"{cell} has {base.draw.images} images in BASE, and --until-decided starts with "
+            f"{first}: name another --against"
+        )
+
+
 def rule(cells: Items[Cell], margin: str | None = None, base: Side | None = None) -> UntilDecided:
     """The rule of a run whose cells have the budget as their N, told on stderr.
 
@@ -238,14 +251,10 @@ def rule(cells: Items[Cell], margin: str | None = None, base: Side | None = None
     quantized = [cell for cell in cells if not cell.is_reference]
     if not quantized:
         raise InputError("--until-decided asks what quantization changes: name another --scheme")
-    for cell in quantized if base else ():
-        old = _same(base, cell)  # type: ignore[arg-type]
-        if old.cell.draw.images < sequence.first and _same_noise(old.cell, cell):
-            raise InputError(
-                f"{cell} has {old.cell.draw.images} images in BASE, and --until-decided starts "
-                f"with {sequence.first}: name another --against"
-            )
-    what = f"{base.name}, of the same noise image by image" if base else "full precision"
+    for cell in quantized:
+        if base:
+            _check_base(_same(base, cell).cell, cell, sequence.first)
+    what = base.name if base else "full precision"
     counts = ", ".join(map(str, made.counts()))
     print(
         f"N = {counts}: until it is known at {made.sequence.level:.0%} whether each cell is worse "

@@ -153,6 +153,8 @@ def test_the_rule_of_a_run_is_told(capsys):
         until_decided.rule(cells[:1])
     with pytest.raises(InputError, match="has 99 images in BASE"):
         until_decided.rule(cells, None, side(images=99))
+    with pytest.raises(InputError, match="does not compare with BASE: steps 50 → 20"):
+        until_decided.rule(cells, None, altered(side(), steps=50))
 
 
 def test_what_a_look_says():
