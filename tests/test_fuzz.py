@@ -14,6 +14,7 @@ from bench.verdicts import decisions
 
 # Of the parsers that draw or import more than others.
 FEW = {parsers.runs: 12, parsers.figures: 2, parsers.probed: 15, parsers.commands: 12}
+FEW[parsers.certificates] = 30
 
 
 @pytest.mark.parametrize("target", parsers.TARGETS, ids=lambda target: target.__name__)

@@ -223,11 +223,9 @@ def test_until_decided(bench, cards, tmp_path, monkeypatch):
     monkeypatch.setattr(confidence_sequences, "FIRST", 8)
     out = tmp_path / "out"
     words = ["run", *SIZES, "--cards", cards, "--out", out, "--images", "20", "--until-decided"]
-    code, stdout, stderr = bench(*words, "--margin", "1e-9", "--dry-run")
-    assert (code, stdout.count("0 of 3 batches cached, N up to 20")) == (0, 2)
-    assert "N = 8, 16, 20: until it is known at 95% whether" in stderr
-    code, stdout, stderr = bench(*words, "--margin", "1e9")
+    code, _, stderr = bench(*words, "--margin", "1e9")
     assert code == 0
+    assert "N = 8, 16, 20: until it is known at 95% whether" in stderr
     assert re.search(r"tiny w4a8 simulated: N = 8: delta_kd_.* margin 1e\+09: equivalent", stderr)
     (first,) = out.glob("*/run.json")
     full, quantized = json.loads(first.read_text())["records"]
