@@ -159,7 +159,9 @@ def schedule(sketch: Sketch, content: files.Weights, part: files.Part) -> None:
         for name in ("schedule", "timesteps", "variance"):
             if name in given:
                 raise InputError(f"--set {name}: {described} decides it; move the weights away")
-        config["scheduler"] = scheduler_config.relevant(scheduler_config.read(described))
+        said = scheduler_config.read(described)
+        scheduler_config.understand(said, str(described), given.get("predicts"))
+        config["scheduler"] = scheduler_config.relevant(said)
         config |= {"predicts": given["predicts"]} if "predicts" in given else {}
         sketch.assumed.append(f"the noise schedule is that of {described.name} beside the file")
         sketch.assumed += scheduler_defaults.assumed(
