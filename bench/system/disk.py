@@ -98,7 +98,7 @@ def cannot_read(path: Path, error: OSError) -> MachineError:
 
 
 def _advice(number: int | None) -> str:
-    return surroundings.STOPS.get(number or 0, surroundings.STOPS[errno.ENOSPC])
+    return surroundings.STOPS.get(number or 0, surroundings.ELSEWHERE)
 
 
 def stops(error: BaseException) -> MachineError | None:

@@ -14,6 +14,8 @@ _FILES = "raise the number of files that a process may open (`ulimit -n 4096`)"
 _DENIED = "give the permission, or set --out or BENCH_CACHE to another folder"
 _LOOK = "look after the disk, or set --out or BENCH_CACHE to another one"
 _PATH = "check the path"
+# For any other error of a file that is written or read.
+ELSEWHERE = "set --out or BENCH_CACHE to another folder"
 
 
 def _numbers(*names: str) -> list[int]:

@@ -104,7 +104,7 @@ def test_a_metric_that_these_images_are_too_small_for_leaves_the_others(cells, c
     names = {m.name for m in record.measurements}
     assert record.status == "ok" and {"psnr@8", "ms_ssim_2scales@8"} == names
     assert record.error.startswith("not measured: ssimulacra2 needs images of at least 113 x 113")
-    assert make(cache).cached(cell).error == record.error
+    assert records.cached(make(cache).resolve(cell)).error == record.error
 
 
 def test_missing_weights_of_a_metric_are_told_before_sampling(cells, cache, monkeypatch):
