@@ -90,7 +90,7 @@ def decide(
             raise InputError(f"--allow {quoted(kind)}: choose {', '.join(KINDS)}")
     if form not in FORMATS:
         raise InputError(f"unknown format {quoted(form)}: choose {', '.join(FORMATS)}")
-    found = gate.compared(runs, limits, fail_on)
-    code = found.code(allow, gate.UNDECIDED in fail_on)
-    print(FORMATS[form](found, allow, code), end="")
+    comparison = gate.compared(runs, limits, fail_on)
+    code = comparison.code(allow, gate.UNDECIDED in fail_on)
+    print(FORMATS[form](comparison, allow, code), end="")
     return code

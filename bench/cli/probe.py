@@ -80,8 +80,8 @@ def probe(
     extensions.require("backends", backend)
     place = devices.find(device)
     wanted = planning.schemes(None, scheme or ())
-    found = load_cards(card_file(cards))
-    chosen = [verify(card) for card in select(found, checkpoints.split(","))]
+    all_cards = load_cards(card_file(cards))
+    chosen = [verify(card) for card in select(all_cards, checkpoints.split(","))]
     folder = None if run is None else find_run(out, run)
     execution.prepare(folder or out)
     plan = replace(_plan(preset, seed, names, wanted, backend), device=place)
@@ -192,7 +192,7 @@ def _write(
     commit, _ = git_state(Path.cwd())
     now = datetime.now(timezone.utc)
     stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}-probes"
-    found = ProbeRun(
+    probe_run = ProbeRun(
         stem,
         now.isoformat(timespec="seconds"),
         commit,
@@ -202,10 +202,10 @@ def _write(
         tuple(parts),
         run="" if folder is None else read_run(folder).id,
     )
-    found = redaction.redacted_probes(found) if redact else found
+    probe_run = redaction.redacted_probes(probe_run) if redact else probe_run
 
     def write(target: Path, identity: str) -> None:
-        named = replace(found, id=identity)
+        named = replace(probe_run, id=identity)
         store.save_text(target / probe_record.FILE, probe_record.to_json(named))
         if folder is None:
             probe_page.render(named, target)

@@ -12,7 +12,7 @@ from bench.core.printable import quoted
 FLOAT_BITS = (16, 32)
 
 
-# Characters of a scheme that figures and tables have room for.
+# Longest scheme text that fits a table or figure.
 LABEL = 40
 
 
@@ -96,8 +96,12 @@ class Scheme:
         if self.is_float:
             return "fp32"
         words = [f"w{self.weight_bits}a{self.act_bits}"]
-        words += ["all"] * (self.edge_bits == 0) + ["skip-io"] * (self.edge_bits in FLOAT_BITS)
-        words += ["minmax"] * (self.observer == "minmax")
+        if self.edge_bits == 0:
+            words.append("all")
+        if self.edge_bits in FLOAT_BITS:
+            words.append("skip-io")
+        if self.observer == "minmax":
+            words.append("minmax")
         words += self.method_names
         return "+".join([*words, *(f"skip={glob}" for glob in self.skip)])
 

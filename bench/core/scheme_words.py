@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.core.scheme import Scheme
 
 OPTIONS = ("all", "skip-io", "skip-io-time", "minmax")
-# Of diffusers' and guided-diffusion's names for them.
+# Glob for time-embedding layers under either library's names.
 TIME_LAYERS = "*time_emb*"
 EDGES = 8
 # Of a scheme's text, of its globs, and of one of them: a network has hundreds of layers.
@@ -54,7 +54,7 @@ def option(scheme: Scheme, word: str) -> dict[str, Any]:
         if min(scheme.weight_bits, scheme.act_bits) >= EDGES:
             raise ValueError("all does nothing, as every layer has these bits anyway")
         return {"edge_bits": 0}
-    time = (TIME_LAYERS,) * name.endswith("time")
+    time = (TIME_LAYERS,) if name.endswith("time") else ()
     return {"edge_bits": 32, "skip": (*scheme.skip, *time)}
 
 

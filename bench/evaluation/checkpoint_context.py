@@ -82,8 +82,8 @@ class CheckpointContext(ProbeContext):
 
     def losses(self, network: Network, examples: Examples) -> Tensor:
         """The loss that the checkpoint was trained by, of each example, (N,)."""
-        found: Tensor = self._losses(network, examples)
-        return found
+        values: Tensor = self._losses(network, examples)
+        return values
 
     def constants(self, scheme: Scheme) -> Sequence[Constants]:
         """The constants of a scheme, kept."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bench.evaluation.generation import Generation
     from bench.evaluation.resolved import ResolvedCell
 
-# Of D x D matrices and of blocks that exist at once, by a measurement at D = 2048.
+# Peak count of D x D matrices and blocks that exist at once, measured at D = 2048.
 MATRICES, BLOCKS = 12, 6
 FLOAT64 = 8
 # What compiling the int8-x86 kernels takes and saves, measured on a CPU with VNNI and AMX at three

@@ -72,8 +72,8 @@ def examples(card: Checkpoint, full: Denoiser, setting: Setting) -> Examples:
             f"data set {card.dataset} has {len(chosen)} test images, probes take "
             f"{setting.examples}: {_remedy(len(chosen), setting.examples)}"
         )
-    found: Examples = draw_examples(chosen, len(full.levels), setting)
-    return found.to(full.device)
+    drawn: Examples = draw_examples(chosen, len(full.levels), setting)
+    return drawn.to(full.device)
 
 
 def _remedy(count: int, wanted: int) -> str:
@@ -103,18 +103,18 @@ def real_images(card: Checkpoint, count: int, seed: int) -> Tensor:
     images = extensions.lookup("datasets", card.dataset)("test")
     # Chosen here, so that a large data set is not converted as a whole.
     order = torch.randperm(len(images), generator=seeded("probes", "images", seed))
-    found: Tensor = to_model_range(images[order[:count]])
-    return found
+    chosen_images: Tensor = to_model_range(images[order[:count]])
+    return chosen_images
 
 
 def real_content(dataset: str) -> str:
     """What identifies the real images that probes take, beyond the name of their data set, and
     their features; what is not there is left out, and the probe will say so."""
-    found = []
+    words = []
     with contextlib.suppress(InputError):
-        found.append(reference.file_name(dataset, EXTRACTOR))
-        found.append(reference.digest(dataset, EXTRACTOR))
-    return " ".join(found)
+        words.append(reference.file_name(dataset, EXTRACTOR))
+        words.append(reference.digest(dataset, EXTRACTOR))
+    return " ".join(words)
 
 
 def training_losses(full: Denoiser) -> Callable[..., Any]:
@@ -183,5 +183,5 @@ def likeness(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
     """PSNR of each image to its twin in dB, (N,)."""
     from bench.measurement.metrics.paired import psnr
 
-    found: np.ndarray = psnr(images, twins)
-    return found
+    ratios: np.ndarray = psnr(images, twins)
+    return ratios

@@ -23,16 +23,18 @@ def constants(graph: GraphModule, model: nn.Module) -> list[Constants]:
         model: in full precision.
     """
     nodes = {node.name: node for node in graph.graph.nodes}
-    found: dict[str, Constants] = {}
+    by_layer: dict[str, Constants] = {}
     for layer in layers_of(graph):
         x, weight = nodes[layer.node].args[:2]
         error = None
         if isinstance(weight, Node) and weight.target is DEQUANTIZE_WEIGHT:
             error = dequantized(graph, weight) - model.get_parameter(f"{layer.name}.weight")
-        before = found.get(layer.name)
+        before = by_layer.get(layer.name)
         ranges, macs = (before.ranges, before.macs) if before else ((), 0)
-        found[layer.name] = Constants(layer.name, error, (*ranges, _range(x)), macs + layer.macs)
-    return list(found.values())
+        by_layer[layer.name] = Constants(
+            layer.name, error, (*ranges, _range(x)), macs + layer.macs
+        )
+    return list(by_layer.values())
 
 
 def _range(x: object) -> tuple[float, int, int, int] | None:

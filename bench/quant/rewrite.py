@@ -64,15 +64,15 @@ class Compiled(Execution):
 def executed(execution: Execution) -> dict[str, str]:
     """What computes each layer: its node in the quantized graph -> an operator as a profiler shows
     it, read from the graph that runs."""
-    found = {}
+    operators = {}
     for node in execution.graph.graph.nodes:
         if LAYER not in node.meta:
             continue
         if node.op == "call_module":
-            found[node.meta[LAYER]] = str(execution.graph.get_submodule(node.target).operator)
+            operators[node.meta[LAYER]] = str(execution.graph.get_submodule(node.target).operator)
         else:
-            found[node.meta[LAYER]] = operator_name(node)
-    return found
+            operators[node.meta[LAYER]] = operator_name(node)
+    return operators
 
 
 class Rewriter:

@@ -87,27 +87,27 @@ def stored_bytes(graph: GraphModule) -> int:
 def _tensors(graph: GraphModule) -> dict[str, Tensor]:
     """All that a quantized graph needs to be built again, by name."""
     nodes = {node.name: node for node in graph.graph.nodes}
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     taken: set[Node] = set()
     for layer in layers_of(graph):
         node = nodes[layer.node]
         if layer.weight_bits not in FLOAT_BITS and layer.weights:
             codes, scale, zeros = node.args[1].args[:3]
             taken |= {codes, scale, zeros}
-            found[f"{layer.name}.codes"] = pack(constant(graph, codes), layer.weight_bits)
-            found[f"{layer.name}.scale"] = constant(graph, scale).detach().clone()
+            tensors[f"{layer.name}.codes"] = pack(constant(graph, codes), layer.weight_bits)
+            tensors[f"{layer.name}.scale"] = constant(graph, scale).detach().clone()
         if layer.act_bits not in FLOAT_BITS:
             _, scale, zero, *_ = node.args[0].args
-            found[f"{layer.node}.input"] = torch.tensor([scale, zero], dtype=torch.float64)
+            tensors[f"{layer.node}.input"] = torch.tensor([scale, zero], dtype=torch.float64)
         for bias in node.args[2:3]:
             if isinstance(bias, Node) and bias.target == f"{layer.node}_bias":
                 taken.add(bias)
-                found[f"{layer.node}.bias"] = constant(graph, bias).detach().clone()
+                tensors[f"{layer.node}.bias"] = constant(graph, bias).detach().clone()
     for node in nodes.values():
         if node.op == "get_attr" and node not in taken and node.users:
             # Of the same name in the network; a layer's codes take the place of its weights.
-            found[f"float.{node.target}"] = constant(graph, node).detach().clone().contiguous()
-    return found
+            tensors[f"float.{node.target}"] = constant(graph, node).detach().clone().contiguous()
+    return tensors
 
 
 def _can_be_kept(graph: GraphModule, denoiser: Denoiser, scheme: Scheme) -> bool:

@@ -41,8 +41,14 @@ ADVICE = {
 }
 # How libraries word a lack of memory, beside MemoryError.
 _NO_MEMORY = (
-    *("allocate memory", "not enough memory", "out of memory", "failed to map segment"),
-    *("start new thread", "bad_alloc", "insufficient memory", "Resource temporarily unavailable"),
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "failed to map segment",
+    "start new thread",
+    "bad_alloc",
+    "insufficient memory",
+    "Resource temporarily unavailable",
 )
 
 

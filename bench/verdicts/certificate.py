@@ -196,28 +196,28 @@ def differences(certificate: Certificate, folder: Path) -> list[str]:
     Raises:
         InputError: there is no such run.
     """
-    found = []
+    lines = []
     if certificate.seal != seal(certificate):
-        found.append("the certificate was changed after it was written: its seal is another one")
+        lines.append("the certificate was changed after it was written: its seal is another one")
     for name, stated in (
         ("run.json", certificate.run_json),
         (influences.NAME, certificate.influences_npz),
     ):
         if (here := _digest(folder / name)) != stated:
             digests = f"SHA-256 {stated[:12] or 'none'} stated, {here[:12] or 'no file'} here"
-            found.append(f"{name} is another file: {digests}")
+            lines.append(f"{name} is another file: {digests}")
     names = {claim.name for claim in certificate.claims}
     asked = certificate.metric, certificate.margin, certificate.level
     try:
         again = _made(folder, asked, names.__contains__)
     except InputError as error:
-        return [*found, f"it cannot be made again: {error}"]
+        return [*lines, f"it cannot be made again: {error}"]
     stated_fields, here_fields = _flat(certificate), _flat(again)
     for name in stated_fields | here_fields:
         was, now = stated_fields.get(name), here_fields.get(name)
         if name not in ("seal", "run_json", "influences_npz") and not _alike(was, now):
-            found.append(f"{name}: {short(str(was))} stated, {short(str(now))} here")
-    return found
+            lines.append(f"{name}: {short(str(was))} stated, {short(str(now))} here")
+    return lines
 
 
 def _claim(
@@ -262,10 +262,10 @@ def _bounds(
     if record.decided:
         ends = Sequence(level, record.decided.tuned, record.decided.counts[0]).interval(value, own)
         return (*(ends or (None, None)), "sequence")
-    found = estimates.estimate(value, own)
-    if found is None or found.error == 0:
+    estimate = estimates.estimate(value, own)
+    if estimate is None or estimate.error == 0:
         return None, None, "student"
-    return (*found.interval(level), "student")
+    return (*estimate.interval(level), "student")
 
 
 def _digest(path: Path) -> str:

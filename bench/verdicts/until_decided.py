@@ -91,13 +91,13 @@ class UntilDecided:
     def text(self, look: Record, terms: Influences) -> str:
         """What a look has shown, in a line."""
         n = look.cell.draw.images
-        found = self.decided(look, terms, (n,))
+        outcome = self.decided(look, terms, (n,))
         ends = "no interval yet"
-        if found.low is not None and found.high is not None:
-            ends = f"{found.low:+.3g} to {found.high:+.3g} at every look"
+        if outcome.low is not None and outcome.high is not None:
+            ends = f"{outcome.low:+.3g} to {outcome.high:+.3g} at every look"
         return (
-            f"N = {n}: {found.metric} worse by {found.worsening:+.3g}, {ends}, margin "
-            f"{found.margin:.3g}: {found.verdict}"
+            f"N = {n}: {outcome.metric} worse by {outcome.worsening:+.3g}, {ends}, margin "
+            f"{outcome.margin:.3g}: {outcome.verdict}"
         )
 
     def noted(self, final: Record, look: Record, terms: Influences, counts: Items[int]) -> Record:
@@ -149,11 +149,11 @@ class UntilDecided:
         if other is None:
             return self.sequence.interval(value, terms)
         half = (1 + self.sequence.level) / 2
-        found = replace(self.sequence, level=half).interval(value, terms)
-        if found is None:
+        ends = replace(self.sequence, level=half).interval(value, terms)
+        if ends is None:
             return None
         reach = other.interval(half)[1] - other.value
-        return found[0] - reach, found[1] + reach
+        return ends[0] - reach, ends[1] + reach
 
     def _entry(self, look: Record, metric: str) -> Threshold:
         cell = look.cell
@@ -191,8 +191,8 @@ class UntilDecided:
         old, new = margins.changes(base).get(metric), margins.changes(look)[metric]
         if old is None:
             raise InputError(f"{look.cell}: {metric} was not measured in BASE")
-        if found := matching.obstacle(replace(old, n=new.n), new):
-            raise InputError(f"{look.cell} does not compare with BASE: {found.reason}")
+        if obstacle := matching.obstacle(replace(old, n=new.n), new):
+            raise InputError(f"{look.cell} does not compare with BASE: {obstacle.reason}")
         entry = Threshold(absolute=margins.given(base, metric, self._entry(look, metric)))
         own = margins.of_cell(look, terms, metric, entry)
         if _same_noise(base.cell, look.cell):

@@ -27,8 +27,26 @@ from bench.system import disk
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 # Images of these kinds are not read: beside others they would be missing in silence.
 OTHERS = (
-    *(".gif", ".tif", ".tiff", ".jfif", ".jpe", ".jp2", ".j2k", ".jxl", ".avif", ".heic"),
-    *(".heif", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".exr", ".hdr", ".dng", ".psd"),
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".jfif",
+    ".jpe",
+    ".jp2",
+    ".j2k",
+    ".jxl",
+    ".avif",
+    ".heic",
+    ".heif",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".tga",
+    ".exr",
+    ".hdr",
+    ".dng",
+    ".psd",
 )
 # Limit of an encoded image: a damaged or hostile archive may state more.
 LIMIT = 1 << 28
@@ -58,18 +76,18 @@ def only_images(path: Path) -> list[str]:
             f"{path}: {len(others)} images are of kinds that bench does not read ({counts}; the "
             f"first is {short(min(others))}): convert them to PNG, or take them out"
         )
-    found = _images(path, names)
-    if not found:
+    image_names = _images(path, names)
+    if not image_names:
         raise InputError(f"{path}: holds no {', '.join(SUFFIXES)} files")
-    return found
+    return image_names
 
 
 def _images(path: Path, names: Iterable[str]) -> list[str]:
-    found = sorted(name for name in names if name.lower().endswith(SUFFIXES))
-    for name, following in pairwise(found):
+    image_names = sorted(name for name in names if name.lower().endswith(SUFFIXES))
+    for name, following in pairwise(image_names):
         if name == following:
             raise InputError(f"{path}: holds {name} twice")
-    return found
+    return image_names
 
 
 def _names(path: Path) -> list[str]:

@@ -123,15 +123,15 @@ def _folders(present: Collection[str], label: str) -> dict[str, str]:
             raise InputError(
                 f"{label}: {' and '.join(same)} are names of one split: keep one of these folders"
             )
-    found = {word: same[0] for word, same in named.items()}
-    test = found.get("test") or found.get("val")
-    if not found:
+    folders = {word: same[0] for word, same in named.items()}
+    test = folders.get("test") or folders.get("val")
+    if not folders:
         return {}
-    if "train" not in found or test is None:
-        there = " and ".join(found.values())
+    if "train" not in folders or test is None:
+        there = " and ".join(folders.values())
         wanted = "train" if test else "test or val"
         raise InputError(
             f"{label}: holds a folder {there} and none named {wanted} beside it: rename the "
             f"folders train and test, or name one folder of images, as in folder:{label}/{there}"
         )
-    return {"train": found["train"], "test": test}
+    return {"train": folders["train"], "test": test}

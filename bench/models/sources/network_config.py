@@ -37,14 +37,29 @@ _EVERY: dict[str, Field] = {
 UNET: dict[str, Field] = {
     **_EVERY,
     **used(
-        *("sample_size", "attention_head_dim", "norm_num_groups", "attn_norm_num_groups"),
-        *("norm_eps", "flip_sin_to_cos", "freq_shift", "downsample_padding", "act_fn"),
-        *("center_input_sample", "mid_block_scale_factor"),
+        "sample_size",
+        "attention_head_dim",
+        "norm_num_groups",
+        "attn_norm_num_groups",
+        "norm_eps",
+        "flip_sin_to_cos",
+        "freq_shift",
+        "downsample_padding",
+        "act_fn",
+        "center_input_sample",
+        "mid_block_scale_factor",
     ),
     **shown(
-        *("in_channels", "out_channels", "time_embedding_dim", "num_train_timesteps"),
-        *("down_block_types", "up_block_types", "block_out_channels", "layers_per_block"),
-        *("add_attention", "num_class_embeds"),
+        "in_channels",
+        "out_channels",
+        "time_embedding_dim",
+        "num_train_timesteps",
+        "down_block_types",
+        "up_block_types",
+        "block_out_channels",
+        "layers_per_block",
+        "add_attention",
+        "num_class_embeds",
     ),
     **refused(
         "the network takes noise levels sigma in place of timesteps (score-based models, NCSN++)",
@@ -62,12 +77,20 @@ UNET: dict[str, Field] = {
 _TRANSFORMER: dict[str, Field] = {
     **_EVERY,
     **used(
-        *("num_attention_heads", "attention_head_dim", "sample_size", "activation_fn"),
+        "num_attention_heads",
+        "attention_head_dim",
+        "sample_size",
+        "activation_fn",
         "norm_eps",
     ),
     **shown(
-        *("in_channels", "out_channels", "num_layers", "attention_bias", "patch_size"),
-        *("num_embeds_ada_norm", "norm_elementwise_affine"),
+        "in_channels",
+        "out_channels",
+        "num_layers",
+        "attention_bias",
+        "patch_size",
+        "num_embeds_ada_norm",
+        "norm_elementwise_affine",
     ),
     **irrelevant("attention is computed in float32", "upcast_attention"),
     **irrelevant("no norm of a DiT has groups", "norm_num_groups"),
@@ -90,8 +113,13 @@ _DECODER: dict[str, Field] = {
     **_EVERY,
     **used("act_fn", "norm_num_groups", "scaling_factor"),
     **shown(
-        *("in_channels", "out_channels", "down_block_types", "up_block_types"),
-        *("block_out_channels", "layers_per_block", "latent_channels"),
+        "in_channels",
+        "out_channels",
+        "down_block_types",
+        "up_block_types",
+        "block_out_channels",
+        "layers_per_block",
+        "latent_channels",
         "mid_block_add_attention",
     ),
     **irrelevant("it only says how large images were in training", "sample_size"),
@@ -198,8 +226,8 @@ def untold(said: Mapping[str, Any]) -> dict[str, Any]:
     of a weight tells, but for the scale of latents, for which there are other rules."""
     name = str(said.get("_class_name"))
     table, _ = {**NETWORKS, **DECODERS}[name]
-    found = fields.untold(said, table, fields.defaults(name))
-    return {field: value for field, value in found.items() if field != "scaling_factor"}
+    unsaid = fields.untold(said, table, fields.defaults(name))
+    return {field: value for field, value in unsaid.items() if field != "scaling_factor"}
 
 
 def sides(stated: Any, card: int | None, label: str) -> tuple[int, int]:

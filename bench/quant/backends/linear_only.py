@@ -71,20 +71,20 @@ class LinearOnly:
             parent, _, last = name.rpartition(".")
             linear = cast("nn.Linear", model.get_submodule(name))
             setattr(model.get_submodule(parent), last, self.make(linear))
-        found = []
+        planned = []
         for layer in layers(denoiser, Scheme()):
             if layer.name in names:
                 weight_bits, act_bits = scheme.weight_bits, scheme.act_bits
-                found.append(replace(layer, weight_bits=weight_bits, act_bits=act_bits))
+                planned.append(replace(layer, weight_bits=weight_bits, act_bits=act_bits))
             else:
                 reason = layer.reason or f"{self.package} quantizes linear layers only"
-                found.append(replace(layer, reason=reason))
+                planned.append(replace(layer, reason=reason))
         called = products(model, names, denoiser.example_inputs(calibrate.shape[0]))
         operators = {
             layer.node: called.get(layer.name, layer.operator) if layer.weights else layer.operator
-            for layer in found
+            for layer in planned
         }
-        coverage = measure(denoiser, found, self.kernel, operators)
+        coverage = measure(denoiser, planned, self.kernel, operators)
         floats = 4 * (coverage.params - coverage.params_quantized)
         size = sum(_bytes(model.get_submodule(name)) for name in names) + floats
         coverage = replace(coverage, bytes_memory=size, bytes_stored=size)
@@ -191,11 +191,11 @@ def products(
     finally:
         for handle in hooks:
             handle.remove()
-    found = {}
+    products_by_layer = {}
     for event in seen.function_events:
         if event.name.startswith("layer "):
-            found[event.name.removeprefix("layer ")] = _product(event) or "unknown"
-    return found
+            products_by_layer[event.name.removeprefix("layer ")] = _product(event) or "unknown"
+    return products_by_layer
 
 
 def _product(event: Any) -> str:

@@ -148,12 +148,12 @@ def lower(graph: GraphModule, kernel: Callable[[IntegerLayer], Kernel]) -> Execu
 def kernels_of(execution: Execution) -> dict[str, Kernel]:
     """The kernels that an execution calls, by the layer's node in the quantized graph."""
     graph = execution.graph
-    found = {}
+    kernels = {}
     for node in graph.graph.nodes:
         if node.op == "call_module":
             kernel = cast("Kernel", graph.get_submodule(str(node.target)))
-            found[node.meta["bench_layer"]] = kernel
-    return found
+            kernels[node.meta["bench_layer"]] = kernel
+    return kernels
 
 
 class _Lowering(Rewriter):

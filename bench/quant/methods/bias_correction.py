@@ -47,10 +47,10 @@ class BiasCorrection:
             RuntimeError: a layer computes its bias.
         """
         rounded = rounded_layers(graph, denoiser)
-        means = _mean_inputs(graph, [found.layer.node for found in rounded], calibration)
-        for found in rounded:
-            layer, node = found.layer, found.node
-            error = dequantized(graph, node.args[1]) - found.weight  # type: ignore[arg-type]
+        means = _mean_inputs(graph, [each.layer.node for each in rounded], calibration)
+        for each in rounded:
+            layer, node = each.layer, each.node
+            error = dequantized(graph, node.args[1]) - each.weight  # type: ignore[arg-type]
             shift = _mean_output(node, means[layer.node], error.double().cpu())
             bias = _bias(graph, node, layer.name)
             corrected = shift.neg() if bias is None else bias.double().cpu() - shift

@@ -39,12 +39,12 @@ def rounded_layers(graph: GraphModule, denoiser: Denoiser) -> list[RoundedLayer]
     x = next(node for node in graph.graph.nodes if node.op == "placeholder")
     full = exported(denoiser, len(x.meta["val"]))
     weights = {node.name: weight_of(node) for node in full.graph.nodes}
-    found = []
+    rounded = []
     for layer in layers_of(graph):
         weight = weights[layer.node]
         if weight is not None and layer.weight_bits not in FLOAT_BITS:
-            found.append(RoundedLayer(layer, nodes[layer.node], constant(full, weight)))
-    return found
+            rounded.append(RoundedLayer(layer, nodes[layer.node], constant(full, weight)))
+    return rounded
 
 
 def limits(rounded: RoundedLayer) -> tuple[int, int]:
