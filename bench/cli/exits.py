@@ -28,7 +28,7 @@ from bench.core.errors import InputError
 from bench.system import interrupts, surroundings, terminal
 
 FINE, REGRESSION, USAGE, INCONCLUSIVE, FAILED, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 4, 70, 130
-# Of a process that writes where nobody reads any more: 128 and the number of SIGPIPE.
+# Exit code of a process that writes where nobody reads any more: 128 plus SIGPIPE's number.
 BROKEN_PIPE = 141
 HELP = (
     "Exit codes: 0 fine; 2 bad usage or input, or nothing of what was asked for could be "

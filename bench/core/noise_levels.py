@@ -25,7 +25,7 @@ from bench.core.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Of each convention: the factor by which the scales (r, 1) of a ratio r are too large.
+# By convention, the factor by which the scales (r, 1) of a ratio r are too large.
 CONVENTIONS: dict[str, Callable[[float], float]] = {
     "preserving": lambda r: math.hypot(r, 1),
     "exploding": lambda r: r,
@@ -149,8 +149,8 @@ class NoiseLevels:
         return Level(ratio * noise, noise, index)
 
     def deviation(self, level: Level) -> float:
-        """Of the normal numbers that sampling starts from at a level: 1 but where variance
-        explodes, though a little of the signal is left there."""
+        """Deviation of the normal numbers that sampling starts from at a level: 1 but where
+        variance explodes, though a little of the signal is left there."""
         return level.noise if self.convention == "exploding" else 1.0
 
     def steps(self, count: int, spacing: str) -> list[Level]:

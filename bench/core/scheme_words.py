@@ -22,9 +22,9 @@ OPTIONS = ("all", "skip-io", "skip-io-time", "minmax")
 # Glob for time-embedding layers under either library's names.
 TIME_LAYERS = "*time_emb*"
 EDGES = 8
-# Of a scheme's text, of its globs, and of one of them: a network has hundreds of layers.
+# Longest text of a scheme, most globs, longest glob: a network has hundreds of layers.
 LONGEST, GLOBS, GLOB = 10_000, 200, 200
-# Of the methods of a scheme, and of one of them with its argument.
+# Most methods of a scheme, and the longest text of one with its argument.
 METHODS, METHOD = 10, 100
 _GLOB = re.compile(r"[\w.*?!:\[\]-]+")
 _METHOD = re.compile(r"([A-Za-z][\w.-]*)(?::([\w.,:-]+))?", re.ASCII)

@@ -56,7 +56,8 @@ def compiling_pays(card: Checkpoint, evaluations: int) -> bool:
 
 
 def _outputs(card: Checkpoint) -> int:
-    """Of the network's layers for one image; kept, so that a finished run needs no torch."""
+    """Number of values that the network's layers give for one image; kept, so that a finished
+    run needs no torch."""
     if card.source not in extensions.names("sources"):  # its cells say so
         return 0
     source = keys.code("bench.models.networks", [("sources", card.source)])

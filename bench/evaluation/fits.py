@@ -111,7 +111,7 @@ def real_images(dataset: str, denoiser: Denoiser) -> Tensor:
 def _load(dataset: str, count: int) -> Tensor:
     """At least `count` images where there are so many, those of the test split if it has any."""
     load = extensions.lookup("datasets", dataset)
-    # Of folders no more is decoded than is looked at.
+    # A folder's images are decoded only as far as they are looked at.
     sparing = {"most": count} if "most" in inspect.signature(load).parameters else {}
     try:
         images: Tensor = load("test", **sparing)

@@ -52,7 +52,7 @@ class Generation:
 
     def sample_strip(self, wanted: ResolvedImages, count: int = 16) -> np.ndarray:
         """The first images of a cell side by side, uint8 (H, count * W, C)."""
-        # Of the first files alone: the others need not be there.
+        # Only the first files are read: the others need not be there.
         images = finished(self.images(wanted.first(count))).images[:count]
         return np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1)
 

@@ -85,7 +85,7 @@ def of_images(cell: Cell, host: Host) -> str:
 def of_calibration(cell: Cell, host: Host) -> str:
     """The key of what the calibration of a cell leads to, the same for all backends."""
     draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
-    # Of the simulation, whatever the backend: it executes the graph as it is.
+    # The simulation's code, whatever the backend: it executes the graph as it is.
     entries = image_entries(replace(cell, backend="simulated"))
     return content_key(
         checkpoint=cell.checkpoint.content(),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.evaluation.probe_context import Plan as ProbePlan
     from bench.evaluation.rules import Rule
 
-# Of the integer backends the first one that runs here is taken.
+# The first of these integer backends that runs here is taken.
 INTEGER_BACKENDS = ("int8-cuda", "int8-x86")
 
 COMPILABLE = "int8-x86"

@@ -23,7 +23,7 @@ from bench.models.cards import card_file, load_cards, select
 
 FOLDER = Path(__file__).parent / "suites"
 LISTS = ("extractors", "metrics", "steps")
-# Of the reported figures: where they are from. And what is compared of a word.
+# The field of the reported figures that says where they are from; what is compared of a word.
 SOURCE, GLANCE = "source", 100
 
 

@@ -10,7 +10,7 @@ METHOD_VERSIONS = {"bias": 1, "mse": 1}
 
 
 def bitsandbytes(backend: str = "") -> dict[str, str]:
-    """Of the backends of bitsandbytes: its version."""
+    """What decides the numbers of the backends of bitsandbytes: its version."""
     try:
         return {"package": f"{BITSANDBYTES} {metadata.version(BITSANDBYTES)}"}
     except metadata.PackageNotFoundError:
@@ -18,5 +18,5 @@ def bitsandbytes(backend: str = "") -> dict[str, str]:
 
 
 def method(name: str) -> dict[str, str]:
-    """Of a method of bench: its version."""
+    """What decides the numbers of a method of bench: its version."""
     return {"version": str(METHOD_VERSIONS[name])}

@@ -105,7 +105,7 @@ def _tensors(graph: GraphModule) -> dict[str, Tensor]:
                 tensors[f"{layer.node}.bias"] = constant(graph, bias).detach().clone()
     for node in nodes.values():
         if node.op == "get_attr" and node not in taken and node.users:
-            # Of the same name in the network; a layer's codes take the place of its weights.
+            # It has the same name in the network; a layer's codes take the place of its weights.
             tensors[f"float.{node.target}"] = constant(graph, node).detach().clone().contiguous()
     return tensors
 
@@ -182,7 +182,7 @@ def _write(graph: GraphModule, layers: Sequence[Layer], tensors: dict[str, Tenso
             set_bias(graph, node, bias)
     for node in nodes.values():
         value = tensors.get(f"float.{node.target}") if node.op == "get_attr" else None
-        # Of the network itself unless a method changed it.
+        # It is the network's own unless a method changed it.
         if value is not None and not torch.equal(value, constant(graph, node)):
             _replace(graph, str(node.target), value)
     graph.graph.eliminate_dead_code()

@@ -66,7 +66,8 @@ def one_sided(n: ArrayLike, level: float = LEVEL, tuned: int = TUNED) -> np.ndar
     """z_n of the sequence that misses the truth to one given side, ever, with 1 - level; arguments
     as for `two_sided`, with a level above 0.5."""
     count, r = np.asarray(n, np.float64), mixture(2 * level - 1, tuned)
-    # Of the logarithm of the equation, whose left side is convex and rises: Newton from above.
+    # Newton's method from above, on the logarithm of the equation, whose left side is convex and
+    # rises.
     right = np.log1p(count / r) / 2 - math.log(2 * (1 - level))
     y = np.sqrt(2 * (right + math.log(2)))
     for _ in range(_STEPS):

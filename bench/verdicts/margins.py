@@ -138,7 +138,7 @@ def against(own: Worsening, base: tuple[Record, Influences]) -> Worsening:
     if len(before) < n:
         raise InputError(f"{base[0].cell} has {len(before)} images in BASE, not {n}")
     sign = 1.0 if old.better == "lower" else -1.0
-    # Of all images the influences add up to nothing but for rounding.
+    # The influences of all images add up to 0 but for rounding.
     value = old.value + (float(np.mean(before[:n])) if n < len(before) else 0.0)
     terms = own.terms - sign * before[:n]
     return replace(own, value=own.value - sign * value, terms=terms)

@@ -27,7 +27,7 @@ WEIGHTS = {
 
 
 def flip(metric: str = "flip") -> dict[str, str]:
-    """Of `flip`: the package that computes it.
+    """What decides the numbers of `flip`: the package that computes it.
 
     Raises:
         InputError: it is missing.
@@ -36,7 +36,8 @@ def flip(metric: str = "flip") -> dict[str, str]:
 
 
 def weighted(metric: str) -> dict[str, str]:
-    """Of `lpips` and `dists`: the package, and SHA-256 of its weights and of the backbone's.
+    """What decides the numbers of `lpips` and `dists`: the package, and SHA-256 of its weights and
+    of the backbone's.
 
     Raises:
         InputError: the package is missing, or has no such file.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Indices of the rectifiers whose outputs are compared.
 STAGES = {"alexnet": (1, 4, 7, 9, 11), "vgg16": (3, 8, 15, 22, 29)}
 LEAST_SIZE = {"alexnet": 31, "vgg16": 16}
-# Of pixels in -1..1: the means and deviations of ImageNet on that scale.
+# Means and deviations of ImageNet's pixels on the scale -1..1.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 TINY = 1e-10
 

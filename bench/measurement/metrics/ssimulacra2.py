@@ -42,7 +42,7 @@ CONES = np.array(
     ]
 )
 BIAS = 0.0037930732552754493
-# Of structure, ringing and blurring by mean, then by fourth power: a line for each scale of X,
+# Weights of structure, ringing and blurring by mean, then by fourth power; a line a scale of X,
 # then of Y and of B.
 WEIGHTS = np.fromstring(
     """

@@ -64,7 +64,7 @@ def gaps(
     seen: dict[int, list[Tensor]] = {}
 
     def watched(denoise: Denoise) -> Denoise:
-        """Of each batch, the first x at each level."""
+        """Keep the first x at each level of each batch."""
         batch: set[int] = set()
 
         def denoising(x: Tensor, level: Level) -> Denoised:

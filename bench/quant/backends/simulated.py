@@ -17,7 +17,7 @@ from bench.quant.methods.applying import refusal
 if TYPE_CHECKING:
     from bench.quant.layers import Layer
 
-# Of full-precision networks by structure: checkpoints that differ in weights share an export.
+# Layers of full-precision networks by structure: checkpoints that differ in weights share them.
 _LAYERS: dict[tuple[str, tuple[int, int, int]], tuple[Layer, ...]] = {}
 
 
