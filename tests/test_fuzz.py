@@ -21,7 +21,7 @@ FEW[parsers.certificates] = 30
 def test_damaged_input_is_read_or_refused(target, monkeypatch, cache):
     monkeypatch.setattr("sys.argv", ["bench"])
     monkeypatch.setattr("bench.measurement.data.cifar10.PER_BATCH", 2)
-    monkeypatch.setitem(parsers.extensions.EXTRACTORS, "tiny", "fuzz.parsers:Tiny")
+    monkeypatch.setitem(parsers.tables.EXTRACTORS, "tiny", "fuzz.parsers:Tiny")
     counts, examples = campaign.run(target, FEW.get(target, 60), seed=1)
     assert set(counts) <= {"read", "refused"}, examples
 

@@ -12,7 +12,7 @@ import typer
 
 from bench import __version__
 from bench.cli.flags import Cards, Force, Names, Out
-from bench.core import extensions
+from bench.core import extensions, tables
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError, offer
 from bench.core.printable import quoted, say
@@ -39,7 +39,7 @@ def list_all(
     print("checkpoints")
     for card in known:
         say(f"  {card.name:32} {card.method:10} {card.dataset:16} {card.family}")
-    for table in extensions.TABLES:
+    for table in tables.TABLES:
         print(f"{table}\n  {'  '.join(extensions.names(table))}")
     print(f"recipes\n  {'  '.join(RECIPES)}")
     print("runs")
@@ -49,8 +49,8 @@ def list_all(
 
 def _list_table(table: str) -> None:
     """Print the names of a table, each with its package and what it is in a line."""
-    if table not in extensions.TABLES:
-        raise InputError(f"unknown table {quoted(table)}: {offer(table, extensions.TABLES)}")
+    if table not in tables.TABLES:
+        raise InputError(f"unknown table {quoted(table)}: {offer(table, tables.TABLES)}")
     for name in extensions.names(table):
         module, attribute, package = extensions.origin(table, name)
         say(f"{name:28} {package:20} {_summary(module, attribute)}")

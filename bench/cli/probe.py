@@ -12,7 +12,7 @@ import typer
 
 from bench.cli import execution, exits
 from bench.cli.flags import Cards, Device, Out, Seed
-from bench.core import extensions, probe_record
+from bench.core import extensions, probe_record, tables
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.errors import InputError
 from bench.core.printable import plain
@@ -140,7 +140,7 @@ def _checkpoints(cells: Sequence[Cell]) -> list[Checkpoint]:
 
 def _names(words: str) -> tuple[str, ...]:
     """Probes of a flag: names with commas between, or all."""
-    names = tuple(extensions.PROBES) if words == ALL else tuple(words.split(","))
+    names = tuple(tables.PROBES) if words == ALL else tuple(words.split(","))
     for name in names:
         extensions.require("probes", name)
     return names

@@ -26,7 +26,7 @@ class Checkpoint:
         family: checkpoints that differ only in `method` share a family and are compared.
         method: baseline, ema, swa, sam, ip, or a combination such as sam+ema.
         seed: of the training; cards of one family and method that differ in it are repetitions.
-        source: name of the loader in `extensions.SOURCES`.
+        source: name of the loader in `tables.SOURCES`.
         uri: where the weights are: a path relative to the card file, `zoo:NAME`, or
             `hf:OWNER/NAME` of the hub.
         sha256: hex digest of the weights file or of a folder's files.
@@ -65,7 +65,7 @@ class Draw:
     quantized cells `batch` also decides how many trajectories the ranges come from.
 
     Attributes:
-        sampler: name in `extensions.SAMPLERS`.
+        sampler: name in `tables.SAMPLERS`.
         steps: noise levels that the sampler walks through, with a network evaluation at each
             unless the sampler takes more.
         images: number N of images, indices 0..N-1.

@@ -1,9 +1,9 @@
-"""Every extension by name: "module:attribute", imported on first use.
+"""Every extension by name, from the tables or from another package, imported on first use.
 
-Adding one costs a module, a line here and a test file. Other packages add theirs by entry points
-in the group `bench.<table>`, for example `bench.samplers`; none may have a name that is taken.
-What follows the first ":" of a name is an argument: `folder:/x/y` stands for what `folder` does,
-called with `argument="/x/y"`.
+Adding one costs a module, a line in `bench.core.tables` and a test file. Other packages add theirs
+by entry points in the group `bench.<table>`, for example `bench.samplers`; none may have a name
+that is taken. What follows the first ":" of a name is an argument: `folder:/x/y` stands for what
+`folder` does, called with `argument="/x/y"`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from bench.core.errors import InputError, offer
 from bench.core.printable import quoted
+from bench.core.tables import IDENTITIES, RESERVED, TABLES
 
 if TYPE_CHECKING:
     from bench.core.protocols import (
@@ -29,112 +30,6 @@ if TYPE_CHECKING:
         Sampler,
         Source,
     )
-
-SOURCES = {
-    "safetensors": "bench.models.sources.weights_file:load",
-    "torch": "bench.models.sources.weights_file:load",
-    "adm": "bench.models.sources.adm:load",
-    "diffusers": "bench.models.sources.diffusers_folder:load",
-}
-DATASETS = {
-    "fashion-mnist": "bench.measurement.data.fashion_mnist:load",
-    "cifar10": "bench.measurement.data.cifar10:load",
-    "lsun-tower": "bench.measurement.data.lsun_tower:load",
-    "ffhq": "bench.measurement.data.ffhq:load",
-    "folder": "bench.measurement.data.folder:load",
-}
-BACKENDS = {
-    "float": "bench.quant.backends.simulated:FullPrecision",
-    "simulated": "bench.quant.backends.simulated:Simulated",
-    "int8-x86": "bench.quant.backends.int8:Int8X86",
-    "int8-cuda": "bench.quant.backends.int8:Int8Cuda",
-    "bnb-int8": "bench.quant.backends.linear_only:BnbInt8",
-    "bnb-nf4": "bench.quant.backends.linear_only:BnbNf4",
-    "ao-int8": "bench.quant.backends.linear_only:AoInt8",
-    "ao-int8-weight": "bench.quant.backends.linear_only:AoInt8Weight",
-}
-METHODS = {
-    "bias": "bench.quant.methods.bias_correction:BiasCorrection",
-    "mse": "bench.quant.methods.squared_error:SquaredError",
-}
-SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
-EXTRACTORS = {
-    "efficientnet": "bench.measurement.features.efficientnet:EfficientNet",
-    "inception": "bench.measurement.features.inception:Inception",
-    "inception-legacy-pytorch": "bench.measurement.features.inception:LegacyPytorch",
-    "inception-legacy-tensorflow": "bench.measurement.features.inception:LegacyTensorflow",
-    "inception-spatial": "bench.measurement.features.inception:Spatial",
-    "inception-classes": "bench.measurement.features.inception:Classes",
-    "dinov2": "bench.measurement.features.vit:Dinov2",
-    "clip": "bench.measurement.features.vit:Clip",
-}
-METRICS = {
-    "frechet": "bench.measurement.metrics.frechet:Frechet",
-    "frechet_twin": "bench.measurement.metrics.frechet:FrechetTwin",
-    "frechet_infinity": "bench.measurement.metrics.frechet_infinity:FrechetInfinity",
-    "precision": "bench.measurement.metrics.precision_recall:Precision",
-    "recall": "bench.measurement.metrics.precision_recall:Recall",
-    "density": "bench.measurement.metrics.precision_recall:Density",
-    "coverage": "bench.measurement.metrics.precision_recall:RealCoverage",
-    "kernel": "bench.measurement.metrics.kernel:Kernel",
-    "cmmd": "bench.measurement.metrics.cmmd:Cmmd",
-    "psnr": "bench.measurement.metrics.paired:Psnr",
-    "psnr_simulated": "bench.measurement.metrics.paired:SimulatedPsnr",
-    "ssim": "bench.measurement.metrics.paired:Ssim",
-    "ms_ssim": "bench.measurement.metrics.ms_ssim:MsSsim",
-    "ssimulacra2": "bench.measurement.metrics.ssimulacra2:Ssimulacra2",
-    "flip": "bench.measurement.metrics.flip:Flip",
-    "lpips": "bench.measurement.metrics.lpips:Lpips",
-    "lpips_vgg": "bench.measurement.metrics.lpips:LpipsVgg",
-    "dists": "bench.measurement.metrics.dists:Dists",
-    "inception_score": "bench.measurement.metrics.inception_score:InceptionScore",
-}
-PROBES = {
-    "perturbation": "bench.measurement.probes.perturbation:Perturbation",
-    "flatness": "bench.measurement.probes.flatness:Flatness",
-    "hessian": "bench.measurement.probes.hessian:Hessian",
-    "exposure": "bench.measurement.probes.exposure_bias:Exposure",
-    "prior": "bench.measurement.probes.prior_shift:Prior",
-    "sensitivity": "bench.measurement.probes.sensitivity:Sensitivity",
-}
-ENGINES = {
-    "local": "bench.evaluation.engines.local:run",
-    "processes": "bench.evaluation.engines.processes:run",
-}
-
-TABLES = {
-    "sources": SOURCES,
-    "datasets": DATASETS,
-    "backends": BACKENDS,
-    "methods": METHODS,
-    "samplers": SAMPLERS,
-    "extractors": EXTRACTORS,
-    "metrics": METRICS,
-    "probes": PROBES,
-    "engines": ENGINES,
-}
-# Words that mean something else where names of a table are written, as in a scheme: w4a8+minmax.
-RESERVED = {"methods": ("all", "skip-io", "skip-io-time", "minmax", "skip")}
-# Functions that identify what decides the numbers of an extension besides its code (packages,
-# weights); they take its name and lie in modules that need no torch.
-IDENTITIES = {
-    "extractors efficientnet": "bench.measurement.features.identities:embedded",
-    "extractors inception": "bench.measurement.features.identities:inception",
-    "extractors inception-legacy-pytorch": "bench.measurement.features.identities:inception",
-    "extractors inception-legacy-tensorflow": "bench.measurement.features.identities:inception",
-    "extractors inception-spatial": "bench.measurement.features.identities:inception",
-    "extractors inception-classes": "bench.measurement.features.identities:inception",
-    "extractors dinov2": "bench.measurement.features.pretrained:versions",
-    "extractors clip": "bench.measurement.features.pretrained:versions",
-    "metrics flip": "bench.measurement.metrics.identities:flip",
-    "metrics lpips": "bench.measurement.metrics.identities:weighted",
-    "metrics lpips_vgg": "bench.measurement.metrics.identities:weighted",
-    "metrics dists": "bench.measurement.metrics.identities:weighted",
-    "backends bnb-int8": "bench.quant.identities:bitsandbytes",
-    "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
-    "methods bias": "bench.quant.identities:method",
-    "methods mse": "bench.quant.identities:method",
-}
 
 
 def names(table: str) -> list[str]:

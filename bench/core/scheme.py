@@ -32,7 +32,7 @@ class Scheme:
         observer: "histogram" (ranges of least squared error) or "minmax".
         calibration: sampling trajectories used for calibration, rounded up to whole batches.
         skip: globs of module names left in float.
-        methods: what changes the calibrated graph, in this order: names in `extensions.METHODS`,
+        methods: what changes the calibrated graph, in this order: names in `tables.METHODS`,
             each with what follows its ":" as argument, "NAME" or "NAME:VALUE".
     """
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.core import extensions
+from bench.core import extensions, tables
 
 LOOKUP = re.compile(r"lookup\(\s*\"(\w+)\",\s*\"([\w-]+)\"\s*\)")
 
@@ -112,7 +112,7 @@ def _looked_up(text: str) -> list[str]:
     """The modules of `lookup("TABLE", "NAME")` with both written out."""
     modules = []
     for table, entry in LOOKUP.findall(text):
-        if entry in extensions.TABLES.get(table, {}):
+        if entry in tables.TABLES.get(table, {}):
             modules.append(extensions.module(table, entry))
     return modules
 

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from bench.core import extensions, yaml_files
+from bench.core import extensions, tables, yaml_files
 from bench.core.cell import Checkpoint
 from bench.core.errors import InputError, offer
 from bench.system import hub, store
@@ -244,7 +244,7 @@ def verify(card: Checkpoint) -> Checkpoint:
         raise InputError(f"{label}, field uri: {path} cannot be read ({reason})") from None
     pickled = head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
     # A format of another package may be any; it is that package which reads it.
-    if pickled and card.source in extensions.SOURCES and card.source not in PICKLES:
+    if pickled and card.source in tables.SOURCES and card.source not in PICKLES:
         raise InputError(
             f"{label}, field uri: {path} is a pickle; convert it to safetensors, or name a source "
             f"that reads weights only: {', '.join(PICKLES)}"

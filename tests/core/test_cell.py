@@ -7,7 +7,7 @@ from helpers.records import CELL, CHECKPOINT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.core import extensions, scheme_words
+from bench.core import scheme_words, tables
 from bench.core.cell import Draw, content_key, expand
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
@@ -125,7 +125,7 @@ def test_methods_keep_their_order_and_their_options():
 
 
 def test_words_of_schemes_are_no_names_of_methods():
-    assert set(extensions.RESERVED["methods"]) == {*scheme_words.OPTIONS, "skip"}
+    assert set(tables.RESERVED["methods"]) == {*scheme_words.OPTIONS, "skip"}
 
 
 def test_a_scheme_is_read_without_its_methods_being_imported():

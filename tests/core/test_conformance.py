@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from bench.core import extensions, protocols
+from bench.core import extensions, protocols, tables
 
 # Table -> its contract, and whether its entries are classes, which are called without arguments.
 CONTRACTS = {
@@ -19,7 +19,7 @@ CONTRACTS = {
     "engines": (protocols.Engine, False),
 }
 KINDS = {"str": str, "int": int, "bool": bool, "tuple[str, ...]": tuple}
-ENTRIES = [(table, name) for table, entries in extensions.TABLES.items() for name in entries]
+ENTRIES = [(table, name) for table, entries in tables.TABLES.items() for name in entries]
 
 
 def methods(contract):
@@ -50,7 +50,7 @@ def misfits(found, required, bound):
 
 
 def test_every_table_has_a_contract():
-    assert set(CONTRACTS) == set(extensions.TABLES)
+    assert set(CONTRACTS) == set(tables.TABLES)
 
 
 @pytest.mark.parametrize(("table", "name"), ENTRIES)

@@ -1,13 +1,13 @@
 import pytest
 
-from bench.core import extensions
+from bench.core import extensions, tables
 from bench.core.errors import InputError
 from bench.models.cards import load_cards
 
 
-@pytest.mark.parametrize("table", extensions.TABLES)
+@pytest.mark.parametrize("table", tables.TABLES)
 def test_every_name_imports(table):
-    for name in extensions.TABLES[table]:
+    for name in tables.TABLES[table]:
         assert callable(extensions.lookup(table, name))
 
 

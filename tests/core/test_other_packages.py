@@ -6,7 +6,7 @@ import pytest
 from helpers.cells import Runs
 from helpers.entry_point import install
 
-from bench.core import extensions
+from bench.core import extensions, tables
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
@@ -214,15 +214,15 @@ def test_identities_of_bench_need_no_torch():
     import sys
 
     code = (
-        "import sys; from bench.core import extensions;"
-        "[extensions.identity('extractors', n) for n in extensions.EXTRACTORS if n[0] in 'ei'];"
+        "import sys; from bench.core import extensions, tables;"
+        "[extensions.identity('extractors', n) for n in tables.EXTRACTORS if n[0] in 'ei'];"
         "[extensions.identity(t, n) for t in ('backends', 'sources', 'samplers', 'metrics') "
-        "for n in extensions.TABLES[t]]; assert 'torch' not in sys.modules"
+        "for n in tables.TABLES[t]]; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_line_of_identities_names_an_entry():
-    for line in extensions.IDENTITIES:
+    for line in tables.IDENTITIES:
         table, name = line.split(" ")
-        assert name in extensions.TABLES[table]
+        assert name in tables.TABLES[table]

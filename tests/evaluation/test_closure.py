@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.core import extensions
+from bench.core import extensions, tables
 from bench.evaluation import closure
 
 ROOT = Path(closure.__file__).parents[1]
@@ -95,6 +95,7 @@ EXPECTED = {
             "models.samplers.noise",
             "evaluation.generation",
             "core.extensions",
+            "core.tables",
             "system.artifacts",
             "core.shards",
             "core.images",
@@ -288,6 +289,6 @@ def test_entries_that_are_written_out_are_followed():
 
 
 def test_every_entry_of_every_table_is_a_file():
-    for table, entries in extensions.TABLES.items():
+    for table, entries in tables.TABLES.items():
         for name in entries:
             assert closure._path(extensions.module(table, name)), (table, name)

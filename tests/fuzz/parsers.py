@@ -19,7 +19,7 @@ from dataclasses import asdict
 import numpy as np
 import yaml
 
-from bench.core import extensions, probe_record, record
+from bench.core import extensions, probe_record, record, tables
 from bench.core.cell import expand
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
@@ -248,7 +248,7 @@ def archives(folder):
     """Statistics and influences."""
     from bench.measurement.features import statistics_files
 
-    extensions.EXTRACTORS["tiny"] = "fuzz.parsers:Tiny"
+    tables.EXTRACTORS["tiny"] = "fuzz.parsers:Tiny"
     stream, odd = (
         io.BytesIO(),
         [np.eye(4), np.arange(4), np.zeros(4, "U3"), np.array("x"), -np.eye(4)],

@@ -31,7 +31,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as tensors_of
 from safetensors.numpy import save
 
-from bench.core import distances, extensions
+from bench.core import distances, extensions, tables
 from bench.core.errors import InputError
 from bench.core.printable import quoted, short
 from bench.core.protocols import Features
@@ -53,7 +53,7 @@ SHAPES = {
 def file_name(dataset: str, extractor: str, split: str = "test") -> str:
     """The name of the file of a data set and extractor."""
     plain, end = extensions.plain(dataset), "" if split == "test" else f"-{split}"
-    if plain != dataset or plain not in extensions.DATASETS:
+    if plain != dataset or plain not in tables.DATASETS:
         images = extensions.lookup("datasets", dataset)(split).numpy()
         plain += f"-{hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()[:16]}"
     return f"{plain}-{extractor}{end}.safetensors"
@@ -68,7 +68,7 @@ def needs(metrics: Sequence[str], extractor: str) -> set[str]:
 def made_by(extractor: str) -> str:
     """Identity of an extractor's weights or package; "" where its version says it all."""
     said = extensions.identity("extractors", extractor)
-    if extractor in extensions.EXTRACTORS:
+    if extractor in tables.EXTRACTORS:
         return said.get("weights", "")
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -268,7 +268,7 @@ def build(dataset: str, extractor: str, out: Path | None = None, split: str = "t
     """Make the reference file of all images of a split and return its path.
 
     Args:
-        dataset, extractor: names in `extensions.DATASETS` and `extensions.EXTRACTORS`.
+        dataset, extractor: names in `tables.DATASETS` and `tables.EXTRACTORS`.
         out: folder of the file; the cache by default.
         split: the split of the data set, as a rule one that nothing was trained on.
     """

@@ -38,7 +38,7 @@ class Recipe:
 
     Attributes:
         name: the name of the recipe; checkpoints of all its methods are one family.
-        dataset: name in `extensions.DATASETS`.
+        dataset: name in `tables.DATASETS`.
         shape: (C, H, W) of an image.
         network: what `bench.models.networks.build_network` takes; dropout is set here.
         schedule, timesteps, predicts: the diffusion process and what the network predicts.

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from bench.core import extensions
+from bench.core import tables
 from bench.core.errors import InputError
 from bench.measurement.features import statistics_files
 from bench.measurement.metrics.frechet import frechet_distance
@@ -19,7 +19,7 @@ class Tiny:
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
-    monkeypatch.setitem(extensions.EXTRACTORS, "tiny", f"{__name__}:Tiny")
+    monkeypatch.setitem(tables.EXTRACTORS, "tiny", f"{__name__}:Tiny")
 
 
 @pytest.fixture

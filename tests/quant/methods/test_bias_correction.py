@@ -8,6 +8,7 @@ from helpers.toys import Replay
 from torch import nn
 
 from bench.core.denoiser import Denoiser
+from bench.core.noise_levels import NoiseLevels
 from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
 from bench.quant.backends.int8 import Int8X86
@@ -41,7 +42,12 @@ def linear(bias):
         layer.weight.copy_(
             torch.tensor([[1.5, 0.4, -0.3, 0.2]]).repeat(4, 1) * torch.eye(4).add(1)
         )
-    return Denoiser(OneLayer(layer, view=True).eval(), alpha_bar("cosine"), "epsilon", (1, 2, 2))
+    return Denoiser(
+        OneLayer(layer, view=True).eval(),
+        NoiseLevels.discrete(alpha_bar("cosine")),
+        "epsilon",
+        (1, 2, 2),
+    )
 
 
 def convolution(bias):
@@ -49,7 +55,9 @@ def convolution(bias):
     with torch.random.fork_rng():
         torch.manual_seed(1)
         layer = nn.Conv2d(1, 1, 3, padding=1, bias=bias)
-    return Denoiser(OneLayer(layer).eval(), alpha_bar("cosine"), "epsilon", (1, 5, 5))
+    return Denoiser(
+        OneLayer(layer).eval(), NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (1, 5, 5)
+    )
 
 
 def shifted(shape, count=3, size=4):
@@ -90,7 +98,12 @@ def test_an_injected_bias_is_removed_to_the_number():
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[1.5, 0.4], [1.5, -0.4]]))
         layer.bias.zero_()
-    full = Denoiser(OneLayer(layer, view=True).eval(), alpha_bar("cosine"), "epsilon", (1, 1, 2))
+    full = Denoiser(
+        OneLayer(layer, view=True).eval(),
+        NoiseLevels.discrete(alpha_bar("cosine")),
+        "epsilon",
+        (1, 1, 2),
+    )
     x = torch.tensor([[1.0, 4.0], [3.0, 6.0]]).view(2, 1, 1, 2)
     pairs = Replay([(x, torch.tensor([1, 2]))])
     graph = applied(
