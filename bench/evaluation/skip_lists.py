@@ -61,7 +61,7 @@ def beside(cells: Sequence[Cell], word: str | None, out: Path) -> list[Cell]:
             f"{out}: run `bench probe --probes sensitivity` with these schemes first"
         )
     for text in dict.fromkeys(without):
-        say(f"{text}: no skip list was extended, runs without one", file=sys.stderr)
+        say(f"{text}: no skip list was found, runs without one", file=sys.stderr)
     return extended
 
 

@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import subprocess
 import sys
+import types
 
 import torch
 
@@ -24,9 +25,13 @@ def test_refusals_do_not_import_torch():
     code = (
         "import sys; from bench.quant.backends.simulated import Simulated; "
         "from bench.core.scheme import Scheme;"
-        "Simulated().refuses(Scheme(), None); assert 'torch' not in sys.modules"
+        "Simulated().refuses(Scheme(), UNUSED); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# A calibration of which nothing but the shape is asked.
+UNUSED = types.SimpleNamespace(shape=(2,))
 
 
 def test_import_is_silent():
@@ -36,7 +41,7 @@ def test_import_is_silent():
 
 
 def test_full_precision_changes_nothing(tiny):
-    made = FullPrecision()(tiny, Scheme(), [])
+    made = FullPrecision()(tiny, Scheme(), UNUSED)
     denoiser, coverage = made.denoiser, made.coverage
     assert made.calibration == ""
     assert denoiser is tiny
@@ -47,13 +52,13 @@ def test_full_precision_changes_nothing(tiny):
 
 def test_full_precision_reads_each_structure_once(tiny, toy, monkeypatch):
     """Checkpoints that differ in weights share what was read; another network is another one."""
-    first = FullPrecision()(tiny, Scheme(), None).coverage
+    first = FullPrecision()(tiny, Scheme(), UNUSED).coverage
     twin = dataclasses.replace(tiny, model=copy.deepcopy(tiny.model))
     next(twin.model.parameters()).data.add_(1)
-    other = FullPrecision()(toy, Scheme(), None).coverage
+    other = FullPrecision()(toy, Scheme(), UNUSED).coverage
     assert other.macs != first.macs
     monkeypatch.setattr("bench.quant.layers.export", None)
-    assert FullPrecision()(twin, Scheme(), None).coverage == first
+    assert FullPrecision()(twin, Scheme(), UNUSED).coverage == first
 
 
 def test_simulated_leaves_the_denoiser_alone(tiny, batches):
