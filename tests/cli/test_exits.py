@@ -154,9 +154,9 @@ def start(words, folder, **more):
     ("numbers", "code", "wait"),
     [
         ((signal.SIGINT,), 130, "imports"),
-        ((signal.SIGINT,), 130, "sampling"),
+        pytest.param((signal.SIGINT,), 130, "sampling", marks=pytest.mark.slow),
         ((signal.SIGTERM,), 143, "sampling"),
-        ((signal.SIGINT, signal.SIGINT), 130, "sampling"),
+        pytest.param((signal.SIGINT, signal.SIGINT), 130, "sampling", marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_says_how_to_go_on(cards, tmp_path, numbers, code, wait):

@@ -191,6 +191,7 @@ def test_one_process_waits_for_another_only_so_long(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_give_the_numbers_of_one(cards, tmp_path):
     """They share a cache, begin with nothing, and end in the same second or not."""
     words = [sys.executable, "-m", "bench", "run", "--scheme", "w4a8", "--checkpoints", "*"]

@@ -288,8 +288,9 @@ def test_a_change_that_is_rounding_is_none():
     ("moment", "share"),
     [
         ("before", 0.3),
-        ("after", 0.7),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("before", 0.1), ("after", 1))),
+        pytest.param("before", 0.1, marks=pytest.mark.slow),
+        pytest.param("after", 0.7, marks=pytest.mark.slow),
+        pytest.param("after", 1, marks=pytest.mark.slow),
     ],
 )
 def test_sigkill_and_repeat_gives_the_same_numbers(

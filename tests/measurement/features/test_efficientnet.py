@@ -54,14 +54,14 @@ def test_grey_is_rgb_of_equal_channels(extract):
 
 
 def test_distance_grows_with_noise_and_falls_with_bit_depth(extract):
-    clean = shapes(400)
-    x = clean[:200].float()
+    clean = shapes(200)
+    x = clean[:100].float()
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    noisy = [x + sigma * noise for sigma in (4, 8, 16, 32)]
-    coarse = [(x / 255 * top).round() / top * 255 for top in (15, 7, 3, 1)]
-    real = statistics(extract(clean[200:]).double().numpy())
+    noisy = [x + sigma * noise for sigma in (4, 12, 32)]
+    coarse = [(x / 255 * top).round() / top * 255 for top in (15, 4, 1)]
+    real = statistics(extract(clean[100:]).double().numpy())
     for levels in (noisy, coarse):
-        images = [clean[:200], *(y.round().clamp(0, 255).to(torch.uint8) for y in levels)]
+        images = [clean[:100], *(y.round().clamp(0, 255).to(torch.uint8) for y in levels)]
         scores = [
             frechet_distance(*statistics(extract(y).double().numpy()), *real) for y in images
         ]

@@ -112,6 +112,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_sigkill_and_repeat_gives_the_same_bits(dataset, tmp_path):
     words = ["train", "--recipe", "tiny", "--method", "sam", "--rho", "0.1", "--device", "cpu"]
 

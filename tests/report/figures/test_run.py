@@ -78,6 +78,7 @@ def test_grid_holds_the_very_pixels(run, folder):
     assert (windows == doubled).all(axis=(2, 3)).any()
 
 
+@pytest.mark.slow
 def test_grid_stays_small_for_large_noisy_images(run, tmp_path):
     noise = np.random.default_rng(0)
     for record in run.records:
