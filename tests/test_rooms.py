@@ -30,8 +30,6 @@ ROOMS = {
     },
 }
 FREE = {"__init__", "__main__", "api"}
-# A command has as many lines as it has flags.
-COMMANDS = ("run.py", "train.py", "compare.py", "speed.py", "probe.py", "certify.py")
 
 
 def imported(path):
@@ -77,8 +75,7 @@ def test_size_limits():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 lines = node.end_lineno - node.lineno + 1
-                command = path.parent.name == "cli" and path.name in COMMANDS
-                assert lines <= (60 if command else 50), f"{path}: {node.name} has {lines} lines"
+                assert lines <= 50, f"{path}: {node.name} has {lines} lines"
 
 
 def test_light_modules_do_not_import_torch():

@@ -20,19 +20,21 @@ from bench.verdicts.certificate import NOT_SHOWN, WORSE, Certificate
 
 NAME = "certificate.json"
 
+Margin = Annotated[
+    str | None,
+    typer.Option(
+        "--margin",
+        metavar="METRIC:SIZE",
+        help="The least loss that matters: kd_efficientnet:3% of full precision, or :0.5.",
+    ),
+]
+
 
 def certify(
     run: Annotated[
         str | None, typer.Argument(metavar="[RUN]", help="Id or folder [default: the last run].")
     ] = None,
-    margin: Annotated[
-        str | None,
-        typer.Option(
-            "--margin",
-            metavar="METRIC:SIZE",
-            help="The least loss that matters: kd_efficientnet:3% of full precision, or :0.5.",
-        ),
-    ] = None,
+    margin: Margin = None,
     cells: Annotated[
         str, typer.Option("--cells", metavar="GLOB", help='Of "CHECKPOINT SCHEME BACKEND".')
     ] = "*",

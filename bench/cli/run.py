@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,26 +87,82 @@ def run(
     name_weights(inception, backbones)
     asked = stopping.asked(precision, until_decided, against, margin)
     place, runner = devices.find(device), planning.engine(engine)
-    wanted, globs = planning.schemes(bits, scheme or ()), _words(checkpoints)
+    choices = _choices(bits, scheme, backend, compiled, place)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
-    changes = {field: value for field, value in given.items() if value is not None}
-    executed = planning.backends(backend or (), wanted, place)
-    choices = planning.Choices(wanted, executed, compiled=compiled)
-    if suite_name is not None:
-        if extractors or metrics or real != "test" or preset != "default":
-            raise InputError("--suite fixes extractors, metrics, real images and preset")
-        runs = suite.plan(suite.find(suite_name), cards, globs, choices, changes)
-    else:
-        size = planning.preset(preset)
-        most = sequential.TIMES * size.images if asked.is_sequential else size.images
-        drawn: dict[str, Any] = {"steps": size.steps, "images": most, **changes}
-        scoring = planning.scoring(_words(extractors), _words(metrics), real)
-        choices = dataclasses.replace(choices, scoring=scoring)
-        runs = [planning.plan(cards, globs, size, choices, Draw(**drawn))]
+    cells = Selection(cards, _words(checkpoints), choices, planning.without_none(given))
+    scored = Scored(_words(extractors), _words(metrics), real)
+    runs = cells.runs(suite_name, preset, scored, asked.is_sequential)
     plans = _plans(runs, asked, place, runner, probes, preset, skip, out)
     if dry_run:
         return max(_planned(plan, force) for plan in plans)
     return max(_measured(plan, out, redact, force) for plan in plans)
+
+
+def _choices(
+    bits: int | None,
+    scheme: list[str] | None,
+    backend: list[str] | None,
+    compiled: bool | None,
+    place: str,
+) -> planning.Choices:
+    """What is done to each checkpoint."""
+    wanted = planning.schemes(bits, scheme or ())
+    executed = planning.backends(backend or (), wanted, place)
+    return planning.Choices(wanted, executed, compiled=compiled)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How cells are scored: names, none for the default ones, and the split of real images."""
+
+    extractors: Sequence[str]
+    metrics: Sequence[str]
+    real: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cells that are asked for.
+
+    Attributes:
+        cards: file of the cards, None for the default one.
+        globs: names or methods of the checkpoints.
+        choices: what is done to each checkpoint.
+        changes: fields of the draw that the user set.
+    """
+
+    cards: Path | None
+    globs: Sequence[str]
+    choices: planning.Choices
+    changes: Mapping[str, Any]
+
+    def runs(
+        self, suite_name: str | None, preset: str, scored: Scored, is_sequential: bool
+    ) -> list[list[Cell]]:
+        """The cells of each run: of a suite where one is named, else of the preset."""
+        if suite_name is not None:
+            return self.of_suite(suite_name, scored, preset)
+        return [self.of_preset(preset, scored, is_sequential)]
+
+    def of_preset(self, name: str, scored: Scored, is_sequential: bool) -> list[Cell]:
+        """The cells of a run of a preset's sizes."""
+        scoring = planning.scoring(scored.extractors, scored.metrics, scored.real)
+        size = planning.preset(name)
+        most = sequential.TIMES * size.images if is_sequential else size.images
+        drawn: dict[str, Any] = {"steps": size.steps, "images": most, **self.changes}
+        choices = replace(self.choices, scoring=scoring)
+        return planning.plan(self.cards, self.globs, size, choices, Draw(**drawn))
+
+    def of_suite(self, name: str, scored: Scored, preset: str) -> list[list[Cell]]:
+        """The cells of each run of a suite.
+
+        Raises:
+            InputError: the user asks for something that the suite fixes.
+        """
+        if scored != Scored([], [], "test") or preset != "default":
+            raise InputError("--suite fixes extractors, metrics, real images and preset")
+        asked = suite.find(name)
+        return suite.plan(asked, self.cards, self.globs, self.choices, self.changes)
 
 
 def _plans(

@@ -28,18 +28,20 @@ FORMATS = ("markdown", "json")
 # The method that is timed where none is named.
 DEFAULT = "baseline"
 
+Backends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="int8-x86, int8-x86:compiled ... (repeatable) [default: simulated and int8].",
+    ),
+]
+
 
 def speed(
     bits: Bits = None,
     scheme: Words = None,
-    backend: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--backend",
-            metavar="NAME",
-            help="int8-x86, int8-x86:compiled ... (repeatable) [default: simulated and int8].",
-        ),
-    ] = None,
+    backend: Backends = None,
     device: Device = devices.CPU,
     checkpoint: Annotated[
         str | None,

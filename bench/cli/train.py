@@ -9,6 +9,11 @@ import typer
 
 from bench.cli.flags import Compiled, Device, Sets, settings
 
+Equal = Annotated[
+    str | None,
+    typer.Option("--equal", metavar="NAME", help="updates, or compute: sam does half of them."),
+]
+
 
 def train(
     recipe: Annotated[
@@ -29,12 +34,7 @@ def train(
     batch: Annotated[
         int | None, typer.Option("--batch", metavar="N", help="Images per update.")
     ] = None,
-    equal: Annotated[
-        str | None,
-        typer.Option(
-            "--equal", metavar="NAME", help="updates, or compute: sam does half of them."
-        ),
-    ] = None,
+    equal: Equal = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="INT", help="Random stream.")
     ] = None,

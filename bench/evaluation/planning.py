@@ -93,6 +93,11 @@ def preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+def without_none(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags that the user gave."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def schemes(bits: int | None, texts: Sequence[str]) -> list[Scheme]:
     """Schemes of the flags: `--bits B` is wBa8; without flags w8a8 and w4a8."""
     if bits is not None and not 2 <= bits <= 8:
