@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from bench.core.errors import InputError
+from bench.core.printable import quoted
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")]
 Cards = Annotated[
@@ -180,6 +181,18 @@ def name_inception(given: Path | None) -> None:
     if not given.exists():
         raise InputError(f"--inception {given}: no such file or folder")
     os.environ["BENCH_INCEPTION"] = str(given)
+
+
+def listed(flag: str, text: str | None) -> list[str]:
+    """The names of a flag with commas between them; none where the flag was not given.
+
+    Raises:
+        InputError: an empty name, as an unset variable of a shell leaves one.
+    """
+    names = [] if text is None else text.split(",")
+    if not all(name.strip() for name in names):
+        raise InputError(f"{flag} has an empty name in {quoted(text or '')}: leave the flag out")
+    return names
 
 
 def name_weights(inception: Path | None, backbones: Path | None) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from bench import __version__
-from bench.cli.flags import Cards, Force, Names, Out
+from bench.cli.flags import Cards, Force, Names, Out, listed
 from bench.core import extensions, tables
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError, offer
@@ -77,7 +77,7 @@ def _summary(module: str, attribute: str) -> str:
 def check(cards: Cards = None, checkpoints: Names = None, force: Force = False) -> None:
     """Validate cards, the hashes of their files, and whether descriptions fit the weights."""
     path = card_file(cards)
-    for card in select(load_cards(path), checkpoints.split(",") if checkpoints else ["*"]):
+    for card in select(load_cards(path), listed("--checkpoints", checkpoints) or ["*"]):
         verified = verify(card)
         denoiser = extensions.lookup("sources", card.source)(verified)
         fit = fits.of(verified, _ready(denoiser))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import execution, exits
-from bench.cli.flags import Cards, Device, Out, Seed
+from bench.cli.flags import Cards, Device, Out, Seed, listed
 from bench.core import extensions, probe_record, tables
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.errors import InputError
@@ -81,7 +81,7 @@ def probe(
     place = devices.find(device)
     wanted = planning.schemes(None, scheme or ())
     all_cards = load_cards(card_file(cards))
-    chosen = [verify(card) for card in select(all_cards, checkpoints.split(","))]
+    chosen = [verify(card) for card in select(all_cards, listed("--checkpoints", checkpoints))]
     folder = None if run is None else find_run(out, run)
     execution.prepare(folder or out)
     plan = replace(_plan(preset, seed, names, wanted, backend), device=place)
@@ -140,7 +140,7 @@ def _checkpoints(cells: Sequence[Cell]) -> list[Checkpoint]:
 
 def _names(words: str) -> tuple[str, ...]:
     """Probes of a flag: names with commas between, or all."""
-    names = tuple(tables.PROBES) if words == ALL else tuple(words.split(","))
+    names = tuple(tables.PROBES) if words == ALL else tuple(listed("--probes", words))
     for name in names:
         extensions.require("probes", name)
     return names

@@ -39,6 +39,7 @@ from bench.cli.flags import (
     Steps,
     SuiteName,
     Words,
+    listed,
     name_weights,
 )
 from bench.core.cell import Cell, Draw
@@ -89,8 +90,10 @@ def run(
     place, runner = devices.find(device), planning.engine(engine)
     choices = _choices(bits, scheme, backend, compiled, place)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
-    cells = Selection(cards, _words(checkpoints), choices, planning.without_none(given))
-    scored = Scored(_words(extractors), _words(metrics), real)
+    cells = Selection(
+        cards, listed("--checkpoints", checkpoints), choices, planning.without_none(given)
+    )
+    scored = Scored.of(extractors, metrics, real)
     runs = cells.runs(suite_name, preset, scored, asked.is_sequential)
     plans = _plans(runs, asked, place, runner, probes, preset, skip, out)
     if dry_run:
@@ -118,6 +121,11 @@ class Scored:
     extractors: Sequence[str]
     metrics: Sequence[str]
     real: str
+
+    @classmethod
+    def of(cls, extractors: str | None, metrics: str | None, real: str) -> Scored:
+        """From the words of flags."""
+        return cls(listed("--extractors", extractors), listed("--metrics", metrics), real)
 
 
 @dataclass(frozen=True)
@@ -198,7 +206,3 @@ def _measured(plan: EvaluationPlan, out: Path, redact: bool, force: bool) -> int
     folder, has_failed_cells = execution.run(plan, out, redact, force)
     has_failed_parts = probe.write_beside(folder, plan.probes, parts, redact)
     return exits.FAILED if has_failed_cells or has_failed_parts else exits.FINE
-
-
-def _words(text: str | None) -> list[str]:
-    return text.split(",") if text else []

@@ -169,6 +169,8 @@ def refused(result, *words):
     ("flags", "word"),
     [
         (["--scheme", "w4b8"], "w4b8"),
+        (["--checkpoints", ""], "--checkpoints has an empty name in ''"),
+        (["--metrics", "psnr,"], "--metrics has an empty name in 'psnr,'"),
         (["--scheme", "w9a8"], "2..8"),
         (["--scheme", "w4a8+maybe"], "maybe"),
         (["--bits", "1"], "2..8"),
