@@ -22,7 +22,7 @@ from bench.core.images import ImageSet, RealSplit, require_pairs
 from bench.core.progress import Progress, Steps
 from bench.core.protocols import Evidence, Features, Statistics
 from bench.core.record import Host, Measurement
-from bench.core.shards import Shards
+from bench.core.shards import Shards, pieces
 from bench.evaluation import keys
 from bench.measurement import real
 from bench.measurement.features import moments, reference
@@ -153,9 +153,11 @@ class Scoring:
             kept = artifacts.load_array(path, f"{key} {path.name}", (count, None), np.float32)
             if kept is None:
                 yield Progress(scored.source, "features")
-                batch = scored.images[start : start + count]
-                shard = self.watch.timed("features", _extracted, extractor_name, batch)
-                artifacts.save_array(path, f"{key} {path.name}", shard)
+                shard = [
+                    self.watch.timed("features", _extracted, extractor_name, batch)
+                    for batch in pieces(scored.images, start, start + count)
+                ]
+                artifacts.save_array(path, f"{key} {path.name}", np.concatenate(shard))
             paths.append(path)
         version = extensions.lookup("extractors", extractor_name).version
         values = Shards(paths, len(scored), artifacts.loader(key))
