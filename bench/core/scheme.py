@@ -63,7 +63,9 @@ class Scheme:
     @property
     def is_float(self) -> bool:
         """Whether nothing is quantized."""
-        return not self.elsewhere and self.weight_bits in FLOAT_BITS and self.act_bits in FLOAT_BITS
+        return (
+            not self.elsewhere and self.weight_bits in FLOAT_BITS and self.act_bits in FLOAT_BITS
+        )
 
     @classmethod
     def parse(cls, text: str) -> Scheme:

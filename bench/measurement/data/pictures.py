@@ -40,7 +40,7 @@ class Pictures:
         path: of the folder or file.
         names: names without suffix, sorted.
         read: decodes the picture of a name, uint8 (C, H, W) with C of 1 or 3, in any thread;
-            raises ValueError or InputError where it cannot be scored.
+            raises InputError where it cannot be scored.
     """
 
     path: Path
@@ -70,7 +70,13 @@ def find(path: Path) -> Pictures:
             )
         files[stem] = name
     load = containers.reader(path)
-    return Pictures(path, tuple(sorted(files)), lambda stem: decoded(load(files[stem])))
+
+    def read(stem: str) -> np.ndarray:
+        data = load(files[stem])
+        with images.named(path, files[stem]):
+            return decoded(data)
+
+    return Pictures(path, tuple(sorted(files)), read)
 
 
 def _refuse_others(path: Path) -> None:
@@ -117,7 +123,12 @@ def _npz(path: Path) -> Pictures:
     if len(stored) == 1 and (stack := _stack(*stored.values())) is not None:
         count = len(stack)
         stored = {f"{k:06d}": stack[k] for k in range(count)}
-    return Pictures(path, tuple(sorted(stored)), lambda name: _planes(stored[name]))
+
+    def read(name: str) -> np.ndarray:
+        with images.named(path, name):
+            return _planes(stored[name])
+
+    return Pictures(path, tuple(sorted(stored)), read)
 
 
 def _stack(array: np.ndarray) -> np.ndarray | None:
@@ -184,10 +195,7 @@ class PictureRows(Shards):
             return np.stack(list(pool.map(self._row, names, self.sizes[start:stop])))
 
     def _row(self, name: str, size: tuple[int, int]) -> np.ndarray:
-        try:
-            picture = self.pictures.read(name)
-        except ValueError as error:
-            raise InputError(f"{self.pictures.path}: {short(name)}: {error}") from None
+        picture = self.pictures.read(name)
         if picture.shape[1:] != size:
             raise InputError(f"{self.pictures.path}: {short(name)} changed while it was scored")
         shape = (self.channels, *size)
@@ -202,6 +210,20 @@ def _groups(sizes: tuple[tuple[int, int], ...], channels: int) -> tuple[SameSize
         SameSize(start, stop, (channels, *sizes[start]))
         for start, stop in zip(starts, stops, strict=True)
     )
+
+
+def strip(rows: PictureRows, count: int = 16, side: int = 128) -> np.ndarray:
+    """The first pictures side by side as squares, uint8 (S, count * S, C): their middles, S of at
+    most `side` pixels and of what the smallest of them has."""
+    from PIL import Image
+
+    shown = rows.sizes[:count]
+    size, tiles = min([side, *map(min, shown)]), []
+    for k in range(len(shown)):
+        pixels = rows[k : k + 1][0].transpose(1, 2, 0)
+        image = Image.fromarray(pixels[..., 0] if rows.channels == 1 else pixels)
+        tiles.append(images.resize(image, size).transpose(1, 2, 0))
+    return np.concatenate(tiles, axis=1)
 
 
 def counted(sizes: tuple[tuple[int, int], ...]) -> Mapping[str, int]:
