@@ -26,6 +26,7 @@ from bench.evaluation.cost import lines, sampling_cost
 from bench.system import store
 from bench.system.host import fingerprint
 from bench.system.influences import Influences
+from bench.verdicts import unchanged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,6 +171,8 @@ def _tell(outcomes: Sequence[Record], cached: int, seconds: float) -> None:
     if cached:
         print(f"{cached} of {len(outcomes)} cells came from the cache", file=sys.stderr)
     for record in outcomes:
+        if text := unchanged.told(record):
+            say(f"{record.cell}: {text}", file=sys.stderr)
         if record.status != "ok":
             say(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
         elif record.error:

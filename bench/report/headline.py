@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.scheme import Scheme
+from bench.report import elsewhere
 from bench.report.formatting import escape
 from bench.report.ranking import Group, groups
 from bench.report.ranking_words import lines_of
@@ -26,6 +27,8 @@ def summary(all_rows: Sequence[CellRow]) -> list[str]:
     """One paragraph and the schemes in words."""
     if not all_rows:
         return ["The run holds no cells."]
+    if elsewhere.is_elsewhere(all_rows):
+        return [elsewhere.summary(all_rows)]
     names = list(dict.fromkeys(row.checkpoint for row in all_rows))
     quantized = [scheme for scheme in schemes(all_rows) if not scheme.is_float]
     noise = (

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bench.core import distances
 from bench.core.cell import Cell, of_any_size
+from bench.core.elsewhere import ROW
 from bench.core.record import Measurement, Record, Run
 from bench.core.scheme import Scheme
 from bench.report.labels import short
@@ -28,8 +29,9 @@ class CellRow:
 
     Attributes:
         extractor: features that `fd`, `kd`, their changes and `fd_twin` are computed from.
-        kernel: kernel that executed, by the coverage; "" for cells that were refused or failed.
-        share: share of the multiply-accumulates that is quantized, 0..1.
+        kernel: kernel that executed, by the coverage; "" for cells that were refused or failed,
+            and ROW for images that were made elsewhere.
+        share: share of the multiply-accumulates that is quantized, 0..1; None where unknown.
         images: number N of images.
         fd_change, kd_change: quantized minus full precision of the same checkpoint.
         rest: measurements that have no field of their own.
@@ -180,7 +182,7 @@ def _row(record: Record, reference: CellRow | None) -> CellRow:
         scheme=cell.scheme,
         backend=cell.backend,
         extractor=extractor,
-        kernel=coverage.kernel if coverage else "",
+        kernel=coverage.kernel if coverage else (ROW if record.elsewhere else ""),
         share=coverage.share if coverage else None,
         images=cell.draw.images,
         status=record.status,

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench.core import border, estimates
+from bench.core.elsewhere import ROW
 from bench.core.errors import InputError
 from bench.core.printable import quoted, short
 from bench.core.record import Record, Run
@@ -46,8 +47,10 @@ class Claim:
     Attributes:
         full_precision, quantized: SHA-256 of the weights that images were made from; quantizing
             starts from the former, so they are the same file unless a backend loads its own.
+            Of images from elsewhere: of the names and pixels of both sets.
         calibration: SHA-256 of the calibration batches, "" where there are none.
-        kernel: what executed; `coverage` is the share of the multiply-accumulates quantized.
+        kernel: what executed; `coverage` is the share of the multiply-accumulates quantized,
+            None where that is not known.
         images: N. `pairs`: of them those held against the same noise in full precision.
         version: of the metric.
         worsening: positive where the cell is worse, in `unit`; `margin` in the same unit.
@@ -62,7 +65,7 @@ class Claim:
     quantized: str
     calibration: str
     kernel: str
-    coverage: float
+    coverage: float | None
     images: int
     pairs: int
     version: int
@@ -238,10 +241,10 @@ def _claim(
         str(cell.scheme),
         cell.backend,
         full[0] if full else cell.checkpoint.sha256,
-        cell.checkpoint.sha256,
+        record.elsewhere.sha256 if record.elsewhere else cell.checkpoint.sha256,
         record.calibration,
-        coverage.kernel if coverage else "",
-        coverage.share if coverage else 0.0,
+        _kernel(record),
+        coverage.share if coverage else None,
         number.n,
         len(own),
         number.version,
@@ -253,6 +256,13 @@ def _claim(
         bounds,
         verdict,
     )
+
+
+def _kernel(record: Record) -> str:
+    """What executed, as recorded or stated."""
+    if record.elsewhere:
+        return record.elsewhere.kernel or ROW
+    return record.coverage.kernel if record.coverage else ""
 
 
 def _bounds(

@@ -1,0 +1,85 @@
+"""The parts of a report that differ where bench did not make the images: what was scored, which
+sets they are, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.core.elsewhere import ROW, UNKNOWN
+from bench.report.formatting import NONE, escape, table
+from bench.report.rows import CellRow
+from bench.verdicts import unchanged
+
+
+def is_elsewhere(all_rows: Sequence[CellRow]) -> bool:
+    """Whether the images of a run were made elsewhere."""
+    return any(row.record.elsewhere for row in all_rows)
+
+
+def summary(all_rows: Sequence[CellRow]) -> str:
+    """What was scored, in a paragraph."""
+    tests = [str(row.scheme) for row in all_rows if row.reference]
+    names = ", ".join(dict.fromkeys(row.checkpoint for row in all_rows))
+    return (
+        f"{ROW.capitalize()}: {escape(', '.join(tests))} against {escape(names)}, "
+        f"{all_rows[0].images:,} pairs by name. Which share of a network is quantized (coverage) "
+        f"and which kernels executed is not known here: it is what the user says."
+    )
+
+
+def protocol(all_rows: Sequence[CellRow]) -> list[list[str]]:
+    """(setting, value) of the sets of images."""
+    first = next(row.record.elsewhere for row in all_rows if row.record.elsewhere)
+    sizes = ", ".join(f"{count:,} of {size}" for size, count in first.sizes.items())
+    lines = [["Images", f"{ROW}, {all_rows[0].images:,} pairs by name: {sizes}"]]
+    for reason, count in first.left_out.items():
+        names = ", ".join(first.examples.get(reason, ()))
+        more = ", ..." if count > len(first.examples.get(reason, ())) else ""
+        lines.append([f"Left out, {reason}", f"{count:,}: {names}{more}"])
+    for row in all_rows:
+        if (own := row.record.elsewhere) and own.kernel:
+            lines.append([f"Kernel of {row.scheme}, as stated", own.kernel])
+    lines += [["Note", first.note]] if first.note else []
+    real = all_rows[0].cell.checkpoint.dataset
+    lines.append(["Real images of", "none were named" if real == UNKNOWN else real])
+    return lines
+
+
+def sets(all_rows: Sequence[CellRow]) -> list[str]:
+    """A table of the sets of images."""
+    lines = []
+    for row in all_rows:
+        if own := row.record.elsewhere:
+            label = str(row.scheme) if row.reference else row.checkpoint
+            what = "test" if row.reference else "reference"
+            lines.append([escape(label), what, f"{row.images:,}", own.sha256[:12]])
+    return table(["Images", "Taken as", "N", "Names and pixels (SHA-256)"], lines, left=2)
+
+
+def coverage(all_rows: Sequence[CellRow]) -> list[str]:
+    """That it is not known."""
+    return [
+        "Unknown: bench did not execute the network. "
+        + " ".join(
+            f"{escape(str(row.scheme))} is said to have run by {escape(own.kernel)}."
+            for row in all_rows
+            if (own := row.record.elsewhere) and own.kernel
+        )
+    ]
+
+
+def notes() -> list[str]:
+    """How changes are to be read."""
+    return [
+        "- Each change is against the reference, pair by pair. A lower distance is no improvement "
+        "unless its interval excludes 0.",
+    ]
+
+
+def unchanged_images(all_rows: Sequence[CellRow]) -> list[str]:
+    """Which rows have images that equal those of full precision, of a run of any kind."""
+    return [
+        f"- **{escape(f'{row.checkpoint} {row.scheme} {row.kernel or NONE}')}**: {text}."
+        for row in all_rows
+        if (text := unchanged.told(row.record))
+    ]
