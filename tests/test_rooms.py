@@ -31,7 +31,7 @@ ROOMS = {
 }
 FREE = {"__init__", "__main__", "api"}
 # A command has as many lines as it has flags.
-COMMANDS = ("run.py", "train.py", "compare.py", "speed.py", "probe.py", "certify.py")
+COMMANDS = ("run.py", "score.py", "train.py", "compare.py", "speed.py", "probe.py", "certify.py")
 
 
 def imported(path):

@@ -144,7 +144,8 @@ def score(
     planned = cells(asked, len(pairs.names), pairs.digests[next(iter(asked.places))])
     scored = _Scored(asked, pairs, Scoring(host, cache, Stopwatch()), _real(asked, first))
     for cell in planned:
-        tell(f"{cell}: {len(pairs.names):,} images")
+        label = cell.checkpoint.name if cell.is_reference else str(cell.scheme)
+        tell(f"{label}: {len(pairs.names):,} images")
         scored.add(cell)
     return Scored(tuple(scored.records), scored.terms, scored.strips)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.core.elsewhere import ROW, UNKNOWN
-from bench.report.formatting import NONE, escape, table
-from bench.report.rows import CellRow
+from bench.core.elsewhere import ROW
+from bench.core.elsewhere import UNKNOWN as NO_DATA
+from bench.report.formatting import escape, percent, table
+from bench.report.rows import UNKNOWN, CellRow
 from bench.verdicts import unchanged
 
 
@@ -18,8 +19,8 @@ def is_elsewhere(all_rows: Sequence[CellRow]) -> bool:
 
 def summary(all_rows: Sequence[CellRow]) -> str:
     """What was scored, in a paragraph."""
-    tests = [str(row.scheme) for row in all_rows if row.reference]
-    names = ", ".join(dict.fromkeys(row.checkpoint for row in all_rows))
+    tests = [row.checkpoint for row in all_rows if row.reference]
+    names = ", ".join(row.checkpoint for row in all_rows if not row.reference)
     return (
         f"{ROW.capitalize()}: {escape(', '.join(tests))} against {escape(names)}, "
         f"{all_rows[0].images:,} pairs by name. Which share of a network is quantized (coverage) "
@@ -38,10 +39,10 @@ def protocol(all_rows: Sequence[CellRow]) -> list[list[str]]:
         lines.append([f"Left out, {reason}", f"{count:,}: {names}{more}"])
     for row in all_rows:
         if (own := row.record.elsewhere) and own.kernel:
-            lines.append([f"Kernel of {row.scheme}, as stated", own.kernel])
+            lines.append([f"Kernel of {row.checkpoint}, as stated", own.kernel])
     lines += [["Note", first.note]] if first.note else []
     real = all_rows[0].cell.checkpoint.dataset
-    lines.append(["Real images of", "none were named" if real == UNKNOWN else real])
+    lines.append(["Real images of", "none were named" if real == NO_DATA else real])
     return lines
 
 
@@ -50,36 +51,43 @@ def sets(all_rows: Sequence[CellRow]) -> list[str]:
     lines = []
     for row in all_rows:
         if own := row.record.elsewhere:
-            label = str(row.scheme) if row.reference else row.checkpoint
             what = "test" if row.reference else "reference"
-            lines.append([escape(label), what, f"{row.images:,}", own.sha256[:12]])
+            lines.append([escape(row.checkpoint), what, f"{row.images:,}", own.sha256[:12]])
     return table(["Images", "Taken as", "N", "Names and pixels (SHA-256)"], lines, left=2)
 
 
 def coverage(all_rows: Sequence[CellRow]) -> list[str]:
     """That it is not known."""
-    return [
-        "Unknown: bench did not execute the network. "
-        + " ".join(
-            f"{escape(str(row.scheme))} is said to have run by {escape(own.kernel)}."
-            for row in all_rows
-            if (own := row.record.elsewhere) and own.kernel
-        )
+    said = [
+        f"{escape(row.checkpoint)} is said to have run by {escape(own.kernel)}."
+        for row in all_rows
+        if (own := row.record.elsewhere) and own.kernel
     ]
+    return [" ".join(["Unknown: bench did not execute the network.", *said])]
 
 
-def notes() -> list[str]:
-    """How changes are to be read."""
-    return [
-        "- Each change is against the reference, pair by pair. A lower distance is no improvement "
-        "unless its interval excludes 0.",
-    ]
+def against(all_rows: Sequence[CellRow]) -> str:
+    """What each change is against, as a note."""
+    if is_elsewhere(all_rows):
+        return "Each change is against the reference, pair by pair"
+    same = "the same checkpoint in full precision, measured in this run on the same noise"
+    return f"Each change is against {same}"
+
+
+def share(row: CellRow) -> str:
+    """The quantized share of the network, as a table has it."""
+    return UNKNOWN if row.record.elsewhere else percent(row.share)
+
+
+def scheme(row: CellRow) -> str:
+    """The scheme, as a table has it."""
+    return "reference" if row.record.elsewhere and not row.reference else row.scheme.label
 
 
 def unchanged_images(all_rows: Sequence[CellRow]) -> list[str]:
     """Which rows have images that equal those of full precision, of a run of any kind."""
     return [
-        f"- **{escape(f'{row.checkpoint} {row.scheme} {row.kernel or NONE}')}**: {text}."
+        f"- **{escape(f'{row.checkpoint} {row.scheme} {row.backend}')}**: {text}."
         for row in all_rows
         if (text := unchanged.told(row.record))
     ]

@@ -18,7 +18,6 @@ from bench.report.formatting import (
     decimal_places,
     escape,
     measured,
-    percent,
     table,
     without_interval,
 )
@@ -103,9 +102,8 @@ def _results(all_rows: Sequence[CellRow]) -> list[str]:
     decimals["fd"] = decimals["fd_change"] = decimal_places([row.fd for row in all_rows])
     lines = []
     for row in all_rows:
-        line = [row.checkpoint, row.method, row.scheme.label, row.kernel or row.status]
-        share = "unknown" if row.record.elsewhere else percent(row.share)
-        line = [*map(escape, line), share, str(row.images)]
+        line = [row.checkpoint, row.method, elsewhere.scheme(row), row.kernel or row.status]
+        line = [*map(escape, line), elsewhere.share(row), str(row.images)]
         for _, field in columns:
             value = getattr(row, field)
             line.append(measured(value, decimals[field], signed=field == "fd_change"))
@@ -285,8 +283,8 @@ def _notes(all_rows: Sequence[CellRow]) -> list[str]:
         f"quantized side. {_unbiased(kd)}"
         if kept
         else f"- {_unbiased(kd)}",
-        "- Each change is against the same checkpoint in full precision, measured in this run on "
-        "the same noise. A lower distance is no improvement unless its interval excludes 0.",
+        f"- {elsewhere.against(all_rows)}. A lower distance is no improvement unless its interval "
+        "excludes 0.",
     ]
     remarks: dict[str, None] = {}
     for cell in (row.cell for row in all_rows):

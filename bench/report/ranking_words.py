@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 from bench.core.distances import frechet_title, kernel_title
-from bench.core.elsewhere import ROW
 from bench.core.record import Measurement
 from bench.report.formatting import decimal_places, escape, measured, number, percent
 from bench.report.ranking import Entry, Group
@@ -55,7 +54,7 @@ def lines_of(group: Group, names: dict[str, str], words: Sequence[str]) -> list[
 def _execution(group: Group) -> str:
     """What executed, and which share of the network was quantized."""
     if any(row.record.elsewhere for row in group.rows):
-        return f"{ROW.capitalize()}; coverage unknown."
+        return "Coverage unknown: bench did not make these images."
     kernel = KERNELS.get(group.kernel, f"{group.kernel} kernels")
     shares = sorted({percent(row.share) for row in group.rows}, key=lambda text: float(text[:-1]))
     coverage = shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from bench.core import border, estimates
-from bench.core.elsewhere import ROW
 from bench.core.errors import InputError
 from bench.core.printable import quoted, short
 from bench.core.record import Record, Run
@@ -233,7 +232,7 @@ def _claim(
     verdict = NOT_SHOWN
     if low is not None and high is not None:
         verdict = WORSE if low > 0 else NON_INFERIOR if high < 0 else NOT_SHOWN
-    cell, coverage = record.cell, record.coverage
+    cell, coverage, images = record.cell, record.coverage, record.elsewhere
     cards = [r.cell.checkpoint for r in run.records if r.cell.is_reference]
     full = [card.sha256 for card in cards if card.name == cell.checkpoint.name]
     return Claim(
@@ -241,9 +240,9 @@ def _claim(
         str(cell.scheme),
         cell.backend,
         full[0] if full else cell.checkpoint.sha256,
-        record.elsewhere.sha256 if record.elsewhere else cell.checkpoint.sha256,
+        images.sha256 if images else cell.checkpoint.sha256,
         record.calibration,
-        _kernel(record),
+        coverage.kernel if coverage else images.kernel if images else "",
         coverage.share if coverage else None,
         number.n,
         len(own),
@@ -256,13 +255,6 @@ def _claim(
         bounds,
         verdict,
     )
-
-
-def _kernel(record: Record) -> str:
-    """What executed, as recorded or stated."""
-    if record.elsewhere:
-        return record.elsewhere.kernel or ROW
-    return record.coverage.kernel if record.coverage else ""
 
 
 def _bounds(
