@@ -1,7 +1,8 @@
 """bench: how much image quality a diffusion checkpoint loses under quantization.
 
 The command line (`bench run`, `bench report`, ...) is the way in; `bench.load` and `bench.compare`
-give a notebook what it says, `bench.score` what `bench score` does. Importing this package has no effects and does not import torch.
+give a notebook what it says, `bench.score` does what `bench score` does. Importing this package
+has no effects and does not import torch.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def score(
     ],
     tests: Annotated[
         list[str],
-        typer.Argument(metavar="TEST...", help="The same pictures, quantized: PATH or NAME=PATH."),
+        typer.Argument(metavar="TEST", help="The same pictures, quantized: PATH or NAME=PATH."),
     ],
     real: Annotated[
         str | None,

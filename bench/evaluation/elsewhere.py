@@ -139,10 +139,10 @@ def score(
     Raises:
         InputError: bad names or pictures, before anything is computed.
     """
-    first = check(asked)
+    known = _real(asked, check(asked))
     pairs = pairing.paired(asked.places, asked.may_leave_out, tell)
     planned = cells(asked, len(pairs.names), pairs.digests[next(iter(asked.places))])
-    scored = _Scored(asked, pairs, Scoring(host, cache, Stopwatch()), _real(asked, first))
+    scored = _Scored(asked, pairs, Scoring(host, cache, Stopwatch()), known)
     for cell in planned:
         label = cell.checkpoint.name if cell.is_reference else str(cell.scheme)
         tell(f"{label}: {len(pairs.names):,} images")
