@@ -57,7 +57,6 @@ def findings(base: Record, head: Record) -> list[Finding]:
     differences = [
         *_asked(base, head),
         *_executed(base.coverage, head.coverage),
-        *_stated(base, head),
         *_real(base, head),
     ]
     differences += _makers(base, head)
@@ -72,8 +71,7 @@ def notes(base: Record, head: Record) -> list[str]:
     if base.cell.draw.seed != head.cell.draw.seed:
         seeds = base.cell.draw.seed, head.cell.draw.seed
         said.append("seed {} → {}: other noise, compared as independent".format(*seeds))
-    if base.elsewhere and head.elsewhere and base.elsewhere.names != head.elsewhere.names:
-        said.append("other names of pictures: compared as independent")
+    said += _elsewhere(base, head)
     if _is_inert(base) and (text := _inert(head)):
         said.append(f"{text}; in BASE too")
     if base.cell.draw.batch != head.cell.draw.batch:
@@ -88,6 +86,18 @@ def notes(base: Record, head: Record) -> list[str]:
     if not base.real and head.real:
         said.append("BASE does not say which real images it took")
     return said
+
+
+def _elsewhere(base: Record, head: Record) -> Iterator[str]:
+    """What differs in images from elsewhere. A kernel is what the user states of it, in words that
+    may name a version: such a change is what a comparison is for."""
+    if base.elsewhere is None or head.elsewhere is None:
+        return
+    was, now = (each.kernel or "none" for each in (base.elsewhere, head.elsewhere))
+    if was != now:
+        yield f"stated kernel {was} → {now}"
+    if base.elsewhere.names != head.elsewhere.names:
+        yield "other names of pictures: compared as independent"
 
 
 def same_noise(base: Record, head: Record) -> bool:
@@ -127,13 +137,6 @@ def _executed(base: Coverage | None, head: Coverage | None) -> Iterator[Finding]
         yield Finding("coverage", f"{shares} of the multiply-accumulates quantized")
     elif dict(base.macs_by_bits) != dict(head.macs_by_bits):
         yield Finding("coverage", f"{_bits(base)} → {_bits(head)}")
-
-
-def _stated(base: Record, head: Record) -> Iterator[Finding]:
-    """What the user says of images from elsewhere."""
-    if base.elsewhere and head.elsewhere and base.elsewhere.kernel != head.elsewhere.kernel:
-        was, now = (side.elsewhere.kernel or "not stated" for side in (base, head))
-        yield Finding("kernel", f"{was} → {now}, as stated")
 
 
 def _bits(coverage: Coverage) -> str:
