@@ -104,7 +104,7 @@ def labelled(reference: str, tests: Sequence[str], labels: Sequence[str]) -> dic
     Raises:
         InputError: a name that is none or is there twice, or a path that is.
     """
-    given = dict(reversed(_parted(text, "--label")) for text in labels)
+    given = {path: name for name, path in (_parted(text, "--label") for text in labels)}
     named: dict[str, Path] = {}
     seen: dict[str, str] = {}
     for text in (reference, *tests):

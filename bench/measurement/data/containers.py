@@ -61,13 +61,17 @@ def image_names(path: Path) -> list[str]:
     return _images(path, file_names(path))
 
 
-def only_images(path: Path) -> list[str]:
+def only_images(path: Path, names: Iterable[str] | None = None) -> list[str]:
     """As `image_names`, where every image is to count.
+
+    Args:
+        path: the folder or archive.
+        names: of its files, where they were listed before.
 
     Raises:
         InputError: as for `image_names`; images of kinds that are not read; no image.
     """
-    names = file_names(path)
+    names = file_names(path) if names is None else list(names)
     others = [name for name in names if name.lower().endswith(OTHERS)]
     if others:
         kinds = Counter(PurePosixPath(name).suffix.lower() for name in others)

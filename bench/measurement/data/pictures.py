@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -59,9 +59,10 @@ def find(path: Path) -> Pictures:
         return _npz(path)
     if path.name.lower().endswith(VIDEOS):
         raise InputError(f"{path} is a video: write its frames as PNG into a folder")
-    _refuse_others(path)
+    listed = containers.file_names(path)
+    _refuse_others(path, listed)
     files: dict[str, str] = {}
-    for name in containers.only_images(path):
+    for name in containers.only_images(path, listed):
         stem = str(PurePosixPath(name).with_suffix(""))
         if stem in files:
             raise InputError(
@@ -79,9 +80,9 @@ def find(path: Path) -> Pictures:
     return Pictures(path, tuple(sorted(files)), read)
 
 
-def _refuse_others(path: Path) -> None:
+def _refuse_others(path: Path, listed: Sequence[str]) -> None:
     """Refuse what would be missing among the pictures without a word."""
-    for name in containers.file_names(path):
+    for name in listed:
         if name.lower().endswith(VIDEOS):
             raise InputError(f"{path}: {short(name)} is a video: write its frames as PNG")
         if name.lower().endswith(ARCHIVES):
