@@ -142,7 +142,8 @@ def _look(places: Mapping[str, Pictures], name: str) -> list[_Seen] | tuple[str,
             pixels = place.read(name)
         except InputError as error:
             return UNREADABLE, str(error)
-        seen.append(_Seen(pixels.shape, hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()))
+        digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+        seen.append(_Seen(pixels.shape, digest))
         first, last = seen[0].shape, seen[-1].shape
         if first[1:] != last[1:]:
             sizes = " and ".join(f"{shape[2]}x{shape[1]}" for shape in (first, last))

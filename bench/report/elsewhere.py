@@ -69,9 +69,18 @@ def coverage(all_rows: Sequence[CellRow]) -> list[str]:
 def against(all_rows: Sequence[CellRow]) -> str:
     """What each change is against, as a note."""
     if is_elsewhere(all_rows):
-        return "Each change is against the reference, pair by pair"
-    same = "the same checkpoint in full precision, measured in this run on the same noise"
-    return f"Each change is against {same}"
+        return f"Each change is against {base(all_rows)}"
+    return (
+        "Each change is against the same checkpoint in full precision, measured in this run on the "
+        "same noise"
+    )
+
+
+def base(all_rows: Sequence[CellRow]) -> str:
+    """What images are held against."""
+    if is_elsewhere(all_rows):
+        return "the reference, pair by pair"
+    return "the same checkpoint in full precision on the same noise"
 
 
 def share(row: CellRow) -> str:
