@@ -66,21 +66,9 @@ def coverage(all_rows: Sequence[CellRow]) -> list[str]:
     return [" ".join(["Unknown: bench did not execute the network.", *said])]
 
 
-def against(all_rows: Sequence[CellRow]) -> str:
-    """What each change is against, as a note."""
-    if is_elsewhere(all_rows):
-        return f"Each change is against {base(all_rows)}"
-    return (
-        "Each change is against the same checkpoint in full precision, measured in this run on the "
-        "same noise"
-    )
-
-
-def base(all_rows: Sequence[CellRow]) -> str:
-    """What images are held against."""
-    if is_elsewhere(all_rows):
-        return "the reference, pair by pair"
-    return "the same checkpoint in full precision on the same noise"
+def base(all_rows: Sequence[CellRow], otherwise: str) -> str:
+    """What images are held against; `otherwise` where bench made them."""
+    return "the reference, pair by pair" if is_elsewhere(all_rows) else otherwise
 
 
 def share(row: CellRow) -> str:

@@ -91,9 +91,10 @@ def _guide(all_rows: Sequence[CellRow], ranked: Sequence[Group]) -> str:
         kd = "kd_change" in harmed
         name = kernel_title(used) if kd else frechet_title(used)
         kind = "kernel" if kd else "Fréchet"
+        same = "the same checkpoint in full precision on the same noise"
         texts.append(
             f"*Harm* is the change of {name}, the {kind} distance to real images, against "
-            f"{elsewhere.base(all_rows)}: above 0 is worse."
+            f"{elsewhere.base(all_rows, same)}: above 0 is worse."
         )
     texts.append(
         "PSNR says how far the images *moved* from full precision, which is no harm by itself."

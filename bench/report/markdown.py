@@ -28,6 +28,7 @@ from bench.system import influences
 from bench.system.runs import sample_path
 from bench.verdicts.methods import ignored, method_comparisons, unmatched
 
+MEASURED = "the same checkpoint in full precision, measured in this run on the same noise"
 FIGURES = {
     "loss_by_bits.png": "Quality loss against bit widths",
     "loss_by_method.png": "Quality loss of each checkpoint under each scheme",
@@ -283,8 +284,8 @@ def _notes(all_rows: Sequence[CellRow]) -> list[str]:
         f"quantized side. {_unbiased(kd)}"
         if kept
         else f"- {_unbiased(kd)}",
-        f"- {elsewhere.against(all_rows)}. A lower distance is no improvement unless its interval "
-        "excludes 0.",
+        f"- Each change is against {elsewhere.base(all_rows, MEASURED)}. A lower distance is no "
+        "improvement unless its interval excludes 0.",
     ]
     remarks: dict[str, None] = {}
     for cell in (row.cell for row in all_rows):
