@@ -1,7 +1,8 @@
 """bench: how much image quality a diffusion checkpoint loses under quantization.
 
 The command line (`bench run`, `bench report`, ...) is the way in; `bench.load` and `bench.compare`
-give a notebook what it says. Importing this package has no effects and does not import torch.
+give a notebook what it says, `bench.score` does what `bench score` does. Importing this package
+has no effects and does not import torch.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["compare", "load"]
+__all__ = ["compare", "load", "score"]
 
 
 def __dir__() -> list[str]:

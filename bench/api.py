@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import InputError
 from bench.core.printable import quoted, short
@@ -79,6 +79,46 @@ def load(name: str | Path | None = None, out: str | Path = REPORTS) -> FramedRun
     """
     loaded = _loaded(name, out)
     return FramedRun(loaded.run.id, loaded.run, loaded.influences)
+
+
+def score(
+    reference: str | Path,
+    *tests: str | Path,
+    real: str = "",
+    extractors: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    out: str | Path = REPORTS,
+    **stated: Any,
+) -> FramedRun:
+    """Pictures that were made elsewhere against those that they should equal, as `bench score`.
+
+    Args:
+        reference: folder, zip or .npz of pictures; a text may be NAME=PATH.
+        tests: the same pictures as other programs made them, likewise.
+        real: a data set or a file of statistics.
+        extractors, metrics: names; none for the defaults.
+        out: the folder that the run is written to.
+        stated: kernel and note, recorded as they are, and leave_out=True to score what can be
+            compared where some pictures cannot.
+
+    Returns:
+        The run that was written, as `load` gives it.
+
+    Raises:
+        InputError: bad pictures or names.
+        TypeError: an argument of another type or name.
+    """
+    from bench.cli import score as scoring
+
+    if unknown := set(stated) - {"kernel", "note", "leave_out"}:
+        raise TypeError(f"score takes no argument {min(unknown)}")
+    texts = [str(_path("a set of pictures", given)) for given in (reference, *tests)]
+    if not tests:
+        raise InputError("name pictures that are held against the reference")
+    named = scoring.labelled(texts[0], texts[1:], ())
+    stated["may_leave_out"] = bool(stated.pop("leave_out", False))
+    asked = scoring.opened(named, real=real, extractors=extractors, metrics=metrics, **stated)
+    return load(scoring.written(asked, _path("out", out)))
 
 
 def compare(

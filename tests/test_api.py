@@ -72,9 +72,9 @@ def test_what_is_printed_of_them_is_short(tmp_path):
     assert "passed" in repr(bench.compare(run, run)) and len(repr(bench.compare(run, run))) < 150
 
 
-def test_both_functions_are_seen():
+def test_all_functions_are_seen():
     assert {"load", "compare", "__version__"} <= set(dir(bench))
-    assert set(bench.__all__) == {"load", "compare"}
+    assert set(bench.__all__) == {"load", "compare", "score"}
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from bench.cli import (
     reference,
     report,
     run,
+    score,
     speed,
     train,
 )
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 
 app.command(epilog=exits.HELP)(run.run)
+app.command(epilog=exits.HELP)(score.score)
 app.command()(report.report)
 app.command(epilog=exits.HELP_COMPARE)(compare.compare)
 app.add_typer(baseline.baseline, name="baseline")

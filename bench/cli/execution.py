@@ -8,30 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shlex
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from bench.cli import publishing
 from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.printable import say
 from bench.core.progress import Progress
-from bench.core.record import Fit, Host, Record, Run, to_json
+from bench.core.record import Fit, Host, Record, Run
 from bench.evaluation import fits, records
 from bench.evaluation.cost import lines, sampling_cost
-from bench.report import redaction
-from bench.system import influences, store
-from bench.system.checkout import git_state
+from bench.system import store
 from bench.system.host import fingerprint
-from bench.system.runs import sample_name, save_strip
+from bench.system.influences import Influences
+from bench.verdicts import unchanged
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bench.evaluation.pipeline import Pipeline
     from bench.evaluation.planning import EvaluationPlan
     from bench.evaluation.resolved import ResolvedCell, Resolver
@@ -110,7 +109,9 @@ def run(
         outcomes = runner.run(plan.cells, execute) if runner else execute(plan.cells)
     if plan.rule:
         _remark(resolver, [record.cell for record in outcomes])
-    folder = _write(out, _described(outcomes, checked, plan.engine), resolver, redact)
+    folder = _write(
+        out, publishing.described(outcomes, checked, _stated(plan.engine)), resolver, redact
+    )
     _tell(outcomes, count, time.monotonic() - start)
     print(folder / "report.md")
     return folder, any(record.status == "failed" for record in outcomes)
@@ -170,6 +171,8 @@ def _tell(outcomes: Sequence[Record], cached: int, seconds: float) -> None:
     if cached:
         print(f"{cached} of {len(outcomes)} cells came from the cache", file=sys.stderr)
     for record in outcomes:
+        if text := unchanged.told(record):
+            say(f"{record.cell}: {text}", file=sys.stderr)
         if record.status != "ok":
             say(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
         elif record.error:
@@ -229,51 +232,19 @@ def _remark(resolver: Resolver, cells: Sequence[Cell]) -> None:
         print(remark, file=sys.stderr)
 
 
-def _described(outcomes: Sequence[Record], checked: Sequence[Fit], engine: str) -> Run:
-    """The run as it is written, under the name that it is to have."""
-    commit, dirty = git_state(Path.cwd())
-    now = datetime.now(timezone.utc)
-    stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}"
-    created = now.isoformat(timespec="seconds")
-    return Run(
-        stem,
-        created,
-        commit,
-        dirty,
-        command_line(),
-        tuple(outcomes),
-        fits=tuple(checked),
-        engine={"name": engine, **extensions.identity("engines", engine)},
-    )
+def _stated(engine: str) -> dict[str, str]:
+    """An engine as a run states it."""
+    return {"name": engine, **extensions.identity("engines", engine)}
 
 
 def _write(out: Path, described: Run, resolver: Resolver, redact: bool) -> Path:
-    """Write a run under a temporary name and rename it, so that it appears whole."""
-    from bench import report as rendering
+    """Write a run with what the cache holds of its cells."""
     from bench.evaluation.generation import Generation
 
     generation = Generation(resolver.host.device)
 
-    def write(folder: Path, identity: str) -> None:
-        run = replace(described, id=identity)
-        run = redaction.redacted(run) if redact else run
-        store.save_text(folder / "run.json", to_json(run))
-        terms: dict[str, Any] = {}
-        for record in described.records:
-            if record.status == "ok":
-                finished = resolver.resolve(record.cell)
-                terms |= records.influences_of(finished)
-                strip = generation.sample_strip(finished.images)
-                save_strip(folder / "samples" / sample_name(record.cell), strip)
-        influences.save(folder / influences.NAME, terms)
-        rendering.render(run, folder)
+    def kept(record: Record) -> tuple[Influences, np.ndarray]:
+        finished = resolver.resolve(record.cell)
+        return records.influences_of(finished), generation.sample_strip(finished.images)
 
-    folder = store.publish(out, described.id, write)
-    rendering.write_index(out)
-    return folder
-
-
-def command_line() -> str:
-    """This command as a shell takes it; bytes that are no text stand escaped."""
-    line = shlex.join(["bench", *sys.argv[1:]])
-    return line.encode(errors="backslashreplace").decode()
+    return publishing.write(out, described, kept, redact)

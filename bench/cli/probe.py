@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli import execution, exits
+from bench.cli import execution, exits, publishing
 from bench.cli.flags import Cards, Device, Out, Seed, listed
 from bench.core import extensions, probe_record, tables
 from bench.core.cell import Cell, Checkpoint, Draw
@@ -196,7 +196,7 @@ def _write(
         stem,
         now.isoformat(timespec="seconds"),
         commit,
-        execution.command_line(),
+        publishing.command_line(),
         asdict(plan.setting)
         | {"draw": asdict(plan.draw), "backend": plan.backend, "device": plan.device},
         tuple(parts),

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bench.cli import images
 from bench.cli.flags import Out, Redact
 from bench.core import probe_record
 from bench.core.errors import InputError
@@ -31,7 +32,8 @@ def report(
 ) -> None:
     """Render a run again: report.md and figures in its folder; the chosen format to stdout.
 
-    With --redact a copy in the folder `redacted` of the run's own is rendered instead.
+    With --redact a copy in the folder `redacted` of the run's own is rendered instead. The format
+    images writes the images that the cache still holds as PNG files, a folder for each cell.
     """
     _render(out, name, format, redact)
 
@@ -48,12 +50,17 @@ def _render(out: Path, name: str | None, form: str, redact: bool = False) -> Non
     """
     from bench import report as rendering
 
-    if form not in rendering.FORMATS:
-        raise InputError(f"unknown format {quoted(form)}: choose {', '.join(rendering.FORMATS)}")
+    known = [*rendering.FORMATS, images.FORMAT]
+    if form not in known:
+        raise InputError(f"unknown format {quoted(form)}: choose {', '.join(known)}")
     folder = find_run(out, name)
     run = read_run(folder)
     store.check_writable(folder, "copy the run to a folder of yours, and name that")
     store.sweep(folder)
+    if form == images.FORMAT:
+        for target in images.export(run, folder):
+            print(target)
+        return
     if redact:
         folder = _redacted_copy(folder, run)
         run = read_run(folder)

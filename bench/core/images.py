@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.core.errors import InputError
 from bench.core.printable import quoted
-from bench.core.shards import Shards
+from bench.core.shards import Shards, pieces, same_sizes
 
 # Images of which the features are extracted at once, where nothing else says how many.
 BATCH = 50
@@ -27,7 +27,8 @@ class ImageSet:
     """Images, in a fixed order.
 
     Attributes:
-        images: uint8 (N, C, H, W), in memory or in shards on disk.
+        images: uint8 (N, C, H, W), in memory or in shards on disk; H and W are None where sizes
+            are mixed (`bench.core.shards.same_sizes`).
         source: where they come from, in words: a cell, a folder.
         key: names the content: two sets of one key hold the same image at the same index. What is
             made of the images is kept under it.
@@ -79,6 +80,16 @@ class RealSplit:
         return f"{self.dataset} ({self.split})"
 
 
+def equal_pairs(test: ImageSet, reference: ImageSet) -> int:
+    """How many images equal their partners bit for bit, of sets that pair up."""
+    count = 0
+    for start in range(0, len(test), test.batch):
+        stop = min(start + test.batch, len(test))
+        pairs = zip(*(pieces(s.images, start, stop) for s in (test, reference)), strict=True)
+        count += sum(int((a == b).all((1, 2, 3)).sum()) for a, b in pairs)
+    return count
+
+
 def require_pairs(test: ImageSet, reference: ImageSet) -> None:
     """Make sure that each image of a set has its partner in the other one, at the same index.
 
@@ -90,7 +101,7 @@ def require_pairs(test: ImageSet, reference: ImageSet) -> None:
         shown = ", ".join(map(quoted, alone[:SHOWN])) + (" ..." if len(alone) > SHOWN else "")
         reason = f"no partner have {shown}" if alone else "their names are in another order"
         raise InputError(f"{test.source} and {reference.source} do not pair up: {reason}")
-    if test.images.shape != reference.images.shape:
+    if same_sizes(test.images) != same_sizes(reference.images):
         raise InputError(
             f"{test.source} and {reference.source} do not pair up: images of shape "
             f"{list(test.images.shape)} and {list(reference.images.shape)}"

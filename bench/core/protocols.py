@@ -54,7 +54,9 @@ class Evidence:
 
     Attributes:
         images, twin_images: uint8 (N, C, H, W) of this cell and of its full-precision reference,
-            paired by index.
+            paired by index. Of images from elsewhere the sizes may be mixed: H and W are None
+            then, those of a size follow each other, and a slice must stay within one size
+            (`bench.core.shards.same_sizes` says which rows these are).
         simulated_images: images of the same scheme in simulation, where a metric asks for them.
         features, twin_features: features of `images` and of `twin_images`.
         real_features: features of real images of the data set, None where there are only

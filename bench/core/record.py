@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.core import border, sound
 from bench.core.cell import Cell
+from bench.core.elsewhere import Elsewhere
 from bench.core.errors import InputError
 from bench.core.migrations import migrate
 from bench.core.printable import short
@@ -161,6 +162,9 @@ class Record:
         real_images: number of real images by extractor; empty in older runs.
         decided: how a quantized cell was sampled until it was known whether it is worse, else
             None.
+        equal: number of images that equal their twins bit for bit; None where that was not
+            counted, as for the reference itself and in older runs.
+        elsewhere: which images these are, where bench did not make them.
     """
 
     cell: Cell
@@ -175,6 +179,8 @@ class Record:
     rounds: Rounds | None = None
     real_images: Mapping[str, int] = field(default_factory=dict)
     decided: Decided | None = None
+    equal: int | None = None
+    elsewhere: Elsewhere | None = None
 
     def measurement(self, prefix: str) -> Measurement | None:
         """The first measurement whose name before "@" is `prefix`."""

@@ -34,6 +34,8 @@ class Scheme:
         skip: globs of module names left in float.
         methods: what changes the calibrated graph, in this order: names in `tables.METHODS`,
             each with what follows its ":" as argument, "NAME" or "NAME:VALUE".
+        elsewhere: name of a set of images that bench did not make, "" for its own; what was
+            quantized is then not known, and the other fields say nothing.
     """
 
     weight_bits: int = 32
@@ -43,6 +45,7 @@ class Scheme:
     calibration: int = 50
     skip: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    elsewhere: str = ""
 
     def __post_init__(self) -> None:
         for bits, what in ((self.weight_bits, "weight"), (self.act_bits, "activation")):
@@ -60,7 +63,9 @@ class Scheme:
     @property
     def is_float(self) -> bool:
         """Whether nothing is quantized."""
-        return self.weight_bits in FLOAT_BITS and self.act_bits in FLOAT_BITS
+        return (
+            not self.elsewhere and self.weight_bits in FLOAT_BITS and self.act_bits in FLOAT_BITS
+        )
 
     @classmethod
     def parse(cls, text: str) -> Scheme:
@@ -93,6 +98,8 @@ class Scheme:
         return scheme
 
     def __str__(self) -> str:
+        if self.elsewhere:
+            return self.elsewhere
         if self.is_float:
             return "fp32"
         words = [f"w{self.weight_bits}a{self.act_bits}"]
@@ -123,6 +130,8 @@ class Scheme:
 
     def explain(self) -> str:
         """The scheme in words, as echoed and recorded."""
+        if self.elsewhere:
+            return "images from elsewhere; what was quantized is not known"
         if self.is_float:
             return "full precision (float32)"
         rest = f"{_bits(self.weight_bits)} weights, {_bits(self.act_bits)} activations"

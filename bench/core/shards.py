@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 BLOCK = 1000
+
+
+class SameSize(NamedTuple):
+    """Rows `start` to `stop` of images, which have one shape (C, H, W)."""
+
+    start: int
+    stop: int
+    shape: tuple[int, ...]
 
 
 class Shards:
@@ -49,6 +57,21 @@ class Shards:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
+
+
+def same_sizes(images: Any) -> tuple[SameSize, ...]:
+    """The rows of images (N, C, H, W) by their size: all at once, but for images of mixed sizes,
+    which have H and W of None and say by `groups` which rows are alike."""
+    groups: tuple[SameSize, ...] = getattr(images, "groups", ())
+    return groups or (SameSize(0, len(images), tuple(images.shape[1:])),)
+
+
+def pieces(images: Any, start: int, stop: int) -> Iterator[np.ndarray]:
+    """The rows from `start` to `stop`, those of each size together, in order."""
+    for group in same_sizes(images):
+        first, last = max(start, group.start), min(stop, group.stop)
+        if first < last:
+            yield np.asarray(images[first:last])
 
 
 def blocks(values: Any, size: int = BLOCK) -> Iterator[np.ndarray]:

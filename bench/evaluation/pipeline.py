@@ -17,12 +17,12 @@ import numpy as np
 
 from bench.core import extensions, printable
 from bench.core.errors import InputError
-from bench.core.images import RealSplit
+from bench.core.images import RealSplit, equal_pairs
 from bench.core.progress import Steps
 from bench.core.record import Host, Record
 from bench.evaluation import records
 from bench.evaluation.generation import Generation
-from bench.evaluation.scoring import Measured, ScoredImages, Scoring, extractor
+from bench.evaluation.scoring import ScoredImages, Scoring, extractor
 from bench.measurement import real
 from bench.system import artifacts, disk
 from bench.system.timing import Stopwatch
@@ -103,7 +103,9 @@ class Pipeline:
     def _computed(self, wanted: ResolvedCell) -> Steps[Record]:
         """Compute a cell and keep its record."""
         cell = wanted.cell
-        measured, unmeasured = yield from self._measured(wanted)
+        scored = yield from self._images(wanted)
+        names = cell.extractors, cell.metrics
+        measured, unmeasured = yield from self.scoring.measure(scored, *names)
         coverage, calibration = yield from self.generation.coverage(wanted.images)
         record = Record(
             cell,
@@ -116,14 +118,14 @@ class Pipeline:
             unmeasured,
             real=wanted.real,
             real_images=wanted.real_images,
+            equal=equal_pairs(scored.test, scored.twins) if scored.twins else None,
         )
         terms = {name: t for name, (_, t) in measured.items() if np.isfinite(t).all()}
         records.keep(wanted, record, terms)
         return record
 
-    def _measured(self, wanted: ResolvedCell) -> Steps[tuple[Measured, str]]:
-        """Make or find the images of a cell and those it is held against, and measure them; as
-        `Scoring.measure`."""
+    def _images(self, wanted: ResolvedCell) -> Steps[ScoredImages]:
+        """Make or find the images of a cell and those it is held against."""
         cell, twins, simulated = wanted.cell, None, None
         test = yield from self.generation.images(wanted.images)
         if not cell.is_reference:
@@ -131,8 +133,7 @@ class Pipeline:
         if wanted.simulation is not None:
             simulated = yield from self.generation.images(wanted.simulation)
         split = RealSplit(cell.checkpoint.dataset, cell.real)
-        scored = ScoredImages(test, twins, split, simulated)
-        return (yield from self.scoring.measure(scored, cell.extractors, cell.metrics))
+        return ScoredImages(test, twins, split, simulated)
 
 
 def _without_numbers(

@@ -183,8 +183,7 @@ def plan(
     compiled = {card.name for card in chosen if _compiles(card, choices, draw)}
     cells = [_compiled(cell) if cell.checkpoint.name in compiled else cell for cell in cells]
     cells = [_scored(cell, choices.scoring) for cell in cells]
-    _check_sizes(cells)
-    _check_extractors_and_metrics(cells[0])
+    check_scoring(cells)
     by_real_images = {(c.checkpoint.dataset, c.extractors, c.metrics, c.real): c for c in cells}
     for cell in by_real_images.values():
         real.check(cell)
@@ -243,6 +242,16 @@ def _scored(cell: Cell, changes: Mapping[str, Any]) -> Cell:
     else:
         given = (*cell.metrics, *(name.removeprefix("+") for name in given))
     return replace(cell, **{**changes, "metrics": tuple(dict.fromkeys(given))})
+
+
+def check_scoring(cells: Sequence[Cell]) -> None:
+    """Refuse metrics and extractors that do not fit each other, or the number of images.
+
+    Raises:
+        InputError: they do not.
+    """
+    _check_sizes(cells)
+    _check_extractors_and_metrics(cells[0])
 
 
 def _check_sizes(cells: Sequence[Cell]) -> None:

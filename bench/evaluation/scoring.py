@@ -22,7 +22,7 @@ from bench.core.images import ImageSet, RealSplit, require_pairs
 from bench.core.progress import Progress, Steps
 from bench.core.protocols import Evidence, Features, Statistics
 from bench.core.record import Host, Measurement
-from bench.core.shards import Shards
+from bench.core.shards import Shards, pieces
 from bench.evaluation import keys
 from bench.measurement import real
 from bench.measurement.features import moments, reference
@@ -31,6 +31,7 @@ from bench.system.timing import Stopwatch
 
 # Measurements by name, each with the influence of every image, (N,).
 Measured = dict[str, tuple[Measurement, np.ndarray]]
+Real = RealSplit | ImageSet | Statistics | None
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ class ScoredImages:
         twins: what each test image is held against, paired with it; None where the test images
             are themselves the reference: nothing is paired then, and there are no changes.
         real: what distances are taken to: a split of a data set, whose features are kept files,
-            or real images; None where no metric needs any.
+            real images, or their statistics alone; None where no metric needs any.
         simulated: of the same scheme in simulation, where a metric compares with them.
     """
 
     test: ImageSet
     twins: ImageSet | None = None
-    real: RealSplit | ImageSet | None = None
+    real: Real = None
     simulated: ImageSet | None = None
 
     def __post_init__(self) -> None:
@@ -131,11 +132,13 @@ class Scoring:
         return Evidence(*images, features, twin_features, *known, simulated)
 
     def _real(
-        self, wanted: RealSplit | ImageSet | None, extractor_name: str, metrics: Sequence[str]
+        self, wanted: Real, extractor_name: str, metrics: Sequence[str]
     ) -> Steps[tuple[Features | None, Statistics | None]]:
         """Features and statistics of the real images, None where no metric asks for them."""
         if wanted is None or not reference.needs(metrics, extractor_name):
             return None, None
+        if isinstance(wanted, Statistics):
+            return None, wanted
         if isinstance(wanted, RealSplit):
             return real.of(wanted, metrics, extractor_name)
         features = yield from self.features(wanted, extractor_name)
@@ -153,9 +156,11 @@ class Scoring:
             kept = artifacts.load_array(path, f"{key} {path.name}", (count, None), np.float32)
             if kept is None:
                 yield Progress(scored.source, "features")
-                batch = scored.images[start : start + count]
-                shard = self.watch.timed("features", _extracted, extractor_name, batch)
-                artifacts.save_array(path, f"{key} {path.name}", shard)
+                shard = [
+                    self.watch.timed("features", _extracted, extractor_name, batch)
+                    for batch in pieces(scored.images, start, start + count)
+                ]
+                artifacts.save_array(path, f"{key} {path.name}", np.concatenate(shard))
             paths.append(path)
         version = extensions.lookup("extractors", extractor_name).version
         values = Shards(paths, len(scored), artifacts.loader(key))

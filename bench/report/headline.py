@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.scheme import Scheme
+from bench.report import elsewhere
 from bench.report.formatting import escape
 from bench.report.ranking import Group, groups
 from bench.report.ranking_words import lines_of
@@ -26,6 +27,8 @@ def summary(all_rows: Sequence[CellRow]) -> list[str]:
     """One paragraph and the schemes in words."""
     if not all_rows:
         return ["The run holds no cells."]
+    if elsewhere.is_elsewhere(all_rows):
+        return [elsewhere.summary(all_rows)]
     names = list(dict.fromkeys(row.checkpoint for row in all_rows))
     quantized = [scheme for scheme in schemes(all_rows) if not scheme.is_float]
     noise = (
@@ -88,9 +91,10 @@ def _guide(all_rows: Sequence[CellRow], ranked: Sequence[Group]) -> str:
         kd = "kd_change" in harmed
         name = kernel_title(used) if kd else frechet_title(used)
         kind = "kernel" if kd else "Fréchet"
+        same = "the same checkpoint in full precision on the same noise"
         texts.append(
-            f"*Harm* is the change of {name}, the {kind} distance to real images, against the "
-            f"same checkpoint in full precision on the same noise: above 0 is worse."
+            f"*Harm* is the change of {name}, the {kind} distance to real images, against "
+            f"{elsewhere.base(all_rows, same)}: above 0 is worse."
         )
     texts.append(
         "PSNR says how far the images *moved* from full precision, which is no harm by itself."

@@ -11,14 +11,13 @@ from pathlib import Path
 
 from bench.core import distances
 from bench.core.record import Measurement, Run
-from bench.report import descriptions, methods, probe_page, quantization_methods
+from bench.report import descriptions, elsewhere, methods, probe_page, quantization_methods
 from bench.report.coverage import agreement, coverage
 from bench.report.formatting import (
     NONE,
     decimal_places,
     escape,
     measured,
-    percent,
     table,
     without_interval,
 )
@@ -29,6 +28,7 @@ from bench.system import influences
 from bench.system.runs import sample_path
 from bench.verdicts.methods import ignored, method_comparisons, unmatched
 
+MEASURED = "the same checkpoint in full precision, measured in this run on the same noise"
 FIGURES = {
     "loss_by_bits.png": "Quality loss against bit widths",
     "loss_by_method.png": "Quality loss of each checkpoint under each scheme",
@@ -62,6 +62,8 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
     all_rows = rows(run)
     bad = [row for row in all_rows if not row.ok]
     terms = influences.load(folder / influences.NAME)
+    foreign = elsewhere.is_elsewhere(all_rows)
+    cards = ("Checkpoints", _checkpoints(all_rows))
     parts = [
         ("", summary(all_rows)),
         ("What quantization costs", headline(all_rows, terms)),
@@ -70,16 +72,17 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
             methods.lines(method_comparisons(run, terms), unmatched(run), ignored(run)),
         ),
         ("The paper's claims", probe_page.summary(folder)),
+        ("Images that quantization did not change", elsewhere.unchanged_images(all_rows)),
         ("Results", _results(all_rows)),
         ("Verdicts of the sampling in rounds", verdicts(all_rows)),
         ("Further measurements", _further(all_rows)),
         ("Not measured", _bad([row for row in all_rows if row.ok and row.error])),
         ("Refused and failed", _bad(bad)),
         ("Figures", _figures(all_rows, folder)),
-        ("Coverage", coverage(all_rows)),
+        ("Coverage", elsewhere.coverage(all_rows) if foreign else coverage(all_rows)),
         ("Agreement of kernels with the simulation", agreement(all_rows)),
         ("Protocol", _protocol(all_rows, run)),
-        ("Checkpoints", _checkpoints(all_rows)),
+        ("Sets of images", elsewhere.sets(all_rows)) if foreign else cards,
         ("Host and versions", _hosts(all_rows)),
         ("Provenance", _provenance(run)),
         ("Notes", _notes(all_rows)),
@@ -100,8 +103,8 @@ def _results(all_rows: Sequence[CellRow]) -> list[str]:
     decimals["fd"] = decimals["fd_change"] = decimal_places([row.fd for row in all_rows])
     lines = []
     for row in all_rows:
-        line = [row.checkpoint, row.method, row.scheme.label, row.kernel or row.status]
-        line = [*map(escape, line), percent(row.share), str(row.images)]
+        line = [row.checkpoint, row.method, elsewhere.scheme(row), row.kernel or row.status]
+        line = [*map(escape, line), elsewhere.share(row), str(row.images)]
         for _, field in columns:
             value = getattr(row, field)
             line.append(measured(value, decimals[field], signed=field == "fd_change"))
@@ -175,6 +178,21 @@ def _figures(all_rows: Sequence[CellRow], folder: Path) -> list[str]:
 
 
 def _protocol(all_rows: Sequence[CellRow], run: Run) -> list[str]:
+    foreign = elsewhere.is_elsewhere(all_rows)
+    lines = elsewhere.protocol(all_rows) if foreign else _sampling(all_rows)
+    known = {pair for row in all_rows for pair in row.record.real_images.items() if pair[1]}
+    told = [f"{count:,} by {name}" for name, count in sorted(known)]
+    lines.append(["Real images", ", ".join(told) or "number not recorded"])
+    extractors = {name for row in all_rows for name in row.cell.extractors}
+    lines.append(["Feature extractors", ", ".join(sorted(extractors)) or NONE])
+    versions = {f"{m.name} v{m.version}" for row in all_rows for m in row.record.measurements}
+    lines.append(["Metric versions", ", ".join(sorted(versions)) or NONE])
+    lines += descriptions.lines(run)
+    return table(["Setting", "Value"], [list(map(escape, line)) for line in lines], left=2)
+
+
+def _sampling(all_rows: Sequence[CellRow]) -> list[list[str]]:
+    """(setting, value) of what was sampled and calibrated."""
     lines = []
     for draw, counts in draws(all_rows):
         lines += [
@@ -194,16 +212,7 @@ def _protocol(all_rows: Sequence[CellRow], run: Run) -> list[str]:
     lines += quantization_methods.lines(all_rows)
     sealed = [row for row in all_rows if row.record.calibration]
     hashes = {f"{row.checkpoint} {row.record.calibration[:12]}" for row in sealed}
-    lines.append(["Calibration batches (SHA-256)", ", ".join(sorted(hashes)) or NONE])
-    known = {pair for row in all_rows for pair in row.record.real_images.items() if pair[1]}
-    told = [f"{count:,} by {name}" for name, count in sorted(known)]
-    lines.append(["Real images", ", ".join(told) or "number not recorded"])
-    extractors = {name for row in all_rows for name in row.cell.extractors}
-    lines.append(["Feature extractors", ", ".join(sorted(extractors)) or NONE])
-    versions = {f"{m.name} v{m.version}" for row in all_rows for m in row.record.measurements}
-    lines.append(["Metric versions", ", ".join(sorted(versions)) or NONE])
-    lines += descriptions.lines(run)
-    return table(["Setting", "Value"], [list(map(escape, line)) for line in lines], left=2)
+    return [*lines, ["Calibration batches (SHA-256)", ", ".join(sorted(hashes)) or NONE]]
 
 
 def _checkpoints(all_rows: Sequence[CellRow]) -> list[str]:
@@ -275,8 +284,8 @@ def _notes(all_rows: Sequence[CellRow]) -> list[str]:
         f"quantized side. {_unbiased(kd)}"
         if kept
         else f"- {_unbiased(kd)}",
-        "- Each change is against the same checkpoint in full precision, measured in this run on "
-        "the same noise. A lower distance is no improvement unless its interval excludes 0.",
+        f"- Each change is against {elsewhere.base(all_rows, MEASURED)}. A lower distance is no "
+        "improvement unless its interval excludes 0.",
     ]
     remarks: dict[str, None] = {}
     for cell in (row.cell for row in all_rows):

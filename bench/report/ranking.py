@@ -136,6 +136,9 @@ def _distinct(members: Sequence[CellRow]) -> tuple[list[CellRow], dict[str, list
 
 
 def _identical(first: CellRow, second: CellRow) -> bool:
+    sets = first.record.elsewhere, second.record.elsewhere
+    if sets[0] and sets[1]:
+        return sets[0].sha256 == sets[1].sha256
     cards = first.cell.checkpoint, second.cell.checkpoint
     if cards[0].sha256 and cards[0].content() == cards[1].content():
         return True

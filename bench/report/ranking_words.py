@@ -30,9 +30,6 @@ KERNELS = {
 
 def lines_of(group: Group, names: dict[str, str], words: Sequence[str]) -> list[str]:
     """A heading, who is harmed least, and a line for each entry."""
-    kernel = KERNELS.get(group.kernel, f"{group.kernel} kernels")
-    shares = sorted({percent(row.share) for row in group.rows}, key=lambda text: float(text[:-1]))
-    coverage = shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
     decimals = {
         "fd": decimal_places([row.fd for row in group.rows]),
         "kd": decimal_places([row.kd_change for row in group.rows]),
@@ -41,8 +38,7 @@ def lines_of(group: Group, names: dict[str, str], words: Sequence[str]) -> list[
     lines = [
         f"### {escape(', '.join([group.scheme.label, *words]))}",
         "",
-        f"Execution: {escape(kernel)}; {coverage} of the multiply-accumulates quantized. "
-        f"{_lead(group, names)}",
+        f"{_execution(group)} {_lead(group, names)}",
         "",
     ]
     for entry in group.entries:
@@ -53,6 +49,16 @@ def lines_of(group: Group, names: dict[str, str], words: Sequence[str]) -> list[
             who += f" (mean of {len(entry.rows)} trainings)"
         lines.append(f"- {', '.join(filter(None, (who, rank)))}: {text or 'nothing measured'}.")
     return [*lines, *_doubts(group)]
+
+
+def _execution(group: Group) -> str:
+    """What executed, and which share of the network was quantized."""
+    if any(row.record.elsewhere for row in group.rows):
+        return "Coverage unknown: bench did not make these images."
+    kernel = KERNELS.get(group.kernel, f"{group.kernel} kernels")
+    shares = sorted({percent(row.share) for row in group.rows}, key=lambda text: float(text[:-1]))
+    coverage = shares[0] if len(shares) == 1 else f"{shares[0]} to {shares[-1]}"
+    return f"Execution: {escape(kernel)}; {coverage} of the multiply-accumulates quantized."
 
 
 def _title(entry: Entry, names: Mapping[str, str]) -> str:

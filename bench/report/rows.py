@@ -13,11 +13,14 @@ from dataclasses import dataclass
 
 from bench.core import distances
 from bench.core.cell import Cell, of_any_size
+from bench.core.elsewhere import ROW
 from bench.core.record import Measurement, Record, Run
 from bench.core.scheme import Scheme
 from bench.report.labels import short
 
 METHODS = ("baseline", "ema", "swa", "sam", "sam+ema", "sam+swa", "ip", "ip+ema", "ip+swa")
+# The kernel of images that were made elsewhere, where nothing was stated.
+UNKNOWN = "unknown"
 # How far images moved from full precision: paired metrics in the order of preference.
 RANKING = ("psnr", "fd_twin", "ssim")
 
@@ -28,8 +31,9 @@ class CellRow:
 
     Attributes:
         extractor: features that `fd`, `kd`, their changes and `fd_twin` are computed from.
-        kernel: kernel that executed, by the coverage; "" for cells that were refused or failed.
-        share: share of the multiply-accumulates that is quantized, 0..1.
+        kernel: kernel that executed, by the coverage; "" for cells that were refused or failed,
+            and what the user states for images that were made elsewhere.
+        share: share of the multiply-accumulates that is quantized, 0..1; None where unknown.
         images: number N of images.
         fd_change, kd_change: quantized minus full precision of the same checkpoint.
         rest: measurements that have no field of their own.
@@ -161,7 +165,9 @@ def worst(all_rows: Iterable[CellRow]) -> tuple[CellRow, Measurement] | None:
 
 
 def _row(record: Record, reference: CellRow | None) -> CellRow:
-    cell, coverage = record.cell, record.coverage
+    cell, coverage, elsewhere = record.cell, record.coverage, record.elsewhere
+    # Sets of images stand where checkpoints do, so that several of them are ranked.
+    is_test = elsewhere is not None and not cell.scheme.is_float
     extractor = cell.extractors[0] if cell.extractors else ""
     names = {
         "fd": distances.frechet(extractor),
@@ -174,13 +180,13 @@ def _row(record: Record, reference: CellRow | None) -> CellRow:
     }
     fields = {field: record.measurement(name) for field, name in names.items()}
     return CellRow(
-        checkpoint=cell.checkpoint.name,
+        checkpoint=str(cell.scheme) if is_test else cell.checkpoint.name,
         family=cell.checkpoint.family,
         method=cell.checkpoint.method,
-        scheme=cell.scheme,
+        scheme=Scheme(elsewhere=ROW) if is_test else cell.scheme,
         backend=cell.backend,
         extractor=extractor,
-        kernel=coverage.kernel if coverage else "",
+        kernel=coverage.kernel if coverage else elsewhere.kernel or UNKNOWN if elsewhere else "",
         share=coverage.share if coverage else None,
         images=cell.draw.images,
         status=record.status,
@@ -203,6 +209,7 @@ def _order(row: CellRow) -> tuple[object, ...]:
         row.family,
         _method_order(row.method),
         row.cell.checkpoint.seed,
+        row.record.elsewhere is not None and not row.cell.is_reference,
         row.checkpoint,
         scheme_order(row.scheme),
         row.backend,

@@ -46,8 +46,10 @@ class Claim:
     Attributes:
         full_precision, quantized: SHA-256 of the weights that images were made from; quantizing
             starts from the former, so they are the same file unless a backend loads its own.
+            Of images from elsewhere: of the names and pixels of both sets.
         calibration: SHA-256 of the calibration batches, "" where there are none.
-        kernel: what executed; `coverage` is the share of the multiply-accumulates quantized.
+        kernel: what executed; `coverage` is the share of the multiply-accumulates quantized,
+            None where that is not known.
         images: N. `pairs`: of them those held against the same noise in full precision.
         version: of the metric.
         worsening: positive where the cell is worse, in `unit`; `margin` in the same unit.
@@ -62,7 +64,7 @@ class Claim:
     quantized: str
     calibration: str
     kernel: str
-    coverage: float
+    coverage: float | None
     images: int
     pairs: int
     version: int
@@ -230,7 +232,7 @@ def _claim(
     verdict = NOT_SHOWN
     if low is not None and high is not None:
         verdict = WORSE if low > 0 else NON_INFERIOR if high < 0 else NOT_SHOWN
-    cell, coverage = record.cell, record.coverage
+    cell, coverage, images = record.cell, record.coverage, record.elsewhere
     cards = [r.cell.checkpoint for r in run.records if r.cell.is_reference]
     full = [card.sha256 for card in cards if card.name == cell.checkpoint.name]
     return Claim(
@@ -238,10 +240,10 @@ def _claim(
         str(cell.scheme),
         cell.backend,
         full[0] if full else cell.checkpoint.sha256,
-        cell.checkpoint.sha256,
+        images.sha256 if images else cell.checkpoint.sha256,
         record.calibration,
-        coverage.kernel if coverage else "",
-        coverage.share if coverage else 0.0,
+        coverage.kernel if coverage else images.kernel if images else "",
+        coverage.share if coverage else None,
         number.n,
         len(own),
         number.version,

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench.core.record import Coverage, Record
+from bench.verdicts import unchanged
 
 PROTOCOL = ("sampler", "steps", "eta", "spacing", "dtype", "images")
 NOISE = (*PROTOCOL, "seed")
@@ -59,8 +60,8 @@ def findings(base: Record, head: Record) -> list[Finding]:
         *_real(base, head),
     ]
     differences += _makers(base, head)
-    if _is_inert(head) and not _is_inert(base):
-        differences.append(Finding("inert", "every image equals its full-precision twin in HEAD"))
+    if not _is_inert(base) and (text := _inert(head)):
+        differences.append(Finding("inert", text))
     return differences
 
 
@@ -70,6 +71,9 @@ def notes(base: Record, head: Record) -> list[str]:
     if base.cell.draw.seed != head.cell.draw.seed:
         seeds = base.cell.draw.seed, head.cell.draw.seed
         said.append("seed {} → {}: other noise, compared as independent".format(*seeds))
+    said += _elsewhere(base, head)
+    if _is_inert(base) and (text := _inert(head)):
+        said.append(f"{text}; in BASE too")
     if base.cell.draw.batch != head.cell.draw.batch:
         said.append(f"batch {base.cell.draw.batch} → {head.cell.draw.batch}")
     for name in ("name", "device", "isa", "threads"):
@@ -84,9 +88,23 @@ def notes(base: Record, head: Record) -> list[str]:
     return said
 
 
+def _elsewhere(base: Record, head: Record) -> Iterator[str]:
+    """What differs in images from elsewhere. A kernel is what the user states of it, in words that
+    may name a version: such a change is what a comparison is for."""
+    if base.elsewhere is None or head.elsewhere is None:
+        return
+    was, now = (each.kernel or "none" for each in (base.elsewhere, head.elsewhere))
+    if was != now:
+        yield f"stated kernel {was} → {now}"
+    if base.elsewhere.names != head.elsewhere.names:
+        yield "other names of pictures: compared as independent"
+
+
 def same_noise(base: Record, head: Record) -> bool:
     """Whether image i of both cells was made from the same random numbers in the same way."""
     draws = base.cell.draw, head.cell.draw
+    if base.elsewhere and head.elsewhere and base.elsewhere.names != head.elsewhere.names:
+        return False
     return all(getattr(draws[0], name) == getattr(draws[1], name) for name in NOISE)
 
 
@@ -126,12 +144,22 @@ def _bits(coverage: Coverage) -> str:
     return ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
 
 
+def _inert(record: Record) -> str:
+    """That quantization did nothing, or not to a share of the images; "" where it acted."""
+    if told := unchanged.told(record):
+        return f"in HEAD {told}"
+    return "every image equals its full-precision twin in HEAD" if _is_inert(record) else ""
+
+
 def _is_inert(record: Record) -> bool:
-    """Whether a quantized cell's features are those of full precision, bit for bit.
+    """Whether a quantized cell's images are those of full precision, bit for bit; in runs that
+    did not count them, whether its features are.
 
     A quantizer that does nothing loses nothing: no number would tell, and all would look better.
     Shares (recall ...) may stay though the images moved, so PSNR and FD to the twins count too.
     """
+    if record.equal is not None:
+        return bool(unchanged.told(record))
     changes = [m for m in record.measurements if m.name.startswith("delta_")]
     if not changes or any(m.value or m.low or m.high for m in changes):
         return False

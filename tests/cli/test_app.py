@@ -25,6 +25,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "help.txt"
 COMMANDS = (
     "",
     "run",
+    "score",
     "report",
     "compare",
     "baseline",

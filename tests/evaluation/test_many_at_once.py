@@ -13,7 +13,7 @@ import pytest
 from helpers.cells import Runs
 from helpers.records import RUN
 
-from bench.cli import execution
+from bench.cli import execution, publishing
 from bench.core.cell import Draw, expand
 from bench.core.record import to_json
 from bench.core.scheme import Scheme
@@ -234,9 +234,9 @@ def test_two_runs_that_end_in_the_same_second_are_both_there(cells, cache, tmp_p
         def now(cls, zone=None):
             return datetime(2026, 1, 1, tzinfo=timezone.utc)
 
-    monkeypatch.setattr(execution, "datetime", Now)
+    monkeypatch.setattr(publishing, "datetime", Now)
     runs = Runs(cache)
-    described = execution._described([runs.run(cells[0])], (), "local")
+    described = publishing.described([runs.run(cells[0])])
     folders = [
         execution._write(tmp_path / "out", described, runs.resolver, redact=False)
         for _ in range(2)

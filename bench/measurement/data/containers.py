@@ -14,7 +14,7 @@ import stat
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
@@ -58,16 +58,20 @@ def image_names(path: Path) -> list[str]:
     Raises:
         InputError: neither of them, unreadable, or an archive with a name twice.
     """
-    return _images(path, _names(path))
+    return _images(path, file_names(path))
 
 
-def only_images(path: Path) -> list[str]:
+def only_images(path: Path, names: Iterable[str] | None = None) -> list[str]:
     """As `image_names`, where every image is to count.
+
+    Args:
+        path: the folder or archive.
+        names: of its files, where they were listed before.
 
     Raises:
         InputError: as for `image_names`; images of kinds that are not read; no image.
     """
-    names = _names(path)
+    names = file_names(path) if names is None else list(names)
     others = [name for name in names if name.lower().endswith(OTHERS)]
     if others:
         kinds = Counter(PurePosixPath(name).suffix.lower() for name in others)
@@ -90,8 +94,8 @@ def _images(path: Path, names: Iterable[str]) -> list[str]:
     return image_names
 
 
-def _names(path: Path) -> list[str]:
-    """Names of all files, but for hidden ones."""
+def file_names(path: Path) -> list[str]:
+    """Names of all files in a folder or zip archive, but for hidden ones, in no order."""
     if border.is_folder(path):
         return list(filter(_is_plain, _files(path)))
     with _archive(path) as archive:
@@ -114,6 +118,18 @@ def collection(path: Path, names: Sequence[str]) -> Collection:
         infos = [archive.getinfo(name) for name in names]
     content = _digest(f"{info.filename}\0{info.file_size}\0{info.CRC}" for info in infos)
     return Collection(path, len(names), content, lambda: _read_archive(path, names))
+
+
+def reader(path: Path) -> Callable[[str], bytes]:
+    """A function that reads one image of a folder or zip archive by its name, in any thread.
+
+    Raises:
+        InputError: neither of them; the function raises it where an image cannot be read.
+    """
+    if border.is_folder(path):
+        return lambda name: next(iter(_read_folder(path, [name])))[1]
+    archive = _archive(path)
+    return lambda name: _member(path, archive, name)
 
 
 def _is_plain(name: str) -> bool:
@@ -221,13 +237,16 @@ def _archive(path: Path) -> zipfile.ZipFile:
 def _read_archive(path: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     with _archive(path) as archive:
         for name in names:
-            info = archive.getinfo(name)
-            if info.file_size > LIMIT:
-                raise InputError(f"{path}: {name} has {info.file_size} bytes, no image has")
-            try:
-                data = archive.read(info)
-            except Exception as error:
-                raise InputError(
-                    f"{path}: {short(name)} cannot be read ({short(str(error), 200)})"
-                ) from None
-            yield name, data
+            yield name, _member(path, archive, name)
+
+
+def _member(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:
+    info = archive.getinfo(name)
+    if info.file_size > LIMIT:
+        raise InputError(f"{path}: {name} has {info.file_size} bytes, no image has")
+    try:
+        return archive.read(info)
+    except Exception as error:
+        raise InputError(
+            f"{path}: {short(name)} cannot be read ({short(str(error), 200)})"
+        ) from None

@@ -26,7 +26,7 @@ from bench.core.errors import InputError, NotMeasured
 from bench.core.estimates import interval
 from bench.core.protocols import Evidence
 from bench.core.record import Measurement
-from bench.core.shards import Shards
+from bench.core.shards import SameSize, Shards, same_sizes
 from bench.system import host
 
 CAP = 100.0
@@ -104,26 +104,32 @@ def per_image(
         measure: of (images, twins), each image by itself, so that batches do not matter.
         parallel: whether batches are measured in threads; not for what has threads of its own.
     """
-    if images.shape != twins.shape:
+    groups = same_sizes(images)
+    if groups != same_sizes(twins):
         raise InputError(f"images {images.shape} and twins {twins.shape} do not pair up")
-    each = max(1, int(np.prod(images.shape[1:])))
-    workers = max(1, min(host.threads(), VALUES // each)) if parallel else 1
-    size = max(1, min(BATCH, VALUES // 8 // each))
     parts: list[np.ndarray] = []
-    with ThreadPoolExecutor(workers) as pool:
-        # Not all at once: `map` would read every image before the first is measured.
-        for batches in _rounds(images, twins, size, workers):
-            apply = map if workers == 1 else pool.map
-            parts += apply(measure, *zip(*batches, strict=True))
+    for group in groups:
+        each = max(1, int(np.prod(group.shape)))
+        workers = max(1, min(host.threads(), VALUES // each)) if parallel else 1
+        size = max(1, min(BATCH, VALUES // 8 // each))
+        with ThreadPoolExecutor(workers) as pool:
+            # Not all at once: `map` would read every image before the first is measured.
+            for batches in _rounds(images, twins, group, size, workers):
+                apply = map if workers == 1 else pool.map
+                parts += apply(measure, *zip(*batches, strict=True))
     return np.concatenate(parts)
 
 
 def _rounds(
-    images: np.ndarray | Shards, twins: np.ndarray | Shards, size: int, workers: int
+    images: np.ndarray | Shards,
+    twins: np.ndarray | Shards,
+    group: SameSize,
+    size: int,
+    workers: int,
 ) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """One batch of pairs for each worker at a time."""
-    for start in range(0, len(images), size * workers):
-        stop = min(start + size * workers, len(images))
+    """One batch of pairs of one size for each worker at a time."""
+    for start in range(group.start, group.stop, size * workers):
+        stop = min(start + size * workers, group.stop)
         yield [
             (images[i : min(i + size, stop)], twins[i : min(i + size, stop)])
             for i in range(start, stop, size)
@@ -158,8 +164,14 @@ class Likeness:
     def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         """Measure; also how far each image is from the mean, (N,)."""
         images, others = evidence.images, self.others(evidence)
+        titles = sorted({self.title(group.shape) for group in same_sizes(images)})
+        if len(titles) > 1:
+            raise NotMeasured(
+                f"{self.name} is {' and '.join(titles)} for the sizes of these images, which have "
+                f"no mean: score each size by itself"
+            )
         values = per_image(self.function, images, others, self.parallel)
-        return self.mean(values, self.title(images.shape[1:]))
+        return self.mean(values, titles[0])
 
     def title(self, shape: tuple[int, ...]) -> str:
         """What the number of images of a shape (C, H, W) is called, without its N."""

@@ -171,7 +171,8 @@ def _title(group: Group, kernels: bool, families: bool) -> str:
 def _series(all_rows: Sequence[CellRow]) -> list[tuple[str, list[CellRow]]]:
     """Measured quantized rows of each checkpoint and kernel, by falling bits, with a label."""
     names = labels(all_rows)
-    measured = [row for row in all_rows if row.ok and not row.scheme.is_float]
+    # Images from elsewhere have no bits.
+    measured = [r for r in all_rows if r.ok and not (r.scheme.is_float or r.scheme.elsewhere)]
     kernels = len({row.kernel for row in measured}) > 1
     series: dict[str, list[CellRow]] = {}
     for row in measured:

@@ -1,0 +1,81 @@
+"""Writes the folder of a run, whole: its JSON, influences, samples, report and figures."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.core.record import Fit, Record, Run, to_json
+from bench.report import redaction
+from bench.system import influences, store
+from bench.system.checkout import git_state
+from bench.system.influences import Influences
+from bench.system.runs import sample_name, save_strip
+
+# Influences (N,) of a record's numbers, named as in a run's file, and its strip of samples.
+Kept = Callable[[Record], tuple[Influences, np.ndarray]]
+
+
+def described(
+    outcomes: Sequence[Record],
+    checked: Sequence[Fit] = (),
+    engine: Mapping[str, str] | None = None,
+) -> Run:
+    """The run as it is written, under the name that it is to have; `engine` as in `Run`."""
+    commit, dirty = git_state(Path.cwd())
+    now = datetime.now(timezone.utc)
+    stem = f"{now:%Y%m%dT%H%M%SZ}-{commit[:8] or 'nogit'}"
+    created = now.isoformat(timespec="seconds")
+    records = tuple(outcomes)
+    return Run(
+        stem,
+        created,
+        commit,
+        dirty,
+        command_line(),
+        records,
+        fits=tuple(checked),
+        engine=engine or {},
+    )
+
+
+def write(out: Path, run: Run, kept: Kept, redact: bool) -> Path:
+    """Write a run under a temporary name and rename it, so that it appears whole.
+
+    Args:
+        out: the folder of runs.
+        run: as `described`.
+        kept: what a run keeps of a measured record.
+        redact: leave out host name, users' names and folders.
+    """
+    from bench import report as rendering
+
+    def fill(folder: Path, identity: str) -> None:
+        named = replace(run, id=identity)
+        named = redaction.redacted(named) if redact else named
+        store.save_text(folder / "run.json", to_json(named))
+        terms: dict[str, Any] = {}
+        for record in run.records:
+            if record.status == "ok":
+                own, strip = kept(record)
+                terms |= own
+                save_strip(folder / "samples" / sample_name(record.cell), strip)
+        influences.save(folder / influences.NAME, terms)
+        rendering.render(named, folder)
+
+    folder = store.publish(out, run.id, fill)
+    rendering.write_index(out)
+    return folder
+
+
+def command_line() -> str:
+    """This command as a shell takes it; bytes that are no text stand escaped."""
+    line = shlex.join(["bench", *sys.argv[1:]])
+    return line.encode(errors="backslashreplace").decode()
