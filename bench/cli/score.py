@@ -43,6 +43,9 @@ LABEL = re.compile(r"[\w.+-]+")
 Reference = Annotated[
     str, typer.Argument(metavar="REFERENCE", help="Folder, zip or .npz of pictures.")
 ]
+LeaveOut = Annotated[
+    bool, typer.Option("--leave-out", help="Leave out what cannot be compared, and record it.")
+]
 
 
 def score(
@@ -65,10 +68,7 @@ def score(
     note: Annotated[
         str, typer.Option("--note", metavar="TEXT", help="Anything; it is recorded.")
     ] = "",
-    leave_out: Annotated[
-        bool,
-        typer.Option("--leave-out", help="Leave out what cannot be compared, and record it."),
-    ] = False,
+    leave_out: LeaveOut = False,
     extractors: Extractors = None,
     metrics: Metrics = None,
     inception: Inception = None,
@@ -93,8 +93,8 @@ def score(
     asked = opened(named, may_leave_out=leave_out, **words, **texts)
     if dry_run:
         _dry_run(asked)
-        return exits.FINE
-    print(written(asked, out, redact) / "report.md")
+    else:
+        print(written(asked, out, redact) / "report.md")
     return exits.FINE
 
 
