@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,6 +15,24 @@ from helpers.tiny import write_card, write_cards
 
 from bench.cli import app
 from bench.system import interrupts
+
+FITS = "fits"
+
+
+@pytest.fixture(scope="session")
+def fit_of_the_tiny_card(tmp_path_factory):
+    """The folder of fits of a cache: how well the description of the tiny checkpoint fits its
+    weights, which takes seconds to find out and is the same for all tests."""
+    from bench.core import extensions
+    from bench.evaluation import fits
+    from bench.models.cards import load_cards, verify
+
+    folder = tmp_path_factory.mktemp("fit")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_CACHE", str(folder))
+        card = verify(load_cards(write_cards(folder, [write_card(folder)]))[0])
+        fits.of(card, lambda: extensions.lookup("sources", card.source)(card))
+    return folder / FITS
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +50,9 @@ def signals_of_the_tests(monkeypatch):
 
 
 @pytest.fixture
-def cards(tmp_path):
-    """A card file of one tiny random checkpoint."""
+def cards(tmp_path, cache, fit_of_the_tiny_card):
+    """A card file of one tiny random checkpoint, and in the cache how well it fits."""
+    shutil.copytree(fit_of_the_tiny_card, cache / FITS)
     return write_cards(tmp_path, [write_card(tmp_path)])
 
 
