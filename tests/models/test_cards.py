@@ -3,7 +3,15 @@ import yaml
 from helpers.tiny import write_card, write_cards
 
 from bench.core.errors import InputError
-from bench.models.cards import card_file, first_seeds, load_cards, select, verify
+from bench.models.cards import (
+    SHIPPED,
+    card_file,
+    first_seeds,
+    is_shipped,
+    load_cards,
+    select,
+    verify,
+)
 
 
 def refused(path, *words):
@@ -13,6 +21,16 @@ def refused(path, *words):
     assert "\n" not in message
     for word in words:
         assert word in message, message
+
+
+def test_the_shipped_cards_are_known_by_their_content(tmp_path, cards):
+    """An installed bench that is called in a checkout finds the checkout's file."""
+    (shipped,) = (path for path in SHIPPED if path.is_file())
+    path = tmp_path / "a copy.yaml"
+    path.write_bytes(shipped.read_bytes())
+    assert is_shipped(shipped) and is_shipped(path)
+    path.write_bytes(shipped.read_bytes() + b"\n")
+    assert not is_shipped(path) and not is_shipped(cards)
 
 
 def test_good_cards_load_and_verify(cards):
