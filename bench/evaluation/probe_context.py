@@ -24,7 +24,7 @@ from bench.system import devices
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.measurement.probes.context import Examples, Sample, Setting
+    from bench.measurement.probes.context import Examples, Setting
 
 EXTRACTOR, METRIC = keys.QUALITY
 EXPOSED_BYTES = 2**30
@@ -144,7 +144,7 @@ def training_losses(full: Denoiser) -> Callable[..., Any]:
     return losses
 
 
-def sampling(full: Denoiser, draw: Draw) -> Sample:
+def sampling(full: Denoiser, draw: Draw) -> Callable[..., np.ndarray]:
     """`ProbeContext.sample`; the images of full precision are kept."""
     from bench.models.samplers.drawing import Batch
     from bench.models.samplers.noise import image_generators

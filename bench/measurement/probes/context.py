@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,30 +118,6 @@ def draw_examples(images: Tensor, timesteps: int, setting: Setting) -> Examples:
     return Examples(images[chosen], t, torch.randn(shape, generator=generator))
 
 
-class Sample(Protocol):
-    """Samples images, image i from the same noise whatever the network."""
-
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        count: int | None = None,
-        around: Callable[[Denoise], Denoise] | None = None,
-        start: Callable[[Tensor], Tensor] | None = None,
-    ) -> np.ndarray:
-        """Sample a network, in full precision or quantized.
-
-        Args:
-            denoiser: the network.
-            count: number of images N, `Setting.images` where it is None.
-            around: for each batch, what the sampler calls in the place of the network's own
-                function.
-            start: x_T of a batch -> what it starts from instead.
-
-        Returns:
-            uint8 (N, C, H, W).
-        """
-
-
 @dataclass(eq=False)
 class ProbeContext(ABC):
     """One checkpoint and what can be done with it.
@@ -182,7 +158,18 @@ class ProbeContext(ABC):
         around: Callable[[Denoise], Denoise] | None = None,
         start: Callable[[Tensor], Tensor] | None = None,
     ) -> np.ndarray:
-        """Images of a network, (N, C, H, W), as `Sample` says."""
+        """Sample a network, in full precision or quantized, image i always from the same noise.
+
+        Args:
+            denoiser: the network.
+            count: number of images N, `setting.images` where it is None.
+            around: for each batch, what the sampler calls in the place of the network's own
+                function.
+            start: x_T of a batch -> what it starts from instead.
+
+        Returns:
+            uint8 (N, C, H, W).
+        """
 
     @abstractmethod
     def quality(self, images: np.ndarray) -> tuple[float, np.ndarray]:
