@@ -171,13 +171,17 @@ def _tell(outcomes: Sequence[Record], cached: int, seconds: float) -> None:
     if cached:
         print(f"{cached} of {len(outcomes)} cells came from the cache", file=sys.stderr)
     for record in outcomes:
-        if text := unchanged.told(record):
-            say(f"{record.cell}: {text}", file=sys.stderr)
-        if record.status != "ok":
-            say(f"{record.cell}: {record.status}: {record.error}", file=sys.stderr)
-        elif record.error:
-            say(f"{record.cell}: {record.error}", file=sys.stderr)
+        for line in outcome_lines(record):
+            say(line, file=sys.stderr)
     print(f"{seconds:.0f} s", file=sys.stderr)
+
+
+def outcome_lines(record: Record) -> list[str]:
+    """What a user is told of a cell beside its numbers: images that did not change, what was not
+    measured, a refusal or a failure."""
+    status = "" if record.status == "ok" else f"{record.status}: "
+    told = [unchanged.told(record), f"{status}{record.error}" if record.error or status else ""]
+    return [f"{record.cell}: {text}" for text in told if text]
 
 
 def _check_refusals(resolved: Sequence[ResolvedCell]) -> None:

@@ -29,7 +29,6 @@ from bench.core.record import Record
 from bench.system import influences, store
 from bench.system.host import fingerprint
 from bench.system.influences import Influences
-from bench.verdicts import unchanged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -216,9 +215,7 @@ def _remark(records: Sequence[Record]) -> None:
         remarks += distances.few_real(
             cell.draw.images, record.real_images, cell.checkpoint.dataset
         )
-        remarks += [f"{cell}: {record.error}"] if record.error else []
-        if text := unchanged.told(record):
-            remarks.append(f"{cell}: {text}")
+        remarks += execution.outcome_lines(record)
     for remark in dict.fromkeys(remarks):
         _tell(remark)
 
