@@ -26,11 +26,12 @@ from bench.core.progress import finished
 from bench.core.protocols import Statistics
 from bench.core.record import Host, Record
 from bench.core.scheme import Scheme
-from bench.evaluation import keys, pairing, planning
+from bench.evaluation import pairing, planning
+from bench.evaluation.resolved import described
 from bench.evaluation.scoring import Real, ScoredImages, Scoring, extractor
 from bench.measurement import real
 from bench.measurement.data.pictures import PictureRows, Pictures, counted, strip
-from bench.measurement.features import pretrained, reference, statistics_files
+from bench.measurement.features import reference, statistics_files
 from bench.system import influences, store
 from bench.system.timing import Stopwatch
 
@@ -112,14 +113,12 @@ def _scoring(asked: Asked) -> dict[str, Any]:
     default = Cell.metrics if asked.real else WITHOUT_REAL
     if _is_file(asked.real):
         default = WITH_STATISTICS
-    given = fields.pop("metrics", ())
-    if not given or given[0].startswith("+"):
-        given = (*default, *(name.removeprefix("+") for name in given))
+    given = planning.metric_names(fields.pop("metrics", ()), default)
     if not asked.real:
         for name in given:
             if extensions.lookup("metrics", name).needs:
                 raise InputError(f"metric {name} compares with real images: name some by --real")
-    return {**fields, "metrics": tuple(dict.fromkeys(given))}
+    return {**fields, "metrics": given}
 
 
 def _is_file(named: str) -> bool:
@@ -203,17 +202,18 @@ class _Scored:
         images = ScoredImages(test, twins, self.known)
         steps = self.scoring.measure(images, cell.extractors, cell.metrics)
         measured, unmeasured = finished(steps)
-        is_compared = self.asked.real and reference.needs(cell.metrics, cell.extractors[0])
+        entries = [("extractors", name) for name in cell.extractors]
+        entries += [("metrics", name) for name in cell.metrics]
         record = Record(
             cell,
-            _described(self.scoring.host, cell),
+            described(self.scoring.host, cell, entries),
             "ok",
             None,
             tuple(value for value, _ in measured.values()),
             dict(watch.seconds),
             error=unmeasured,
-            real=self._digests(cell) if is_compared else {},
-            real_images=self._counts(cell) if is_compared else {},
+            real=real.by_extractor(cell, self._digest),
+            real_images=real.by_extractor(cell, self._count),
             equal=None if cell.is_reference else self.pairs.equal[label],
             elsewhere=self._elsewhere(label),
         )
@@ -232,21 +232,17 @@ class _Scored:
         key = f"{self.pairs.digests[label]} {self.pairs.channels}"
         return ImageSet(rows, label, key, self.pairs.names, max(1, min(batch, VALUES // largest)))
 
-    def _digests(self, cell: Cell) -> dict[str, str]:
-        """SHA-256 of what is known of the real images, by extractor."""
+    def _digest(self, dataset: str, extractor_name: str, split: str) -> str:
+        """SHA-256 of what is known of the real images."""
         if isinstance(self.known, Statistics):
-            return {cell.extractors[0]: store.sha256(Path(self.asked.real))}
-        dataset = cell.checkpoint.dataset
-        return {
-            name: reference.digest(dataset, name, cell.real)
-            for name in cell.extractors
-            if reference.needs(cell.metrics, name)
-        }
+            return store.sha256(Path(self.asked.real))
+        return reference.digest(dataset, extractor_name, split)
 
-    def _counts(self, cell: Cell) -> dict[str, int]:
+    def _count(self, dataset: str, extractor_name: str, split: str) -> int:
+        """How many real images there are, 0 where that is not known."""
         if isinstance(self.known, Statistics):
-            return {cell.extractors[0]: self.known.count}
-        return real.counts(cell, real.count)
+            return self.known.count
+        return real.count(dataset, extractor_name, split)
 
     def _elsewhere(self, label: str) -> Elsewhere:
         pairs = self.pairs
@@ -259,11 +255,3 @@ class _Scored:
             self.asked.kernel if label != self.reference else "",
             self.asked.note,
         )
-
-
-def _described(host: Host, cell: Cell) -> Host:
-    """The machine, with what identifies the extensions that make the numbers."""
-    entries = [("extractors", name) for name in cell.extractors]
-    entries += [("metrics", name) for name in cell.metrics]
-    versions = {**keys.identities(entries), **pretrained.recorded(cell.extractors)}
-    return replace(host, versions={**host.versions, **versions})

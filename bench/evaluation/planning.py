@@ -235,13 +235,18 @@ def _compiled(cell: Cell) -> Cell:
 
 def _scored(cell: Cell, changes: Mapping[str, Any]) -> Cell:
     """The cell with other extractors, metrics and real images."""
-    given = tuple(changes.get("metrics", ()))
-    if given and not given[0].startswith("+"):
-        # What compares kernels with the simulation belongs to the backend.
-        given = (*given, *(m for m in cell.metrics if m == "psnr_simulated"))
-    else:
-        given = (*cell.metrics, *(name.removeprefix("+") for name in given))
+    given = metric_names(changes.get("metrics", ()), cell.metrics)
+    # What compares kernels with the simulation belongs to the backend.
+    given = (*given, *(m for m in cell.metrics if m == "psnr_simulated"))
     return replace(cell, **{**changes, "metrics": tuple(dict.fromkeys(given))})
+
+
+def metric_names(given: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
+    """The metrics that are asked for, each once: those given, or where none are given or they
+    begin with "+", the default ones and those beside them."""
+    names = [name.removeprefix("+") for name in given]
+    is_beside = not given or given[0].startswith("+")
+    return tuple(dict.fromkeys((*default, *names) if is_beside else names))
 
 
 def check_scoring(cells: Sequence[Cell]) -> None:

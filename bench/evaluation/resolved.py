@@ -10,7 +10,7 @@ nowhere again. What comes out is plain and frozen, so that it can go to another 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -115,28 +115,19 @@ class Resolver:
         return self._cells[cell]
 
     def _made(self, cell: Cell) -> ResolvedCell:
-        digests = {
-            name: self._digest(cell.checkpoint.dataset, name, cell.real)
-            for name in cell.extractors
-            if reference.needs(cell.metrics, name)
-        }
-        versions = {
-            **self.host.versions,
-            **keys.identities(keys.record_entries(cell)),
-            **pretrained.recorded(cell.extractors),
-        }
+        digests = real.by_extractor(cell, self._digest)
         key = keys.of_record(cell, self.host, digests)
         simulation = keys.needs_simulation(cell)
         return ResolvedCell(
             cell,
-            replace(self.host, versions=versions),
+            described(self.host, cell, keys.record_entries(cell)),
             self.cache,
             self.cache / "records" / f"{key}.json",
             images=self.images(cell),
             reference=self.images(cell.reference),
             simulation=self.images(cell.simulation) if simulation else None,
             real=digests,
-            real_images=real.counts(cell, self._count),
+            real_images=real.by_extractor(cell, self._count),
             # A backend of another package may give "" where it has no reason.
             refusal=refusal(cell.backend, cell.scheme, self.host) or None,
         )
@@ -144,6 +135,12 @@ class Resolver:
     def images(self, cell: Cell) -> ResolvedImages:
         """Where the images of a cell are."""
         return images_of(cell, self.host, self.cache)
+
+
+def described(host: Host, cell: Cell, entries: Iterable[keys.Entry]) -> Host:
+    """The machine, with what identifies the extensions that make the numbers of a cell."""
+    versions = {**keys.identities(entries), **pretrained.recorded(cell.extractors)}
+    return replace(host, versions={**host.versions, **versions})
 
 
 def images_of(cell: Cell, host: Host, cache: Path) -> ResolvedImages:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from bench.core import distances, extensions
 from bench.core.cell import Cell
@@ -16,6 +17,8 @@ from bench.core.errors import InputError
 from bench.core.images import RealSplit
 from bench.core.protocols import Features, Statistics
 from bench.measurement.features import moments, reference, statistics_files
+
+Answer = TypeVar("Answer")
 
 
 def of(
@@ -39,9 +42,13 @@ def _statistics(dataset: str, extractor: str, split: str) -> Statistics:
     return Statistics(*moments.statistics(values), len(values))
 
 
-def counts(cell: Cell, ask: Callable[[str, str, str], int]) -> dict[str, int]:
-    """How many real images the metrics of a cell compare with, by extractor; 0 where a file of
-    statistics does not say. `ask` is `count`, or keeps its answers."""
+def by_extractor(cell: Cell, ask: Callable[[str, str, str], Answer]) -> dict[str, Answer]:
+    """What is known of the real images that the metrics of a cell compare with, by extractor.
+
+    Args:
+        cell: names the data set, the split and the extractors.
+        ask: (data set, extractor, split) -> `count`, `reference.digest` or another answer.
+    """
     return {
         extractor: ask(cell.checkpoint.dataset, extractor, cell.real)
         for extractor in cell.extractors
@@ -64,7 +71,7 @@ def check(cell: Cell) -> None:
         InputError: no reference features, statistics alone where a metric needs features, or
             fewer real images than a metric is defined for.
     """
-    for extractor, number in counts(cell, count).items():
+    for extractor, number in by_extractor(cell, count).items():
         for name in cell.metrics:
             metric = extensions.lookup("metrics", name)
             takes = metric.needs and distances.kind(extractor) in metric.kinds
