@@ -24,7 +24,7 @@ from bench.cli.flags import (
 )
 from bench.core import border, distances
 from bench.core.errors import InputError
-from bench.core.printable import quoted, say, short
+from bench.core.printable import first_few, quoted, say, short
 from bench.core.record import Record
 from bench.system import influences, store
 from bench.system.host import fingerprint
@@ -180,7 +180,7 @@ def _dry_run(asked: Asked) -> None:
         say(f"{label:32} {len(place.names):,} pictures in {place.path}")
     say(f"{len(names):,} pairs; by {', '.join(full.metrics)}")
     if alone:
-        say(f"left out, {pairing.ALONE}: {len(alone):,} ({pairing.shown(alone)})")
+        say(f"left out, {pairing.ALONE}: {len(alone):,} ({first_few(alone, pairing.SHOWN)})")
 
 
 def written(asked: Asked, out: Path, redact: bool = False) -> Path:

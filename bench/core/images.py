@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.core.errors import InputError
-from bench.core.printable import quoted
+from bench.core.printable import first_few, quoted
 from bench.core.shards import Shards, pieces, same_sizes
 
 # Images of which the features are extracted at once, where nothing else says how many.
@@ -98,7 +98,7 @@ def require_pairs(test: ImageSet, reference: ImageSet) -> None:
     """
     if test.names != reference.names:
         alone = sorted(set(test.names) ^ set(reference.names))
-        shown = ", ".join(map(quoted, alone[:SHOWN])) + (" ..." if len(alone) > SHOWN else "")
+        shown = first_few(alone, SHOWN, quoted)
         reason = f"no partner have {shown}" if alone else "their names are in another order"
         raise InputError(f"{test.source} and {reference.source} do not pair up: {reason}")
     if same_sizes(test.images) != same_sizes(reference.images):

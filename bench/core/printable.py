@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 # Control characters, invisible formatting (the overrides of bidirectional text among it),
@@ -91,3 +92,8 @@ def _written(character: str) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def first_few(names: Sequence[str], most: int, form: Callable[[str], str] = short) -> str:
+    """The first names of a list, " ..." standing for the others."""
+    return ", ".join(map(form, names[:most])) + (" ..." if len(names) > most else "")

@@ -16,7 +16,7 @@ from itertools import islice
 import numpy as np
 
 from bench.core.errors import InputError
-from bench.core.printable import quoted, short
+from bench.core.printable import first_few, quoted, short
 from bench.measurement.data.images import watched
 from bench.measurement.data.pictures import Pictures
 from bench.system import host
@@ -112,15 +112,10 @@ def paired(
             f"{told[0]}{more}: mend or remove it, or score the others with --leave-out"
         )
     for reason, those in left_out.items():
-        tell(f"left out, {reason}: {len(those):,} ({shown(those)})")
+        tell(f"left out, {reason}: {len(those):,} ({first_few(those, SHOWN)})")
     if not seen:
         raise InputError(f"none of {len(names):,} pairs can be compared; the first: {told[0]}")
     return _ordered(list(places), seen, left_out)
-
-
-def shown(names: Sequence[str]) -> str:
-    """The first few names."""
-    return ", ".join(map(short, names[:SHOWN])) + (" ..." if len(names) > SHOWN else "")
 
 
 def _looked_at(
