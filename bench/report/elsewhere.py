@@ -68,7 +68,21 @@ def coverage(all_rows: Sequence[CellRow]) -> list[str]:
 
 def base(all_rows: Sequence[CellRow], otherwise: str) -> str:
     """What images are held against; `otherwise` where bench made them."""
-    return "the reference, pair by pair" if is_elsewhere(all_rows) else otherwise
+    return worded(all_rows, otherwise, "the reference, pair by pair")
+
+
+def worded(all_rows: Sequence[CellRow], here: str, there: str) -> str:
+    """The words for images that bench made, or those for images from elsewhere."""
+    return there if is_elsewhere(all_rows) else here
+
+
+def pairs(all_rows: Sequence[CellRow]) -> str:
+    """What paired numbers compare with what."""
+    return worded(
+        all_rows,
+        "quantized images with the full-precision images of the same checkpoint and noise",
+        "the images of a test with those of the reference, pair by pair",
+    )
 
 
 def share(row: CellRow) -> str:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING
 
 from bench.core.printable import plain
 from bench.core.record import Run
+from bench.report import elsewhere
 from bench.report.figures import grid
-from bench.report.markdown import FIGURES, sections
+from bench.report.figures.captions import captions
+from bench.report.markdown import sections
 from bench.report.rows import CellRow, labels, rows
 from bench.system import store
 
@@ -47,7 +49,8 @@ def page(run: Run, folder: Path) -> str:
     ]
     parts.pop("Figures", None)
     rest = [_section(reader, heading, lines) for heading, lines in parts.items()]
-    body = [*answer, *middle, *_figures(folder), *_slider(all_rows, folder / "samples"), *rest]
+    pictures = [*_figures(all_rows, folder), *_slider(all_rows, folder / "samples")]
+    body = [*answer, *middle, *pictures, *rest]
     name = html.escape(plain(f"Quantization robustness, run {run.id}"))
     frame = Template(FRAME.read_text(encoding="utf-8"))
     return frame.substitute(title=name, body="\n".join(part for part in body if part))
@@ -69,9 +72,9 @@ def _section(reader: MarkdownIt, heading: str, lines: Sequence[str]) -> str:
     return f"<section>{f'<h2>{html.escape(heading)}</h2>' if heading else ''}\n{text}</section>"
 
 
-def _figures(folder: Path) -> list[str]:
+def _figures(all_rows: Sequence[CellRow], folder: Path) -> list[str]:
     lines = []
-    for name, caption in FIGURES.items():
+    for name, caption in captions(all_rows).items():
         path = folder / "figures" / name
         if path.is_file():
             text = html.escape(caption)
@@ -100,12 +103,17 @@ def _slider(all_rows: Sequence[CellRow], samples: Path) -> list[str]:
         return []
     # "<" would let a name close the script element.
     text = json.dumps(pictures).replace("<", "\\u003c")
+    same_noise = "Full precision and quantized, from the same noise"
+    heading = elsewhere.worded(all_rows, same_noise, "Reference and test, in pairs")
+    full = elsewhere.worded(all_rows, "full precision", "reference")
+    quantized = elsewhere.worded(all_rows, "quantized", "test")
+    same = elsewhere.worded(all_rows, "in full precision", "of the reference")
     return [
-        "<section><h2>Full precision and quantized, from the same noise</h2>",
+        f"<section><h2>{heading}</h2>",
         f'<label class="control">Cell<select id="choice">{"".join(options)}</select></label>',
-        '<div class="pair"><img alt="The same images in full precision"><img alt="">',
-        "<span>full precision</span><span>quantized</span></div>",
-        '<label class="control">Left of the slider: full precision',
+        f'<div class="pair"><img alt="The same images {same}"><img alt="">',
+        f"<span>{full}</span><span>{quantized}</span></div>",
+        f'<label class="control">Left of the slider: {full}',
         '<input id="slider" type="range" min="0" max="100" value="50"></label>',
         f'<script id="pictures" type="application/json">{text}</script></section>',
     ]

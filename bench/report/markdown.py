@@ -13,6 +13,7 @@ from bench.core import distances
 from bench.core.record import Measurement, Run
 from bench.report import descriptions, elsewhere, methods, probe_page, quantization_methods
 from bench.report.coverage import agreement, coverage
+from bench.report.figures.captions import captions
 from bench.report.formatting import (
     NONE,
     decimal_places,
@@ -29,18 +30,13 @@ from bench.system.runs import sample_path
 from bench.verdicts.methods import ignored, method_comparisons, unmatched
 
 MEASURED = "the same checkpoint in full precision, measured in this run on the same noise"
-FIGURES = {
-    "loss_by_bits.png": "Quality loss against bit widths",
-    "loss_by_method.png": "Quality loss of each checkpoint under each scheme",
-    "grid.png": "The same images in full precision and quantized",
-}
 COLUMNS = (
     ("{fd}", "fd"),
     ("Change of {fd}", "fd_change"),
     ("{kd}", "kd"),
     ("PSNR, dB", "psnr"),
     ("SSIM", "ssim"),
-    ("FD to own full precision", "fd_twin"),
+    ("FD to {full}", "fd_twin"),
 )
 
 
@@ -95,7 +91,8 @@ def _results(all_rows: Sequence[CellRow]) -> list[str]:
     used = {row.extractor for row in all_rows}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
     columns = _columns(used)
-    header += [title.format(fd=fd, kd=kd) for title, _ in columns]
+    full = elsewhere.worded(all_rows, "own full precision", "the reference")
+    header += [title.format(fd=fd, kd=kd, full=full) for title, _ in columns]
     decimals = {
         field: decimal_places([getattr(row, field) for row in all_rows]) for _, field in COLUMNS
     }
@@ -113,9 +110,9 @@ def _results(all_rows: Sequence[CellRow]) -> list[str]:
     what = f"{fd} and {kd}: Fréchet and kernel distance of {escape(extractor)} features"
     if len(columns) < len(COLUMNS):
         what = f"{kd}: kernel distance of {escape(extractor)} embeddings"
+    pairs = elsewhere.pairs(all_rows)
     legend = (
-        f"{what} to real images, lower is closer. PSNR, SSIM and the last column compare "
-        "quantized images with the full-precision images of the same checkpoint and noise. "
+        f"{what} to real images, lower is closer. PSNR, SSIM and the last column compare {pairs}. "
         "Brackets: 95% interval; a number without brackets has no interval yet."
     )
     paragraphs = [part for part in (precision(all_rows), few_real(all_rows)) if part]
@@ -164,7 +161,7 @@ def _bad(all_rows: Sequence[CellRow]) -> list[str]:
 
 def _figures(all_rows: Sequence[CellRow], folder: Path) -> list[str]:
     lines: list[str] = []
-    for name, title in FIGURES.items():
+    for name, title in captions(all_rows).items():
         if (folder / "figures" / name).is_file():
             lines += [f"![{title}](figures/{name})", ""]
     missing = [

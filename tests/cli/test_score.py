@@ -40,6 +40,12 @@ def test_a_run_that_every_command_takes(bench, sets, tmp_path):
     page = (tmp_path / out.strip()).read_text(encoding="utf-8")
     assert "images from elsewhere | nunchaku 1.0 |  unknown" in page
     assert "12 of 48x40" in page and "| 20 steps" in page
+    assert "| FD to the reference |" in " ".join(page.split())
+    rendered = (tmp_path / out.strip()).with_suffix(".html").read_text(encoding="utf-8")
+    assert "<h2>Reference and test, in pairs</h2>" in rendered
+    assert "The same images of all sets" in page and "The same images of all sets" in rendered
+    for text in (page, rendered):
+        assert "same noise" not in text and "own full precision" not in text
     (folder,) = run_folders(tmp_path / "reports")
     schemes = [record["cell"]["scheme"]["elsewhere"] for record in only(folder.parent)["records"]]
     assert schemes == ["", "4bit"]

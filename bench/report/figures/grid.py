@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.printable import on_figure
+from bench.report import elsewhere
 from bench.report.rows import CellRow, labels
 from bench.system.runs import sample_path
 
@@ -136,7 +137,7 @@ def _texts(members: Sequence[CellRow]) -> tuple[list[str], list[str]]:
         begins = not k or row.checkpoint != members[k - 1].checkpoint
         checkpoints.append(on_figure(names[row.checkpoint]) if begins else "")
         kernel = f" {row.kernel}" if kernels and not row.scheme.is_float else ""
-        schemes.append(on_figure(f"{row.scheme.label}{kernel}"))
+        schemes.append(on_figure(f"{elsewhere.scheme(row)}{kernel}"))
     return checkpoints, schemes
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.printable import on_figure
 from bench.core.record import Measurement, Run
+from bench.report import elsewhere
 from bench.report.figures import grid
 from bench.report.labels import legend
 from bench.report.ranking import Group, groups
@@ -157,9 +158,10 @@ def loss_by_method(all_rows: Sequence[CellRow]) -> Figure | None:
         left.set_ylim(len(ordered) - 0.4, -0.6)
         title = on_figure(_title(group, kernels, families))
         left.set_title(title, fontsize=11, loc="left", weight="bold")
-    axes[-1][0].set_xlabel("PSNR to own full-precision images, dB (left is worse)", fontsize=10)
-    against = f"Change of {name} against full precision (right is worse)"
-    axes[-1][1].set_xlabel(against, fontsize=10)
+    twins = elsewhere.worded(all_rows, "own full-precision images", "the reference")
+    axes[-1][0].set_xlabel(f"PSNR to {twins}, dB (left is worse)", fontsize=10)
+    full = elsewhere.worded(all_rows, "full precision", "the reference")
+    axes[-1][1].set_xlabel(f"Change of {name} against {full} (right is worse)", fontsize=10)
     return figure
 
 
