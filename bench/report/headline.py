@@ -96,9 +96,8 @@ def _guide(all_rows: Sequence[CellRow], ranked: Sequence[Group]) -> str:
             f"*Harm* is the change of {name}, the {kind} distance to real images, against "
             f"{elsewhere.base(all_rows, same)}: above 0 is worse."
         )
-    texts.append(
-        "PSNR says how far the images *moved* from full precision, which is no harm by itself."
-    )
+    full = elsewhere.worded(all_rows, "full precision", "the reference")
+    texts.append(f"PSNR says how far the images *moved* from {full}, which is no harm by itself.")
     texts.append(
         "Brackets are 95% intervals. Where they overlap, the order is not settled: such ranks are "
         "shared."

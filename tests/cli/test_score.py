@@ -46,6 +46,7 @@ def test_a_run_that_every_command_takes(bench, sets, tmp_path):
     assert "The same images of all sets" in page and "The same images of all sets" in rendered
     for text in (page, rendered):
         assert "same noise" not in text and "own full precision" not in text
+        assert "from full precision" not in text
     (folder,) = run_folders(tmp_path / "reports")
     schemes = [record["cell"]["scheme"]["elsewhere"] for record in only(folder.parent)["records"]]
     assert schemes == ["", "4bit"]
