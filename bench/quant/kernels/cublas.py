@@ -64,7 +64,9 @@ class Product(Kernel):
     def _product(self, rows: Tensor, group: int) -> Tensor:
         """int32 (M, C_out / groups) of uint8 (M, K)."""
         count, depth = rows.shape
-        signed = (rows ^ 128).view(torch.int8)
+        # The rows of a single image's tokens are a transposed view, which cuBLAS refuses where
+        # their number is no multiple of 4.
+        signed = (rows.contiguous() ^ 128).view(torch.int8)
         weight = self.weight[group]
         missing = max(LEAST_ROWS - count, 0)
         if missing or depth < len(weight):

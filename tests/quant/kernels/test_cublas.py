@@ -38,7 +38,17 @@ def test_what_cublas_asks_for(layer, monkeypatch):
         assert a.dtype == b.dtype == torch.int8
         assert a.shape[0] >= LEAST_ROWS > 16
         assert a.shape[1] == b.shape[0] and a.shape[1] % MULTIPLE == b.shape[1] % MULTIPLE == 0
-        assert b.stride(0) == 1
+        assert b.stride(0) == 1 and a.is_contiguous()
+
+
+def test_rows_of_a_transposed_view(monkeypatch):
+    """The tokens (1, 49, C) of one image of 7 x 7 are a view of (1, C, 49)."""
+    layer = linear(depth=64)
+    tokens = torch.randint(0, 256, (1, 64, 49), dtype=torch.uint8).mT
+    seen, product = [], torch._int_mm
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b: seen.append(a) or product(a, b))
+    assert torch.allclose(Product(layer)(tokens), Reference(layer)(tokens), rtol=2e-6, atol=2e-5)
+    assert seen and all(a.is_contiguous() for a in seen)
 
 
 def test_windows_by_hand():
