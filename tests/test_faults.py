@@ -16,7 +16,8 @@ from bench.core.record import Run, to_json
 from bench.core.scheme import Scheme
 from bench.measurement.metrics.paired import Psnr
 from bench.models.cards import load_cards, verify
-from bench.quant.backends.simulated import FullPrecision, Simulated
+from bench.quant.backends.full_precision import FullPrecision
+from bench.quant.backends.simulated import Simulated
 from bench.system.runs import LoadedRun
 from bench.verdicts import gate
 from bench.verdicts.comparison import compare

@@ -113,6 +113,8 @@ def run(
         out, publishing.described(outcomes, checked, _stated(plan.engine)), resolver, redact
     )
     _tell(outcomes, count, time.monotonic() - start)
+    for line in publishing.nearer_than_the_floor(folder):
+        say(line, file=sys.stderr)
     print(folder / "report.md")
     return folder, any(record.status == "failed" for record in outcomes)
 
@@ -186,7 +188,8 @@ def outcome_lines(record: Record) -> list[str]:
 
 def _check_refusals(resolved: Sequence[ResolvedCell]) -> None:
     """Refuse a run of which full precision alone would be left."""
-    reasons = [wanted.refusal for wanted in resolved if not wanted.cell.is_reference]
+    judged = [wanted for wanted in resolved if not wanted.cell.is_floor]
+    reasons = [wanted.refusal for wanted in judged if not wanted.cell.is_reference]
     if reasons and all(reasons):
         told = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
         raise InputError(f"nothing that was asked for can be measured here: {told}")

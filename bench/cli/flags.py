@@ -158,6 +158,15 @@ Probes = Annotated[
     str | None,
     typer.Option("--probes", metavar="NAME,...", help="Explain it too: all, or which."),
 ]
+Floor = Annotated[
+    str,
+    typer.Option(
+        "--floor",
+        metavar="NAME,...",
+        help="Noise floor: bf16, batch, threads, layout; auto is bf16 where it costs a tenth of "
+        "the run; or none.",
+    ),
+]
 Redact = Annotated[
     bool, typer.Option("--redact", help="Without host name, users' names and folders.")
 ]

@@ -20,6 +20,7 @@ from bench.cli.flags import (
     DryRun,
     Engine,
     Extractors,
+    Floor,
     Force,
     Images,
     Inception,
@@ -44,9 +45,10 @@ from bench.cli.flags import (
 )
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
-from bench.evaluation import planning, sequential, skip_lists, suite
+from bench.evaluation import floors, planning, sequential, skip_lists, suite
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices
+from bench.system.host import fingerprint
 
 
 def run(
@@ -75,6 +77,7 @@ def run(
     inception: Inception = None,
     backbones: Backbones = None,
     probes: Probes = None,
+    floor: Floor = floors.AUTO,
     cards: Cards = None,
     out: Out = Path("reports"),
     redact: Redact = False,
@@ -87,6 +90,8 @@ def run(
     """
     name_weights(inception, backbones)
     asked = stopping.asked(precision, until_decided, against, margin)
+    if asked.is_sequential and floors.named(floor):
+        raise InputError("--floor is measured in runs of a fixed N: leave it out")
     place, runner = devices.find(device), planning.engine(engine)
     choices = _choices(bits, scheme, backend, compiled, place)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
@@ -95,6 +100,8 @@ def run(
     )
     scored = Scored.of(extractors, metrics, real)
     runs = cells.runs(suite_name, preset, scored, asked.is_sequential)
+    if not asked.is_sequential:
+        runs = [floors.beside(cells, floor, fingerprint(place)) for cells in runs]
     plans = _plans(runs, asked, place, runner, probes, preset, skip, out)
     if dry_run:
         return max(_planned(plan, force) for plan in plans)

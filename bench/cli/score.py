@@ -67,6 +67,12 @@ def score(
     note: Annotated[
         str, typer.Option("--note", metavar="TEXT", help="Anything; it is recorded.")
     ] = "",
+    floor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--floor", metavar="DIR", help="The same by what everyone accepts (repeatable)."
+        ),
+    ] = None,
     leave_out: LeaveOut = False,
     extractors: Extractors = None,
     metrics: Metrics = None,
@@ -85,11 +91,12 @@ def score(
     Example: bench score bf16/ 4bit/
     """
     name_weights(inception, backbones)
-    named = labelled(reference, tests, label or ())
+    named = labelled(reference, [*tests, *(floor or ())], label or ())
+    accepted = list(named)[1 + len(tests) :]
     words = {"extractors": listed("--extractors", extractors)}
     words["metrics"] = listed("--metrics", metrics)
     texts = {"kernel": kernel, "note": note, "real": real or ""}
-    asked = opened(named, may_leave_out=leave_out, **words, **texts)
+    asked = opened(named, may_leave_out=leave_out, floors=accepted, **words, **texts)
     if dry_run:
         _dry_run(asked)
     else:
@@ -202,7 +209,10 @@ def written(asked: Asked, out: Path, redact: bool = False) -> Path:
         own = {key: terms for key, terms in scored.terms.items() if key in keys}
         return own, scored.strips[record.cell]
 
-    return publishing.write(out, run, kept, redact)
+    folder = publishing.write(out, run, kept, redact)
+    for line in publishing.nearer_than_the_floor(folder):
+        _tell(line)
+    return folder
 
 
 def _remark(records: Sequence[Record]) -> None:

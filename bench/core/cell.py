@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from bench.core.elsewhere import FLOOR
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
 
@@ -130,6 +131,12 @@ class Cell:
         execution is held against the reference like any other cell.
         """
         return self == self.reference
+
+    @property
+    def is_floor(self) -> bool:
+        """Whether it measures the noise floor: full precision in another execution than the
+        reference's, or images that the user named as such."""
+        return self.backend == FLOOR or (self.scheme.is_float and not self.is_reference)
 
     def key(self, versions: Mapping[str, str]) -> str:
         """Content key; `versions` are those that change arithmetic (libraries, code, ISA)."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 # The name of the backend and of the source of images that were not made here, and of a data set
 # where nothing was compared with real images.
 BACKEND, SOURCE, UNKNOWN = "elsewhere", "images", "none"
+# The backend of images that the user names as the noise floor.
+FLOOR = f"{BACKEND}:floor"
 ROW = "images from elsewhere"
 
 

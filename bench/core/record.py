@@ -239,6 +239,11 @@ class Run:
     fits: tuple[Fit, ...] = ()
     engine: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def judged(self) -> tuple[Record, ...]:
+        """The records but those of the noise floor, which others are held against."""
+        return tuple(record for record in self.records if not record.cell.is_floor)
+
 
 def to_json(value: Any) -> str:
     """A record or run as indented JSON, with the innermost lists and objects on one line."""

@@ -20,7 +20,7 @@ DATASETS = {
     "folder": "bench.measurement.data.folder:load",
 }
 BACKENDS = {
-    "float": "bench.quant.backends.simulated:FullPrecision",
+    "float": "bench.quant.backends.full_precision:FullPrecision",
     "simulated": "bench.quant.backends.simulated:Simulated",
     "int8-x86": "bench.quant.backends.int8:Int8X86",
     "int8-cuda": "bench.quant.backends.int8:Int8Cuda",

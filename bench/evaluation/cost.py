@@ -137,7 +137,7 @@ def memory(cell: Cell, dims: dict[str, int]) -> int:
 
 
 # Cost of a batch in float batches, for estimates; measured, and only an estimate.
-COSTS = {"float": 1.0, "simulated": 1.7}
+COSTS = {"float": 1.0, "simulated": 1.7, "float:bf16": 2.0}
 
 
 def sampling_cost(cell: Cell, batches: int = 1) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 
 from bench.core import border, extensions
 from bench.core.cell import Cell, Checkpoint, Draw
-from bench.core.elsewhere import BACKEND, SOURCE, UNKNOWN, Elsewhere
+from bench.core.elsewhere import BACKEND, FLOOR, SOURCE, UNKNOWN, Elsewhere
 from bench.core.errors import InputError
 from bench.core.images import BATCH, ImageSet, RealSplit
 from bench.core.progress import finished
@@ -51,6 +51,7 @@ class Asked:
         real: a data set, a file of statistics, or "" for none.
         extractors, metrics: as in a run; none for the defaults, "+NAME" beside them.
         kernel, note: what the user says of the images.
+        floors: labels of the tests that are the noise floor: what everyone accepts.
         may_leave_out: whether pictures that cannot be compared are left out.
         batch: images of which features are extracted at once, at most.
     """
@@ -61,6 +62,7 @@ class Asked:
     metrics: Sequence[str] = ()
     kernel: str = ""
     note: str = ""
+    floors: Sequence[str] = ()
     may_leave_out: bool = False
     batch: int = BATCH
 
@@ -103,7 +105,14 @@ def cells(asked: Asked, images: int, sha256: str = "") -> list[Cell]:
     planning.check_scoring([full])
     if asked.real and not _is_file(asked.real):
         real.check(full)
-    scored = [replace(full, scheme=Scheme(elsewhere=test), backend=BACKEND) for test in tests]
+    scored = [
+        replace(
+            full,
+            scheme=Scheme(elsewhere=test),
+            backend=FLOOR if test in asked.floors else BACKEND,
+        )
+        for test in tests
+    ]
     return [full, *scored]
 
 

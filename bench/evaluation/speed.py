@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.core import extensions
 from bench.core.cell import Checkpoint, Draw
@@ -31,6 +31,7 @@ from bench.core.scheme import Scheme
 from bench.models.samplers.drawing import images
 from bench.models.samplers.noise import image_generators
 from bench.models.samplers.trajectories import Trajectories
+from bench.quant.executions import Bfloat16
 from bench.system import devices
 from bench.system.host import fingerprint
 from bench.system.timing import alternate
@@ -81,18 +82,6 @@ class Timing:
     images_per_second: float
     weights: int
     working: int
-
-
-class _Half(nn.Module):
-    """A network in bfloat16 between float32 tensors."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model.to(torch.bfloat16)
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        halves = (x.to(torch.bfloat16) if x.is_floating_point() else x for x in inputs)
-        return self.model(*halves).to(torch.float32)
 
 
 def measure(
@@ -147,10 +136,10 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
     Raises:
         InputError: the backend refuses the scheme here.
     """
-    scheme, is_float = Scheme.parse(job.scheme), job.backend in FLOATS
+    scheme = Scheme.parse(job.scheme)
     loaded = extensions.lookup("sources", job.checkpoint.source)(job.checkpoint)
     full = devices.placed(loaded, job.device)
-    name = "float" if is_float else job.backend
+    name = "float" if job.backend in FLOATS else job.backend
     if reason := refusal(name, scheme, fingerprint(job.device)):
         raise InputError(reason)
     backend = extensions.lookup("backends", name)()
@@ -161,7 +150,7 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
     made = backend(full, scheme, calibrate)
     if job.backend == "bfloat16":
         half = replace(made.coverage, bytes_memory=made.coverage.bytes_memory // 2)
-        return replace(made.denoiser, model=_Half(made.denoiser.model)), half
+        return replace(made.denoiser, model=Bfloat16(made.denoiser.model).eval()), half
     return made.denoiser, made.coverage
 
 

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from bench.core.printable import plain
 from bench.core.record import Measurement, Run
-from bench.report.rows import CellRow, interval, rows
+from bench.report.rows import CellRow, interval, with_floors
 
 # (class, name, "" or "failure" or "skipped", text)
 Case = tuple[str, str, str, str]
@@ -47,7 +47,7 @@ def junit(run: Run, folder: Path) -> str:
     outcomes = {"ok": "", "refused": "skipped", "failed": "failure"}
     cases = [
         (row.checkpoint, f"{row.scheme} {row.backend}", outcomes[row.status], row.error)
-        for row in rows(run)
+        for row in with_floors(run)
     ]
     return junit_cases(f"bench run {run.id}", cases)
 
@@ -92,7 +92,7 @@ def _entries(run: Run, better: str) -> str:
 
 def _numbers(run: Run) -> Iterator[tuple[CellRow, Measurement]]:
     """Every finite measurement: these formats have no words for other values."""
-    for row in rows(run):
+    for row in with_floors(run):
         for measurement in row.record.measurements:
             if math.isfinite(measurement.value):
                 yield row, measurement

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core import distances, printable
 from bench.core.record import Measurement, Run
-from bench.report.rows import CellRow, interval, rows
+from bench.report.rows import CellRow, interval, with_floors
 
 if TYPE_CHECKING:
     import pandas
@@ -68,7 +68,7 @@ def frame(run: Run) -> pandas.DataFrame:
     import pandas
 
     lines = []
-    for row in rows(run):
+    for row in with_floors(run):
         for measurement in row.record.measurements or (None,):
             lines.append({**_cell(run, row), **_measurement(row, measurement)})
     table = pandas.DataFrame(lines, columns=list(COLUMNS))

@@ -78,7 +78,7 @@ def headline(all_rows: Sequence[CellRow], influences: Influences | None = None) 
             words.append(f"family {group.family}")
         if sizes:
             words.append(f"N = {group.rows[0].images}")
-        lines += ["", *lines_of(group, labels(all_rows), words)]
+        lines += ["", *lines_of(group, labels(all_rows), words, influences or {})]
     return lines
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.core import distances
 from bench.core.record import Measurement, Run
-from bench.report import descriptions, elsewhere, methods, probe_page, quantization_methods
+from bench.report import descriptions, elsewhere, floors, methods, probe_page, quantization_methods
 from bench.report.coverage import agreement, coverage
 from bench.report.figures.captions import captions
 from bench.report.formatting import (
@@ -63,12 +63,16 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
     parts = [
         ("", summary(all_rows)),
         ("What quantization costs", headline(all_rows, terms)),
+        ("The noise floor", floors.section(all_rows, terms)),
         (
             "Methods against each other",
             methods.lines(method_comparisons(run, terms), unmatched(run), ignored(run)),
         ),
         ("The paper's claims", probe_page.summary(folder)),
-        ("Images that quantization did not change", elsewhere.unchanged_images(all_rows)),
+        (
+            "Images that quantization did not change",
+            [*elsewhere.unchanged_images(all_rows), *floors.nearer(all_rows, terms)],
+        ),
         ("Results", _results(all_rows)),
         ("Verdicts of the sampling in rounds", verdicts(all_rows)),
         ("Further measurements", _further(all_rows)),

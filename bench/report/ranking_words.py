@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.record import Measurement
+from bench.report import floors
 from bench.report.formatting import decimal_places, escape, measured, number, percent
 from bench.report.ranking import Entry, Group
 from bench.report.rows import RANKING, CellRow, interval, interval_verdict
+from bench.system.influences import Influences
 from bench.verdicts.findings import EXACT
 
 NAMES = {
@@ -28,8 +30,10 @@ KERNELS = {
 }
 
 
-def lines_of(group: Group, names: dict[str, str], words: Sequence[str]) -> list[str]:
-    """A heading, who is harmed least, and a line for each entry."""
+def lines_of(
+    group: Group, names: dict[str, str], words: Sequence[str], influences: Influences
+) -> list[str]:
+    """A heading, how far images moved and who is harmed least, and a line for each entry."""
     decimals = {
         "fd": decimal_places([row.fd for row in group.rows]),
         "kd": decimal_places([row.kd_change for row in group.rows]),
@@ -38,12 +42,15 @@ def lines_of(group: Group, names: dict[str, str], words: Sequence[str]) -> list[
     lines = [
         f"### {escape(', '.join([group.scheme.label, *words]))}",
         "",
+        *([told, ""] if (told := floors.sentence(group, influences)) else []),
         f"{_execution(group)} {_lead(group, names)}",
         "",
     ]
     for entry in group.entries:
         rank = _rank(entry, len(group.ranked))
-        text = "; ".join(part for part in _parts(entry, group, decimals) if part)
+        parts = _parts(entry, group, decimals)
+        parts += [floors.moved(row, influences) for row in entry.rows[:1] if len(entry.rows) == 1]
+        text = "; ".join(part for part in parts if part)
         who = f"**{escape(_title(entry, names))}**"
         if len(entry.rows) > 1:
             who += f" (mean of {len(entry.rows)} trainings)"

@@ -17,6 +17,7 @@ from bench.core.elsewhere import ROW
 from bench.core.record import Measurement, Record, Run
 from bench.core.scheme import Scheme
 from bench.report.labels import short
+from bench.verdicts.floors import floors_of
 
 METHODS = ("baseline", "ema", "swa", "sam", "sam+ema", "sam+swa", "ip", "ip+ema", "ip+swa")
 # The kernel of images that were made elsewhere, where nothing was stated.
@@ -39,6 +40,7 @@ class CellRow:
         rest: measurements that have no field of their own.
         reference: the row of the same checkpoint in full precision, None for that row itself
             and where the run has none.
+        floors: the rows of the noise floors that it is held against.
     """
 
     checkpoint: str
@@ -62,6 +64,7 @@ class CellRow:
     rest: tuple[Measurement, ...]
     record: Record
     reference: CellRow | None = None
+    floors: tuple[CellRow, ...] = ()
 
     @property
     def cell(self) -> Cell:
@@ -75,20 +78,35 @@ class CellRow:
 
 
 def rows(run: Run) -> list[CellRow]:
-    """All cells of a run, by family, method, training seed, full precision first, then bits."""
-    references = {
-        _twin_key(record): _row(record, None)
-        for record in run.records
-        if record.cell.scheme.is_float
-    }
+    """All cells of a run but those of the noise floor, which each row has beside it: by family,
+    method, training seed, full precision first, then bits."""
+    references = _references(run)
     decided = []
-    for record in run.records:
+    for record in run.judged:
         reference = references.get(_twin_key(record))
-        if record.cell.scheme.is_float and reference is not None and reference.record is record:
+        if reference is not None and reference.record is record:
             decided.append(reference)
         else:
-            decided.append(_row(record, reference))
+            decided.append(_row(record, reference, _floors(run, record, reference)))
     return sorted(decided, key=_order)
+
+
+def with_floors(run: Run) -> list[CellRow]:
+    """All cells of a run: those of the noise floor come last."""
+    references = _references(run)
+    floors = [record for record in run.records if record.cell.is_floor]
+    return [*rows(run), *(_row(r, references.get(_twin_key(r))) for r in floors)]
+
+
+def _references(run: Run) -> dict[tuple[object, ...], CellRow]:
+    """The rows of full precision, by what those that are held against them have in common."""
+    full = [record for record in run.judged if record.cell.scheme.is_float]
+    return {_twin_key(record): _row(record, None) for record in full}
+
+
+def _floors(run: Run, record: Record, reference: CellRow | None) -> tuple[CellRow, ...]:
+    known = floors_of(record, run.records) if not record.cell.scheme.is_float else []
+    return tuple(_row(floor, reference) for floor in known)
 
 
 def schemes(all_rows: Iterable[CellRow]) -> list[Scheme]:
@@ -164,7 +182,7 @@ def worst(all_rows: Iterable[CellRow]) -> tuple[CellRow, Measurement] | None:
     return None
 
 
-def _row(record: Record, reference: CellRow | None) -> CellRow:
+def _row(record: Record, reference: CellRow | None, floors: tuple[CellRow, ...] = ()) -> CellRow:
     cell, coverage, elsewhere = record.cell, record.coverage, record.elsewhere
     # Sets of images stand where checkpoints do, so that several of them are ranked.
     is_test = elsewhere is not None and not cell.scheme.is_float
@@ -194,6 +212,7 @@ def _row(record: Record, reference: CellRow | None) -> CellRow:
         rest=tuple(m for m in record.measurements if m not in fields.values()),
         record=record,
         reference=reference,
+        floors=floors,
         **fields,
     )
 

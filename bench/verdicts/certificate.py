@@ -140,7 +140,7 @@ def _made(
         raise InputError(
             f"{folder} has no {influences.NAME}: a certificate rests on it, run again"
         )
-    measured = [r for r in run.records if not r.cell.is_reference and r.status == "ok"]
+    measured = [r for r in run.judged if not r.cell.is_reference and r.status == "ok"]
     chosen = [record for record in measured if is_wanted(str(record.cell))]
     if len({str(record.cell) for record in chosen}) < len(chosen):
         raise InputError(f"{folder.name} has two cells of one name, which cannot be told apart")

@@ -67,12 +67,12 @@ def _name(record: Record) -> tuple[str, str, str]:
 
 
 def _cells(run: Run) -> dict[tuple[str, str, str], Record]:
-    return {_name(record): record for record in run.records}
+    return {_name(record): record for record in run.judged}
 
 
 def _repeated(run: Run, side: str) -> list[ComparedNumber]:
     """A row for each cell that a run has more than once: which of them counts is not known."""
-    counts = Counter(map(_name, run.records))
+    counts = Counter(map(_name, run.judged))
     reason = f"{side} has this cell more than once"
     return [
         ComparedNumber(*name, "not comparable", reason=reason, kinds=("protocol",))

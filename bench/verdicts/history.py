@@ -89,7 +89,7 @@ def histories(runs: Sequence[Run], last: int, thresholds: Sequence[Threshold]) -
     """
     runs = runs[-last:]
     series = []
-    for record in runs[-1].records if runs else ():
+    for record in runs[-1].judged if runs else ():
         for measurement in record.measurements:
             series.append(_series(runs, record, measurement, thresholds))
     series += _lost(runs, thresholds)
@@ -102,7 +102,7 @@ def _series(
     metric = stem(last)
     points, others = [], Counter[str]()
     for run in runs:
-        for record in run.records:
+        for record in run.judged:
             if _name(record) != _name(newest):
                 continue
             measured = record.measurement(metric)
@@ -171,11 +171,11 @@ def _lost(runs: Sequence[Run], thresholds: Sequence[Threshold]) -> Iterator[Seri
 
     A cell that could not be measured fails; a number that was not asked for is only shown.
     """
-    for newest in runs[-1].records if runs else ():
+    for newest in runs[-1].judged if runs else ():
         earlier = [
             (run.id, record)
             for run in runs
-            for record in run.records
+            for record in run.judged
             if _name(record) == _name(newest) and record.status == "ok"
         ]
         had = {stem(m) for m in newest.measurements}

@@ -15,6 +15,9 @@ SHARE = 0.1
 def told(record: Record) -> str:
     """What there is to say of a record, "" for nothing or where it was not counted."""
     count, images = record.equal, record.cell.draw.images
+    # That the floor moves nothing is what it is there to say.
+    if record.cell.is_floor:
+        return ""
     if count is None or record.status != "ok" or count < SHARE * images or not count:
         return ""
     if count == images:

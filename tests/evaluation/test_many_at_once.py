@@ -74,7 +74,7 @@ def test_what_is_the_machines_is_no_failed_cell(cells, cache, monkeypatch, error
     def broken(*arguments):
         raise error
 
-    monkeypatch.setattr("bench.quant.backends.simulated.FullPrecision.__call__", broken)
+    monkeypatch.setattr("bench.quant.backends.full_precision.FullPrecision.__call__", broken)
     with pytest.raises(disk.MachineError, match="repeat the command"):
         Runs(cache).run(cells[0])
 

@@ -14,7 +14,7 @@ from bench.core.images import ImageSet, equal_pairs
 from bench.verdicts import findings, unchanged
 
 IDLE = """
-from bench.quant.backends.simulated import FullPrecision
+from bench.quant.backends.full_precision import FullPrecision
 
 class Idle(FullPrecision):
     def refuses(self, scheme, host):

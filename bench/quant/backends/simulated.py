@@ -1,4 +1,4 @@
-"""The backends that every machine has: full precision, and simulated quantization in float.
+"""Backend `simulated`: quantization in float arithmetic, which every machine has.
 
 Torch is imported when a backend is called, not before: refusals need none of it.
 """
@@ -6,42 +6,12 @@ Torch is imported when a backend is called, not before: refusals need none of it
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.quant.methods.applying import refusal
-
-if TYPE_CHECKING:
-    from bench.quant.layers import Layer
-
-# Layers of full-precision networks by structure: checkpoints that differ in weights share them.
-_LAYERS: dict[tuple[str, tuple[int, int, int]], tuple[Layer, ...]] = {}
-
-
-class FullPrecision:
-    """Runs the network as it is."""
-
-    kernel, takes_methods = "none", False
-
-    def refuses(self, scheme: Scheme, host: Host) -> str | None:
-        """Refuse everything but float."""
-        return None if scheme.is_float else f"full precision cannot run {scheme}"
-
-    def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
-        """Return the denoiser itself, and what it computes. There is nothing to calibrate."""
-        from bench.quant.coverage import measure
-        from bench.quant.layers import layers
-
-        key = repr(denoiser.model), denoiser.shape
-        if key not in _LAYERS:
-            _LAYERS[key] = layers(denoiser, scheme, calibrate.shape[0])
-        operators = {layer.node: layer.operator for layer in _LAYERS[key]}
-        coverage = measure(denoiser, _LAYERS[key], self.kernel, operators)
-        size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
-        return Quantized(denoiser, replace(coverage, bytes_stored=size, bytes_memory=size))
 
 
 class Simulated:

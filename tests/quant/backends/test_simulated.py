@@ -1,22 +1,17 @@
-import copy
-import dataclasses
 import subprocess
 import sys
-import types
 
 import torch
 
 from bench.core.record import Host
 from bench.core.scheme import Scheme
-from bench.quant.backends.simulated import FullPrecision, Simulated
+from bench.quant.backends.simulated import Simulated
 
 HOST = Host("here", "cpu", "AVX2", 1, {})
 
 
 def test_refusals():
-    full, simulated = FullPrecision(), Simulated()
-    assert full.refuses(Scheme(), HOST) is None
-    assert "w4a8" in full.refuses(Scheme.parse("w4a8"), HOST)
+    simulated = Simulated()
     assert simulated.refuses(Scheme.parse("w4a16"), HOST) is None
     assert "nothing to simulate" in simulated.refuses(Scheme(), HOST)
 
@@ -30,35 +25,10 @@ def test_refusals_do_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-# A calibration of which nothing but the shape is asked.
-UNUSED = types.SimpleNamespace(shape=(2,))
-
-
 def test_import_is_silent():
     code = "import bench.quant.graph"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout + done.stderr == ""
-
-
-def test_full_precision_changes_nothing(tiny):
-    made = FullPrecision()(tiny, Scheme(), UNUSED)
-    denoiser, coverage = made.denoiser, made.coverage
-    assert made.calibration == ""
-    assert denoiser is tiny
-    assert coverage.kernel == "none"
-    assert coverage.macs_quantized == 0
-    assert coverage.bytes == 4 * sum(p.numel() for p in tiny.model.parameters())
-
-
-def test_full_precision_reads_each_structure_once(tiny, toy, monkeypatch):
-    """Checkpoints that differ in weights share what was read; another network is another one."""
-    first = FullPrecision()(tiny, Scheme(), UNUSED).coverage
-    twin = dataclasses.replace(tiny, model=copy.deepcopy(tiny.model))
-    next(twin.model.parameters()).data.add_(1)
-    other = FullPrecision()(toy, Scheme(), UNUSED).coverage
-    assert other.macs != first.macs
-    monkeypatch.setattr("bench.quant.layers.export", None)
-    assert FullPrecision()(twin, Scheme(), UNUSED).coverage == first
 
 
 def test_simulated_leaves_the_denoiser_alone(tiny, batches):
