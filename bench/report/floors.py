@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 from bench.core.record import Measurement
+from bench.report import elsewhere
 from bench.report.formatting import NONE, decimal_places, escape, measured, number, table
 from bench.report.ranking import Group
 from bench.report.rows import CellRow, interval
@@ -126,9 +127,10 @@ def _short(ratio: floors.Ratio) -> str:
     return times(ratio).partition(" ")[0]
 
 
-def nearer(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
-    """The rows whose images moved less than the floor moves them, as findings."""
-    lines = []
+def unchanged(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
+    """The rows whose images equal those of full precision, or moved less than the floor moves
+    them, as findings."""
+    lines = elsewhere.unchanged_images(all_rows)
     for row in all_rows:
         pair = leading(row, influences)
         if pair and floors.is_nearer(pair[1]):

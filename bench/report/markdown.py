@@ -69,10 +69,7 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
             methods.lines(method_comparisons(run, terms), unmatched(run), ignored(run)),
         ),
         ("The paper's claims", probe_page.summary(folder)),
-        (
-            "Images that quantization did not change",
-            [*elsewhere.unchanged_images(all_rows), *floors.nearer(all_rows, terms)],
-        ),
+        ("Images that quantization did not change", floors.unchanged(all_rows, terms)),
         ("Results", _results(all_rows)),
         ("Verdicts of the sampling in rounds", verdicts(all_rows)),
         ("Further measurements", _further(all_rows)),

@@ -30,7 +30,7 @@ from bench.core.record import Record, Run
 from bench.system import influences
 from bench.system.influences import Influences
 from bench.system.runs import read_run
-from bench.verdicts import margins
+from bench.verdicts import floors, margins
 from bench.verdicts.confidence_sequences import Sequence
 from bench.verdicts.thresholds import Threshold
 
@@ -55,6 +55,7 @@ class Claim:
         worsening: positive where the cell is worse, in `unit`; `margin` in the same unit.
         low, high: bounds of w - m: below 0 is non-inferior, above 0 is worse; None for none.
         bounds: "student" or "sequence".
+        floor, floor_worsening: what executed the noise floor, and how much worse it is, in `unit`.
     """
 
     checkpoint: str
@@ -75,6 +76,8 @@ class Claim:
     high: float | None
     bounds: str
     verdict: str
+    floor: str = ""
+    floor_worsening: float | None = None
 
     @property
     def name(self) -> str:
@@ -254,6 +257,7 @@ def _claim(
         high,
         bounds,
         verdict,
+        *floors.worsening(record, run.records, worsening.metric),
     )
 
 

@@ -136,3 +136,13 @@ def _interval(stem: str, log: float, terms: np.ndarray) -> Ratio:
 def is_nearer(ratio: Ratio) -> bool:
     """Whether images moved less than the floor, beyond the noise."""
     return ratio.high is not None and ratio.high < 1
+
+
+def worsening(record: Record, records: Sequence[Record], change: str) -> tuple[str, float | None]:
+    """What executed the floor of a cell, and how much worse it is by a change (its name without
+    N); ("", None) where that was not measured."""
+    floor = first(floors_of(record, records))
+    number = floor.measurement(change) if floor else None
+    if floor is None or number is None or not math.isfinite(number.value):
+        return "", None
+    return title(floor), number.value if number.better == "lower" else -number.value

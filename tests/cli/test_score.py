@@ -61,6 +61,22 @@ def test_a_run_that_every_command_takes(bench, sets, tmp_path):
     assert code == 0 and "bf16 4bit elsewhere" in shown and "paired" in shown
 
 
+def test_a_folder_as_the_noise_floor(bench, sets, tmp_path):
+    save(tmp_path / "other-batch", moved(sets, 1))
+    save(tmp_path / "far", moved(sets, 8))
+    flags = ("--floor", "other-batch", *QUICK)
+    code, out, err = bench("score", "bf16", "far", "near=4bit", *flags, "--dry-run")
+    assert code == 0 and "other-batch" in out
+    code, out, err = bench("score", "bf16", "far", *flags)
+    assert code == 0, err
+    page = (tmp_path / out.strip()).read_text(encoding="utf-8")
+    assert "times as far as other-batch does" in page and "## The noise floor" in page
+    backends = [record["cell"]["backend"] for record in only(tmp_path / "reports")["records"]]
+    assert backends == ["float", "elsewhere", "elsewhere:floor"]
+    code, _, err = bench("score", "bf16", "4bit", "--floor", "nowhere")
+    assert code == 2 and "nowhere" in err
+
+
 def test_worse_pictures_are_a_regression(bench, sets, tmp_path):
     assert bench("score", "bf16", "4bit", *QUICK, "--kernel", "a")[0] == 0
     save(tmp_path / "new", moved(sets, 9))

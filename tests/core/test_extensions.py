@@ -56,8 +56,8 @@ def test_a_name_with_an_argument_is_bound(monkeypatch):
 def test_an_argument_where_none_is_taken_is_refused():
     with pytest.raises(InputError, match="dataset 'cifar10' takes no argument, in 'cifar10:/x'"):
         extensions.lookup("datasets", "cifar10:/x")
-    with pytest.raises(InputError, match="backend 'float' takes no argument"):
-        extensions.lookup("backends", "float:8")
+    with pytest.raises(InputError, match="backend 'simulated' takes no argument"):
+        extensions.lookup("backends", "simulated:8")
 
 
 def test_an_unknown_name_with_an_argument_offers_a_near_one():

@@ -62,5 +62,5 @@ def test_bad_words(word, says):
 
 
 def test_a_floor_that_this_machine_cannot_measure():
-    with pytest.raises(InputError, match="--floor threads: .* decides nothing on cuda"):
+    with pytest.raises(InputError, match=r"--floor threads: .* decides nothing on cuda"):
         floors.beside(CELLS, "threads", replace(HOST, device="cuda"))

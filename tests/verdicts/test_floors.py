@@ -106,3 +106,12 @@ def test_bfloat16_is_the_unit_and_floors_are_of_the_same_noise():
     known = floors.floors_of(one, [one, batch, other, failed, bf16])
     assert known == [batch, bf16] and floors.first(known) is bf16
     assert floors.first([]) is None and floors.title(batch) == "float32 in half batches"
+
+
+def test_how_much_worse_the_floor_is():
+    one, bf16, _ = pair([20.0] * 3, [30.0] * 3)
+    change = Measurement("delta_kd@3", 0.5, 0.1, 0.9, 3, "", "lower", 1, True)
+    bf16 = replace(bf16, measurements=(*bf16.measurements, change))
+    assert floors.worsening(one, [one, bf16], "delta_kd") == ("bfloat16", 0.5)
+    assert floors.worsening(one, [one], "delta_kd") == ("", None)
+    assert floors.worsening(one, [one, bf16], "delta_fd") == ("", None)
