@@ -45,6 +45,10 @@ Reference = Annotated[
 LeaveOut = Annotated[
     bool, typer.Option("--leave-out", help="Leave out what cannot be compared, and record it.")
 ]
+Accepted = Annotated[
+    list[str] | None,
+    typer.Option("--floor", metavar="DIR", help="The same by what everyone accepts (repeatable)."),
+]
 
 
 def score(
@@ -67,12 +71,7 @@ def score(
     note: Annotated[
         str, typer.Option("--note", metavar="TEXT", help="Anything; it is recorded.")
     ] = "",
-    floor: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--floor", metavar="DIR", help="The same by what everyone accepts (repeatable)."
-        ),
-    ] = None,
+    floor: Accepted = None,
     leave_out: LeaveOut = False,
     extractors: Extractors = None,
     metrics: Metrics = None,

@@ -27,10 +27,9 @@ def record(scheme, backend, psnr, change, card=RECORD.cell.checkpoint):
         numbers.append(
             Measurement(f"psnr@{N}", psnr, psnr - 1, psnr + 1, N, "dB", "higher", 1, True)
         )
-        numbers.append(
-            Measurement(f"delta_kd_efficientnet@{N}", change, change - 1, change + 1, N, "", "lower",
-                        1, True)
-        )  # fmt: skip
+        ends = change - 1, change + 1
+        name = f"delta_kd_efficientnet@{N}"
+        numbers.append(Measurement(name, change, *ends, N, "", "lower", 1, True))
         terms[key(cell, numbers[0].name)] = NOISE - NOISE.mean()
     coverage = replace(RECORD.coverage, kernel=backend)
     return replace(RECORD, cell=cell, measurements=tuple(numbers), coverage=coverage), terms
@@ -40,7 +39,8 @@ def run(*records):
     """A run of records, and their influences."""
     made = [record(*each) for each in records]
     known = tuple(each for each, _ in made)
-    return Run("r", "2026", "", False, "bench run", known), {k: v for _, t in made for k, v in t.items()}  # fmt: skip
+    terms = {name: values for _, own in made for name, values in own.items()}
+    return Run("r", "2026", "", False, "bench run", known), terms
 
 
 FULL, W4A8 = Scheme(), Scheme.parse("w4a8")
