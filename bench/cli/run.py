@@ -90,19 +90,14 @@ def run(
     """
     name_weights(inception, backbones)
     asked = stopping.asked(precision, until_decided, against, margin)
-    if asked.is_sequential and floors.named(floor):
-        raise InputError("--floor is measured in runs of a fixed N: leave it out")
     place, runner = devices.find(device), planning.engine(engine)
     choices = _choices(bits, scheme, backend, compiled, place)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
-    cells = Selection(
-        cards, listed("--checkpoints", checkpoints), choices, planning.without_none(given)
-    )
+    names = listed("--checkpoints", checkpoints)
+    cells = Selection(cards, names, choices, planning.without_none(given))
     scored = Scored.of(extractors, metrics, real)
     runs = cells.runs(suite_name, preset, scored, asked.is_sequential)
-    if not asked.is_sequential:
-        runs = [floors.beside(cells, floor, fingerprint(place)) for cells in runs]
-    plans = _plans(runs, asked, place, runner, probes, preset, skip, out)
+    plans = _plans(runs, asked, place, runner, probes, preset, skip, floor, out)
     if dry_run:
         return max(_planned(plan, force) for plan in plans)
     return max(_measured(plan, out, redact, force) for plan in plans)
@@ -188,13 +183,22 @@ def _plans(
     probes: str | None,
     preset: str,
     skip: str | None,
+    floor: str,
     out: Path,
 ) -> list[EvaluationPlan]:
-    """What is to be done for each run, with its probes and what ends its cells."""
+    """What is to be done for each run, with its probes, floors and what ends its cells.
+
+    Raises:
+        InputError: a floor is asked for where N is not fixed, or bad names.
+    """
+    if asked.is_sequential and floors.named(floor):
+        raise InputError("--floor is measured in runs of a fixed N: leave it out")
     explained = [probe.of_run(cells, probes, preset, place) for cells in runs]
     plans = []
     for cells, probed in zip(runs, explained, strict=True):
         cells = skip_lists.beside(cells, skip, out)
+        if not asked.is_sequential:
+            cells = floors.beside(cells, floor, fingerprint(place))
         rule = stopping.rule(asked, cells, out)
         plans.append(EvaluationPlan(cells, place, runner, rule, probed))
     return plans

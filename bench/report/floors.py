@@ -25,15 +25,20 @@ TITLES = {"psnr": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "lpips": "LPIPS"
 HEADS = ("Checkpoint", "Execution", "N")
 
 
-def leading(row: CellRow, influences: Influences) -> tuple[CellRow, floors.Ratio] | None:
-    """The floor that a row is held against, and how many times as far as it the row moved."""
+def unit(row: CellRow) -> CellRow | None:
+    """The row of the floor in whose units a row is told, None without one."""
     records = [floor.record for floor in row.floors]
     chosen = floors.first(records)
-    if chosen is None:
+    return None if chosen is None else row.floors[records.index(chosen)]
+
+
+def leading(row: CellRow, influences: Influences) -> tuple[CellRow, floors.Ratio] | None:
+    """The floor that a row is held against, and how many times as far as it the row moved."""
+    if (floor := unit(row)) is None:
         return None
-    known = {ratio.metric: ratio for ratio in floors.ratios(row.record, chosen, influences)}
+    known = {ratio.metric: ratio for ratio in floors.ratios(row.record, floor.record, influences)}
     order = [*(name for name in LEADING if name in known), *known]
-    return (row.floors[records.index(chosen)], known[order[0]]) if order else None
+    return (floor, known[order[0]]) if order else None
 
 
 def moved(row: CellRow, influences: Influences) -> str:
@@ -157,20 +162,23 @@ def section(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
     done: set[str] = set()
     changes = [m for row in known for r in (row, *row.floors) if (m := _harm(r))]
     digits = decimal_places(changes)
+    name = ""
     for row in known:
+        if (accepted := unit(row)) is None:
+            continue
         if row.checkpoint not in done or row.record.elsewhere:
             for floor in row.floors:
                 if str(floor.record.cell) not in done:
                     done.add(str(floor.record.cell))
-                    lines.append(_line(floor, row.floors, names, digits, influences))
+                    lines.append(_line(floor, accepted, names, digits, influences))
             done.add(row.checkpoint)
-        lines.append(_line(row, row.floors, names, digits, influences))
-    unit = escape(floors.title(_first(known[0].floors).record))
-    heads = [*HEADS, *(f"{TITLES.get(name, name)}, times {unit}" for name in names)]
+        lines.append(_line(row, accepted, names, digits, influences))
+        name = escape(floors.title(accepted.record))
+    heads = [*HEADS, *(f"{TITLES.get(metric, metric)}, times {name}" for metric in names)]
     harm = "KD" if any(row.kd_change for row in known) else "FD"
     heads += ["PSNR, dB", f"Change of {harm}", "Harm"]
     legend = (
-        f"*Moved*: how many times as far as {unit} the images lie from those of full precision, "
+        f"*Moved*: how many times as far as {name} the images lie from those of full precision, "
         "pair by pair over the images that both have: by PSNR the ratio of the root mean square "
         "errors, else of the mean distances. *Harm*: the change of the distance to real images, "
         "beyond its own interval and beyond that of the floor, or within them."
@@ -180,18 +188,18 @@ def section(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
 
 def _line(
     row: CellRow,
-    beside: Sequence[CellRow],
+    accepted: CellRow,
     names: Sequence[str],
     digits: int,
     influences: Influences,
 ) -> list[str]:
-    unit = _first(beside)
-    ratios = {r.metric: r for r in floors.ratios(row.record, unit.record, influences)}
-    is_unit = row.record.cell == unit.record.cell
+    """The line of a row, in units of the accepted one."""
+    ratios = {r.metric: r for r in floors.ratios(row.record, accepted.record, influences)}
+    is_unit = row.record.cell == accepted.record.cell
     cells = ["1" if is_unit else times(ratios[n]) if n in ratios else NONE for n in names]
     what = floors.title(row.record) if row.cell.is_floor else f"{row.scheme.label} {row.kernel}"
     change = _harm(row)
-    floor = None if row.cell.is_floor else _harm(unit)
+    floor = None if row.cell.is_floor else _harm(accepted)
     harm = NONE if change is None else "beyond" if is_beyond(change, floor) else "within"
     is_test = row.record.elsewhere is not None and row.reference is not None
     name = row.reference.checkpoint if is_test and row.reference else row.checkpoint
@@ -206,17 +214,10 @@ def _line(
     ]
 
 
-def _first(beside: Sequence[CellRow]) -> CellRow:
-    """The row of the floor whose unit is taken."""
-    records = [floor.record for floor in beside]
-    chosen = floors.first(records)
-    assert chosen is not None
-    return beside[records.index(chosen)]
-
-
 def _units(row: CellRow, influences: Influences) -> list[str]:
     """The metrics by which a row can be told in units of the floor."""
-    return [r.metric for r in floors.ratios(row.record, _first(row.floors).record, influences)]
+    floor = unit(row)
+    return [r.metric for r in floors.ratios(row.record, floor.record, influences)] if floor else []
 
 
 def _harm(row: CellRow) -> Measurement | None:

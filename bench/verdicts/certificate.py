@@ -34,9 +34,8 @@ from bench.verdicts import floors, margins
 from bench.verdicts.confidence_sequences import Sequence
 from bench.verdicts.thresholds import Threshold
 
-SCHEMA = 1
+SCHEMA, NEAR = 1, 1e-9
 NON_INFERIOR, NOT_SHOWN, WORSE = "non-inferior", "not shown", "worse"
-NEAR = 1e-9
 
 
 @dataclass(frozen=True)
@@ -190,10 +189,10 @@ def read(path: Path) -> Certificate:
 
 def seal(certificate: Certificate) -> str:
     """SHA-256 of all that a certificate says but for its seal."""
-    data = asdict(replace(certificate, seal=""))
-    # Certificates that were written before there were floors keep their seals.
-    for claim in data["claims"] if not any(c.floor for c in certificate.claims) else ():
-        del claim["floor"], claim["floor_worsening"]
+    data: Any = asdict(replace(certificate, seal=""))
+    for claim in data["claims"]:
+        if not claim["floor"]:  # as in all that were written before there were floors
+            del claim["floor"], claim["floor_worsening"]
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -18,10 +18,13 @@ from bench.core.printable import on_figure
 from bench.core.record import Measurement, Run
 from bench.report import elsewhere
 from bench.report.figures import grid
+from bench.report.figures.drawing import plain_axes, save
+from bench.report.floors import unit
 from bench.report.labels import legend
 from bench.report.ranking import Group, groups
 from bench.report.rows import CellRow, interval, labels, rows, scheme_order, schemes, trained
 from bench.system import store
+from bench.verdicts.floors import title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,11 +45,12 @@ OTHERS = (("#009E73", "<"), ("#0072B2", ">"), ("#CC79A7", "d"), ("#E69F00", "*")
 LineStyle = Literal["-", "--", ":", "-."]
 LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 DPI = 150
-COLOURS = 128
 LEGEND_CHARACTERS = 100
 # Height of a line of a legend, in inches.
 LEGEND_LINE = 0.21
 SPREAD = 40.0
+# Marks of the noise floor.
+FLOOR = "#999999"
 # Larger values are not drawn: sums of the ends of axes would overflow.
 LARGEST = 1e100
 
@@ -159,10 +163,18 @@ def loss_by_method(all_rows: Sequence[CellRow]) -> Figure | None:
         title = on_figure(_title(group, kernels, families))
         left.set_title(title, fontsize=11, loc="left", weight="bold")
     twins = elsewhere.worded(all_rows, "own full-precision images", "the reference")
-    axes[-1][0].set_xlabel(f"PSNR to {twins}, dB (left is worse)", fontsize=10)
+    accepted = _accepted(all_rows)
+    axes[-1][0].set_xlabel(f"PSNR to {twins}, dB (left is worse){accepted}", fontsize=10)
     full = elsewhere.worded(all_rows, "full precision", "the reference")
     axes[-1][1].set_xlabel(f"Change of {name} against {full} (right is worse)", fontsize=10)
     return figure
+
+
+def _accepted(all_rows: Sequence[CellRow]) -> str:
+    """What the marks of the noise floor are, as the end of a label."""
+    units = [floor.record for row in all_rows if (floor := unit(row))]
+    names = dict.fromkeys(title(record) for record in units)
+    return f"\ngrey: {on_figure(', '.join(names))}" if names else ""
 
 
 def _title(group: Group, kernels: bool, families: bool) -> str:
@@ -231,6 +243,9 @@ def _method_panel(axes: Axes, members: Sequence[CellRow], field: str) -> None:
     for y, row in enumerate(members):
         measurement = _finite(getattr(row, field))
         colour, mark = style(row.method)
+        floor = unit(row)
+        if accepted := _finite(getattr(floor, field)) if floor else None:
+            axes.plot([accepted.value], [y], "|", color=FLOOR, markersize=13, mew=2)
         if measurement is None:
             continue
         if ends := interval(measurement):
@@ -240,13 +255,6 @@ def _method_panel(axes: Axes, members: Sequence[CellRow], field: str) -> None:
     plain_axes(axes, "x")
     axes.tick_params(axis="y", length=0)
     _note_empty(axes, any(_finite(getattr(row, field)) for row in members))
-
-
-def plain_axes(axes: Axes, grid_axis: Literal["both", "x", "y"]) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid_axis, color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=10)
 
 
 def _note_empty(axes: Axes, drawn: bool) -> None:
@@ -279,17 +287,3 @@ def _finite(measurement: Measurement | None) -> Measurement | None:
 def style(method: str) -> tuple[str, str]:
     """Colour and mark of a method; unknown ones share the last few, always the same one."""
     return STYLES.get(method) or OTHERS[sum(method.encode()) % len(OTHERS)]
-
-
-def save(figure: Figure, path: Path) -> Path:
-    import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    # A palette, as line drawings have few colours: a third of the bytes of true colour.
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(COLOURS)
-    with store.atomic(path) as temporary:
-        image.save(temporary, "PNG", optimize=True)
-    return path
