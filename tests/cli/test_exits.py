@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,7 +160,8 @@ def start(words, folder, **more):
         pytest.param((signal.SIGINT, signal.SIGINT), 130, "sampling", marks=pytest.mark.slow),
     ],
 )
-def test_a_signal_says_how_to_go_on(cards, tmp_path, numbers, code, wait):
+def test_a_signal_says_how_to_go_on(cards, cache, tmp_path, numbers, code, wait):
+    shutil.copytree(cache / "fits", tmp_path / "cache" / "fits")
     sizes = ["--images", "3000", "--batch", "50", "--checkpoints", "*", "--scheme", "w8a8"]
     words = ["run", *sizes, "--backend", "simulated", "--cards", cards]
     process = start(words, tmp_path)
@@ -275,10 +277,15 @@ LINES = (
     ("change", "redirect"),
     [
         ({"HOME": None, "BENCH_CACHE": None}, ""),
-        ({"HOME": "~~", "BENCH_CACHE": None, "XDG_CACHE_HOME": "relative"}, ""),
+        pytest.param(
+            *({"HOME": "~~", "BENCH_CACHE": None, "XDG_CACHE_HOME": "relative"}, ""),
+            marks=pytest.mark.slow,
+        ),
         ({"BENCH_CACHE": "/dev/null", "TMPDIR": "/nowhere"}, ">/dev/full"),
         ({"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}, ""),
-        ({"COLUMNS": "1", "TERM": "dumb", "NO_COLOR": "1"}, ">&-"),
+        pytest.param(
+            *({"COLUMNS": "1", "TERM": "dumb", "NO_COLOR": "1"}, ">&-"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_hostile_surroundings_give_no_traceback(tmp_path, change, redirect):

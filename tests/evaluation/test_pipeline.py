@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -262,10 +263,11 @@ def numbers(out):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
+def unbroken(tmp_path_factory, fit_of_the_tiny_card):
     """(card file, number of files that a run completes, its numbers)."""
     folder = tmp_path_factory.mktemp("unbroken")
     cards = write_cards(folder, [write_card(folder)])
+    shutil.copytree(fit_of_the_tiny_card, folder / "cache" / "fits")
     environment = os.environ | {"BENCH_CACHE": str(folder / "cache")}
     words = [sys.executable, "-m", "bench", *command(cards, folder / "out")]
     subprocess.run(words, env=environment, check=True, capture_output=True)
@@ -294,9 +296,10 @@ def test_a_change_that_is_rounding_is_none():
     ],
 )
 def test_sigkill_and_repeat_gives_the_same_numbers(
-    unbroken, bench, monkeypatch, tmp_path, moment, share
+    unbroken, bench, monkeypatch, tmp_path, fit_of_the_tiny_card, moment, share
 ):
     cards, files, expected = unbroken
+    shutil.copytree(fit_of_the_tiny_card, tmp_path / "cache" / "fits")
     environment = os.environ | {"BENCH_CACHE": str(tmp_path / "cache")}
     out = tmp_path / "out"
     count = max(1, round(share * files))
@@ -309,8 +312,11 @@ def test_sigkill_and_repeat_gives_the_same_numbers(
     assert numbers(out) == expected
 
 
-def test_sigkill_while_the_report_is_written(unbroken, bench, monkeypatch, tmp_path):
+def test_sigkill_while_the_report_is_written(
+    unbroken, bench, monkeypatch, tmp_path, fit_of_the_tiny_card
+):
     cards, files, expected = unbroken
+    shutil.copytree(fit_of_the_tiny_card, tmp_path / "cache" / "fits")
     environment = os.environ | {"BENCH_CACHE": str(tmp_path / "cache")}
     out = tmp_path / "out"
     words = [sys.executable, "-c", DYING, "after", str(files + 2), *command(cards, out)]

@@ -132,10 +132,16 @@ def test_a_shipped_checkpoint_fits(shipped):
     ("changes", "verdict", "better"),
     [
         ({"schedule": "linear"}, fits.OTHER, "schedule cosine"),
-        ({"schedule": "scaled_linear"}, fits.OTHER, "schedule cosine"),
-        ({"schedule": "sigmoid"}, fits.OTHER, "schedule cosine"),
+        pytest.param(
+            *({"schedule": "scaled_linear"}, fits.OTHER, "schedule cosine"), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            *({"schedule": "sigmoid"}, fits.OTHER, "schedule cosine"), marks=pytest.mark.slow
+        ),
         ({"predicts": "sample"}, fits.WORSE, "predicts epsilon"),
-        ({"predicts": "v_prediction"}, fits.OTHER, "predicts epsilon"),
+        pytest.param(
+            *({"predicts": "v_prediction"}, fits.OTHER, "predicts epsilon"), marks=pytest.mark.slow
+        ),
         ({"timesteps": 4000}, fits.OTHER, "timesteps 1000"),
         ({"network.unet.norm_num_groups": 16}, fits.WORSE, "network.unet.norm_num_groups 8"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,9 +161,10 @@ SIZES = ("--scheme", "w4a8", "--backend", "simulated", "--checkpoints", "*", "--
 SIZES += ("--steps", "1", "--batch", "3", "--metrics", "psnr,ssim")
 
 
-def test_the_numbers_are_those_of_one_process(bench, cards, tmp_path, monkeypatch):
+def test_the_numbers_are_those_of_one_process(bench, cards, cache, tmp_path, monkeypatch):
     found = {}
     for name in ("processes:2", "local"):
+        shutil.copytree(cache / "fits", tmp_path / name / "fits")
         monkeypatch.setenv("BENCH_CACHE", str(tmp_path / name))
         out = tmp_path / "out" / name
         words = ("run", *SIZES, "--cards", cards, "--out", out, "--engine", name)

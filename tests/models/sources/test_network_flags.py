@@ -134,7 +134,7 @@ def test_rescaling_is_found_out_in_a_trained_network(imported, rescaled):
         ("act_fn", "relu"),
         ("center_input_sample", True),
         ("mid_block_scale_factor", 2.0),
-        ("attention_head_dim", 4),
+        pytest.param("attention_head_dim", 4, marks=pytest.mark.slow),
         ("num_heads", 2),
     ],
 )
