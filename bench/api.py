@@ -98,8 +98,8 @@ def score(
         real: a data set or a file of statistics.
         extractors, metrics: names; none for the defaults.
         out: the folder that the run is written to.
-        stated: kernel and note, recorded as they are, and leave_out=True to score what can be
-            compared where some pictures cannot.
+        stated: kernel and note, recorded as they are, prompts (a file), and leave_out=True to
+            score what can be compared where some pictures cannot.
 
     Returns:
         The run that was written, as `load` gives it.
@@ -110,13 +110,15 @@ def score(
     """
     from bench.cli import score as scoring
 
-    if unknown := set(stated) - {"kernel", "note", "leave_out"}:
+    if unknown := set(stated) - {"kernel", "note", "leave_out", "prompts"}:
         raise TypeError(f"score takes no argument {min(unknown)}")
     texts = [str(_path("a set of pictures", given)) for given in (reference, *tests)]
     if not tests:
         raise InputError("name pictures that are held against the reference")
     named = scoring.labelled(texts[0], texts[1:], ())
     stated["may_leave_out"] = bool(stated.pop("leave_out", False))
+    if "prompts" in stated:
+        stated["prompts"] = str(_path("prompts", stated["prompts"]))
     asked = scoring.opened(named, real=real, extractors=extractors, metrics=metrics, **stated)
     return load(scoring.written(asked, _path("out", out)))
 

@@ -42,6 +42,10 @@ LABEL = re.compile(r"[\w.+-]+")
 Reference = Annotated[
     str, typer.Argument(metavar="REFERENCE", help="Folder, zip or .npz of pictures.")
 ]
+Prompts = Annotated[
+    Path | None,
+    typer.Option("--prompts", metavar="FILE", help="A .csv or .jsonl with name and prompt."),
+]
 LeaveOut = Annotated[
     bool, typer.Option("--leave-out", help="Leave out what cannot be compared, and record it.")
 ]
@@ -72,6 +76,7 @@ def score(
         str, typer.Option("--note", metavar="TEXT", help="Anything; it is recorded.")
     ] = "",
     floor: Accepted = None,
+    prompts: Prompts = None,
     leave_out: LeaveOut = False,
     extractors: Extractors = None,
     metrics: Metrics = None,
@@ -94,7 +99,7 @@ def score(
     accepted = list(named)[1 + len(tests) :]
     words = {"extractors": listed("--extractors", extractors)}
     words["metrics"] = listed("--metrics", metrics)
-    texts = {"kernel": kernel, "note": note, "real": real or ""}
+    texts = {"kernel": kernel, "note": note, "real": real or "", "prompts": str(prompts or "")}
     asked = opened(named, may_leave_out=leave_out, floors=accepted, **words, **texts)
     if dry_run:
         _dry_run(asked)

@@ -29,6 +29,8 @@ class Elsewhere:
         examples: the first few names that were left out, by reason.
         kernel: what executed the network, as the user says; "" where nothing was said.
         note: whatever the user notes, "" for nothing.
+        prompts: SHA-256 of the texts that the images were made from, in the order of the images;
+            "" where none were given and in older runs.
     """
 
     sha256: str
@@ -38,3 +40,4 @@ class Elsewhere:
     examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kernel: str = ""
     note: str = ""
+    prompts: str = ""

@@ -63,6 +63,7 @@ class Evidence:
             statistics.
         real_statistics: statistics of the real features, None where the kind of extractor has
             none.
+        prompts: the text that each image and its twin were made from, where that is known.
     """
 
     images: np.ndarray | Shards
@@ -72,6 +73,7 @@ class Evidence:
     real_features: Features | None = None
     real_statistics: Statistics | None = None
     simulated_images: np.ndarray | Shards | None = None
+    prompts: Sequence[str] | None = None
 
 
 class Source(Protocol):
@@ -220,7 +222,8 @@ class Metric(Protocol):
     reference itself. The others are measured of both, and the pipeline makes the change against
     the reference, with its interval, from the influences; a metric with a `change_ends` gives the
     interval of its change itself. A metric with a true `simulated` needs the images of the
-    simulation.
+    simulation, one with a true `prompted` the prompts, of which its `remark(prompts)` says in a
+    line what the user must know, or "".
     """
 
     better: str

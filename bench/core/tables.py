@@ -64,6 +64,7 @@ METRICS = {
     "lpips_vgg": "bench.measurement.metrics.lpips:LpipsVgg",
     "dists": "bench.measurement.metrics.dists:Dists",
     "inception_score": "bench.measurement.metrics.inception_score:InceptionScore",
+    "clip_score": "bench.measurement.metrics.clip_score:ClipScore",
 }
 PROBES = {
     "perturbation": "bench.measurement.probes.perturbation:Perturbation",
@@ -106,6 +107,7 @@ IDENTITIES = {
     "metrics lpips": "bench.measurement.metrics.identities:weighted",
     "metrics lpips_vgg": "bench.measurement.metrics.identities:weighted",
     "metrics dists": "bench.measurement.metrics.identities:weighted",
+    "metrics clip_score": "bench.measurement.features.pretrained:with_text",
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
     "methods bias": "bench.quant.identities:method",

@@ -28,8 +28,9 @@ from bench.core.record import Host, Record
 from bench.core.scheme import Scheme
 from bench.evaluation import pairing, planning
 from bench.evaluation.resolved import described
-from bench.evaluation.scoring import Real, ScoredImages, Scoring, extractor
+from bench.evaluation.scoring import Real, ScoredImages, Scoring, extractor, refuse_prompted
 from bench.measurement import real
+from bench.measurement.data import prompts
 from bench.measurement.data.pictures import PictureRows, Pictures, counted, strip
 from bench.measurement.features import reference, statistics_files
 from bench.system import influences, store
@@ -53,6 +54,7 @@ class Asked:
         kernel, note: what the user says of the images.
         floors: labels of the tests that are the noise floor: what everyone accepts.
         may_leave_out: whether pictures that cannot be compared are left out.
+        prompts: a file of the texts that the pictures were made from, or "" for none.
         batch: images of which features are extracted at once, at most.
     """
 
@@ -64,6 +66,7 @@ class Asked:
     note: str = ""
     floors: Sequence[str] = ()
     may_leave_out: bool = False
+    prompts: str = ""
     batch: int = BATCH
 
 
@@ -151,6 +154,8 @@ def score(
     pairs = pairing.paired(asked.places, asked.may_leave_out, tell)
     planned = cells(asked, len(pairs.names), pairs.digests[next(iter(asked.places))])
     scored = _Scored(asked, pairs, Scoring(host, cache, Stopwatch()), known)
+    for line in _remarks(planned[0], scored.prompts):
+        tell(line)
     for cell in planned:
         label = cell.checkpoint.name if cell.is_reference else str(cell.scheme)
         tell(f"{label}: {len(pairs.names):,} images")
@@ -159,17 +164,37 @@ def score(
 
 
 def check(asked: Asked) -> Cell:
-    """Check all but the pictures themselves: names, real images, weights. The reference's cell.
+    """Check all but the pictures themselves: names, real images, prompts, weights. The
+    reference's cell.
 
     Raises:
         InputError: any of them is bad.
     """
-    full = cells(asked, len(pairing.common(asked.places)[0]))[0]
+    names = pairing.common(asked.places)[0]
+    full = cells(asked, len(names))[0]
+    if _prompts(asked, names) is None:
+        refuse_prompted(full.metrics)
     for name in full.extractors:
         extractor(name)
     for name in full.metrics:
         extensions.lookup("metrics", name)()
     return full
+
+
+def _prompts(asked: Asked, names: Sequence[str]) -> tuple[str, ...] | None:
+    """The prompt of each name, where there are prompts."""
+    return prompts.read(Path(asked.prompts), names) if asked.prompts else None
+
+
+def _remarks(full: Cell, given: tuple[str, ...] | None) -> list[str]:
+    """What is to be said of the prompts."""
+    if given is None:
+        return []
+    metrics = [extensions.lookup("metrics", name) for name in full.metrics]
+    prompted: list[Any] = [metric for metric in metrics if getattr(metric, "prompted", False)]
+    if not prompted:
+        return ["prompts: recorded and not measured with; --metrics +clip_score does that"]
+    return [line for metric in prompted if (line := metric().remark(given))]
 
 
 def _real(asked: Asked, full: Cell) -> Real:
@@ -198,6 +223,9 @@ class _Scored:
         self.terms: dict[str, np.ndarray] = {}
         self.strips: dict[Cell, np.ndarray] = {}
         self.reference = next(iter(asked.places))
+        # The same object for all tests: metrics may keep what they made of it.
+        self.reference_rows = self._made(self.reference)
+        self.prompts = _prompts(asked, pairs.names)
 
     def add(self, cell: Cell) -> None:
         """Score a cell."""
@@ -207,8 +235,8 @@ class _Scored:
         test = self._set(label, rows, cell.draw.batch)
         twins = None
         if not cell.is_reference:
-            twins = self._set(self.reference, self._rows(self.reference), cell.draw.batch)
-        images = ScoredImages(test, twins, self.known)
+            twins = self._set(self.reference, self.reference_rows, cell.draw.batch)
+        images = ScoredImages(test, twins, self.known, prompts=self.prompts)
         steps = self.scoring.measure(images, cell.extractors, cell.metrics)
         measured, unmeasured = finished(steps)
         entries = [("extractors", name) for name in cell.extractors]
@@ -233,6 +261,9 @@ class _Scored:
                 self.terms[influences.key(cell, name)] = values
 
     def _rows(self, label: str) -> PictureRows:
+        return self.reference_rows if label == self.reference else self._made(label)
+
+    def _made(self, label: str) -> PictureRows:
         pairs = self.pairs
         return PictureRows(self.asked.places[label], pairs.names, pairs.sizes, pairs.channels)
 
@@ -263,4 +294,5 @@ class _Scored:
             {reason: names[: pairing.SHOWN] for reason, names in pairs.left_out.items()},
             self.asked.kernel if label != self.reference else "",
             self.asked.note,
+            prompts.digest(self.prompts) if self.prompts else "",
         )

@@ -139,7 +139,8 @@ class Resolver:
 
 def described(host: Host, cell: Cell, entries: Iterable[keys.Entry]) -> Host:
     """The machine, with what identifies the extensions that make the numbers of a cell."""
-    versions = {**keys.identities(entries), **pretrained.recorded(cell.extractors)}
+    origins = pretrained.recorded((*cell.extractors, *cell.metrics))
+    versions = {**keys.identities(entries), **origins}
     return replace(host, versions={**host.versions, **versions})
 
 

@@ -9,7 +9,7 @@ another engine. Features are cached under the key of their image set.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,17 +45,21 @@ class ScoredImages:
         real: what distances are taken to: a split of a data set, whose features are kept files,
             real images, or their statistics alone; None where no metric needs any.
         simulated: of the same scheme in simulation, where a metric compares with them.
+        prompts: the text that each image and its twin were made from, where that is known.
     """
 
     test: ImageSet
     twins: ImageSet | None = None
     real: Real = None
     simulated: ImageSet | None = None
+    prompts: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         for partner in (self.twins, self.simulated):
             if partner is not None:
                 require_pairs(self.test, partner)
+        if self.prompts is not None and len(self.prompts) != len(self.test):
+            raise ValueError(f"{len(self.prompts)} prompts for {len(self.test)} images")
 
 
 class Scoring:
@@ -129,7 +133,7 @@ class Scoring:
         twin_features = yield from self.features(twins, extractor_name)
         simulated = scored.simulated.images if scored.simulated else None
         images = scored.test.images, twins.images
-        return Evidence(*images, features, twin_features, *known, simulated)
+        return Evidence(*images, features, twin_features, *known, simulated, scored.prompts)
 
     def _real(
         self, wanted: Real, extractor_name: str, metrics: Sequence[str]
@@ -168,7 +172,9 @@ class Scoring:
 
 
 def _require(scored: ScoredImages, metrics: Sequence[str]) -> None:
-    """Make sure that there are the images that metrics take."""
+    """Make sure that there are the images and prompts that metrics take."""
+    if scored.prompts is None:
+        refuse_prompted(metrics)
     for name in metrics:
         metric = extensions.lookup("metrics", name)
         if metric.needs and scored.real is None:
@@ -181,6 +187,20 @@ def _require(scored: ScoredImages, metrics: Sequence[str]) -> None:
             raise InputError(
                 f"metric {name} compares with images of a simulation, and there are none: leave "
                 f"it out"
+            )
+
+
+def refuse_prompted(metrics: Iterable[str]) -> None:
+    """Refuse metrics that take prompts, where there are none.
+
+    Raises:
+        InputError: there is such a metric.
+    """
+    for name in metrics:
+        if getattr(extensions.lookup("metrics", name), "prompted", False):
+            raise InputError(
+                f"metric {name} holds images against the prompts that they were made from: score "
+                f"folders of images by `bench score ... --prompts FILE`, or leave it out"
             )
 
 

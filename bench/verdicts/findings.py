@@ -120,6 +120,10 @@ def _asked(base: Record, head: Record) -> Iterator[Finding]:
         was, now = getattr(old.draw, name), getattr(new.draw, name)
         if was != now:
             yield Finding("protocol", f"{name} {was} → {now}")
+    if base.elsewhere and head.elsewhere and base.elsewhere.names == head.elsewhere.names:
+        was, now = base.elsewhere.prompts, head.elsewhere.prompts
+        if was and now and was != now:
+            yield Finding("protocol", f"prompts SHA-256 {was[:12]} → {now[:12]}")
     if old.scheme != new.scheme:
         yield Finding("protocol", f"{old.scheme.explain()} → {new.scheme.explain()}")
 

@@ -200,13 +200,90 @@ def test_names_are_looked_at_before_any_picture(bench, tmp_path, monkeypatch):
     assert (code, "no picture has a partner" in err) == (2, True)
 
 
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    """A small CLIP, and prompts of the pictures."""
+    pytest.importorskip("transformers", reason="the extra `transformers` is not installed")
+    from helpers import random_clip
+
+    random_clip.save(tmp_path / "clip")
+    monkeypatch.setenv("BENCH_CLIP", str(tmp_path / "clip"))
+    rows = "".join(f'p{k:02d}.png,"a cat, {k} times"\n' for k in range(12))
+    (tmp_path / "prompts.csv").write_text(f"name,prompt\n{rows}", encoding="utf-8")
+
+
+def test_prompts_give_the_clip_score_and_its_paired_change(bench, sets, tmp_path, clip):
+    flags = ("--prompts", "prompts.csv", "--metrics", "psnr,clip_score")
+    code, out, err = bench("score", "bf16", "4bit", "same=bf16/", *flags[:2], "--dry-run")
+    assert code == 2 and "is there twice" in err
+    save(tmp_path / "same", sets)
+    code, out, err = bench("score", "bf16", "4bit", "same", *flags)
+    assert code == 0
+    assert "12 of 12 prompts are longer than the 8 tokens that CLIP reads" in err
+    full, test, same = only(tmp_path / "reports")["records"]
+    value = {m["name"]: m for record in (full, test) for m in record["measurements"]}
+    before, after = (r["measurements"] for r in (full, test))
+    before, after = ({m["name"]: m["value"] for m in ms} for ms in (before, after))
+    delta = value["delta_clip_score@12"]
+    assert delta["paired"] and delta["low"] <= delta["value"] <= delta["high"]
+    change = after["clip_score@12"] - before["clip_score@12"]
+    assert delta["value"] == pytest.approx(change, abs=1e-9) and change != 0
+    (nothing,) = (m for m in same["measurements"] if m["name"] == "delta_clip_score@12")
+    assert (nothing["value"], nothing["low"]) == (0, None)
+    hashes = {record["elsewhere"]["prompts"] for record in (full, test, same)}
+    assert len(hashes) == 1 and len(hashes.pop()) == 64
+    assert test["host"]["versions"]["clip"].startswith("folder clip (")
+    page = (tmp_path / out.strip()).read_text(encoding="utf-8")
+    assert "clip_score" in page
+    # Of other prompts the images are other ones.
+    text = (tmp_path / "prompts.csv").read_text(encoding="utf-8")
+    (tmp_path / "others.csv").write_text(text.replace("cat", "dog"), encoding="utf-8")
+    assert bench("score", "bf16", "4bit", "same", *flags[2:], "--prompts", "others.csv")[0] == 0
+    code, shown, _ = bench("compare", *run_folders(tmp_path / "reports"))
+    assert code == 1 and "prompts SHA-256" in shown
+
+
+def test_prompts_without_a_metric_are_recorded(bench, sets, tmp_path, clip):
+    code, _, err = bench("score", "bf16", "4bit", "--prompts", "prompts.csv", *QUICK)
+    assert code == 0 and "--metrics +clip_score" in err.splitlines()[0]
+    assert only(tmp_path / "reports")["records"][1]["elsewhere"]["prompts"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "by `bench score ... --prompts FILE`, or leave it out"),
+        (("--prompts", "none.csv"), "cannot be read as a file of prompts"),
+        (("--prompts", "few.jsonl"), "no prompt for 11 of 12 pictures (p00, p02, p03 ...)"),
+    ],
+)
+def test_bad_prompts_are_one_line_and_write_nothing(bench, sets, tmp_path, clip, words, said):
+    (tmp_path / "few.jsonl").write_text('{"name": "p01", "prompt": "x"}', encoding="utf-8")
+    for more in ((), ("--dry-run",)):
+        flags = (*words, "--metrics", "+clip_score", *more)
+        code, _, err = bench("score", "bf16", "4bit", *flags)
+        assert (code, len(err.strip().splitlines())) == (2, 1)
+        assert said in err
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_run_has_no_prompts(bench, tmp_path, cache):
+    cards = write_cards(tmp_path, [write_card(tmp_path)])
+    code, _, err = bench("run", "--cards", cards, "--metrics", "+clip_score", "--dry-run")
+    assert code == 2 and "by `bench score ... --prompts FILE`" in err.splitlines()[-1]
+
+
 def test_python_gives_the_run(sets, tmp_path):
     out = tmp_path / "reports"
-    run = package.score("bf16", "4bit", metrics=("psnr",), out=out, note="from Python")
+    rows = "".join(f"{name},a cat\n" for name in sets)
+    (tmp_path / "p.csv").write_text(f"name,prompt\n{rows}", encoding="utf-8")
+    stated = {"note": "from Python", "prompts": "p.csv"}
+    run = package.score("bf16", "4bit", metrics=("psnr",), out=out, **stated)
     again = package.load(run.run.id, out=out)
     assert run.run == again.run
     assert run.frame().query("metric == 'psnr'").checkpoint.tolist() == ["4bit"]
     assert run.run.records[1].elsewhere.note == "from Python"
+    assert run.run.records[1].elsewhere.prompts
     with pytest.raises(TypeError, match="no argument x"):
         package.score("bf16", "4bit", x=1)
     with pytest.raises(InputError, match="held against"):

@@ -29,7 +29,7 @@ def save_dinov2(folder, seed=0, **changes):
     return network.eval()
 
 
-def save_clip(folder, seed=0):
+def save_clip(folder, seed=0, **changes):
     """A whole CLIP, text included as published, with images of 28 pixels; returns it."""
     from transformers import CLIPConfig, CLIPModel
 
@@ -37,7 +37,7 @@ def save_clip(folder, seed=0):
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
     sizes |= {"num_attention_heads": 2, "projection_dim": 12}
     image = sizes | {"image_size": 28, "patch_size": 14}
-    text = sizes | {"vocab_size": 50, "max_position_embeddings": 8}
+    text = sizes | {"vocab_size": 50, "max_position_embeddings": 8} | changes
     config = CLIPConfig(text_config=text, vision_config=image, projection_dim=12)
     network = settle(CLIPModel(config))
     network.save_pretrained(folder)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 from helpers.gates import side
 
+from bench.core.elsewhere import Elsewhere
 from bench.core.record import Measurement
 from bench.verdicts.findings import findings, notes, same_noise
 
@@ -33,6 +34,24 @@ def test_another_device_is_a_note_and_the_noise_is_the_same():
 def test_noise(change, same):
     cell = replace(RECORD.cell, draw=replace(RECORD.cell.draw, **change))
     assert same_noise(RECORD, replace(RECORD, cell=cell)) == same
+
+
+@pytest.mark.parametrize(
+    ("prompts", "names", "said"),
+    [
+        ("a", "n", []),
+        ("", "n", []),
+        ("b", "n", [("protocol", "prompts SHA-256 a → b")]),
+        ("b", "other", []),
+    ],
+)
+def test_pictures_of_other_prompts_are_of_another_protocol(prompts, names, said):
+    """Not where one run does not say them, or where the pictures are others anyway."""
+    old, new = (
+        replace(RECORD, elsewhere=Elsewhere("s", n, {}, prompts=p))
+        for n, p in (("n", "a"), (names, prompts))
+    )
+    assert [(f.kind, f.text) for f in findings(old, new)] == said
 
 
 MAKERS = (

@@ -4,7 +4,8 @@
 `OWNER/NAME[@REVISION]`, named by an environment variable, or else the network of the paper at a
 pinned commit. As a user may name any network, the SHA-256 of the configuration and of the weights
 is part of the extractor's version and of the keys of all that is cached, and the run records it
-with the commit of the hub's snapshot. Nothing here imports torch or transformers.
+with the commit of the hub's snapshot. The metric `clip_score` takes the whole network of `clip`,
+text included, and the tokenizer beside it. Nothing here imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ from bench.system import disk, hub
 DESCRIPTION = "config.json"
 # The first of these files that exists is taken; neither of them can run code.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+# A tokenizer is one of these sets of files; its options may stand beside it.
+TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+OPTIONS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+# Metrics that take the network of an extractor.
+NETWORKS = {"clip_score": "clip"}
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,42 @@ def _snapshot(given: str, variable: str) -> Path:
     return snapshot
 
 
+def tokenizer(extractor: str) -> list[Path]:
+    """The files of the tokenizer beside an extractor's network.
+
+    Raises:
+        InputError: they are not there and cannot be had.
+    """
+    path, given = folder(extractor), _given(extractor)
+    if not (kept := _tokenizer(path)) and not Path(given).is_dir():
+        # The hub's client keeps a snapshot in a folder that is named by its commit.
+        name, commit = given.partition("@")[0], path.name
+        names = [*(name for names in TOKENIZERS for name in names), *OPTIONS]
+        try:
+            kept = _tokenizer(hub.fetched(name, commit, names))
+        # The hub's client raises errors of its own, of its transport and of the system.
+        except Exception as error:
+            raise InputError(
+                f"the cache of the hub has the network {given} without its tokenizer, which "
+                f"cannot be fetched ({hub.reason(error)}): `hf download {name} --revision "
+                f"{commit}` where there is a network"
+            ) from None
+    if not kept:
+        raise InputError(
+            f"{path} has no tokenizer.json, and not vocab.json with merges.txt: save the "
+            f"tokenizer of the network there"
+        )
+    return kept
+
+
+def _tokenizer(path: Path) -> list[Path]:
+    """The files of a tokenizer in a folder, none where it is not whole."""
+    if not any(all((path / name).is_file() for name in names) for names in TOKENIZERS):
+        return []
+    names = [*(name for names in TOKENIZERS for name in names), *OPTIONS]
+    return [path / name for name in names if (path / name).is_file()]
+
+
 def origin(extractor: str) -> str:
     """Where the weights are from, and their digest: OWNER/NAME@COMMIT, or the name of a folder.
 
@@ -127,11 +169,13 @@ def origin(extractor: str) -> str:
     return f"{where} ({digest(extractor)[:12]})"
 
 
-def recorded(extractors: Iterable[str]) -> dict[str, str]:
-    """Entries for the versions of a run: origins of the weights; {} for other extractors."""
-    chosen = [name for name in extractors if name in CHOICES]
+def recorded(names: Iterable[str]) -> dict[str, str]:
+    """Entries for the versions of a run: origins of the weights that extractors and metrics take;
+    {} for others."""
+    taken = [NETWORKS.get(name, name) for name in names]
+    chosen = [name for name in taken if name in CHOICES]
     origins = {name: origin(name) for name in chosen}
-    return origins | ({"transformers": _library(chosen[0])} if chosen else {})
+    return origins | ({"transformers": _library(f"extractor {chosen[0]}")} if chosen else {})
 
 
 def configuration(extractor: str) -> dict[str, Any]:
@@ -175,16 +219,38 @@ def versions(extractor: str) -> dict[str, str]:
     """
     if extractor not in CHOICES:
         return {}
-    return {f"{extractor} weights": digest(extractor), "transformers": _library(extractor)}
+    library = _library(f"extractor {extractor}")
+    return {f"{extractor} weights": digest(extractor), "transformers": library}
 
 
-def _library(extractor: str) -> str:
+def with_text(metric: str) -> dict[str, str]:
+    """The identity of a metric that takes images and texts by a network and its tokenizer.
+
+    Raises:
+        InputError: no weights, those of images alone, no tokenizer, or transformers is missing.
+    """
+    extractor, library = NETWORKS[metric], _library(f"metric {metric}")
+    if configuration(extractor).get("model_type") != CHOICES[extractor].kind:
+        raise InputError(
+            f"{folder(extractor)} has the network of images alone: metric {metric} needs the "
+            f"whole {CHOICES[extractor].kind} network, that of texts included"
+        )
+    total = hashlib.sha256()
+    for path in tokenizer(extractor):
+        total.update(f"{path.name} {disk.sha256(path)}\n".encode())
+    return {
+        f"{extractor} weights": digest(extractor),
+        "tokenizer": total.hexdigest()[:32],
+        "transformers": library,
+    }
+
+
+def _library(what: str) -> str:
     try:
         return metadata.version("transformers")
     except metadata.PackageNotFoundError:
         raise InputError(
-            f"extractor {extractor} needs transformers: pip install "
-            f"'diffusion-quant-bench[transformers]'"
+            f"{what} needs transformers: pip install 'diffusion-quant-bench[transformers]'"
         ) from None
 
 
