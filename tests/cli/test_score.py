@@ -207,7 +207,7 @@ def clip(tmp_path, monkeypatch):
     from helpers import random_clip
 
     random_clip.save(tmp_path / "clip")
-    monkeypatch.setenv("BENCH_CLIP", str(tmp_path / "clip"))
+    monkeypatch.setenv("BENCH_CLIP_SCORE", str(tmp_path / "clip"))
     rows = "".join(f'p{k:02d}.png,"a cat, {k} times"\n' for k in range(12))
     (tmp_path / "prompts.csv").write_text(f"name,prompt\n{rows}", encoding="utf-8")
 
@@ -232,7 +232,7 @@ def test_prompts_give_the_clip_score_and_its_paired_change(bench, sets, tmp_path
     assert (nothing["value"], nothing["low"]) == (0, None)
     hashes = {record["elsewhere"]["prompts"] for record in (full, test, same)}
     assert len(hashes) == 1 and len(hashes.pop()) == 64
-    assert test["host"]["versions"]["clip"].startswith("folder clip (")
+    assert test["host"]["versions"]["clip_score"].startswith("folder clip (")
     page = (tmp_path / out.strip()).read_text(encoding="utf-8")
     assert "clip_score" in page
     # Of other prompts the images are other ones.

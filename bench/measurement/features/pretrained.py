@@ -1,11 +1,11 @@
-"""Weights of the optional extractors: their location and their identity.
+"""Weights that are taken from the hub: their location and their identity.
 
 `dinov2` and `clip` take a network of the hub in the format of transformers: a folder, or
 `OWNER/NAME[@REVISION]`, named by an environment variable, or else the network of the paper at a
 pinned commit. As a user may name any network, the SHA-256 of the configuration and of the weights
 is part of the extractor's version and of the keys of all that is cached, and the run records it
-with the commit of the hub's snapshot. The metric `clip_score` takes the whole network of `clip`,
-text included, and the tokenizer beside it. Nothing here imports torch or transformers.
+with the commit of the hub's snapshot. The metric `clip_score` takes its network in the same way,
+and the tokenizer beside it. Nothing here imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # A tokenizer is one of these sets of files; its options may stand beside it.
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 OPTIONS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-# Metrics that take the network of an extractor.
-NETWORKS = {"clip_score": "clip"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,11 @@ CHOICES = {
     "clip": Choice(
         "BENCH_CLIP",
         "openai/clip-vit-large-patch14-336@ce19dc912ca5cd21c8a653c79e251e808ccabcd1",
+        "clip",
+    ),
+    "clip_score": Choice(
+        "BENCH_CLIP_SCORE",
+        "openai/clip-vit-base-patch32@3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
         "clip",
     ),
 }
@@ -172,10 +175,9 @@ def origin(extractor: str) -> str:
 def recorded(names: Iterable[str]) -> dict[str, str]:
     """Entries for the versions of a run: origins of the weights that extractors and metrics take;
     {} for others."""
-    taken = [NETWORKS.get(name, name) for name in names]
-    chosen = [name for name in taken if name in CHOICES]
+    chosen = [name for name in names if name in CHOICES]
     origins = {name: origin(name) for name in chosen}
-    return origins | ({"transformers": _library(f"extractor {chosen[0]}")} if chosen else {})
+    return origins | ({"transformers": _library(chosen[0])} if chosen else {})
 
 
 def configuration(extractor: str) -> dict[str, Any]:
@@ -219,8 +221,7 @@ def versions(extractor: str) -> dict[str, str]:
     """
     if extractor not in CHOICES:
         return {}
-    library = _library(f"extractor {extractor}")
-    return {f"{extractor} weights": digest(extractor), "transformers": library}
+    return {f"{extractor} weights": digest(extractor), "transformers": _library(extractor)}
 
 
 def with_text(metric: str) -> dict[str, str]:
@@ -229,28 +230,28 @@ def with_text(metric: str) -> dict[str, str]:
     Raises:
         InputError: no weights, those of images alone, no tokenizer, or transformers is missing.
     """
-    extractor, library = NETWORKS[metric], _library(f"metric {metric}")
-    if configuration(extractor).get("model_type") != CHOICES[extractor].kind:
+    library = _library(metric)
+    if configuration(metric).get("model_type") != CHOICES[metric].kind:
         raise InputError(
-            f"{folder(extractor)} has the network of images alone: metric {metric} needs the "
-            f"whole {CHOICES[extractor].kind} network, that of texts included"
+            f"{folder(metric)} has the network of images alone: {metric} needs the whole network, "
+            f"that of texts included"
         )
     total = hashlib.sha256()
-    for path in tokenizer(extractor):
+    for path in tokenizer(metric):
         total.update(f"{path.name} {disk.sha256(path)}\n".encode())
     return {
-        f"{extractor} weights": digest(extractor),
+        "weights": digest(metric),
         "tokenizer": total.hexdigest()[:32],
         "transformers": library,
     }
 
 
-def _library(what: str) -> str:
+def _library(name: str) -> str:
     try:
         return metadata.version("transformers")
     except metadata.PackageNotFoundError:
         raise InputError(
-            f"{what} needs transformers: pip install 'diffusion-quant-bench[transformers]'"
+            f"{name} needs transformers: pip install 'diffusion-quant-bench[transformers]'"
         ) from None
 
 

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from bench.core.errors import InputError
 from bench.measurement.features import pretrained
+from bench.system.quiet import quiet_import
 
 DINOV2_SIZE = 224
 OFFSET = 0.1
@@ -53,8 +54,10 @@ def load(extractor: str, kind: str) -> Any:
     folder, before = weights.parent, transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    with quiet_import():
+        network_class = getattr(transformers, kind)
     try:
-        network, report = getattr(transformers, kind).from_pretrained(
+        network, report = network_class.from_pretrained(
             folder,
             local_files_only=True,
             use_safetensors=weights.suffix == ".safetensors",

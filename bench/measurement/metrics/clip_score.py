@@ -11,7 +11,8 @@ Images are prepared as CLIP's authors do: the shorter edge is resized to the siz
 Pillow's bicubic filter in uint8, with antialias, then the middle is taken. A longer prompt than
 the network reads (77 tokens, first and last included) is cut off before its last token.
 
-The network is the one that the extractor `clip` takes (`bench.measurement.features.pretrained`).
+The network is the paper's, ViT-B/32, or the one that the user names
+(`bench.measurement.features.pretrained`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCALE = 100.0
-EXTRACTOR = "clip"
+NAME = "clip_score"
 # Images, and texts, that the network is given at once; values of images that are read at once.
 BATCH, TEXTS = 16, 64
 VALUES = 1 << 26
@@ -58,7 +59,7 @@ def prepared(images: np.ndarray, size: int) -> Tensor:
     height, width = images.shape[2:]
     if max(height, width) > ASPECT * min(height, width):
         raise NotMeasured(
-            f"clip_score needs images that are at most {ASPECT} times as long as they are wide, "
+            f"{NAME} needs images that are at most {ASPECT} times as long as they are wide, "
             f"and there are some of {width} x {height} pixels: leave it out"
         )
     parts, bicubic = [], functional.InterpolationMode.BICUBIC
@@ -134,7 +135,7 @@ class Clip:
             ids, mask = tokens["input_ids"], tokens["attention_mask"]
             if int(ids.max()) >= self.network.config.text_config.vocab_size:
                 raise InputError(
-                    f"the tokenizer of {pretrained.folder(EXTRACTOR)} has more tokens than the "
+                    f"the tokenizer of {pretrained.folder(NAME)} has more tokens than the "
                     f"network of texts: they are of two networks"
                 )
             with torch.inference_mode():
@@ -162,7 +163,7 @@ def load() -> Clip:
     Raises:
         InputError: they are not there, damaged, or of images alone.
     """
-    return _load(tuple(sorted(pretrained.with_text(ClipScore.name).items())))
+    return _load(tuple(sorted(pretrained.with_text(NAME).items())))
 
 
 @functools.lru_cache(maxsize=1)
@@ -171,20 +172,20 @@ def _load(identity: tuple[tuple[str, str], ...]) -> Clip:
 
     from bench.measurement.features import vit
 
-    folder = pretrained.tokenizer(EXTRACTOR)[0].parent
+    folder = pretrained.tokenizer(NAME)[0].parent
     try:
         tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     # transformers and tokenizers raise nearly every exception on damaged files.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(f"the tokenizer of {folder} cannot be loaded ({reason})") from None
-    return Clip(vit.load(EXTRACTOR, "CLIPModel"), tokenizer)
+    return Clip(vit.load(NAME, "CLIPModel"), tokenizer)
 
 
 class ClipScore:
     """Mean CLIP score of images and their prompts, 0..100: `clip_score@N`."""
 
-    name = "clip_score"
+    name = NAME
     better = "higher"
     version = 1
     least = 2

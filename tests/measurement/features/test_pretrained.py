@@ -15,7 +15,7 @@ def test_without_transformers_it_says_what_to_install(monkeypatch, tmp_path):
         (tmp_path / name).write_text("{}")
     monkeypatch.setenv("BENCH_CLIP", str(tmp_path))
     monkeypatch.setattr(metadata, "version", missing)
-    with pytest.raises(InputError, match="extractor clip needs transformers: pip install"):
+    with pytest.raises(InputError, match="clip needs transformers: pip install"):
         pretrained.versions("clip")
 
 

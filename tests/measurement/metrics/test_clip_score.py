@@ -33,7 +33,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def clip(saved, monkeypatch):
-    monkeypatch.setenv("BENCH_CLIP", str(saved[0]))
+    monkeypatch.setenv("BENCH_CLIP_SCORE", str(saved[0]))
     return saved[1:]
 
 
@@ -149,21 +149,22 @@ def test_texts_are_embedded_once(clip, monkeypatch):
 
 def test_the_weights_and_the_tokenizer_are_the_identity(saved, clip, tmp_path, monkeypatch):
     before = extensions.identity("metrics", "clip_score")
-    assert set(before) == {"clip weights", "tokenizer", "transformers"}
-    assert before["clip weights"] == pretrained.digest("clip")
+    assert set(before) == {"weights", "tokenizer", "transformers"}
+    assert before["weights"] == pretrained.digest("clip_score")
     other = shutil.copytree(saved[0], tmp_path / "other")
     said = json.loads((other / "tokenizer.json").read_text())
     said["model"]["vocab"] |= {"a": 1, "b": 0}
     (other / "tokenizer.json").write_text(json.dumps(said))
-    monkeypatch.setenv("BENCH_CLIP", str(other))
+    monkeypatch.setenv("BENCH_CLIP_SCORE", str(other))
     after = extensions.identity("metrics", "clip_score")
     assert [name for name in before if before[name] != after[name]] == ["tokenizer"]
-    assert pretrained.recorded(["efficientnet", "clip_score"])["clip"].startswith("folder other")
+    recorded = pretrained.recorded(["efficientnet", "clip_score"])
+    assert recorded["clip_score"].startswith("folder other (")
 
 
 def test_what_is_missing_or_damaged_is_said(saved, tmp_path, monkeypatch):
     place = shutil.copytree(saved[0], tmp_path / "clip")
-    monkeypatch.setenv("BENCH_CLIP", str(place))
+    monkeypatch.setenv("BENCH_CLIP_SCORE", str(place))
     metric = extensions.lookup("metrics", "clip_score")
     (place / "tokenizer.json").write_text("{")
     with pytest.raises(InputError, match=r"tokenizer of .* cannot be loaded"):
@@ -181,7 +182,7 @@ def test_what_is_missing_or_damaged_is_said(saved, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="network of images alone"):
         metric()
     monkeypatch.setattr(pretrained.metadata, "version", _missing)
-    with pytest.raises(InputError, match=r"metric clip_score needs transformers: pip install"):
+    with pytest.raises(InputError, match=r"clip_score needs transformers: pip install"):
         metric()
 
 
@@ -195,16 +196,16 @@ def test_a_tokenizer_of_another_network(saved, tmp_path, monkeypatch):
     place = tmp_path / "clip"
     save_clip(place, vocab_size=50, eos_token_id=49)
     save_tokenizer(place)
-    monkeypatch.setenv("BENCH_CLIP", str(place))
+    monkeypatch.setenv("BENCH_CLIP_SCORE", str(place))
     with pytest.raises(InputError, match="they are of two networks"):
         clip_score.load().texts(("a cat",))
 
 
 def test_without_a_network(monkeypatch):
-    monkeypatch.setenv("BENCH_CLIP", "nobody/nothing")
+    monkeypatch.setenv("BENCH_CLIP_SCORE", "nobody/nothing")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     pretrained._snapshot.cache_clear()
-    with pytest.raises(InputError, match=r"no weights of nobody/nothing: .*BENCH_CLIP"):
+    with pytest.raises(InputError, match=r"no weights of nobody/nothing: .*BENCH_CLIP_SCORE"):
         extensions.lookup("metrics", "clip_score")()
 
 
@@ -219,7 +220,7 @@ def test_the_cache_of_the_hub_without_a_tokenizer(saved, tmp_path, monkeypatch):
     (hub / "refs" / "main").write_text(commit)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub.parent))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("BENCH_CLIP", "somebody/clip")
+    monkeypatch.setenv("BENCH_CLIP_SCORE", "somebody/clip")
     pretrained._snapshot.cache_clear()
     said = rf"without its tokenizer.*hf download somebody/clip --revision {commit}"
     with pytest.raises(InputError, match=said):
