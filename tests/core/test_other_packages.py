@@ -209,10 +209,13 @@ def test_weights_of_the_embedded_network_are_in_keys_and_in_the_run(cards, monke
     assert keys.of_images(cell, host) == images
 
 
-def test_identities_of_bench_need_no_torch():
+def test_identities_of_bench_need_no_torch(tmp_path, monkeypatch):
     import subprocess
     import sys
 
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_text('{"model_type": "clip"}', encoding="utf-8")
+    monkeypatch.setenv("BENCH_CLIP_SCORE", str(tmp_path))
     code = (
         "import sys; from bench.core import extensions, tables;"
         "[extensions.identity('extractors', n) for n in tables.EXTRACTORS if n[0] in 'ei'];"

@@ -240,6 +240,24 @@ def certificates(folder):
     return read
 
 
+def prompted(folder):
+    """Prompts as .csv and as .jsonl."""
+    from bench.measurement.data import prompts
+
+    names = ["a", "b/c"]
+    rows = "".join(f'{name}.png,"a cat, ""big"" or\nsmall",1\r\n' for name in names)
+    lines = "".join(dumps({"name": name, "prompt": "größer"}) + "\n" for name in names)
+    wholes = {"p.csv": "name,prompt,seed\r\n" + rows, "p.jsonl": lines}
+
+    def read(random):
+        name = random.choice(list(wholes))
+        content = mutations.text(wholes[name], random).encode(errors="surrogatepass")
+        (folder / name).write_bytes(mutations.data(content, random))
+        prompts.digest(prompts.read(folder / name, names))
+
+    return read
+
+
 class Tiny:
     dim, version = 4, 1
 
@@ -589,7 +607,7 @@ def pipelines(folder):
 # Shares of the inputs of a campaign, less of what takes longer.
 TARGETS = {
     runs: 3, figures: 0.1, cached: 10, probed: 1, suites: 4, cards: 4, limits: 10, baselines: 10,
-    certificates: 5,
+    certificates: 5, prompted: 10,
     archives: 10, references: 6, schemes: 14, recipes: 10, words: 6, commands: 0.6, datasets: 8,
     weights: 6, pipelines: 4,
 }  # fmt: skip

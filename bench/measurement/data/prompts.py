@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.core import border
 from bench.core.errors import InputError
@@ -116,7 +117,8 @@ def _of_lines(text: str) -> Iterator[tuple[str, str, str]]:
             row = border.parse(line)
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-        fields = [row.get(field) for field in FIELDS] if isinstance(row, dict) else [None]
+        said = row if isinstance(row, dict) else {}
+        fields: list[Any] = [said.get(field) for field in FIELDS]
         if not all(isinstance(value, str) for value in fields):
             raise ValueError(f"{where} is no object with the texts name and prompt")
         yield where, fields[0], fields[1]
