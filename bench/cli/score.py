@@ -42,6 +42,9 @@ LABEL = re.compile(r"[\w.+-]+")
 Reference = Annotated[
     str, typer.Argument(metavar="REFERENCE", help="Folder, zip or .npz of pictures.")
 ]
+Kernel = Annotated[
+    str, typer.Option("--kernel", metavar="TEXT", help="What executed; it is recorded.")
+]
 Prompts = Annotated[
     Path | None,
     typer.Option("--prompts", metavar="FILE", help="A .csv or .jsonl with name and prompt."),
@@ -69,9 +72,7 @@ def score(
         list[str] | None,
         typer.Option("--label", metavar="NAME=PATH", help="Name of a PATH (repeatable)."),
     ] = None,
-    kernel: Annotated[
-        str, typer.Option("--kernel", metavar="TEXT", help="What executed; it is recorded.")
-    ] = "",
+    kernel: Kernel = "",
     note: Annotated[
         str, typer.Option("--note", metavar="TEXT", help="Anything; it is recorded.")
     ] = "",

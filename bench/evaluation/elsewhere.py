@@ -26,9 +26,9 @@ from bench.core.progress import finished
 from bench.core.protocols import Statistics
 from bench.core.record import Host, Record
 from bench.core.scheme import Scheme
-from bench.evaluation import pairing, planning
+from bench.evaluation import pairing, planning, prompted
 from bench.evaluation.resolved import described
-from bench.evaluation.scoring import Real, ScoredImages, Scoring, extractor, refuse_prompted
+from bench.evaluation.scoring import Real, ScoredImages, Scoring, extractor
 from bench.measurement import real
 from bench.measurement.data import prompts
 from bench.measurement.data.pictures import PictureRows, Pictures, counted, strip
@@ -154,7 +154,7 @@ def score(
     pairs = pairing.paired(asked.places, asked.may_leave_out, tell)
     planned = cells(asked, len(pairs.names), pairs.digests[next(iter(asked.places))])
     scored = _Scored(asked, pairs, Scoring(host, cache, Stopwatch()), known)
-    for line in _remarks(planned[0], scored.prompts):
+    for line in prompted.remarks(planned[0].metrics, scored.prompts):
         tell(line)
     for cell in planned:
         label = cell.checkpoint.name if cell.is_reference else str(cell.scheme)
@@ -172,29 +172,13 @@ def check(asked: Asked) -> Cell:
     """
     names = pairing.common(asked.places)[0]
     full = cells(asked, len(names))[0]
-    if _prompts(asked, names) is None:
-        refuse_prompted(full.metrics)
+    if prompted.read(asked.prompts, names) is None:
+        prompted.refuse(full.metrics)
     for name in full.extractors:
         extractor(name)
     for name in full.metrics:
         extensions.lookup("metrics", name)()
     return full
-
-
-def _prompts(asked: Asked, names: Sequence[str]) -> tuple[str, ...] | None:
-    """The prompt of each name, where there are prompts."""
-    return prompts.read(Path(asked.prompts), names) if asked.prompts else None
-
-
-def _remarks(full: Cell, given: tuple[str, ...] | None) -> list[str]:
-    """What is to be said of the prompts."""
-    if given is None:
-        return []
-    metrics = [extensions.lookup("metrics", name) for name in full.metrics]
-    prompted: list[Any] = [metric for metric in metrics if getattr(metric, "prompted", False)]
-    if not prompted:
-        return ["prompts: recorded and not measured with; --metrics +clip_score does that"]
-    return [line for metric in prompted if (line := metric().remark(given))]
 
 
 def _real(asked: Asked, full: Cell) -> Real:
@@ -225,7 +209,7 @@ class _Scored:
         self.reference = next(iter(asked.places))
         # The same object for all tests: metrics may keep what they made of it.
         self.reference_rows = self._made(self.reference)
-        self.prompts = _prompts(asked, pairs.names)
+        self.prompts = prompted.read(asked.prompts, pairs.names)
 
     def add(self, cell: Cell) -> None:
         """Score a cell."""

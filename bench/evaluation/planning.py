@@ -14,8 +14,8 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
+from bench.evaluation import prompted
 from bench.evaluation.cost import compiling_pays
-from bench.evaluation.scoring import refuse_prompted
 from bench.measurement import real
 from bench.models.cards import card_file, first_seeds, is_shipped, load_cards, select, verify
 from bench.system import devices, disk
@@ -185,7 +185,7 @@ def plan(
     cells = [_compiled(cell) if cell.checkpoint.name in compiled else cell for cell in cells]
     cells = [_scored(cell, choices.scoring) for cell in cells]
     check_scoring(cells)
-    refuse_prompted(cells[0].metrics)
+    prompted.refuse(cells[0].metrics)
     by_real_images = {(c.checkpoint.dataset, c.extractors, c.metrics, c.real): c for c in cells}
     for cell in by_real_images.values():
         real.check(cell)

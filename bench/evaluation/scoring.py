@@ -9,7 +9,7 @@ another engine. Features are cached under the key of their image set.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from bench.core.progress import Progress, Steps
 from bench.core.protocols import Evidence, Features, Statistics
 from bench.core.record import Host, Measurement
 from bench.core.shards import Shards, pieces
-from bench.evaluation import keys
+from bench.evaluation import keys, prompted
 from bench.measurement import real
 from bench.measurement.features import moments, reference
 from bench.system import artifacts
@@ -174,7 +174,7 @@ class Scoring:
 def _require(scored: ScoredImages, metrics: Sequence[str]) -> None:
     """Make sure that there are the images and prompts that metrics take."""
     if scored.prompts is None:
-        refuse_prompted(metrics)
+        prompted.refuse(metrics)
     for name in metrics:
         metric = extensions.lookup("metrics", name)
         if metric.needs and scored.real is None:
@@ -187,20 +187,6 @@ def _require(scored: ScoredImages, metrics: Sequence[str]) -> None:
             raise InputError(
                 f"metric {name} compares with images of a simulation, and there are none: leave "
                 f"it out"
-            )
-
-
-def refuse_prompted(metrics: Iterable[str]) -> None:
-    """Refuse metrics that take prompts, where there are none.
-
-    Raises:
-        InputError: there is such a metric.
-    """
-    for name in metrics:
-        if getattr(extensions.lookup("metrics", name), "prompted", False):
-            raise InputError(
-                f"metric {name} holds images against the prompts that they were made from: score "
-                f"folders of images by `bench score ... --prompts FILE`, or leave it out"
             )
 
 
