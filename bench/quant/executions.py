@@ -125,7 +125,7 @@ class ChannelsLast(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         moved = copy.deepcopy(model)
-        self.model: nn.Module = moved.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model: nn.Module = moved.to(memory_format=torch.channels_last)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Evaluate; images of four dimensions are laid out likewise."""
