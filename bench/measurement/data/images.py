@@ -167,7 +167,15 @@ def decode(data: bytes, channels: int) -> Image.Image:
     Raises:
         ValueError: as for `opened`, or pixels that are not opaque.
     """
-    image = opened(data)
+    return opaque(opened(data), channels)
+
+
+def opaque(image: Image.Image, channels: int) -> Image.Image:
+    """The pixels of an opened image in RGB (3 channels) or grey (1).
+
+    Raises:
+        ValueError: pixels that are not opaque. Pillow raises others for damaged bytes.
+    """
     if image.has_transparency_data:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):

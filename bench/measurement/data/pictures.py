@@ -104,7 +104,7 @@ def decoded(data: bytes) -> np.ndarray:
         raise ValueError("mode CMYK has no one colour in RGB: save it as RGB")
     if image.getexif().get(ORIENTATION, UPRIGHT) != UPRIGHT:
         raise ValueError("its EXIF tag turns or mirrors it: save its pixels upright")
-    return images.planes(images.decode(data, 1 if image.mode in ("1", "L", "LA") else 3))
+    return images.planes(images.opaque(image, 1 if image.mode in ("1", "L", "LA") else 3))
 
 
 def _npz(path: Path) -> Pictures:
