@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.core.errors import NotMeasured
-from bench.measurement.metrics.filters import filtered, halved
+from bench.measurement.metrics.filters import filtered, halved, strips
 from bench.measurement.metrics.paired import C_1, C_2, SIGMA, WINDOW, Likeness
 
 WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
@@ -80,7 +80,17 @@ def _channel(image: np.ndarray, twin: np.ndarray, count: int) -> float:
 
 
 def _mean(a: np.ndarray, b: np.ndarray, luminance: bool) -> float:
-    """The mean of c over positions, or of s with the luminance."""
+    """The mean of c over positions, or of s with the luminance, of planes (H, W)."""
+    height, width = (size - WINDOW + 1 for size in a.shape)
+    likeness = np.empty((height, width))
+    for _, rows in strips(1, height, width):
+        around = slice(rows.start, rows.stop + WINDOW - 1)
+        likeness[rows] = _likeness(a[around], b[around], luminance)
+    return float(likeness.mean())
+
+
+def _likeness(a: np.ndarray, b: np.ndarray, luminance: bool) -> np.ndarray:
+    """c or s at the positions of a strip where the window fits."""
     mean_a, mean_b = filtered(a, GAUSSIAN), filtered(b, GAUSSIAN)
     shared = filtered(a * b, GAUSSIAN) - mean_a * mean_b
     squares = mean_a**2 + mean_b**2
@@ -89,7 +99,7 @@ def _mean(a: np.ndarray, b: np.ndarray, luminance: bool) -> float:
     likeness = (2 * shared + C_2) / (spread + C_2)
     if luminance:
         likeness *= (2 * mean_a * mean_b + C_1) / (squares + C_1)
-    return float(likeness.mean())
+    return likeness
 
 
 class MsSsim(Likeness):

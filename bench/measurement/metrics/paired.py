@@ -20,17 +20,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy.ndimage import correlate1d
 
 from bench.core.errors import InputError, NotMeasured
 from bench.core.estimates import interval
 from bench.core.protocols import Evidence
 from bench.core.record import Measurement
 from bench.core.shards import SameSize, Shards, same_sizes
+from bench.measurement.metrics.filters import filtered, strips
 from bench.system import host
 
 CAP = 100.0
 WINDOW, SIGMA = 11, 1.5
+_WEIGHTS = np.exp(-((np.arange(WINDOW) - WINDOW // 2) ** 2) / (2 * SIGMA**2))
+# By the distance from the middle pixel.
+GAUSSIAN = (_WEIGHTS / _WEIGHTS.sum())[WINDOW // 2 :]
 C_1, C_2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 # Images at once; of large ones as many as have so many values, an eighth of that in each thread.
 BATCH = 64
@@ -52,15 +55,6 @@ def psnr(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
     return 10 * np.log10(255.0**2 / np.maximum(error, floor))
 
 
-def _smooth(x: np.ndarray) -> np.ndarray:
-    """Gaussian means (N, C, H - 10, W - 10) at the positions where the window fits."""
-    offsets = np.arange(WINDOW) - WINDOW // 2
-    weights = np.exp(-(offsets**2) / (2 * SIGMA**2))
-    weights /= weights.sum()
-    margin = slice(WINDOW // 2, -(WINDOW // 2))
-    return correlate1d(correlate1d(x, weights, axis=2), weights, axis=3)[:, :, margin, margin]
-
-
 def ssim(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
     """SSIM of each image to its twin, -1..1; shapes as for `psnr`.
 
@@ -68,14 +62,30 @@ def ssim(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
         NotMeasured: images smaller than the window.
     """
     require_size("ssim", images, WINDOW)
-    a, b = images.astype(np.float64), twins.astype(np.float64)
+    n, channels, height, width = images.shape
+    likeness = np.empty((n * channels, height - WINDOW + 1, width - WINDOW + 1))
+    a, b = (x.reshape(-1, height, width) for x in (images, twins))
+    for planes, rows in strips(*likeness.shape):
+        around = planes, slice(rows.start, rows.stop + WINDOW - 1)
+        likeness[planes, rows] = _likeness(a[around], b[around])
+    return likeness.reshape(n, channels, *likeness.shape[1:]).mean((1, 2, 3))
+
+
+def _likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """SSIM at the positions of a strip (P, H, W) where the window fits."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
     mean_a, mean_b = _smooth(a), _smooth(b)
     variance_a = _smooth(a * a) - mean_a**2
     variance_b = _smooth(b * b) - mean_b**2
     covariance = _smooth(a * b) - mean_a * mean_b
     likeness = (2 * mean_a * mean_b + C_1) * (2 * covariance + C_2)
     likeness /= (mean_a**2 + mean_b**2 + C_1) * (variance_a + variance_b + C_2)
-    return likeness.mean((1, 2, 3))
+    return likeness
+
+
+def _smooth(x: np.ndarray) -> np.ndarray:
+    """Gaussian means, to the bit those of scipy's correlate1d, on which committed runs rest."""
+    return filtered(x, GAUSSIAN, inwards=True)
 
 
 def require_size(metric: str, images: np.ndarray, least: int) -> None:

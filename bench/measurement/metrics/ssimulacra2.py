@@ -25,7 +25,7 @@ import functools
 
 import numpy as np
 
-from bench.measurement.metrics.filters import halved, zero_padded
+from bench.measurement.metrics.filters import filtered, halved, strips
 from bench.measurement.metrics.paired import Likeness, require_size
 
 SCALES = 6
@@ -128,29 +128,61 @@ def _linear_light() -> np.ndarray:
     return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
 
 
-def _components(linear: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """X, Y and B - Y of linear light (1 or 3, H, W), each about 0..1."""
-    planes = np.broadcast_to(linear, (3, *linear.shape[1:])).reshape(3, -1)
-    mixed = np.cbrt(np.maximum(CONES @ planes + BIAS, 0)) - np.cbrt(BIAS)
-    long, middle, short = mixed.reshape(3, *linear.shape[1:])
-    light = (long + middle) / 2
-    return 7 * (long - middle) + 0.42, light + 0.01, short - light + 0.55
+def _components(linear: np.ndarray) -> np.ndarray:
+    """X, Y and B - Y of linear light (1 or 3, H, W), each about 0..1, in a frame of zeros as wide
+    as the filter reaches."""
+    height, width = linear.shape[1:]
+    reach = len(window()) - 1
+    framed = np.zeros((3, height + 2 * reach, width + 2 * reach))
+    inner = framed[:, reach : reach + height, reach : reach + width]
+    for _, rows in strips(1, height, width):
+        strip = linear[:, rows]
+        red, green, blue = np.broadcast_to(strip, (3, *strip.shape[1:]))
+        long, middle, short = (
+            _cube_root(r * red + g * green + b * blue + BIAS) - np.cbrt(BIAS) for r, g, b in CONES
+        )
+        light = (long + middle) / 2
+        inner[0, rows] = 7 * (long - middle) + 0.42
+        inner[1, rows] = light + 0.01
+        inner[2, rows] = short - light + 0.55
+    return framed
+
+
+def _cube_root(x: np.ndarray) -> np.ndarray:
+    """The cube root of positive values in a third of the time of numpy's: of the root in float32
+    one step of Halley's method, which triples the number of digits."""
+    y = np.exp(np.log(x.astype(np.float32)) / np.float32(3)).astype(np.float64)
+    cube = y * y * y
+    return y * (cube + 2 * x) / (2 * cube + x)
 
 
 def _error(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:
     """The weighted errors of one component at one scale; maps without weight are left out."""
     if not weights.any():
         return 0.0
+    frame = 2 * (len(window()) - 1)
+    height, width = (size - frame for size in a.shape)
+    sums = np.zeros(weights.shape)
+    for _, rows in strips(1, height, width):
+        around = slice(rows.start, rows.stop + frame)
+        sums += _sums(a[around], b[around], weights.any(0))
+    mean, fourth = sums / (height * width)
+    return float(mean @ weights[0] + fourth**0.25 @ weights[1])
+
+
+def _sums(a: np.ndarray, b: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The sum of errors and of their fourth powers over a strip, for each wanted map; (2, 3)."""
     mean_a, mean_b = _blurred(a), _blurred(b)
-    total = 0.0
-    if weights[:, 0].any():
-        structure = _structure(a, b, mean_a, mean_b)
-        total += _norms(structure) @ weights[:, 0]
-    if weights[:, 1:].any():
+    sums = np.zeros((2, 3))
+    if wanted[0]:
+        sums[:, 0] = _powers(_structure(a, b, mean_a, mean_b))
+    if wanted[1:].any():
+        reach = len(window()) - 1
+        a, b = (x[reach:-reach, reach:-reach] for x in (a, b))
         edges = (1 + np.abs(b - mean_b)) / (1 + np.abs(a - mean_a)) - 1
-        total += _norms(np.maximum(edges, 0)) @ weights[:, 1]
-        total += _norms(np.maximum(-edges, 0)) @ weights[:, 2]
-    return total
+        sums[:, 1] = _powers(np.maximum(edges, 0))
+        sums[:, 2] = _powers(np.maximum(-edges, 0))
+    return sums
 
 
 def _structure(a: np.ndarray, b: np.ndarray, mean_a: np.ndarray, mean_b: np.ndarray) -> np.ndarray:
@@ -161,14 +193,12 @@ def _structure(a: np.ndarray, b: np.ndarray, mean_a: np.ndarray, mean_b: np.ndar
     return np.maximum(1 - likeness, 0)
 
 
-def _blurred(plane: np.ndarray) -> np.ndarray:
-    return zero_padded(plane, window())
+def _blurred(strip: np.ndarray) -> np.ndarray:
+    return filtered(strip, window())
 
 
-def _norms(errors: np.ndarray) -> np.ndarray:
-    """The mean, and the fourth root of the mean fourth power."""
-    squares = np.square(errors).ravel()
-    return np.array([errors.mean(), (squares @ squares / squares.size) ** 0.25])
+def _powers(errors: np.ndarray) -> tuple[float, float]:
+    return errors.sum(), np.square(np.square(errors)).sum()
 
 
 class Ssimulacra2(Likeness):
