@@ -20,7 +20,7 @@ from torchvision import models
 
 from bench.core import extensions
 from bench.measurement.metrics import backbones
-from bench.measurement.metrics.paired import per_image
+from bench.measurement.metrics.pair_blocks import per_image
 
 NAMES = ("ssim", "psnr", "ms_ssim", "ssimulacra2", "flip", "lpips", "lpips_vgg", "dists")
 

@@ -7,7 +7,7 @@ Shapes: B images of C channels and H x W pixels. Image tensors handed between st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -64,6 +64,7 @@ class Evidence:
         real_statistics: statistics of the real features, None where the kind of extractor has
             none.
         prompts: the text that each image and its twin were made from, where that is known.
+        pairwise: by `id` of a metric what its `together` knows of each pair already.
     """
 
     images: np.ndarray | Shards
@@ -74,6 +75,7 @@ class Evidence:
     real_statistics: Statistics | None = None
     simulated_images: np.ndarray | Shards | None = None
     prompts: Sequence[str] | None = None
+    pairwise: Mapping[int, Any] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -223,7 +225,9 @@ class Metric(Protocol):
     the reference, with its interval, from the influences; a metric with a `change_ends` gives the
     interval of its change itself. A metric with a true `simulated` needs the images of the
     simulation, one with a true `prompted` the prompts, of which its `remark(prompts)` says in a
-    line what the user must know, or "".
+    line what the user must know, or "". Metrics that share a function `together(metrics,
+    evidence)` read images once for all of them: it is called before any of them is measured
+    (`bench.measurement.metrics.paired.pairwise`).
     """
 
     better: str

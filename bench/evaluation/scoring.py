@@ -9,7 +9,7 @@ another engine. Features are cached under the key of their image set.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from bench.core import distances, estimates, extensions
 from bench.core.errors import InputError, NotMeasured
 from bench.core.images import ImageSet, RealSplit, require_pairs
-from bench.core.progress import Progress, Steps
+from bench.core.progress import Progress, Steps, finished
 from bench.core.protocols import Evidence, Features, Statistics
 from bench.core.record import Host, Measurement
 from bench.core.shards import Shards, pieces
@@ -93,21 +93,22 @@ class Scoring:
         measured: Measured = {}
         reasons = []
         for position, extractor_name in enumerate(extractors):
-            evidence = yield from self._evidence(scored, extractor_name, metrics)
+            chosen = {}
             for name in metrics:
                 metric = extensions.lookup("metrics", name)()
-                if metric.paired and scored.twins is None:
-                    continue
                 # What looks at images alone is measured once, beside the first extractor.
                 is_first = position == 0
                 fits = distances.kind(extractor_name) in metric.kinds if metric.kinds else is_first
-                if fits:
-                    yield Progress(scored.test.source, name)
-                    is_compared = scored.twins is not None and not metric.paired
-                    try:
-                        measured |= self._measured(metric, evidence, is_compared)
-                    except NotMeasured as reason:
-                        reasons.append(f"not measured: {reason}")
+                if fits and not (metric.paired and scored.twins is None):
+                    chosen[name] = metric
+            evidence = yield from self._evidence(scored, extractor_name, chosen)
+            for name, metric in chosen.items():
+                yield Progress(scored.test.source, name)
+                is_compared = scored.twins is not None and not metric.paired
+                try:
+                    measured |= self._measured(metric, evidence, is_compared)
+                except NotMeasured as reason:
+                    reasons.append(f"not measured: {reason}")
         return measured, "; ".join(reasons)
 
     def _measured(self, metric: Any, evidence: Evidence, is_compared: bool) -> Measured:
@@ -124,16 +125,29 @@ class Scoring:
         return measured
 
     def _evidence(
-        self, scored: ScoredImages, extractor_name: str, metrics: Sequence[str]
+        self, scored: ScoredImages, extractor_name: str, metrics: Mapping[str, Any]
     ) -> Steps[Evidence]:
-        """All that the metrics may look at, through one extractor."""
+        """All that some metrics may look at, through one extractor.
+
+        Features are extracted where a metric takes them, and the images of pairs are read once
+        for all metrics that go through them pair by pair.
+        """
         twins = scored.twins or scored.test
-        known = yield from self._real(scored.real, extractor_name, metrics)
-        features = yield from self.features(scored.test, extractor_name)
-        twin_features = yield from self.features(twins, extractor_name)
+        known = yield from self._real(scored.real, extractor_name, [*metrics])
+        features: Features = _Unasked(self, scored.test, extractor_name)
+        twin_features: Features = _Unasked(self, twins, extractor_name)
+        if any(metric.kinds for metric in metrics.values()):
+            features = yield from self.features(scored.test, extractor_name)
+            twin_features = yield from self.features(twins, extractor_name)
         simulated = scored.simulated.images if scored.simulated else None
-        images = scored.test.images, twins.images
-        return Evidence(*images, features, twin_features, *known, simulated, scored.prompts)
+        seen = *known, simulated, scored.prompts
+        evidence = Evidence(scored.test.images, twins.images, features, twin_features, *seen)
+        sharing = {n: metric for n, metric in metrics.items() if hasattr(metric, "together")}
+        for together in dict.fromkeys(metric.together for metric in sharing.values()):
+            yield Progress(scored.test.source, ", ".join(sharing))
+            known_of = self.watch.timed("metrics", together, metrics.values(), evidence)
+            evidence = replace(evidence, pairwise={**evidence.pairwise, **known_of})
+        return evidence
 
     def _real(
         self, wanted: Real, extractor_name: str, metrics: Sequence[str]
@@ -171,6 +185,23 @@ class Scoring:
         return Features(extractor_name, version, values, np.arange(len(values)))
 
 
+class _Unasked(Features):
+    """Features that none of the metrics says to take, extracted where one looks all the same."""
+
+    def __init__(self, scoring: Scoring, images: ImageSet, extractor_name: str) -> None:
+        version = extensions.lookup("extractors", extractor_name).version
+        self.__dict__.update(extractor=extractor_name, version=version)
+        self.__dict__["_extract"] = lambda: finished(scoring.features(images, extractor_name))
+
+    def __getattr__(self, name: str) -> Any:
+        """The values, and the indices, once they are asked for."""
+        if name not in ("values", "seeds"):
+            raise AttributeError(name)
+        extracted = self._extract()
+        self.__dict__.update(values=extracted.values, seeds=extracted.seeds)
+        return self.__dict__[name]
+
+
 def _require(scored: ScoredImages, metrics: Sequence[str]) -> None:
     """Make sure that there are the images and prompts that metrics take."""
     if scored.prompts is None:
@@ -197,6 +228,7 @@ def _of_twins(evidence: Evidence) -> Evidence:
         images=evidence.twin_images,
         features=evidence.twin_features,
         simulated_images=None,
+        pairwise={},
     )
 
 

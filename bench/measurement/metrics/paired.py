@@ -16,8 +16,8 @@ Both are means over the images with the 95% Student interval of a mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +25,9 @@ from bench.core.errors import InputError, NotMeasured
 from bench.core.estimates import interval
 from bench.core.protocols import Evidence
 from bench.core.record import Measurement
-from bench.core.shards import SameSize, Shards, same_sizes
+from bench.core.shards import Shards, same_sizes
 from bench.measurement.metrics.filters import filtered, strips
-from bench.system import host
+from bench.measurement.metrics.pair_blocks import Outcome, PairFunction, per_image, together
 
 CAP = 100.0
 WINDOW, SIGMA = 11, 1.5
@@ -35,9 +35,6 @@ _WEIGHTS = np.exp(-((np.arange(WINDOW) - WINDOW // 2) ** 2) / (2 * SIGMA**2))
 # By the distance from the middle pixel.
 GAUSSIAN = (_WEIGHTS / _WEIGHTS.sum())[WINDOW // 2 :]
 C_1, C_2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-# Images at once; of large ones as many as have so many values, an eighth of that in each thread.
-BATCH = 64
-VALUES = 1 << 24
 
 
 def psnr(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
@@ -102,48 +99,25 @@ def require_size(metric: str, images: np.ndarray, least: int) -> None:
         )
 
 
-def per_image(
-    measure: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    images: np.ndarray | Shards,
-    twins: np.ndarray | Shards,
-    parallel: bool = True,
-) -> np.ndarray:
-    """`measure` of all images against their twins, (N,), in batches to bound the memory.
+def pairwise(metrics: Iterable[Any], evidence: Evidence) -> dict[int, Outcome]:
+    """What those of some metrics that take pair by pair say of each pair, by their `id`, all
+    images being read once: for `Evidence.pairwise`.
 
-    Args:
-        measure: of (images, twins), each image by itself, so that batches do not matter.
-        parallel: whether batches are measured in threads; not for what has threads of its own.
+    Left out are metrics that measure in a way of their own, whose names differ by size, and those
+    that compare with other images than the twins.
     """
-    groups = same_sizes(images)
-    if groups != same_sizes(twins):
-        raise InputError(f"images {images.shape} and twins {twins.shape} do not pair up")
-    parts: list[np.ndarray] = []
-    for group in groups:
-        each = max(1, int(np.prod(group.shape)))
-        workers = max(1, min(host.threads(), VALUES // each)) if parallel else 1
-        size = max(1, min(BATCH, VALUES // 8 // each))
-        with ThreadPoolExecutor(workers) as pool:
-            # Not all at once: `map` would read every image before the first is measured.
-            for batches in _rounds(images, twins, group, size, workers):
-                apply = map if workers == 1 else pool.map
-                parts += apply(measure, *zip(*batches, strict=True))
-    return np.concatenate(parts)
-
-
-def _rounds(
-    images: np.ndarray | Shards,
-    twins: np.ndarray | Shards,
-    group: SameSize,
-    size: int,
-    workers: int,
-) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """One batch of pairs of one size for each worker at a time."""
-    for start in range(group.start, group.stop, size * workers):
-        stop = min(start + size * workers, group.stop)
-        yield [
-            (images[i : min(i + size, stop)], twins[i : min(i + size, stop)])
-            for i in range(start, stop, size)
-        ]
+    functions = {}
+    for metric in metrics:
+        if getattr(type(metric), "measure", None) is not Likeness.measure:
+            continue
+        if metric.others(evidence) is not evidence.twin_images:
+            continue
+        try:
+            metric.common_title(evidence.images)
+        except NotMeasured:
+            continue
+        functions[id(metric)] = PairFunction(metric.function, metric.parallel)
+    return together(functions, evidence.images, evidence.twin_images) if functions else {}
 
 
 class Likeness:
@@ -162,6 +136,7 @@ class Likeness:
     needs = ""
     parallel = True
     function: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    together = staticmethod(pairwise)
 
     def others(self, evidence: Evidence) -> np.ndarray | Shards:
         """What the images are compared with: their full-precision twins."""
@@ -173,15 +148,28 @@ class Likeness:
 
     def measure(self, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         """Measure; also how far each image is from the mean, (N,)."""
-        images, others = evidence.images, self.others(evidence)
+        title = self.common_title(evidence.images)
+        values = evidence.pairwise.get(id(self))
+        if isinstance(values, NotMeasured):
+            raise values
+        if values is None:
+            others = self.others(evidence)
+            values = per_image(self.function, evidence.images, others, self.parallel)
+        return self.mean(values, title)
+
+    def common_title(self, images: np.ndarray | Shards) -> str:
+        """What the number of these images is called, without its N.
+
+        Raises:
+            NotMeasured: it is called differently for their sizes, or is defined for none.
+        """
         titles = sorted({self.title(group.shape) for group in same_sizes(images)})
         if len(titles) > 1:
             raise NotMeasured(
                 f"{self.name} is {' and '.join(titles)} for the sizes of these images, which have "
                 f"no mean: score each size by itself"
             )
-        values = per_image(self.function, images, others, self.parallel)
-        return self.mean(values, titles[0])
+        return titles[0]
 
     def title(self, shape: tuple[int, ...]) -> str:
         """What the number of images of a shape (C, H, W) is called, without its N."""

@@ -6,8 +6,9 @@ import pytest
 from bench.core import extensions
 from bench.core.errors import InputError
 from bench.core.protocols import Evidence, Features
-from bench.measurement.metrics import paired
-from bench.measurement.metrics.paired import BATCH, per_image, psnr, ssim
+from bench.measurement.metrics import pair_blocks
+from bench.measurement.metrics.pair_blocks import BATCH, per_image
+from bench.measurement.metrics.paired import psnr, ssim
 
 
 def constant(value, count=3, channels=1, size=16):
@@ -102,7 +103,7 @@ def test_large_images_are_read_few_at_a_time_and_threads_do_not_matter(threads, 
             return images[rows]
 
     monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
-    monkeypatch.setattr(paired, "VALUES", 8 * 2 * images[0].size)
+    monkeypatch.setattr(pair_blocks, "VALUES", 8 * 2 * images[0].size)
     np.testing.assert_array_equal(per_image(ssim, Watched(), twins), whole)
     assert sum(asked) == 11 and max(asked) == 2
 
