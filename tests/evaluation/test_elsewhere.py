@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.picture_sets import moved, pictures, save
@@ -47,6 +50,33 @@ def test_numbers_of_mixed_sizes_are_means_over_pairs(cache, tmp_path):
         np.testing.assert_allclose(terms, values - values.mean(), atol=1e-9)
     assert record.elsewhere.sizes == {"32x24": 3, "48x40": 3}
     assert (record.equal, record.coverage) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "reads"),
+    [((*PAIRED, "ms_ssim"), {"ref": 2, "test": 2}), (("psnr", "frechet_twin"), None)],
+)
+def test_pictures_are_decoded_no_more_often_than_needed(metrics, reads, cache, tmp_path):
+    """To look at them, for all metrics of pairs, and for features; beside those that are shown."""
+    sets = {"ref": pictures(20, ((24, 24),))}
+    sets["test"] = moved(sets["ref"])
+    read = Counter()
+
+    def watched(label, place):
+        def decode(name):
+            read[label, name] += 1
+            return place.read(name)
+
+        return replace(place, read=decode)
+
+    found = {n: places.find(save(tmp_path / n, made)) for n, made in sets.items()}
+    asked = Asked({n: watched(n, place) for n, place in found.items()}, metrics=metrics)
+    record = elsewhere.score(asked, fingerprint(), cache).records[1]
+    assert len(record.measurements) == len(metrics)
+    # The last ones are not among the 16 that are shown.
+    last = {label: read[label, "p19"] for label in sets}
+    assert last == (reads or {"ref": 3, "test": 3})
+    assert (cache / "features").exists() == (reads is None)
 
 
 def test_features_of_mixed_sizes_are_those_of_each_size(cache, tmp_path):

@@ -6,10 +6,12 @@ from helpers.cells import Runs
 from helpers.pictures import encode, write_folder
 from PIL import Image
 
+from bench.core import extensions
 from bench.core.cell import Draw, expand
 from bench.core.errors import InputError
 from bench.core.images import ImageSet, RealSplit
 from bench.core.progress import finished
+from bench.core.record import Measurement
 from bench.core.scheme import Scheme
 from bench.evaluation.scoring import ScoredImages, Scoring
 from bench.models.cards import load_cards, verify
@@ -94,3 +96,47 @@ def test_what_a_metric_takes_is_asked_for_before_anything_is_extracted(tmp_path)
     ):
         ScoredImages(test, ImageSet.of(images, "other", "abce"))
     assert not list(tmp_path.iterdir())
+
+
+class Corners:
+    """A metric of images alone of another package, which looks at features all the same."""
+
+    better, version, least, paired = "lower", 1, 2, True
+    kinds = ()
+    needs = ""
+
+    def measure(self, evidence):
+        sides = (np.asarray(f.values) for f in (evidence.features, evidence.twin_features))
+        values = np.linalg.norm(np.subtract(*sides), axis=1)
+        assert len(evidence.features.seeds) == len(values)
+        value = float(values.mean())
+        n = len(values)
+        named = Measurement(f"corners@{n}", value, None, None, n, "", "lower", 1, paired=True)
+        return named, values - value
+
+
+def test_features_are_extracted_where_a_metric_takes_or_asks_for_them(tmp_path, monkeypatch):
+    generator = np.random.default_rng(0)
+    test, twins = (
+        ImageSet.of(generator.integers(0, 256, (6, 1, 28, 28), np.uint8), name)
+        for name in ("test", "twins")
+    )
+    told = []
+    scoring = Scoring(fingerprint(), tmp_path)
+    measured, _ = finished(
+        scoring.measure(ScoredImages(test, twins), EXTRACTORS, ("psnr", "ssim")), told.append
+    )
+    assert [*measured] == ["psnr@6", "ssim@6"]
+    assert not list(tmp_path.iterdir())
+    assert {progress.stage for progress in told} == {"psnr, ssim", "psnr", "ssim"}
+    lookup = extensions.lookup
+    monkeypatch.setattr(
+        extensions, "lookup", lambda table, n: Corners if n == "corners" else lookup(table, n)
+    )
+    names = ("corners", "psnr", "frechet_twin")
+    alone, both = (
+        finished(scoring.measure(ScoredImages(test, twins), EXTRACTORS, chosen))[0]
+        for chosen in (names[:2], names)
+    )
+    assert alone["corners@6"][0].value == both["corners@6"][0].value > 0
+    assert numbers({"psnr@6": alone["psnr@6"]}) == numbers({"psnr@6": measured["psnr@6"]})
