@@ -162,10 +162,10 @@ def _error(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> float:
         return 0.0
     frame = 2 * (len(window()) - 1)
     height, width = (size - frame for size in a.shape)
-    sums = np.zeros(weights.shape)
+    sums, wanted = np.zeros(weights.shape), np.asarray(weights.any(0))
     for _, rows in strips(1, height, width):
         around = slice(rows.start, rows.stop + frame)
-        sums += _sums(a[around], b[around], weights.any(0))
+        sums += _sums(a[around], b[around], wanted)
     mean, fourth = sums / (height * width)
     return float(mean @ weights[0] + fourth**0.25 @ weights[1])
 

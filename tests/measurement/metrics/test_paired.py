@@ -2,13 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import correlate1d
 
 from bench.core import extensions
-from bench.core.errors import InputError
+from bench.core.errors import InputError, NotMeasured
 from bench.core.protocols import Evidence, Features
-from bench.measurement.metrics import pair_blocks
+from bench.measurement.metrics import pair_blocks, paired
 from bench.measurement.metrics.pair_blocks import BATCH, per_image
-from bench.measurement.metrics.paired import psnr, ssim
+from bench.measurement.metrics.paired import C_1, C_2, psnr, ssim
 
 
 def constant(value, count=3, channels=1, size=16):
@@ -71,6 +72,32 @@ def test_ssim_identical_and_falling_with_noise():
     assert values == sorted(values, reverse=True)
 
 
+def ssim_by_scipy(a, b):
+    """SSIM as it was computed first, with scipy's filter of whole images."""
+    weights = np.exp(-((np.arange(11) - 5) ** 2) / 4.5)
+    weights /= weights.sum()
+
+    def smooth(x):
+        return correlate1d(correlate1d(x, weights, axis=2), weights, axis=3)[:, :, 5:-5, 5:-5]
+
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    mean_a, mean_b = smooth(a), smooth(b)
+    variance_a, variance_b = smooth(a * a) - mean_a**2, smooth(b * b) - mean_b**2
+    likeness = (2 * mean_a * mean_b + C_1) * (2 * (smooth(a * b) - mean_a * mean_b) + C_2)
+    likeness /= (mean_a**2 + mean_b**2 + C_1) * (variance_a + variance_b + C_2)
+    return likeness.mean((1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "shape", [(40, 1, 28, 28), (20, 3, 32, 32), (2, 3, 90, 300), (1, 1, 400, 61), (3, 1, 11, 12)]
+)
+def test_ssim_of_strips_is_that_of_whole_images_to_the_bit(shape):
+    """Committed runs rest on it."""
+    twins = np.random.default_rng(4).integers(0, 256, shape, np.uint8)
+    images = noisy(twins, 12)
+    np.testing.assert_array_equal(ssim(images, twins), ssim_by_scipy(images, twins))
+
+
 def test_small_images_are_refused():
     with pytest.raises(InputError, match="at least 11 x 11"):
         ssim(constant(1, size=10), constant(1, size=10))
@@ -126,3 +153,36 @@ def test_measurements(name, unit):
     assert (found.name, found.unit, found.n) == (f"{name}@5", unit, 5)
     assert (found.better, found.paired, metric.least) == ("higher", True, 2)
     assert found.low < found.value < found.high
+
+
+class Halves(paired.Psnr):
+    """A likeness of another package that measures in its own way."""
+
+    name = "halves"
+
+    def measure(self, found):
+        return self.mean(psnr(found.images, found.twin_images) / 2)
+
+
+def test_metrics_of_pairs_share_one_reading_and_give_the_same_as_alone(monkeypatch):
+    twins = np.random.default_rng(3).integers(0, 256, (5, 1, 28, 28), np.uint8)
+    found = evidence(noisy(twins, 10), twins)
+    found = replace(found, simulated_images=noisy(twins, 3))
+    chosen = [paired.Psnr(), paired.Ssim(), Halves(), paired.SimulatedPsnr()]
+    alone = [metric.measure(found)[0] for metric in chosen]
+    known = paired.pairwise(chosen, found)
+    assert set(known) == {id(metric) for metric in chosen[:2]}
+    shared = replace(found, pairwise=known)
+    assert [metric.measure(shared)[0] for metric in chosen] == alone
+    monkeypatch.setattr(paired, "per_image", None)
+    assert chosen[0].measure(shared)[0] == alone[0]
+
+
+def test_a_metric_that_is_not_defined_says_so_after_the_shared_reading():
+    twins = constant(10, size=10)
+    found = evidence(constant(12, size=10), twins)
+    chosen = [paired.Psnr(), paired.Ssim()]
+    shared = replace(found, pairwise=paired.pairwise(chosen, found))
+    assert chosen[0].measure(shared)[0].name == "psnr@3"
+    with pytest.raises(NotMeasured, match="at least 11 x 11"):
+        chosen[1].measure(shared)
