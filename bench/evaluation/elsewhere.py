@@ -3,8 +3,8 @@
     REFERENCE, TESTs -> pairs (`pairing`) -> image sets -> measurements (`scoring`) -> records
 
 The reference stands as full precision, each test as a scheme of its own whose quantization is not
-known. Nothing but features is kept in the cache; pictures are decoded again for each metric, so
-memory and disk stay flat.
+known. Nothing but features is kept in the cache; pictures are decoded to look at them, for all
+metrics of pairs at once, and for features, so memory and disk stay flat.
 """
 
 from __future__ import annotations
