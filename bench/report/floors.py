@@ -9,7 +9,7 @@ the size of a floor is no harm, and a set can be harmed by images that moved lit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.core.record import Measurement
 from bench.report import elsewhere
@@ -23,6 +23,7 @@ from bench.verdicts import floors
 LEADING = ("psnr", "lpips", "ms_ssim", "ssim")
 TITLES = {"psnr": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "lpips": "LPIPS"}
 HEADS = ("Checkpoint", "Execution", "N")
+HARMS = ("KD", "FD", "CLIP score")
 
 
 def unit(row: CellRow) -> CellRow | None:
@@ -160,8 +161,9 @@ def section(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
     if not names:
         return []
     done: set[str] = set()
-    changes = [m for row in known for r in (row, *row.floors) if (m := _harm(r))]
-    digits = decimal_places(changes)
+    everything = [r for row in known for r in (row, *row.floors)]
+    digits = {what: decimal_places([_harms(r)[what] for r in everything]) for what in HARMS}
+    measured_harms = [what for what in HARMS if any(_harms(r)[what] for r in everything)]
     name = ""
     for row in known:
         if (accepted := unit(row)) is None:
@@ -170,48 +172,46 @@ def section(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
             for floor in row.floors:
                 if str(floor.record.cell) not in done:
                     done.add(str(floor.record.cell))
-                    lines.append(_line(floor, accepted, names, digits, influences))
+                    line = _line(floor, accepted, names, influences)
+                    lines.append([*line, *_told(floor, None, digits, measured_harms)])
             done.add(row.checkpoint)
-        lines.append(_line(row, accepted, names, digits, influences))
+        line = _line(row, accepted, names, influences)
+        lines.append([*line, *_told(row, accepted, digits, measured_harms)])
         name = escape(floors.title(accepted.record))
     heads = [*HEADS, *(f"{TITLES.get(metric, metric)}, times {name}" for metric in names)]
-    harm = "KD" if any(row.kd_change for row in known) else "FD"
-    heads += ["PSNR, dB", f"Change of {harm}", "Harm"]
+    heads += ["PSNR, dB", *(f"Change of {what}" for what in measured_harms), "Harm"]
     legend = (
         f"*Moved*: how many times as far as {name} the images lie from those of full precision, "
         "pair by pair over the images that both have: by PSNR the ratio of the root mean square "
-        "errors, else of the mean distances. *Harm*: the change of the distance to real images, "
-        "beyond its own interval and beyond that of the floor, or within them."
+        "errors, else of the mean distances. *Harm*: a change for the worse that is beyond its own "
+        "interval and beyond that of the floor, or within them."
     )
     return [*table(heads, lines, left=2), "", legend]
 
 
 def _line(
-    row: CellRow,
-    accepted: CellRow,
-    names: Sequence[str],
-    digits: int,
-    influences: Influences,
+    row: CellRow, accepted: CellRow, names: Sequence[str], influences: Influences
 ) -> list[str]:
-    """The line of a row, in units of the accepted one."""
+    """How far a row moved, in units of the accepted one."""
     ratios = {r.metric: r for r in floors.ratios(row.record, accepted.record, influences)}
     is_unit = row.record.cell == accepted.record.cell
     cells = ["1" if is_unit else times(ratios[n]) if n in ratios else NONE for n in names]
     what = floors.title(row.record) if row.cell.is_floor else f"{row.scheme.label} {row.kernel}"
-    change = _harm(row)
-    floor = None if row.cell.is_floor else _harm(accepted)
-    harm = NONE if change is None else "beyond" if is_beyond(change, floor) else "within"
     is_test = row.record.elsewhere is not None and row.reference is not None
     name = row.reference.checkpoint if is_test and row.reference else row.checkpoint
-    return [
-        escape(name),
-        escape(what),
-        str(row.images),
-        *cells,
-        measured(row.psnr, decimal_places([row.psnr])),
-        measured(change, digits, signed=True),
-        harm,
-    ]
+    psnr = measured(row.psnr, decimal_places([row.psnr]))
+    return [escape(name), escape(what), str(row.images), *cells, psnr]
+
+
+def _told(
+    row: CellRow, accepted: CellRow | None, digits: Mapping[str, int], wanted: Sequence[str]
+) -> list[str]:
+    """The changes that may be harm, and whether one of them is; `accepted` is None for floors."""
+    own = _harms(row)
+    theirs = _harms(accepted) if accepted else dict.fromkeys(HARMS)
+    cells = [measured(own[what], digits[what], signed=True) for what in wanted]
+    known = [is_beyond(change, theirs[what]) for what in wanted if (change := own[what])]
+    return [*cells, NONE if not known else "beyond" if any(known) else "within"]
 
 
 def _units(row: CellRow, influences: Influences) -> list[str]:
@@ -220,5 +220,8 @@ def _units(row: CellRow, influences: Influences) -> list[str]:
     return [r.metric for r in floors.ratios(row.record, floor.record, influences)] if floor else []
 
 
-def _harm(row: CellRow) -> Measurement | None:
-    return row.kd_change or row.fd_change
+def _harms(row: CellRow) -> dict[str, Measurement | None]:
+    """The changes that may be harm: of the distance to real images, and of the likeness to the
+    prompts."""
+    distances = {"KD": row.kd_change, "FD": None if row.kd_change else row.fd_change}
+    return {**distances, "CLIP score": row.record.measurement("delta_clip_score")}

@@ -107,3 +107,15 @@ def test_images_nearer_than_the_floor_are_a_finding(tmp_path):
     assert "## Images that quantization did not change" in page
     assert "less than accepted noise: it may be that little was quantized" in page
     assert "## The noise floor" in page and "| bfloat16 " in page
+
+
+def test_a_lower_clip_score_is_harm(tmp_path):
+    made, terms = run(REFERENCE, FLOOR, (W4A8, "simulated", 30.0, 0.1))
+    score = Measurement(f"delta_clip_score@{N}", -2.0, -3.0, -1.0, N, "", "higher", 1, True)
+    worse = replace(made.records[-1], measurements=(*made.records[-1].measurements, score))
+    table = floors.section(rows(made), terms)
+    assert table[-3].rstrip(" |").endswith("within") and "CLIP" not in table[0]
+    made = replace(made, records=(*made.records[:-1], worse))
+    table = floors.section(rows(made), terms)
+    assert "Change of CLIP score" in table[0]
+    assert table[-3].rstrip(" |").endswith("beyond") and "-2.0 [-3.0, -1.0]" in table[-3]
