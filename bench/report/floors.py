@@ -183,8 +183,8 @@ def section(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
     legend = (
         f"*Moved*: how many times as far as {name} the images lie from those of full precision, "
         "pair by pair over the images that both have: by PSNR the ratio of the root mean square "
-        "errors, else of the mean distances. *Harm*: a change for the worse that is beyond its own "
-        "interval and beyond that of the floor, or within them."
+        "errors, else of the mean distances. *Harm*: a change for the worse that is beyond its "
+        "own interval and beyond that of the floor, or within them."
     )
     return [*table(heads, lines, left=2), "", legend]
 
