@@ -31,6 +31,7 @@ BACKENDS = {
 }
 METHODS = {
     "bias": "bench.quant.methods.bias_correction:BiasCorrection",
+    "gptq": "bench.quant.methods.gptq:Gptq",
     "mse": "bench.quant.methods.squared_error:SquaredError",
 }
 SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
@@ -111,5 +112,6 @@ IDENTITIES = {
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
     "methods bias": "bench.quant.identities:method",
+    "methods gptq": "bench.quant.identities:method",
     "methods mse": "bench.quant.identities:method",
 }

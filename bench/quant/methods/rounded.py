@@ -8,9 +8,12 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from bench.core.denoiser import Denoiser
-from bench.core.scheme import FLOAT_BITS
+from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.graph import constant, layers_of
 from bench.quant.layers import Layer, exported, weight_of
+
+# Methods of bench that choose the codes of weights, and those that choose their steps.
+ROUNDINGS, RANGES = ("gptq", "adaround"), ("mse", "percentile")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,48 @@ def round_weights(graph: GraphModule, rounded: RoundedLayer, scale: Tensor) -> N
         rounded: one of its layers.
         scale: step of each output channel, above 0, (C_out,).
     """
-    codes, steps = (constant(graph, node) for node in rounded.node.args[1].args[:2])  # type: ignore[union-attr, arg-type]
+    _, steps = _constants(graph, rounded)
     steps.copy_(scale)
-    codes.copy_(codes_of(rounded, steps.float()))
+    set_codes(graph, rounded, codes_of(rounded, steps.float()))
+
+
+def set_codes(graph: GraphModule, rounded: RoundedLayer, codes: Tensor) -> None:
+    """Give the weights of a layer other codes, with the steps that they have.
+
+    Args:
+        graph: is changed.
+        rounded: one of its layers.
+        codes: whole numbers within the `limits`, of the shape of the weights.
+    """
+    kept, _ = _constants(graph, rounded)
+    kept.copy_(codes)
+
+
+def scale_of(graph: GraphModule, rounded: RoundedLayer) -> Tensor:
+    """The step of each output channel of a layer in a graph, float32 (C_out,)."""
+    _, steps = _constants(graph, rounded)
+    return steps.float()
+
+
+def _constants(graph: GraphModule, rounded: RoundedLayer) -> tuple[Tensor, Tensor]:
+    """The codes and the steps of a layer."""
+    codes, steps = (constant(graph, node) for node in rounded.node.args[1].args[:2])  # type: ignore[union-attr, arg-type]
+    return codes, steps
+
+
+def out_of_order(scheme: Scheme, name: str) -> str | None:
+    """The reason why a method that chooses codes has nothing to do or is undone, or None.
+
+    Args:
+        scheme: that has it.
+        name: of the method.
+    """
+    if scheme.weight_bits in FLOAT_BITS:
+        return "the weights stay in float, so they are not rounded"
+    names = [method.partition(":")[0] for method in scheme.methods]
+    if others := [other for other in ROUNDINGS if other != name and other in names]:
+        return f"{others[0]} rounds the same weights: name one of them"
+    later = [other for other in names[names.index(name) :] if other in RANGES]
+    if later:
+        return f"{later[0]} rounds all weights anew after it: name {later[0]} before {name}"
+    return None

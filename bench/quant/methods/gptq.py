@@ -1,0 +1,135 @@
+"""GPTQ: weights rounded one after the other, each error made up for by those still to be rounded.
+
+Rounding the weights W of a layer to Q changes its output by (W - Q) x, whose mean square is
+
+    tr((W - Q) H (W - Q)^T),    H = E[x x^T]
+
+over the inputs x that the layer meets along the sampling trajectories of the quantized network,
+all timesteps together. Nearest rounding is best where H is diagonal. Frantar et al. 2022 (arXiv
+2210.17323) round column i of W, with U the upper Cholesky factor of the inverse of H,
+
+    W[:, j] -= (W[:, i] - Q[:, i]) / U[i, i] * U[i, j]    for all columns j > i,
+
+after a share `damp` of the mean of its diagonal was added to that of H; columns come in blocks,
+and what follows a block is changed once for all of it. An output channel for which this is worse
+than nearest rounding keeps that. Steps stay as they are.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from bench.core.denoiser import Denoiser
+from bench.core.protocols import Calibration
+from bench.core.scheme import Scheme
+from bench.quant.identities import METHOD_VERSIONS
+from bench.quant.methods import moments, options
+from bench.quant.methods.rounded import (
+    RoundedLayer,
+    codes_of,
+    limits,
+    out_of_order,
+    rounded_layers,
+    scale_of,
+    set_codes,
+)
+
+BLOCK = 128
+OPTIONS = {"damp": (0.01, 1e-6, 1e6)}
+
+
+class Gptq:
+    """Rounds weights in turn, each against the errors of those before (Frantar et al. 2022)."""
+
+    version = METHOD_VERSIONS["gptq"]
+
+    def __init__(self, argument: str = "") -> None:
+        self.damp = options.numbers("gptq", argument, OPTIONS)["damp"]
+
+    def refuses(self, scheme: Scheme) -> str | None:
+        """Refuse float weights, and what rounds them otherwise."""
+        return out_of_order(scheme, "gptq")
+
+    def __call__(
+        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
+    ) -> GraphModule:
+        """Round the weights of all layers, with their inputs in the graph that was given.
+
+        Raises:
+            RuntimeError: an input is not finite.
+        """
+        layers = rounded_layers(graph, denoiser)
+        for executions, hessian in moments.by_layer(graph, layers, calibration):
+            scale = scale_of(graph, executions[0])
+            codes = better_codes(executions[0], hessian, scale, self.damp)
+            for each in executions:
+                set_codes(graph, each, codes)
+        return graph
+
+
+def better_codes(rounded: RoundedLayer, hessian: Tensor, scale: Tensor, damp: float) -> Tensor:
+    """The codes of a layer, of the shape of its weights: for each output channel those of GPTQ,
+    or the nearest where these have less error.
+
+    Args:
+        rounded: the layer.
+        hessian: E[x x^T] of its inputs, float64 (groups, K, K).
+        scale: step of each output channel, (C_out,).
+        damp: as in `codes_of_columns`.
+    """
+    nearest, chosen = codes_of(rounded, scale).flatten(1), []
+    parts = (t.chunk(len(hessian)) for t in (rounded.weight.flatten(1), scale, nearest))
+    for matrix, weight, steps, plain in zip(hessian, *parts, strict=True):
+        codes = codes_of_columns(weight, matrix, steps, limits(rounded), damp)
+        of_both = (error(weight, choice * steps[:, None], matrix) for choice in (codes, plain))
+        new, old = of_both
+        chosen.append(torch.where((new < old)[:, None], codes, plain))
+    return torch.cat(chosen).view_as(rounded.weight)
+
+
+def error(weight: Tensor, rounded: Tensor, hessian: Tensor) -> Tensor:
+    """(W - Q) H (W - Q)^T of each output channel, float64 (C_out,); both (C_out, K)."""
+    difference = (weight - rounded).double()
+    return ((difference @ hessian) * difference).sum(1)
+
+
+def codes_of_columns(
+    weight: Tensor, hessian: Tensor, scale: Tensor, codes: tuple[int, int], damp: float
+) -> Tensor:
+    """Round a matrix of weights by GPTQ.
+
+    Args:
+        weight: (C_out, K).
+        hessian: E[x x^T], float64 (K, K). An input that is always 0 has no say.
+        scale: step of each output channel, above 0, (C_out,).
+        codes: the least and the largest code.
+        damp: share of the mean of its diagonal that is added to that of H.
+
+    Returns:
+        Whole numbers of steps, float32 (C_out, K).
+    """
+    factor, left = _factor(hessian, damp), weight.double()
+    result = torch.empty_like(weight)
+    for start in range(0, left.shape[1], BLOCK):
+        end = min(start + BLOCK, left.shape[1])
+        errors = torch.empty_like(left[:, start:end])
+        for i in range(start, end):
+            # In float32, as nearest rounding is: the largest weights lie between two codes.
+            column = (left[:, i].float() / scale).round().clamp(*codes)
+            result[:, i] = column
+            errors[:, i - start] = (left[:, i] - column * scale.double()) / factor[i, i]
+            left[:, i + 1 : end] -= errors[:, i - start, None] * factor[i, i + 1 : end]
+        left[:, end:] -= errors @ factor[start:end, end:]
+    return result
+
+
+def _factor(hessian: Tensor, damp: float) -> Tensor:
+    """The upper Cholesky factor of the inverse of a damped H, float64 (K, K)."""
+    damped = hessian.clone()
+    diagonal = damped.diagonal()
+    added = damp * diagonal.mean()
+    diagonal += added if added > 0 else 1
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    return torch.linalg.cholesky(inverse, upper=True)

@@ -1,0 +1,101 @@
+"""Second moments of layers' inputs, E[x x^T], over the sampling trajectories of a quantized graph.
+
+They are added up while the graph samples, so memory does not grow with the trajectories. Of layers
+whose moments together would be too large, some are measured at a time, each time along
+trajectories of the graph as it is by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Interpreter, Node
+
+from bench.core.protocols import Calibration
+from bench.quant.methods.rounded import RoundedLayer
+from bench.quant.methods.windows import Drawn, groups_of
+from bench.system.random import seeded
+
+# Bytes of the moments that are held at once.
+HELD = 2**30
+# Columns of a layer's input that are taken from each evaluation of a batch.
+COLUMNS = 1024
+
+
+def by_layer(
+    graph: GraphModule, rounded: Sequence[RoundedLayer], calibration: Calibration
+) -> Iterator[tuple[list[RoundedLayer], Tensor]]:
+    """Each layer with rounded weights, and the moment of its inputs, in order of execution.
+
+    Args:
+        graph: samples; it may be changed between two layers.
+        rounded: its layers with rounded weights.
+        calibration: how to sample.
+
+    Yields:
+        All executions of the layer, and E[x x^T] of all of them, float64 (groups, K, K).
+
+    Raises:
+        RuntimeError: an input is not finite, or the calibration evaluates nothing.
+    """
+    layers: dict[str, list[RoundedLayer]] = {}
+    for each in rounded:
+        layers.setdefault(each.layer.name, []).append(each)
+    for names in _portions(layers):
+        yield from _measured(graph, {name: layers[name] for name in names}, calibration)
+
+
+def _measured(
+    graph: GraphModule, layers: dict[str, list[RoundedLayer]], calibration: Calibration
+) -> Iterator[tuple[list[RoundedLayer], Tensor]]:
+    """As `by_layer`, of layers whose moments are held together."""
+    moments = _Moments(graph, layers)
+    calibration(moments.run)
+    for name, executions in layers.items():
+        total = moments.totals.pop(name)
+        if not moments.counts[name]:
+            raise RuntimeError("calibration did not evaluate the network")
+        if not bool(torch.isfinite(total).all()):
+            raise RuntimeError(f"inputs of layer {name} are not finite: check its weights")
+        yield executions, total / moments.counts[name]
+
+
+def _portions(layers: dict[str, list[RoundedLayer]]) -> list[list[str]]:
+    """Names of layers, as many at a time as may be held."""
+    portions: list[list[str]] = []
+    size = HELD
+    for name, (first, *_) in layers.items():
+        own = groups_of(first.node) * first.weight[0].numel() ** 2 * 8
+        if size + own > HELD:
+            portions.append([])
+            size = 0
+        portions[-1].append(name)
+        size += own
+    return portions
+
+
+class _Moments(Interpreter):
+    """Executes a graph and adds up the moments of inputs of some of its layers."""
+
+    def __init__(self, graph: GraphModule, layers: dict[str, list[RoundedLayer]]) -> None:
+        super().__init__(graph)
+        self.layers = {each.layer.node: each for some in layers.values() for each in some}
+        self.drawn = Drawn(COLUMNS, seeded("moments"))
+        self.counts = dict.fromkeys(layers, 0)
+        self.totals = {}
+        for name, (first, *_) in layers.items():
+            shape = (groups_of(first.node), *(first.weight[0].numel(),) * 2)
+            weight = first.weight
+            self.totals[name] = torch.zeros(shape, dtype=torch.float64, device=weight.device)
+
+    def run_node(self, n: Node) -> Any:
+        if each := self.layers.get(n.name):
+            x = self.env[n.args[0]]  # type: ignore[index]
+            name = each.layer.name
+            columns, _ = self.drawn.columns(n, x, each.weight)
+            self.totals[name] += torch.bmm(columns, columns.transpose(1, 2))
+            self.counts[name] += columns.shape[-1]
+        return super().run_node(n)

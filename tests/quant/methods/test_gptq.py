@@ -1,0 +1,234 @@
+"""GPTQ against the textbook loop, and never worse than nearest rounding on its own objective."""
+
+import functools
+
+import pytest
+import torch
+from helpers.toys import Replay
+from torch import nn
+
+from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError
+from bench.core.noise_levels import NoiseLevels
+from bench.core.scheme import Scheme
+from bench.models.schedules import alpha_bar
+from bench.quant.backends.int8 import Int8X86
+from bench.quant.graph import constant, dequantized, inputs_of, quantize_graph
+from bench.quant.kernels import agreement
+from bench.quant.kernels.lowering import Reference, lower
+from bench.quant.layers import Layer
+from bench.quant.methods import moments
+from bench.quant.methods.applying import applied, refusal
+from bench.quant.methods.gptq import better_codes, codes_of_columns, error
+from bench.quant.methods.rounded import RoundedLayer, codes_of, rounded_layers, scale_of
+from bench.quant.simulate import simulate
+from bench.quant.stored import quantized
+from bench.system.host import instruction_set
+from bench.system.random import seeded
+
+LIMITS = (-8, 7)
+
+
+def problem(seed, outputs=6, inputs=200, samples=400):
+    """Weights, their steps, and E[x x^T] of inputs that depend on each other; two are always 0."""
+    generator = seeded("gptq", seed)
+    weight = torch.randn(outputs, inputs, generator=generator)
+    mixed = torch.randn(inputs, inputs, generator=generator) / 4
+    x = torch.randn(samples, inputs, generator=generator) @ mixed + 0.3
+    x[:, [3, 150]] = 0
+    scale = weight.abs().amax(1) / 7.5
+    return weight, scale, (x.T.double() @ x.double()) / samples
+
+
+def textbook(weight, hessian, scale, damp):
+    """Round a column, make up for its error with all that are left, and take it out of H^-1."""
+    hessian = hessian + damp * hessian.diagonal().mean() * torch.eye(len(hessian))
+    inverse, weight = torch.linalg.inv(hessian), weight.double().clone()
+    codes = torch.zeros_like(weight)
+    for i in range(len(hessian)):
+        codes[:, i] = (weight[:, i].float() / scale).round().clamp(*LIMITS)
+        wrong = (weight[:, i] - codes[:, i] * scale.double()) / inverse[i, i]
+        weight -= wrong[:, None] * inverse[i]
+        inverse = inverse - torch.outer(inverse[:, i], inverse[i]) / inverse[i, i]
+        # Numbers of a column that is done are 0 but for rounding.
+        inverse[i], inverse[:, i] = 0, 0
+    return codes
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("damp", [0.01, 0.3])
+def test_blocks_give_the_codes_of_the_textbook_loop(seed, damp):
+    weight, scale, hessian = problem(seed)
+    blocks = codes_of_columns(weight, hessian, scale, LIMITS, damp)
+    assert torch.equal(blocks.double(), textbook(weight, hessian, scale, damp))
+    nearest = (weight / scale[:, None]).round().clamp(*LIMITS)
+    steps = scale[:, None]
+    assert (
+        error(weight, blocks * steps, hessian).sum()
+        < 0.6 * error(weight, nearest * steps, hessian).sum()
+    )
+
+
+def test_independent_inputs_leave_nearest_rounding():
+    weight, scale, hessian = problem(0)
+    codes = codes_of_columns(weight, hessian.diagonal().diag(), scale, LIMITS, 0.01)
+    assert torch.equal(codes, (weight / scale[:, None]).round().clamp(*LIMITS))
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_no_channel_is_worse_than_with_nearest_rounding(bits, groups):
+    """Also of few inputs, of which an H of low rank is made."""
+    for seed in range(5):
+        generator = seeded("groups", bits, seed)
+        weight = torch.randn(6, 4, 3, 3, generator=generator)
+        x = torch.randn(groups, 12, 36, generator=generator).double()
+        hessian = x.transpose(1, 2) @ x / 12
+        layer = RoundedLayer(Layer("layer", "conv", 0, 216, 6, bits, 8), None, weight)
+        scale = weight.abs().flatten(1).amax(1) / ((2**bits - 1) / 2)
+        codes = better_codes(layer, hessian, scale, 0.01)
+        steps = scale.view(-1, 1, 1, 1)
+        pairs = zip(
+            hessian,
+            *(
+                t.flatten(1).chunk(groups)
+                for t in (weight, codes * steps, codes_of(layer, scale) * steps)
+            ),
+            strict=True,
+        )
+        for matrix, exact, learned, nearest in pairs:
+            assert (error(exact, learned, matrix) <= error(exact, nearest, matrix)).all()
+
+
+class Convolutions(nn.Module):
+    """Convolutions of all shapes, and a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.same = nn.Conv2d(2, 6, (2, 3), padding="same", dilation=(1, 2))
+        self.grouped = nn.Conv2d(6, 4, 3, stride=2, padding=(1, 2), groups=2)
+        self.valid = nn.Conv2d(4, 8, 2, padding="valid", bias=False)
+        self.across = nn.Linear(3, 3)
+        self.back = nn.ConvTranspose2d(8, 2, (6, 4))
+
+    def forward(self, x, t):
+        return self.back(self.across(self.valid(self.grouped(self.same(x)))))
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Convolutions().eval()
+    levels = NoiseLevels.discrete(alpha_bar("cosine"))
+    x = torch.randn(3, 2, 7, 6, generator=seeded("x"))
+    pairs = Replay([(x, torch.tensor([1, 2, 3])), (x + 1, torch.tensor([4, 5, 6]))])
+    return Denoiser(model, levels, "epsilon", (2, 7, 6)), pairs
+
+
+def test_the_objective_is_the_mean_square_of_each_layer_s_error(shapes):
+    """What tr((W - Q) H (W - Q)^T) says is what the layers' own operators give."""
+    full, pairs = shapes
+    graph = quantize_graph(full, Scheme.parse("w3a16+all"), pairs)
+    layers = rounded_layers(graph, full)
+    assert [each.layer.name for each in layers] == ["same", "grouped", "valid", "across"]
+    totals = {each.layer.name: [] for each in layers}
+
+    class Errors(torch.fx.Interpreter):
+        def run_node(self, n):
+            for each in layers:
+                if each.node is n:
+                    difference = dequantized(graph, n.args[1]) - each.weight
+                    y = n.target(self.env[n.args[0]], difference, None, *n.args[3:])
+                    channels = (
+                        y.flatten(0, 2).T
+                        if each.layer.name == "across"
+                        else (y.transpose(0, 1).flatten(1))
+                    )
+                    totals[each.layer.name].append(channels.double())
+            return super().run_node(n)
+
+    with torch.no_grad():
+        pairs(Errors(graph).run)
+    for executions, hessian in moments.by_layer(graph, layers, pairs):
+        (each,) = executions
+        measured = torch.cat(totals[each.layer.name], 1).square().mean(1)
+        exact = each.weight.flatten(1).chunk(len(hessian))
+        rounded = dequantized(graph, each.node.args[1]).flatten(1).chunk(len(hessian))
+        said = [error(*parts) for parts in zip(exact, rounded, hessian, strict=True)]
+        assert torch.allclose(torch.cat(said), measured, rtol=1e-4, atol=1e-12)
+
+
+def test_layers_measured_one_at_a_time_have_the_same_moments(shapes, monkeypatch):
+    full, pairs = shapes
+    graph = quantize_graph(full, Scheme.parse("w3a16+all"), pairs)
+    layers = rounded_layers(graph, full)
+    together = [hessian for _, hessian in moments.by_layer(graph, layers, pairs)]
+    monkeypatch.setattr(moments, "HELD", 1)
+    apart = [hessian for _, hessian in moments.by_layer(graph, layers, pairs)]
+    assert len(apart) == 4 and all(map(torch.equal, together, apart))
+
+
+def test_codes_change_and_steps_stay(toy, toy_batches):
+    plain = quantize_graph(toy, Scheme.parse("w3a8"), toy_batches)
+    graph = applied(plain, toy, Scheme.parse("w3a8+gptq"), toy_batches)
+    changed = 0
+    for old, new in zip(rounded_layers(plain, toy), rounded_layers(graph, toy), strict=True):
+        assert torch.equal(scale_of(plain, old), scale_of(graph, new))
+        before, after = (
+            constant(g, each.node.args[1].args[0]) for g, each in ((plain, old), (graph, new))
+        )
+        assert after.dtype == torch.int8
+        changed += int((before != after).sum())
+    assert changed > 5
+
+
+def test_integer_kernels_run_the_same_graph(toy, toy_batches, tmp_path):
+    """Also out of the file that keeps it, and with the bias corrected after it."""
+    kept = Replay(toy_batches)
+    kept.place = tmp_path / "place"
+    make = functools.partial(quantized, toy, Scheme.parse("w4a8+gptq=damp:0.1+bias"))
+    first, second, third = make(kept), make(kept), make(toy_batches)
+    x, t = toy_batches[0]
+    with torch.no_grad():
+        assert torch.equal(simulate(first)(x, t), simulate(second)(x, t))
+        assert torch.equal(simulate(first)(x, t), simulate(third)(x, t))
+    for graph in (first, second):
+        found = agreement.measure(lower(graph, Reference), simulate(graph), inputs_of(graph))
+        assert found.worst_sqnr > 90
+
+
+@pytest.mark.skipif(
+    not instruction_set().startswith(("avx", "amx")), reason="not an x86 CPU with AVX2"
+)
+def test_kernels_of_this_machine_agree_with_the_simulation(toy, toy_batches):
+    made = Int8X86()(toy, Scheme.parse("w4a8+gptq"), toy_batches)
+    assert made.coverage.agreement.worst_sqnr > 90
+
+
+def test_inputs_that_are_not_finite_are_an_error(toy, toy_batches):
+    graph = quantize_graph(toy, Scheme.parse("w4a16"), toy_batches)
+    broken = Replay([(toy_batches[0][0] * torch.nan, toy_batches[0][1])])
+    with pytest.raises(RuntimeError, match="inputs of layer first are not finite"):
+        applied(graph, toy, Scheme.parse("w4a16+gptq"), broken)
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("damp:0", "gptq=damp:0 must be a number from 1e-06 to 1e\\+06"),
+        ("damp:x", "gptq=damp:x must be a number"),
+        ("dump:1", "gptq has no option 'dump': did you mean 'damp'"),
+        ("damp:1,damp:2", "gptq: option damp is there twice"),
+    ],
+)
+def test_a_bad_option_is_one_line(argument, says):
+    with pytest.raises(InputError, match=says):
+        refusal(Scheme.parse(f"w4a8+gptq={argument}"))
+
+
+def test_what_undoes_it_is_refused():
+    assert "weights stay in float" in refusal(Scheme.parse("w16a8+gptq"))
+    assert "mse rounds all weights anew after it" in refusal(Scheme.parse("w4a8+gptq+mse"))
+    assert refusal(Scheme.parse("w4a8+mse+gptq+bias")) is None
+    assert str(Scheme.parse("w4a8+gptq+bias")) == "w4a8+gptq+bias"
