@@ -30,6 +30,7 @@ BACKENDS = {
     "ao-int8-weight": "bench.quant.backends.linear_only:AoInt8Weight",
 }
 METHODS = {
+    "adaround": "bench.quant.methods.adaround:AdaRound",
     "bias": "bench.quant.methods.bias_correction:BiasCorrection",
     "gptq": "bench.quant.methods.gptq:Gptq",
     "mse": "bench.quant.methods.squared_error:SquaredError",
@@ -111,6 +112,7 @@ IDENTITIES = {
     "metrics clip_score": "bench.measurement.features.pretrained:with_text",
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
+    "methods adaround": "bench.quant.identities:method",
     "methods bias": "bench.quant.identities:method",
     "methods gptq": "bench.quant.identities:method",
     "methods mse": "bench.quant.identities:method",
