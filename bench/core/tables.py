@@ -34,6 +34,7 @@ METHODS = {
     "bias": "bench.quant.methods.bias_correction:BiasCorrection",
     "gptq": "bench.quant.methods.gptq:Gptq",
     "mse": "bench.quant.methods.squared_error:SquaredError",
+    "percentile": "bench.quant.methods.percentile:Percentile",
 }
 SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
 EXTRACTORS = {
@@ -116,4 +117,5 @@ IDENTITIES = {
     "methods bias": "bench.quant.identities:method",
     "methods gptq": "bench.quant.identities:method",
     "methods mse": "bench.quant.identities:method",
+    "methods percentile": "bench.quant.identities:method",
 }

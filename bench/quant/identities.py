@@ -6,7 +6,7 @@ from __future__ import annotations
 from importlib import metadata
 
 BITSANDBYTES = "bitsandbytes"
-METHOD_VERSIONS = {"adaround": 1, "bias": 1, "gptq": 1, "mse": 1}
+METHOD_VERSIONS = {"adaround": 1, "bias": 1, "gptq": 1, "mse": 1, "percentile": 1}
 
 
 def bitsandbytes(backend: str = "") -> dict[str, str]:

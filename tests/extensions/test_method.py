@@ -13,7 +13,7 @@ from bench.evaluation import keys
 from bench.models.cards import load_cards
 from bench.system.host import fingerprint, instruction_set
 
-POINTS = "[bench.methods]\npercentile = clipping:Percentile\n"
+POINTS = "[bench.methods]\nclipped = clipping:Clipped\n"
 # What the author of the package writes.
 MODULE = '''
 """Weight ranges that leave the largest weights out."""
@@ -24,7 +24,7 @@ from bench.core.errors import InputError
 from bench.quant.methods.rounded import round_weights, rounded_layers
 
 
-class Percentile:
+class Clipped:
     """Clips the weights of each output channel at a percentile of their magnitudes."""
 
     version = 3
@@ -33,9 +33,9 @@ class Percentile:
         try:
             self.share = float(argument) / 100
         except ValueError:
-            raise InputError(f"percentile={argument} is no number: write percentile=99") from None
+            raise InputError(f"clipped={argument} is no number: write clipped=99") from None
         if not 0.5 <= self.share <= 1:
-            raise InputError(f"percentile={argument} must be 50 to 100")
+            raise InputError(f"clipped={argument} must be 50 to 100")
 
     @staticmethod
     def identity():
@@ -81,25 +81,25 @@ def measured(folder):
 def test_it_runs_in_simulation_and_in_integers(clipping, bench, words, tmp_path, site):
     kernels = ["simulated", *(["int8-x86"] if X86 else [])]
     backends = [word for name in (*kernels, "ao-int8") for word in ("--backend", name)]
-    schemes = ("--scheme", "w4a8", "--scheme", "w4a8+percentile=90+bias")
+    schemes = ("--scheme", "w4a8", "--scheme", "w4a8+clipped=90+bias")
     code, _, error = bench(*words, *schemes, *backends)
     assert code == 0, error
-    assert "; changed by the quantization methods percentile=90, then bias" in error
+    assert "; changed by the quantization methods clipped=90, then bias" in error
     records, report = measured(tmp_path / "out")
     by_scheme = {}
     for record in records[1:]:
         by_scheme.setdefault(tuple(record["cell"]["scheme"]["methods"]), []).append(record)
-    plain, changed = by_scheme[()], by_scheme["percentile:90", "bias"]
+    plain, changed = by_scheme[()], by_scheme["clipped:90", "bias"]
     assert [r["status"] for r in (*plain, *changed)] == [*["ok"] * len(kernels), "refused"] * 2
-    reason = "ao-int8 runs no methods (percentile=90, bias): torchao finds its own ranges"
+    reason = "ao-int8 runs no methods (clipped=90, bias): torchao finds its own ranges"
     assert changed[-1]["error"] == reason and reason in report
     versions = changed[0]["host"]["versions"]
-    assert versions["methods percentile package"] == "clipping 2.1"
-    assert versions["methods percentile version"] == "3"
-    assert versions["methods percentile paper"] == "none"
-    assert "methods percentile package" not in plain[0]["host"]["versions"]
-    assert "w4a8+percentile=90+bias" in report
-    assert "percentile=90 v3 of clipping 2.1, then bias v1 of bench" in report
+    assert versions["methods clipped package"] == "clipping 2.1"
+    assert versions["methods clipped version"] == "3"
+    assert versions["methods clipped paper"] == "none"
+    assert "methods clipped package" not in plain[0]["host"]["versions"]
+    assert "w4a8+clipped=90+bias" in report
+    assert "clipped=90 v3 of clipping 2.1, then bias v1 of bench" in report
 
     def psnr(record):
         (value,) = (m["value"] for m in record["measurements"] if m["name"].startswith("psnr@"))
@@ -109,8 +109,8 @@ def test_it_runs_in_simulation_and_in_integers(clipping, bench, words, tmp_path,
     assert plain[0]["calibration"] == changed[0]["calibration"]
     # A run is read where the package is missing; a new one is not.
     install(site, "clipping", "", "2.1")
-    with pytest.raises(InputError, match="'percentile' is unknown"):
-        Scheme.parse("w4a8+percentile")
+    with pytest.raises(InputError, match="'clipped' is unknown"):
+        Scheme.parse("w4a8+clipped")
     page = folder_of(tmp_path / "out") / "report.md"
     page.unlink()
     assert bench("report", page.parent, "--out", tmp_path / "out")[0] == 0
@@ -125,9 +125,9 @@ def test_it_runs_in_simulation_and_in_integers(clipping, bench, words, tmp_path,
 
 def test_a_bad_option_is_one_line_and_nothing_is_written(clipping, bench, words, tmp_path):
     for scheme, says in (
-        ("w4a8+percentile=9", "percentile=9 must be 50 to 100"),
-        ("w4a8+percentile=x", "percentile=x is no number"),
-        ("w4a8+percentle", "did you mean 'percentile'?"),
+        ("w4a8+clipped=9", "clipped=9 must be 50 to 100"),
+        ("w4a8+clipped=x", "clipped=x is no number"),
+        ("w4a8+cliped", "did you mean 'clipped'?"),
         ("w4a8+bias=3", "method 'bias' takes no argument"),
     ):
         code, out, error = bench(*words, "--scheme", scheme, "--backend", "simulated")
@@ -138,8 +138,7 @@ def test_a_bad_option_is_one_line_and_nothing_is_written(clipping, bench, words,
 def test_it_is_listed(clipping, bench):
     code, out, _ = bench("list", "methods")
     assert code == 0
-    assert [line.split(None, 1)[0] for line in out.splitlines()][-1] == "percentile"
-    line = out.splitlines()[-1]
+    (line,) = [line for line in out.splitlines() if line.split(None, 1)[0] == "clipped"]
     assert "clipping 2.1" in line
     assert line.endswith(
         "Clips the weights of each output channel at a percentile of their magnitudes."
@@ -163,13 +162,13 @@ def test_its_name_option_version_and_package_are_in_the_keys(site, cards):
 
     found = [
         key("w4a8"),
-        key("w4a8+percentile"),
-        key("w4a8+percentile=98"),
-        key("w4a8+percentile+bias"),
-        key("w4a8+bias+percentile"),
-        key("w4a8+percentile", "2.2"),
-        key("w4a8+percentile", module=MODULE.replace("version = 3", "version = 4")),
-        key("w4a8+percentile", module=MODULE.replace("1e-8", "1e-9")),
+        key("w4a8+clipped"),
+        key("w4a8+clipped=98"),
+        key("w4a8+clipped+bias"),
+        key("w4a8+bias+clipped"),
+        key("w4a8+clipped", "2.2"),
+        key("w4a8+clipped", module=MODULE.replace("version = 3", "version = 4")),
+        key("w4a8+clipped", module=MODULE.replace("1e-8", "1e-9")),
     ]
     for kind in (0, 1):
         assert len({pair[kind] for pair in found}) == len(found)

@@ -118,5 +118,5 @@ def out_of_order(scheme: Scheme, name: str) -> str | None:
         return f"{others[0]} rounds the same weights: name one of them"
     later = [other for other in names[names.index(name) :] if other in RANGES]
     if later:
-        return f"{later[0]} rounds all weights anew after it: name {later[0]} before {name}"
+        return f"{later[0]} changes ranges after it: name {later[0]} before {name}"
     return None
