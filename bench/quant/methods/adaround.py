@@ -167,8 +167,9 @@ def _usual_error(rounded: RoundedLayer, task: Task, scale: Tensor) -> float:
 
 
 def _size(rounded: RoundedLayer) -> int:
-    """Multiplications of an update of a layer."""
-    return rounded.weight.numel() * rounded.weight[0].numel()
+    """What learning a layer costs: the multiplications of an update and, in the same unit, about
+    what its passes over all weights and its calls take."""
+    return rounded.weight.numel() * (rounded.weight[0].numel() + 300) + 5_000_000
 
 
 def _kept(path: Path | None, rounded: RoundedLayer) -> Tensor | None:

@@ -88,7 +88,7 @@ def _windows(node: Node, x: Tensor, kernel: list[int]) -> Tensor:
     width = (x.shape[3] - spans[1]) // across + 1
     image, channel, row, column = x.stride()
     strides = (image, channel, row * steps[0], column * steps[1], row * down, column * across)
-    return x.as_strided((*x.shape[:2], *kernel, height, width), strides)
+    return x.as_strided([*x.shape[:2], *kernel, height, width], strides)
 
 
 def _setting(node: Node) -> tuple[Any, Any, Any, Any]:
