@@ -94,8 +94,8 @@ def _windows(node: Node, x: Tensor, kernel: list[int]) -> Tensor:
 def _setting(node: Node) -> tuple[Any, Any, Any, Any]:
     """Stride, padding, dilation and groups of a convolution."""
     said = node.args[3:]
-    stride, padding, dilation, groups = (*said, *USUAL[len(said) :])
-    return stride, padding, dilation, groups
+    values: list[Any] = [*said, *USUAL[len(said) :]]
+    return values[0], values[1], values[2], values[3]
 
 
 def _pair(value: Any) -> list[int]:

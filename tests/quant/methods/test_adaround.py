@@ -23,7 +23,7 @@ from bench.quant.stored import quantized
 from bench.system.host import instruction_set
 from bench.system.random import seeded
 
-QUICK = "adaround=iterations:60"
+QUICK = "adaround=iterations:30"
 
 
 def problem(seed, bits=3, groups=1, samples=50):
@@ -40,11 +40,11 @@ def problem(seed, bits=3, groups=1, samples=50):
     return RoundedLayer(layer, None, weight), task, weight.abs().amax(1) / ((2**bits - 1) / 2)
 
 
-@pytest.mark.parametrize("groups", [1, 3])
-@pytest.mark.parametrize("bits", [2, 4, 8])
-@pytest.mark.parametrize("iterations", [1, 300])
+@pytest.mark.parametrize(
+    ("bits", "groups", "iterations"), [(2, 1, 150), (4, 3, 150), (8, 1, 150), (3, 3, 1)]
+)
 def test_no_channel_is_worse_than_with_nearest_rounding(bits, groups, iterations):
-    for seed in range(3):
+    for seed in range(2):
         layer, task, scale = problem(seed, bits, groups)
         codes, fallen = learned_codes(layer, task, scale, iterations)
         nearest, steps = codes_of(layer, scale), scale[:, None]
@@ -63,7 +63,7 @@ def test_no_channel_is_worse_than_with_nearest_rounding(bits, groups, iterations
 def test_it_comes_near_the_best_of_all_roundings():
     """Of 12 weights each way of rounding can be tried: 4,096."""
     layer, task, scale = problem(7, bits=4)
-    codes, _ = learned_codes(layer, task, scale, 1000)
+    codes, _ = learned_codes(layer, task, scale, 500)
     ways = (torch.arange(2**12)[:, None] >> torch.arange(12)) & 1
     least = []
     for k in range(6):
@@ -81,7 +81,7 @@ def test_independent_inputs_leave_nearest_rounding():
     hessian = torch.diag(torch.linspace(1, 2, 12, dtype=torch.float64))
     exact = layer.weight.double()
     task = Task(hessian[None], exact @ hessian, (exact.square() @ hessian).sum(1))
-    codes, _ = learned_codes(layer, task, scale, 300)
+    codes, _ = learned_codes(layer, task, scale, 150)
     assert torch.equal(codes, codes_of(layer, scale))
 
 
