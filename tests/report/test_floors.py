@@ -105,7 +105,7 @@ def test_images_nearer_than_the_floor_are_a_finding(tmp_path):
     save(tmp_path / "influences.npz", terms)
     page = markdown(made, tmp_path)
     assert "## Images that quantization did not change" in page
-    assert "less than accepted noise: it may be that little was quantized" in page
+    assert "less than accepted noise: look at the coverage" in page
     assert "## The noise floor" in page and "| bfloat16 " in page
 
 
