@@ -149,7 +149,7 @@ def told_nearer(floor: CellRow, ratio: floors.Ratio) -> str:
     """That images moved less than the floor moves them, in a sentence without its end."""
     return (
         f"images moved {times(ratio)} times as far as {escape(floors.title(floor.record))} moves "
-        f"them, less than accepted noise: look at the coverage, it may be that little was quantized"
+        "them, less than accepted noise: look at the coverage, as little may have been quantized"
     )
 
 
