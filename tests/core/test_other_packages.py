@@ -174,7 +174,15 @@ def test_junk_that_a_package_says_of_itself_is_one_line(site, body, says, monkey
     assert line.startswith("metric 'junk' of junk 1") and says in line and "\n" not in line
 
 
-@pytest.mark.parametrize("junk", ["'high'", "float('nan'), unit=3", "1.0, n='many'", "None"])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "'high'",
+        pytest.param("float('nan'), unit=3", marks=pytest.mark.slow),
+        pytest.param("1.0, n='many'", marks=pytest.mark.slow),
+        "None",
+    ],
+)
 def test_a_number_that_no_reader_takes_fails_its_cell(site, cards, monkeypatch, tmp_path, junk):
     monkeypatch.delitem(__import__("sys").modules, "odd", raising=False)
     text = METRIC.format(version=1, weights="a").replace("mine", "odd").replace("Mine", "Odd")
