@@ -17,9 +17,7 @@ the variance, and a Fréchet or kernel distance is the mean of its influences to
 with a rest of the order 1 / n. So this is an *asymptotic* confidence sequence (Waudby-Smith,
 Arbour, Sinha, Kennedy and Ramdas 2024, "Time-uniform central limit theory and asymptotic
 confidence sequences"): what is stated holds from a first look on, as the N of that look grows.
-docs/gate.md has the measured rates. Where influences are skewed the normal limit comes later, so
-there is no interval before n exceeds 25 times the square of their skewness (Cochran 1977, Sampling
-Techniques, section 2.15: the n from which a normal interval of a mean misses in less than 6%).
+docs/gate.md has the measured rates.
 
 The package `confseq` computes the same mixture; it comes as C++ that needs a compiler and Boost.
 """
@@ -38,8 +36,6 @@ from bench.core.estimates import LEVEL
 # The N that the mixture is tuned for, and the least N of a look, from the trials in docs/gate.md.
 TUNED = 500
 FIRST = 100
-# Images for each unit of squared skewness, before which a mean is not taken as normal.
-SKEWED = 25.0
 WORSE, EQUIVALENT, BETTER, UNDECIDED = "worse", "equivalent", "better", "undecided"
 _STEPS = 50
 
@@ -84,13 +80,6 @@ def one_sided(n: ArrayLike, level: float = LEVEL, tuned: int = TUNED) -> np.ndar
     return reach
 
 
-def skewness(terms: np.ndarray) -> float:
-    """Skewness of terms (n,) that are not all alike: the mean cube of what each is off, in
-    standard deviations."""
-    off = terms - terms.mean()
-    return float((off**3).mean() / (off**2).mean() ** 1.5)
-
-
 @dataclass(frozen=True)
 class Sequence:
     """A two-sided confidence sequence.
@@ -113,15 +102,14 @@ class Sequence:
             terms: the influence of each of them on it, (n,).
 
         Returns:
-            (low, high); None before the first look, while the influences are too skewed for
-            their number, where they are undefined, and where they are all alike: what no image
-            moved has no error that is known.
+            (low, high); None before the first look, with undefined influences, and where they
+            are all alike: what no image moved has no error that is known.
         """
         n = len(terms)
         if n < max(self.first, 3) or not (np.isfinite(terms).all() and math.isfinite(value)):
             return None
         error = float(terms.std(ddof=1)) / math.sqrt(n)
-        if error == 0 or n < SKEWED * skewness(terms) ** 2:
+        if error == 0:
             return None
         reach = float(two_sided(n, self.level, self.tuned)) * error
         return value - reach, value + reach

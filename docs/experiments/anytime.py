@@ -58,17 +58,11 @@ def cells(reports: Path) -> Iterator[tuple[Record, margins.Worsening]]:
                 yield record, margins.of_cell(record, terms, METRIC, SHARE)
 
 
-def running(
-    draws: np.ndarray, looks: np.ndarray, guarded: bool = True
-) -> tuple[np.ndarray, np.ndarray]:
-    """(means, standard errors) of streams (S, N) at each look, (S, L) each. Guarded, the errors
-    are infinite, so that nothing is shown, while the stream is too skewed for its length."""
-    first, second, third = (np.cumsum(draws**k, axis=1)[:, looks - 1] / looks for k in (1, 2, 3))
-    variance = second - first**2
-    skewness = (third - 3 * first * second + 2 * first**3) / variance**1.5
-    errors = np.sqrt(variance / (looks - 1))
-    is_early = guarded & (looks < confidence_sequences.SKEWED * skewness**2)
-    return first, np.where(is_early, np.inf, errors)
+def running(draws: np.ndarray, looks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(means, standard errors) of streams (S, N) at each look, (S, L) each."""
+    first, second = (np.cumsum(draws**k, axis=1)[:, looks - 1] for k in (1, 2))
+    means = first / looks
+    return means, np.sqrt((second / looks - means**2) / (looks - 1))
 
 
 def shown(means: np.ndarray, errors: np.ndarray, z: np.ndarray, margin: float) -> np.ndarray:
@@ -117,7 +111,7 @@ def trial(draws: np.ndarray, looks: np.ndarray, z: np.ndarray, fixed: np.ndarray
     # The margin far from -m, so that equivalent is as easy as it can be.
     far = 1e3 * size
     at_margin = shown(means + far, deviations, z, far)
-    peeked = shown(means + far, running(draws, looks, guarded=False)[1], fixed, far)
+    peeked = shown(means + far, deviations, fixed, far)
     return [*at_margin, shown(means, deviations, z, size)[0], peeked[0]]
 
 
