@@ -156,7 +156,7 @@ def start(words, folder, **more):
     [
         ((signal.SIGINT,), 130, "imports"),
         pytest.param((signal.SIGINT,), 130, "sampling", marks=pytest.mark.slow),
-        ((signal.SIGTERM,), 143, "sampling"),
+        pytest.param((signal.SIGTERM,), 143, "sampling", marks=pytest.mark.slow),
         pytest.param((signal.SIGINT, signal.SIGINT), 130, "sampling", marks=pytest.mark.slow),
     ],
 )
@@ -281,7 +281,10 @@ LINES = (
             *({"HOME": "~~", "BENCH_CACHE": None, "XDG_CACHE_HOME": "relative"}, ""),
             marks=pytest.mark.slow,
         ),
-        ({"BENCH_CACHE": "/dev/null", "TMPDIR": "/nowhere"}, ">/dev/full"),
+        pytest.param(
+            *({"BENCH_CACHE": "/dev/null", "TMPDIR": "/nowhere"}, ">/dev/full"),
+            marks=pytest.mark.slow,
+        ),
         ({"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}, ""),
         pytest.param(
             *({"COLUMNS": "1", "TERM": "dumb", "NO_COLOR": "1"}, ">&-"), marks=pytest.mark.slow

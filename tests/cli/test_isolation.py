@@ -7,6 +7,8 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pytest
+
 from bench import __main__
 from bench.core.cell import Draw, expand
 from bench.evaluation import speed
@@ -14,6 +16,7 @@ from bench.models.cards import load_cards, verify
 from bench.system.runs import sample_name, sample_path
 
 
+@pytest.mark.slow
 def test_the_working_folder_is_no_place_of_modules(cards, tmp_path, monkeypatch):
     for name in ("pickle", "typer", "numpy", "torch", "sitecustomize"):
         (tmp_path / f"{name}.py").write_text("open('executed', 'w')\n")

@@ -343,6 +343,7 @@ def test_a_bare_file_gets_the_description_that_fits_its_weights(bench, tmp_path)
     assert (tmp_path / "mine.samples.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_an_untrained_network_is_imported_by_force(bench, tmp_path):
     network = UNet2DModel(**(UNET | {"sample_size": 28, "in_channels": 1, "out_channels": 1}))
     network.save_config(tmp_path)

@@ -92,6 +92,7 @@ def test_a_full_disk_is_no_failed_probe(cells, cache, monkeypatch):
         list(Prober(fingerprint(), cache, plan).run(cells[0].checkpoint))
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_removed_meanwhile_is_made_again(cells, cache):
     """Once between the images and what is measured of them."""
     removed = []

@@ -312,6 +312,7 @@ def test_sigkill_and_repeat_gives_the_same_numbers(
     assert numbers(out) == expected
 
 
+@pytest.mark.slow
 def test_sigkill_while_the_report_is_written(
     unbroken, bench, monkeypatch, tmp_path, fit_of_the_tiny_card
 ):

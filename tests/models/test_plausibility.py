@@ -142,7 +142,7 @@ def test_a_shipped_checkpoint_fits(shipped):
         pytest.param(
             *({"predicts": "v_prediction"}, fits.OTHER, "predicts epsilon"), marks=pytest.mark.slow
         ),
-        ({"timesteps": 4000}, fits.OTHER, "timesteps 1000"),
+        pytest.param(*({"timesteps": 4000}, fits.OTHER, "timesteps 1000"), marks=pytest.mark.slow),
         ({"network.unet.norm_num_groups": 16}, fits.WORSE, "network.unet.norm_num_groups 8"),
     ],
 )

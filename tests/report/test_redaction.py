@@ -64,6 +64,7 @@ def test_what_is_no_path_stays(text):
     assert redacted(replace(run, command=text)).command.replace("'", "") == text
 
 
+@pytest.mark.slow
 def test_report_redact_writes_a_copy_to_hand_out(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("USER", "ann.smith")
     run = private(canned())

@@ -53,6 +53,7 @@ def test_grey_is_rgb_of_equal_channels(extract):
     torch.testing.assert_close(extract(shapes(4)), extract(shapes(4, 3)))
 
 
+@pytest.mark.slow
 def test_distance_grows_with_noise_and_falls_with_bit_depth(extract):
     clean = shapes(200)
     x = clean[:100].float()

@@ -135,7 +135,7 @@ def test_rescaling_is_found_out_in_a_trained_network(imported, rescaled):
         ("center_input_sample", True),
         ("mid_block_scale_factor", 2.0),
         pytest.param("attention_head_dim", 4, marks=pytest.mark.slow),
-        ("num_heads", 2),
+        pytest.param("num_heads", 2, marks=pytest.mark.slow),
     ],
 )
 def test_every_open_field_can_be_set(imported, monkeypatch, field, value):
