@@ -52,6 +52,7 @@ def sets(all_rows: Sequence[CellRow]) -> list[str]:
     for row in all_rows:
         if own := row.record.elsewhere:
             what = "test" if row.reference else "reference"
+            what = "noise floor" if row.cell.is_floor else what
             lines.append([escape(row.checkpoint), what, f"{row.images:,}", own.sha256[:12]])
     return table(["Images", "Taken as", "N", "Names and pixels (SHA-256)"], lines, left=2)
 

@@ -23,7 +23,7 @@ from bench.report.formatting import (
     without_interval,
 )
 from bench.report.headline import headline, summary
-from bench.report.rows import CellRow, interval, rows
+from bench.report.rows import CellRow, interval, rows, with_floors
 from bench.report.sample_sizes import draws, few_real, precision, span, verdicts
 from bench.system import influences
 from bench.system.runs import sample_path
@@ -56,7 +56,8 @@ def title(run: Run) -> str:
 def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
     """(heading, lines) of the page's parts that have something to say, the answer first."""
     all_rows = rows(run)
-    bad = [row for row in all_rows if not row.ok]
+    everything = with_floors(run)
+    bad = [row for row in everything if not row.ok]
     terms = influences.load(folder / influences.NAME)
     foreign = elsewhere.is_elsewhere(all_rows)
     cards = ("Checkpoints", _checkpoints(all_rows))
@@ -73,13 +74,13 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
         ("Results", _results(all_rows)),
         ("Verdicts of the sampling in rounds", verdicts(all_rows)),
         ("Further measurements", _further(all_rows)),
-        ("Not measured", _bad([row for row in all_rows if row.ok and row.error])),
+        ("Not measured", _bad([row for row in everything if row.ok and row.error])),
         ("Refused and failed", _bad(bad)),
         ("Figures", _figures(all_rows, folder)),
         ("Coverage", elsewhere.coverage(all_rows) if foreign else coverage(all_rows)),
         ("Agreement of kernels with the simulation", agreement(all_rows)),
         ("Protocol", _protocol(all_rows, run)),
-        ("Sets of images", elsewhere.sets(all_rows)) if foreign else cards,
+        ("Sets of images", elsewhere.sets(everything)) if foreign else cards,
         ("Host and versions", _hosts(all_rows)),
         ("Provenance", _provenance(run)),
         ("Notes", _notes(all_rows)),

@@ -71,6 +71,8 @@ def test_a_folder_as_the_noise_floor(bench, sets, tmp_path):
     assert code == 0, err
     page = (tmp_path / out.strip()).read_text(encoding="utf-8")
     assert "times as far as other-batch does" in page and "## The noise floor" in page
+    sets_of_images = page.partition("## Sets of images")[2]
+    assert [word in sets_of_images for word in ("reference", "test", "noise floor")] == [True] * 3
     backends = [record["cell"]["backend"] for record in only(tmp_path / "reports")["records"]]
     assert backends == ["float", "elsewhere", "elsewhere:floor"]
     code, _, err = bench("score", "bf16", "4bit", "--floor", "nowhere")

@@ -119,3 +119,13 @@ def test_a_lower_clip_score_is_harm(tmp_path):
     table = floors.section(rows(made), terms)
     assert "Change of CLIP score" in table[0]
     assert table[-3].rstrip(" |").endswith("beyond") and "-2.0 [-3.0, -1.0]" in table[-3]
+
+
+def test_a_floor_that_failed_is_told(tmp_path):
+    made, _ = run(REFERENCE, FLOOR, (W4A8, "simulated", 30.0, 10.0))
+    failed = replace(made.records[1], status="failed", measurements=(), error="out of memory")
+    made = replace(made, records=(made.records[0], failed, made.records[2]))
+    page = markdown(made, tmp_path)
+    told = page.partition("## Refused and failed")[2].partition("\n## ")[0]
+    assert "float:bf16" in told and "out of memory" in told
+    assert "## The noise floor" not in page
