@@ -109,11 +109,10 @@ def run(
         outcomes = runner.run(plan.cells, execute) if runner else execute(plan.cells)
     if plan.rule:
         _remark(resolver, [record.cell for record in outcomes])
-    folder = _write(
-        out, publishing.described(outcomes, checked, _stated(plan.engine)), resolver, redact
-    )
+    described = publishing.described(outcomes, checked, _stated(plan.engine))
+    folder = _write(out, described, resolver, redact)
     _tell(outcomes, count, time.monotonic() - start)
-    for line in publishing.nearer_than_the_floor(folder):
+    for line in publishing.nearer_than_the_floor(described, folder):
         say(line, file=sys.stderr)
     print(folder / "report.md")
     return folder, any(record.status == "failed" for record in outcomes)

@@ -17,8 +17,7 @@ from bench.report import redaction
 from bench.system import influences, store
 from bench.system.checkout import git_state
 from bench.system.influences import Influences
-from bench.system.runs import read_run, sample_name, save_strip
-from bench.verdicts.floors import is_nearer
+from bench.system.runs import sample_name, save_strip
 
 # Influences (N,) of a record's numbers, named as in a run's file, and its strip of samples.
 Kept = Callable[[Record], tuple[Influences, np.ndarray]]
@@ -76,18 +75,15 @@ def write(out: Path, run: Run, kept: Kept, redact: bool) -> Path:
     return folder
 
 
-def nearer_than_the_floor(folder: Path) -> list[str]:
+def nearer_than_the_floor(run: Run, folder: Path) -> list[str]:
     """The cells of a written run whose images moved less than the noise floor, a line each."""
     from bench.report import floors
     from bench.report.rows import rows
 
-    run, terms = read_run(folder), influences.load(folder / influences.NAME)
-    pairs = [(row, pair) for row in rows(run) if (pair := floors.leading(row, terms))]
-    return [
-        f"{row.record.cell}: {floors.told_nearer(*pair)}"
-        for row, pair in pairs
-        if is_nearer(pair[1])
-    ]
+    if not any(record.cell.is_floor for record in run.records):
+        return []
+    told = floors.nearer(rows(run), influences.load(folder / influences.NAME))
+    return [f"{row.record.cell}: {text}" for row, text in told]
 
 
 def command_line() -> str:

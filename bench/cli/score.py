@@ -215,7 +215,7 @@ def written(asked: Asked, out: Path, redact: bool = False) -> Path:
         return own, scored.strips[record.cell]
 
     folder = publishing.write(out, run, kept, redact)
-    for line in publishing.nearer_than_the_floor(folder):
+    for line in publishing.nearer_than_the_floor(run, folder):
         _tell(line)
     return folder
 

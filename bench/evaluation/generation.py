@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,13 +86,13 @@ class Generation:
         made: Quantized = self.watch.timed("quantize", backend, full, cell.scheme, trajectories)
         for name, text in ((CALIBRATION, made.calibration), (COVERAGE, to_json(made.coverage))):
             path = wanted.folder / name
-            artifacts.save_text(path, _key(path), text)
+            artifacts.save_text(path, artifacts.bound(path), text)
         return made
 
     def coverage(self, wanted: ResolvedImages) -> Steps[tuple[Coverage, str]]:
         """The coverage of a cell and the SHA-256 of its calibration, "" for none."""
         paths = [wanted.folder / name for name in (CALIBRATION, COVERAGE)]
-        calibration, text = (artifacts.load_text(path, _key(path)) for path in paths)
+        calibration, text = (artifacts.load_text(path, artifacts.bound(path)) for path in paths)
         if calibration is None or text is None:
             made = yield from self.executed(wanted)
             return made.coverage, made.calibration
@@ -104,12 +103,12 @@ class Generation:
         cell, denoiser = wanted.cell, None
         shape = (cell.draw.batch, None, None, None)
         for k, path in enumerate(wanted.paths):
-            if artifacts.load_array(path, _key(path), shape, np.uint8) is None:
+            if artifacts.load_array(path, artifacts.bound(path), shape, np.uint8) is None:
                 if denoiser is None:
                     denoiser = (yield from self.executed(wanted)).denoiser
                 yield Progress(str(cell), "sampling")
                 shard = self.watch.timed("sample", self._sample, cell, denoiser, k)
-                artifacts.save_array(path, _key(path), shard)
+                artifacts.save_array(path, artifacts.bound(path), shard)
                 yield Progress(str(cell), "sampling", batches=1)
         shards = Shards(wanted.paths, cell.draw.images, artifacts.loader(wanted.key))
         return ImageSet(shards, str(cell), wanted.key, batch=cell.draw.batch)
@@ -128,8 +127,3 @@ class Generation:
                 f"uint8 (B, C, H, W) with B of {cell.draw.batch}"
             )
         return sampled
-
-
-def _key(path: Path) -> str:
-    """What binds a file of a cell's folder to its digest: the key of the folder, and its name."""
-    return f"{path.parent.name} {path.name}"

@@ -84,12 +84,10 @@ def _harmed(group: Group, pairs: Sequence[tuple[CellRow, CellRow]], name: str) -
     if not group.harm or not changes:
         return ".** Whether it harms was not measured."
     worse = [is_beyond(change, floor) for change, floor in changes]
-    sets = "the set" if len(worse) == 1 else f"{sum(worse)} of {len(worse)} sets"
-    told = f", and makes {sets} worse beyond the noise and beyond what {name} does**"
-    if not any(worse):
-        it = "the set" if len(worse) == 1 else f"none of {len(worse)} sets"
-        told = f", and makes {it} worse beyond the noise and beyond what {name} does**"
-        told = told.replace("makes the set worse", "does not make the set worse")
+    makes = f"makes {sum(worse) or 'none'} of {len(worse)} sets"
+    if len(worse) == 1:
+        makes = "makes the set" if worse[0] else "does not make the set"
+    told = f", and {makes} worse beyond the noise and beyond what {name} does**"
     metric = "KD" if group.metric == "kd_change" else "FD"
     digits = decimal_places([change for change, _ in changes])
     own = _span([change for change, _ in changes], digits)
@@ -136,21 +134,27 @@ def _short(ratio: floors.Ratio) -> str:
 def unchanged(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
     """The rows whose images equal those of full precision, or moved less than the floor moves
     them, as findings."""
-    lines = elsewhere.unchanged_images(all_rows)
-    for row in all_rows:
-        pair = leading(row, influences)
-        if pair and floors.is_nearer(pair[1]):
-            name = f"{row.checkpoint} {row.scheme} {row.backend}"
-            lines.append(f"- **{escape(name)}**: {told_nearer(*pair)}.")
-    return lines
+    told = [
+        f"- **{escape(f'{row.checkpoint} {row.scheme} {row.backend}')}**: {escape(text)}."
+        for row, text in nearer(all_rows, influences)
+    ]
+    return [*elsewhere.unchanged_images(all_rows), *told]
 
 
-def told_nearer(floor: CellRow, ratio: floors.Ratio) -> str:
-    """That images moved less than the floor moves them, in a sentence without its end."""
-    return (
-        f"images moved {times(ratio)} times as far as {escape(floors.title(floor.record))} moves "
-        "them, less than accepted noise: look at the coverage, as little may have been quantized"
-    )
+def nearer(all_rows: Sequence[CellRow], influences: Influences) -> list[tuple[CellRow, str]]:
+    """The rows whose images moved less than the floor moves them, each with what is said of it,
+    in a sentence without its end."""
+    return [
+        (
+            row,
+            f"images moved {times(ratio)} times as far as {floors.title(floor.record)} moves "
+            "them, less than accepted noise: look at the coverage, as little may have been "
+            "quantized",
+        )
+        for row in all_rows
+        for floor, ratio in filter(None, [leading(row, influences)])
+        if floors.is_nearer(ratio)
+    ]
 
 
 def section(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:

@@ -192,6 +192,11 @@ def _clear(path: Path) -> None:
         set_aside(above, "it is no folder")
 
 
+def bound(path: Path) -> str:
+    """A key for a file in a folder that is named by a key: that, and the name of the file."""
+    return f"{path.parent.name} {path.name}"
+
+
 def save_array(path: Path, key: str, array: np.ndarray) -> None:
     """Keep an array."""
     with writing(path, key) as stream:

@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.core import estimates
 from bench.core.cell import of_any_size
-from bench.core.floors import KERNELS
+from bench.core.floors import KERNELS, backend
 from bench.core.record import Measurement, Record
 from bench.system.influences import Influences, key
 
@@ -32,7 +32,7 @@ EQUAL = {"ssimulacra2": 100.0}
 # Paired numbers of whole sets are no means over images.
 OF_SETS = ("fd_twin",)
 # Full precision in bfloat16 is what most people take for the same images.
-FIRST = "float:bf16"
+FIRST = backend("bf16")
 
 
 @dataclass(frozen=True)

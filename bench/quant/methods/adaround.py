@@ -31,6 +31,7 @@ from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.methods import options
 from bench.quant.methods.rounded import (
     RoundedLayer,
+    by_name,
     codes_of,
     limits,
     out_of_order,
@@ -70,9 +71,7 @@ class AdaRound:
         Raises:
             RuntimeError: an input is not finite.
         """
-        layers: dict[str, list[RoundedLayer]] = {}
-        for each in rounded_layers(graph, denoiser):
-            layers.setdefault(each.layer.name, []).append(each)
+        layers = by_name(rounded_layers(graph, denoiser))
         sizes = {name: _size(first) for name, (first, *_) in layers.items()}
         both = SideBySide(graph, denoiser, calibration)
         told, nearest = Remaining("adaround", sum(sizes.values())), 0
@@ -176,15 +175,10 @@ def _kept(path: Path | None, rounded: RoundedLayer) -> Tensor | None:
     """The codes that an earlier run learned, or None."""
     if path is None:
         return None
-    codes = artifacts.load_array(path, _key(path), rounded.weight.shape, np.int8)
+    codes = artifacts.load_array(path, artifacts.bound(path), rounded.weight.shape, np.int8)
     return None if codes is None else torch.from_numpy(codes).to(rounded.weight)
 
 
 def _keep(path: Path | None, codes: Tensor) -> None:
     if path is not None:
-        artifacts.save_array(path, _key(path), codes.to(torch.int8).cpu().numpy())
-
-
-def _key(path: Path) -> str:
-    """What binds a file to its digest: the key of its folder, and its name."""
-    return f"{path.parent.name} {path.name}"
+        artifacts.save_array(path, artifacts.bound(path), codes.to(torch.int8).cpu().numpy())

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from bench.core.protocols import Calibration
-from bench.quant.methods.rounded import RoundedLayer
+from bench.quant.methods.rounded import RoundedLayer, by_name
 from bench.quant.methods.windows import Drawn, groups_of
 from bench.system.random import seeded
 
@@ -41,9 +41,7 @@ def by_layer(
     Raises:
         RuntimeError: an input is not finite, or the calibration evaluates nothing.
     """
-    layers: dict[str, list[RoundedLayer]] = {}
-    for each in rounded:
-        layers.setdefault(each.layer.name, []).append(each)
+    layers = by_name(rounded)
     for names in _portions(layers):
         yield from _measured(graph, {name: layers[name] for name in names}, calibration)
 

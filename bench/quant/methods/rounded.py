@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -48,6 +49,14 @@ def rounded_layers(graph: GraphModule, denoiser: Denoiser) -> list[RoundedLayer]
         if weight is not None and layer.weight_bits not in FLOAT_BITS:
             rounded.append(RoundedLayer(layer, nodes[layer.node], constant(full, weight)))
     return rounded
+
+
+def by_name(rounded: Iterable[RoundedLayer]) -> dict[str, list[RoundedLayer]]:
+    """All executions of each layer, by its name, in order of the first ones."""
+    layers: dict[str, list[RoundedLayer]] = {}
+    for each in rounded:
+        layers.setdefault(each.layer.name, []).append(each)
+    return layers
 
 
 def limits(rounded: RoundedLayer) -> tuple[int, int]:

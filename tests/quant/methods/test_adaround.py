@@ -1,24 +1,19 @@
 """AdaRound on its own objective, after a kill, and in integer kernels."""
 
-import functools
-
 import pytest
 import torch
+from helpers.method_runs import assert_kernels_agree, assert_one_graph
 from helpers.toys import Replay
 
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
-from bench.quant.backends.int8 import Int8X86
-from bench.quant.graph import constant, dequantized, inputs_of, layers_of, quantize_graph
-from bench.quant.kernels import agreement
-from bench.quant.kernels.lowering import Reference, lower
+from bench.quant.graph import constant, dequantized, layers_of, quantize_graph
 from bench.quant.layers import Layer
 from bench.quant.methods import adaround, side_by_side
 from bench.quant.methods.adaround import learned_codes
 from bench.quant.methods.applying import applied, refusal
 from bench.quant.methods.rounded import RoundedLayer, codes_of, rounded_layers, scale_of
 from bench.quant.methods.side_by_side import SideBySide, Task
-from bench.quant.simulate import simulate
 from bench.quant.stored import quantized
 from bench.system.host import instruction_set
 from bench.system.random import seeded
@@ -184,25 +179,14 @@ def test_channels_that_keep_nearest_rounding_are_told(toy, toy_batches, capsys, 
 
 def test_integer_kernels_run_the_same_graph(toy, toy_batches, tmp_path):
     """Also out of the file that keeps it, and with the bias corrected after it."""
-    kept = Replay(toy_batches)
-    kept.place = tmp_path / "place"
-    make = functools.partial(quantized, toy, Scheme.parse(f"w4a8+{QUICK}+bias"))
-    first, second, third = make(kept), make(kept), make(toy_batches)
-    x, t = toy_batches[0]
-    with torch.no_grad():
-        assert torch.equal(simulate(first)(x, t), simulate(second)(x, t))
-        assert torch.equal(simulate(first)(x, t), simulate(third)(x, t))
-    for graph in (first, second):
-        found = agreement.measure(lower(graph, Reference), simulate(graph), inputs_of(graph))
-        assert found.worst_sqnr > 90
+    assert_one_graph(f"w4a8+{QUICK}+bias", toy, toy_batches, tmp_path / "place")
 
 
 @pytest.mark.skipif(
     not instruction_set().startswith(("avx", "amx")), reason="not an x86 CPU with AVX2"
 )
 def test_kernels_of_this_machine_agree_with_the_simulation(toy, toy_batches):
-    made = Int8X86()(toy, Scheme.parse(f"w4a8+{QUICK}"), toy_batches)
-    assert made.coverage.agreement.worst_sqnr > 90
+    assert_kernels_agree(f"w4a8+{QUICK}", toy, toy_batches)
 
 
 def test_inputs_that_are_not_finite_are_an_error(toy, toy_batches):

@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+from helpers.method_runs import assert_kernels_agree, assert_one_graph
 from helpers.toys import Replay
 from torch import nn
 
@@ -13,12 +14,9 @@ from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
 from bench.quant.backends.int8 import Int8X86
 from bench.quant.backends.simulated import Simulated
-from bench.quant.graph import calibration_of, constant, inputs_of, layers_of, quantize_graph
-from bench.quant.kernels import agreement
-from bench.quant.kernels.lowering import Reference, lower
+from bench.quant.graph import calibration_of, constant, layers_of, quantize_graph
 from bench.quant.methods.applying import applied
 from bench.quant.methods.bias_correction import BiasCorrection
-from bench.quant.simulate import simulate
 from bench.quant.stored import quantized
 from bench.system.host import instruction_set
 
@@ -142,17 +140,10 @@ def test_layers_are_found_in_the_graph_and_only_biases_change(toy, toy_batches):
 
 def test_integer_kernels_run_the_corrected_graph(toy, toy_batches, tmp_path):
     """Also out of the file that keeps it."""
-    kept = Replay(toy_batches)
-    kept.place = tmp_path / "place"
-    first, second = (quantized(toy, Scheme.parse("w4a8+bias"), kept) for _ in range(2))
+    first, second = assert_one_graph("w4a8+bias", toy, toy_batches, tmp_path / "place")
     assert calibration_of(second) == "replayed"
-    x, t = toy_batches[0]
     with torch.no_grad():
-        assert torch.equal(simulate(first)(x, t), simulate(second)(x, t))
-        assert torch.equal(first(x, t), second(x, t))
-    for graph in (first, second):
-        found = agreement.measure(lower(graph, Reference), simulate(graph), inputs_of(graph))
-        assert found.worst_sqnr > 90
+        assert torch.equal(first(*toy_batches[0]), second(*toy_batches[0]))
 
 
 @pytest.mark.skipif(
@@ -160,8 +151,7 @@ def test_integer_kernels_run_the_corrected_graph(toy, toy_batches, tmp_path):
 )
 def test_kernels_of_this_machine_agree_with_the_simulation(toy, toy_batches):
     scheme = Scheme.parse("w4a8+bias")
-    made = Int8X86()(toy, scheme, toy_batches)
-    assert made.coverage.agreement.worst_sqnr > 90
+    made = assert_kernels_agree("w4a8+bias", toy, toy_batches)
     plain = Int8X86()(toy, Scheme.parse("w4a8"), toy_batches)
     simulated = Simulated()(toy, scheme, toy_batches)
     x, t = toy_batches[0]
