@@ -92,6 +92,9 @@ def _harmed(group: Group, pairs: Sequence[tuple[CellRow, CellRow]], name: str) -
     digits = decimal_places([change for change, _ in changes])
     own = _span([change for change, _ in changes], digits)
     theirs = _span([floor for _, floor in changes if floor], digits)
+    fewer = min(floor.images for _, floor in pairs)
+    if theirs and fewer < pairs[0][0].images:
+        theirs += f" over {fewer} images"
     return f"{told} (change of {metric} {own}" + (f"; {name} {theirs})." if theirs else ").")
 
 

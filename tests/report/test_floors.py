@@ -129,3 +129,13 @@ def test_a_floor_that_failed_is_told(tmp_path):
     told = page.partition("## Refused and failed")[2].partition("\n## ")[0]
     assert "float:bf16" in told and "out of memory" in told
     assert "## The noise floor" not in page
+
+
+def test_a_floor_of_fewer_images_says_how_many():
+    made, terms = run(REFERENCE, FLOOR, (W4A8, "simulated", 30.0, 10.0))
+    fewer = replace(made.records[1].cell, draw=replace(CELL.draw, images=N // 2))
+    made = replace(
+        made, records=(made.records[0], replace(made.records[1], cell=fewer), made.records[2])
+    )
+    (group,) = groups(rows(made), terms)
+    assert f"bfloat16 +0.5 [-0.5, +1.5] over {N // 2} images)" in floors.sentence(group, terms)
