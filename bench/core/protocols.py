@@ -130,6 +130,12 @@ class Method(Protocol):
     `w4a8+NAME` makes one without arguments; `w4a8+NAME=VALUE` hands over `argument="VALUE"`, which
     a class that takes options checks when it is made, with InputError. `version` rises with its
     arithmetic.
+
+    One that has a function `prepare`, of the arguments and the result of `__call__`, is asked
+    before the calibration too, with the network's graph in full precision: it shares parameters
+    with the network, so others are put in their place, and none is changed. It is asked again when
+    a kept graph is built from its constants, so that what takes long belongs in a file under
+    `calibration.place`.
     """
 
     version: int

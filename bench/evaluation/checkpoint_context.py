@@ -122,7 +122,7 @@ class CheckpointContext(ProbeContext):
             self._locate(replace(self._cell, scheme=scheme))
         )
         graph = quantized(self.full, scheme, calibration)
-        return constants_of_graph.constants(graph, self.full.model)
+        return constants_of_graph.constants(graph)
 
     def _execute(self, scheme: Scheme) -> Denoiser:
         wanted = self._locate(replace(self._cell, scheme=scheme, backend=self._backend))

@@ -7,28 +7,28 @@ numbers that simulation and kernels use.
 from __future__ import annotations
 
 import torch
-from torch import nn
 from torch.fx import GraphModule, Node
 
 from bench.core.protocols import Constants
 from bench.quant.graph import DEQUANTIZE, DEQUANTIZE_WEIGHT, dequantized, layers_of
+from bench.quant.methods.rounded import rounded_layers
 
 
 @torch.no_grad()
-def constants(graph: GraphModule, model: nn.Module) -> list[Constants]:
+def constants(graph: GraphModule) -> list[Constants]:
     """The constants of all layers in order of their first execution.
 
     Args:
-        graph: from `quantize_graph`, of this model.
-        model: in full precision.
+        graph: from `quantize_graph`.
     """
     nodes = {node.name: node for node in graph.graph.nodes}
+    exact = {each.layer.node: each.weight for each in rounded_layers(graph)}
     by_layer: dict[str, Constants] = {}
     for layer in layers_of(graph):
         x, weight = nodes[layer.node].args[:2]
         error = None
         if isinstance(weight, Node) and weight.target is DEQUANTIZE_WEIGHT:
-            error = dequantized(graph, weight) - model.get_parameter(f"{layer.name}.weight")
+            error = dequantized(graph, weight) - exact[layer.node]
         before = by_layer.get(layer.name)
         ranges, macs = (before.ranges, before.macs) if before else ((), 0)
         by_layer[layer.name] = Constants(

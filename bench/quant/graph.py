@@ -20,7 +20,7 @@ from torch.fx import GraphModule, Node
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.layers import Layer, exported, plan
+from bench.quant.layers import Layer, copied, exported, plan
 from bench.system.quiet import quiet_import
 
 with quiet_import():
@@ -37,6 +37,7 @@ with quiet_import():
     )
 
 LAYERS, INPUTS, CALIBRATION = "bench_layers", "bench_inputs", "bench_calibration"
+FLOAT = "bench_float"
 decomposed = torch.ops.quantized_decomposed
 QUANTIZE = decomposed.quantize_per_tensor.default
 DEQUANTIZE = decomposed.dequantize_per_tensor.default
@@ -108,7 +109,9 @@ def _weight(bits: int) -> QuantizationSpec | None:
     )
 
 
-def quantize_graph(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> GraphModule:
+def quantize_graph(
+    denoiser: Denoiser, scheme: Scheme, calibrate: Calibration, full: GraphModule | None = None
+) -> GraphModule:
     """Write a scheme into a network. Equal arguments give bit-identical constants.
 
     Args:
@@ -116,6 +119,8 @@ def quantize_graph(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -
         scheme: not a float scheme.
         calibrate: evaluates the network that observes the ranges; its shape becomes the fixed
             shape of the graph.
+        full: the network's graph in full precision as methods prepared it; it is not changed.
+            None for the network as it is.
 
     Returns:
         The graph; weights of quantized layers are int8 constants. `layers_of` tells its layers.
@@ -124,10 +129,10 @@ def quantize_graph(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -
         InputError: the scheme does not fit the network.
         RuntimeError: a layer was not quantized as planned, or nothing was observed.
     """
-    graph = exported(denoiser, calibrate.shape[0])
-    layers = plan(graph, scheme)
+    full = exported(denoiser, calibrate.shape[0]) if full is None else full
+    layers = plan(full, scheme)
     with torch.inference_mode(False), torch.no_grad():
-        observer = prepare_pt2e(graph, LayerQuantizer(layers, scheme.observer))
+        observer = prepare_pt2e(copied(full), LayerQuantizer(layers, scheme.observer))
         observed = _Observed(observer)
         digest = calibrate(observed)
         if not observed.calls:
@@ -137,6 +142,7 @@ def quantize_graph(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -
     converted.meta[LAYERS] = layers
     converted.meta[INPUTS] = [tuple(inputs) for inputs in calibrate.kept]
     converted.meta[CALIBRATION] = digest
+    converted.meta[FLOAT] = full
     return converted
 
 
@@ -158,6 +164,12 @@ class _Observed(nn.Module):
 def layers_of(graph: GraphModule) -> tuple[Layer, ...]:
     """The layers of a graph that `quantize_graph` made, in execution order."""
     return graph.meta[LAYERS]
+
+
+def float_of(graph: GraphModule) -> GraphModule:
+    """The graph in full precision that a quantized one was made of, with the same names of nodes;
+    it shares the network's parameters but for those that methods prepared."""
+    return graph.meta[FLOAT]
 
 
 def inputs_of(graph: GraphModule) -> list[tuple[Tensor, ...]]:

@@ -118,8 +118,13 @@ def exported(denoiser: Denoiser, batch: int) -> GraphModule:
     key = tuple((x.device, x.dtype, *x.shape) for x in inputs)
     if key not in kept:
         kept[key] = export(denoiser.model, *inputs)
-    shared = {id(value): value for value in (*kept[key].parameters(), *kept[key].buffers())}
-    return copy.deepcopy(kept[key], shared)
+    return copied(kept[key])
+
+
+def copied(graph: GraphModule) -> GraphModule:
+    """A copy of a graph that may be changed, and shares its parameters."""
+    shared = {id(value): value for value in (*graph.parameters(), *graph.buffers())}
+    return copy.deepcopy(graph, shared)
 
 
 def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:

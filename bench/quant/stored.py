@@ -28,19 +28,21 @@ from bench.quant.graph import (
     CALIBRATION,
     DEQUANTIZE,
     DEQUANTIZE_WEIGHT,
+    FLOAT,
     INPUTS,
     LAYERS,
     QUANTIZE,
     calibration_of,
     constant,
+    float_of,
     inputs_of,
     layers_of,
     quantize_graph,
     set_bias,
     verify,
 )
-from bench.quant.layers import Layer, exported, plan
-from bench.quant.methods.applying import applied
+from bench.quant.layers import Layer, copied, plan
+from bench.quant.methods.applying import applied, prepared
 from bench.quant.packing import pack, unpack
 from bench.system import artifacts
 
@@ -60,12 +62,14 @@ def quantized(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Gra
         As `quantize_graph`; `stored_bytes` tells its size.
     """
     place = calibrate.place
-    if place is not None and (graph := _load(denoiser, scheme, calibrate.shape[0], place)):
+    if place is not None and (graph := _load(denoiser, scheme, calibrate, place)):
         return graph
-    graph = applied(quantize_graph(denoiser, scheme, calibrate), denoiser, scheme, calibrate)
+    full = prepared(denoiser, scheme, calibrate)
+    plain = quantize_graph(denoiser, scheme, calibrate, full)
+    graph = applied(plain, denoiser, scheme, calibrate)
     tensors = _tensors(graph)
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
-    if place is not None and (not scheme.methods or _can_be_kept(graph, denoiser, scheme)):
+    if place is not None and (not scheme.methods or _can_be_kept(graph, scheme)):
         calibration = {"calibration": calibration_of(graph)}
         inputs = save(_named(inputs_of(graph)), calibration)
         artifacts.write(place / INPUTS_FILE, _key(place, INPUTS_FILE), inputs)
@@ -110,11 +114,11 @@ def _tensors(graph: GraphModule) -> dict[str, Tensor]:
     return tensors
 
 
-def _can_be_kept(graph: GraphModule, denoiser: Denoiser, scheme: Scheme) -> bool:
+def _can_be_kept(graph: GraphModule, scheme: Scheme) -> bool:
     """Whether what is built again from the tensors of a graph is that graph: all constants, and
     the outputs on inputs of the calibration, to the bit."""
     inputs, tensors = inputs_of(graph), _tensors(graph)
-    again = _built(denoiser, scheme, len(inputs[0][0]), tensors)
+    again = _built(float_of(graph), scheme, tensors)
     others = _tensors(again)
     with torch.inference_mode():
         return (
@@ -124,14 +128,16 @@ def _can_be_kept(graph: GraphModule, denoiser: Denoiser, scheme: Scheme) -> bool
         )
 
 
-def _load(denoiser: Denoiser, scheme: Scheme, batch: int, place: Path) -> GraphModule | None:
+def _load(
+    denoiser: Denoiser, scheme: Scheme, calibration: Calibration, place: Path
+) -> GraphModule | None:
     """The graph that was kept, or None where there is none."""
     weights = artifacts.read(place / WEIGHTS_FILE, _key(place, WEIGHTS_FILE))
     kept_inputs = artifacts.read(place / INPUTS_FILE, _key(place, INPUTS_FILE))
     if weights is None or kept_inputs is None:
         return None
     tensors, inputs = load(weights), load(kept_inputs)
-    graph = _built(denoiser, scheme, batch, tensors)
+    graph = _built(prepared(denoiser, scheme, calibration), scheme, tensors)
     device = _device(graph)
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
     graph.meta[INPUTS] = _unnamed({name: tensor.to(device) for name, tensor in inputs.items()})
@@ -139,17 +145,15 @@ def _load(denoiser: Denoiser, scheme: Scheme, batch: int, place: Path) -> GraphM
     return graph
 
 
-def _built(
-    denoiser: Denoiser, scheme: Scheme, batch: int, tensors: dict[str, Tensor]
-) -> GraphModule:
-    """The graph of a network with the constants that `_tensors` names."""
-    graph = exported(denoiser, batch)
+def _built(full: GraphModule, scheme: Scheme, tensors: dict[str, Tensor]) -> GraphModule:
+    """The quantized graph of one in full precision with the constants that `_tensors` names."""
+    graph = copied(full)
     device = _device(graph)
     layers = plan(graph, scheme)
     with torch.inference_mode(False), torch.no_grad():
         _write(graph, layers, {name: tensor.to(device) for name, tensor in tensors.items()})
     verify(graph, layers)
-    graph.meta[LAYERS] = layers
+    graph.meta[LAYERS], graph.meta[FLOAT] = layers, full
     return graph
 
 

@@ -45,7 +45,7 @@ class Clipped:
         return "the weights stay in float" if scheme.weight_bits > 8 else None
 
     def __call__(self, graph, denoiser, calibration):
-        for rounded in rounded_layers(graph, denoiser):
+        for rounded in rounded_layers(graph):
             sizes = rounded.weight.abs().flatten(1)
             largest = torch.quantile(sizes, self.share, dim=1).clamp(min=1e-8)
             round_weights(graph, rounded, largest / ((2**rounded.layer.weight_bits - 1) / 2))

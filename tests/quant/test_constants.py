@@ -18,7 +18,7 @@ def test_layers_quantized_one_by_one_are_the_simulation():
     denoiser = Denoiser(model, NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (1, 8, 8))
     pairs = noisy((1, 8, 8))
     graph = quantize_graph(denoiser, Scheme.parse("w4a8"), pairs)
-    found = constants(graph, model)
+    found = constants(graph)
     layers = [layer for layer in found if layer.error is not None]
     assert [layer.name for layer in layers] == ["first", "time", "mix", "last"] or {
         layer.name for layer in layers
@@ -39,7 +39,7 @@ def test_errors_are_within_half_a_step():
     model = Toy().eval().requires_grad_(False)
     denoiser = Denoiser(model, NoiseLevels.discrete(alpha_bar("cosine")), "epsilon", (1, 8, 8))
     graph = quantize_graph(denoiser, Scheme.parse("w4a8+all"), noisy((1, 8, 8)))
-    layers = {layer.name: layer for layer in constants(graph, model)}
+    layers = {layer.name: layer for layer in constants(graph)}
     weight = model.mix.weight
     step = weight.abs().amax((1, 2, 3), keepdim=True) / 7.5
     assert (layers["mix"].error.abs() <= step * 0.5 + 1e-6).all()

@@ -71,7 +71,7 @@ class AdaRound:
         Raises:
             RuntimeError: an input is not finite.
         """
-        layers = by_name(rounded_layers(graph, denoiser))
+        layers = by_name(rounded_layers(graph))
         sizes = {name: _size(first) for name, (first, *_) in layers.items()}
         both = SideBySide(graph, denoiser, calibration)
         told, nearest = Remaining("adaround", sum(sizes.values())), 0

@@ -1,7 +1,9 @@
 """The methods of a scheme, one after the other, on the quantized graph that all backends execute.
 
-A method may be anyone's: after each one the graph is held against what every execution relies on,
-so that simulation and integer kernels run the very same result, or the cell fails by its name.
+A method changes the graph in full precision before its ranges are calibrated (`prepare`), or the
+quantized graph afterwards, or both. It may be anyone's: after each one the graph is held against
+what every execution relies on, so that simulation and integer kernels run the very same result, or
+the cell fails by its name.
 """
 
 from __future__ import annotations
@@ -30,6 +32,34 @@ def refusal(scheme: Scheme) -> str | None:
     return None
 
 
+def prepared(denoiser: Denoiser, scheme: Scheme, calibration: Calibration) -> GraphModule:
+    """The network's graph in full precision, as the methods of a scheme want it calibrated.
+
+    Args:
+        denoiser: in full precision; its weights are not changed.
+        scheme: whose methods act.
+        calibration: says of which shape the graph is, and where methods keep what took long.
+
+    Raises:
+        InputError: as methods raise it.
+        RuntimeError: a method gave no graph, or one of another output.
+    """
+    import torch
+
+    from bench.quant.layers import exported
+
+    graph = exported(denoiser, calibration.shape[0])
+    for name in scheme.methods:
+        method = extensions.lookup("methods", name)()
+        if not hasattr(method, "prepare"):
+            continue
+        with torch.inference_mode(False), torch.no_grad():
+            graph = _graph(method.prepare(graph, denoiser, calibration), name)
+        graph.graph.lint()
+        graph.recompile()
+    return graph
+
+
 def applied(
     graph: GraphModule, denoiser: Denoiser, scheme: Scheme, calibration: Calibration
 ) -> GraphModule:
@@ -49,23 +79,30 @@ def applied(
         return graph
     import torch
 
-    from bench.quant.graph import CALIBRATION, INPUTS, LAYERS
+    from bench.quant.graph import CALIBRATION, FLOAT, INPUTS, LAYERS, float_of
 
-    told = {name: graph.meta[name] for name in (LAYERS, INPUTS, CALIBRATION)}
+    told = {name: graph.meta[name] for name in (LAYERS, INPUTS, CALIBRATION, FLOAT)}
     # The float weights of a graph are those of the denoiser, which its full-precision twin needs.
-    graph = copy.deepcopy(graph)
+    graph = copy.deepcopy(graph, {id(float_of(graph)): float_of(graph)})
     for name in scheme.methods:
         method = extensions.lookup("methods", name)()
         with torch.inference_mode(False), torch.no_grad():
-            graph = method(graph, denoiser, calibration)
-        if not isinstance(graph, torch.fx.GraphModule):
-            raise RuntimeError(f"method {name} gave a {type(graph).__name__}, not a graph")
+            graph = _graph(method(graph, denoiser, calibration), name)
         graph.meta.update(told)
         try:
             _check(graph)
         except RuntimeError as error:
             raise RuntimeError(f"after method {name}: {error}") from error
     return graph
+
+
+def _graph(made: object, name: str) -> GraphModule:
+    """What a method gave, if it is a graph."""
+    import torch
+
+    if not isinstance(made, torch.fx.GraphModule):
+        raise RuntimeError(f"method {name} gave a {type(made).__name__}, not a graph")
+    return made
 
 
 def _check(graph: GraphModule) -> None:

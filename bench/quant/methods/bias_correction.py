@@ -46,7 +46,7 @@ class BiasCorrection:
         Raises:
             RuntimeError: a layer computes its bias.
         """
-        rounded = rounded_layers(graph, denoiser)
+        rounded = rounded_layers(graph)
         means = _mean_inputs(graph, [each.layer.node for each in rounded], calibration)
         for each in rounded:
             layer, node = each.layer, each.node

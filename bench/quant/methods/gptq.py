@@ -60,7 +60,7 @@ class Gptq:
         Raises:
             RuntimeError: an input is not finite.
         """
-        layers = rounded_layers(graph, denoiser)
+        layers = rounded_layers(graph)
         for executions, hessian in moments.by_layer(graph, layers, calibration):
             scale = scale_of(graph, executions[0])
             codes = better_codes(executions[0], hessian, scale, self.damp)

@@ -19,9 +19,8 @@ from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.graph import layers_of
+from bench.quant.graph import float_of, layers_of
 from bench.quant.identities import METHOD_VERSIONS
-from bench.quant.layers import exported
 from bench.quant.methods import options
 from bench.quant.methods.rounded import round_weights, rounded_layers
 from bench.system.random import seeded
@@ -62,23 +61,21 @@ class Percentile:
             RuntimeError: an input is not finite, or the calibration evaluates nothing.
         """
         if self.weights < 100:
-            for rounded in rounded_layers(graph, denoiser):
+            for rounded in rounded_layers(graph):
                 sizes = rounded.weight.abs().flatten(1)
                 largest = torch.quantile(sizes, self.weights / 100, dim=1)
                 # A channel of zeros, or of zeros but for a few, keeps the range of its largest.
                 largest = torch.where(largest > 0, largest, sizes.amax(1).clamp(min=1e-30))
                 round_weights(graph, rounded, largest / ((2**rounded.layer.weight_bits - 1) / 2))
         if self.activations < 100:
-            self._clip_activations(graph, denoiser, calibration)
+            self._clip_activations(graph, calibration)
         return graph
 
-    def _clip_activations(
-        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
-    ) -> None:
+    def _clip_activations(self, graph: GraphModule, calibration: Calibration) -> None:
         layers = {
             layer.node: layer for layer in layers_of(graph) if layer.act_bits not in FLOAT_BITS
         }
-        sampled = _Sampled(exported(denoiser, calibration.shape[0]), set(layers))
+        sampled = _Sampled(float_of(graph), set(layers))
         calibration(sampled.run)
         share = self.activations / 100
         for node in list(graph.graph.nodes):

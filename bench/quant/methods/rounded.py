@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from bench.core.denoiser import Denoiser
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.graph import constant, layers_of
-from bench.quant.layers import Layer, exported, weight_of
+from bench.quant.graph import constant, float_of, layers_of
+from bench.quant.layers import Layer, weight_of
 
 # Methods of bench that choose the codes of weights, and those that choose their steps.
 ROUNDINGS, RANGES = ("gptq", "adaround"), ("mse", "percentile")
@@ -32,16 +31,13 @@ class RoundedLayer:
     weight: Tensor
 
 
-def rounded_layers(graph: GraphModule, denoiser: Denoiser) -> list[RoundedLayer]:
+def rounded_layers(graph: GraphModule) -> list[RoundedLayer]:
     """The layers with rounded weights in order of execution, found in the graph, not by names.
 
     Args:
         graph: from `quantize_graph`.
-        denoiser: that the graph was made of.
     """
-    nodes = {node.name: node for node in graph.graph.nodes}
-    x = next(node for node in graph.graph.nodes if node.op == "placeholder")
-    full = exported(denoiser, len(x.meta["val"]))
+    nodes, full = {node.name: node for node in graph.graph.nodes}, float_of(graph)
     weights = {node.name: weight_of(node) for node in full.graph.nodes}
     rounded = []
     for layer in layers_of(graph):

@@ -18,8 +18,7 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
-from bench.quant.graph import dequantized
-from bench.quant.layers import exported
+from bench.quant.graph import dequantized, float_of
 from bench.quant.methods.rounded import RoundedLayer
 from bench.quant.methods.windows import Drawn, groups_of
 from bench.system.random import seeded
@@ -69,7 +68,7 @@ class SideBySide:
     """
 
     def __init__(self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration) -> None:
-        full = exported(denoiser, calibration.shape[0])
+        full = float_of(graph)
         size = calibration.shape[0]
         batches = max(1, min(INPUTS // size, HELD // (2 * _live_bytes(full))))
         inputs = _drawn(denoiser, calibration, batches * size)

@@ -43,7 +43,7 @@ class SquaredError:
         self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
     ) -> GraphModule:
         """Round the weights of all layers anew; nothing is calibrated."""
-        for rounded in rounded_layers(graph, denoiser):
+        for rounded in rounded_layers(graph):
             round_weights(graph, rounded, best_scale(rounded))
         return graph
 

@@ -94,7 +94,7 @@ def test_what_a_layer_has_to_do_is_what_both_graphs_compute(toy, toy_batches):
     """Its error at the weights of the graph is that of the graph, and earlier layers count."""
     scheme = Scheme.parse("w3a6")
     graph = quantize_graph(toy, scheme, toy_batches)
-    layers = rounded_layers(graph, toy)
+    layers = rounded_layers(graph)
     both = SideBySide(graph, toy, toy_batches)
     last = layers[-1]
     for each in layers:
@@ -144,7 +144,7 @@ def test_a_killed_run_goes_on_where_it_stopped(toy, toy_batches, tmp_path, monke
     monkeypatch.setattr(adaround, "learned_codes", killed)
     with pytest.raises(KeyboardInterrupt):
         quantized(toy, scheme, kept)
-    names = [each.layer.name for each in rounded_layers(whole, toy)]
+    names = [each.layer.name for each in rounded_layers(whole)]
     assert learned == names[:3]
     again = quantized(toy, scheme, kept)
     assert learned[3:] == names[2:]
@@ -157,7 +157,7 @@ def test_codes_change_and_steps_stay(toy, toy_batches, capsys):
     plain = quantize_graph(toy, Scheme.parse("w3a8"), toy_batches)
     graph = applied(plain, toy, Scheme.parse(f"w3a8+{QUICK}"), toy_batches)
     changed = 0
-    for old, new in zip(rounded_layers(plain, toy), rounded_layers(graph, toy), strict=True):
+    for old, new in zip(rounded_layers(plain), rounded_layers(graph), strict=True):
         assert torch.equal(scale_of(plain, old), scale_of(graph, new))
         codes = (
             constant(g, each.node.args[1].args[0]) for g, each in ((plain, old), (graph, new))

@@ -35,19 +35,19 @@ def acting(monkeypatch):
 
 
 def codes_too_large(graph, denoiser):
-    node = rounded_layers(graph, denoiser)[1].node
+    node = rounded_layers(graph)[1].node
     constant(graph, node.args[1].args[0]).fill_(8)
     return graph
 
 
 def scale_of_zero(graph, denoiser):
-    node = rounded_layers(graph, denoiser)[0].node
+    node = rounded_layers(graph)[0].node
     constant(graph, node.args[1].args[1]).zero_()
     return graph
 
 
 def float_weights(graph, denoiser):
-    first = rounded_layers(graph, denoiser)[0].node
+    first = rounded_layers(graph)[0].node
     graph.register_buffer("mine", denoiser.model.first.weight.detach().clone())
     with graph.graph.inserting_before(first):
         made = graph.graph.get_attr("mine")

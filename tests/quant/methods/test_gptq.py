@@ -124,7 +124,7 @@ def test_the_objective_is_the_mean_square_of_each_layer_s_error(shapes):
     """What tr((W - Q) H (W - Q)^T) says is what the layers' own operators give."""
     full, pairs = shapes
     graph = quantize_graph(full, Scheme.parse("w3a16+all"), pairs)
-    layers = rounded_layers(graph, full)
+    layers = rounded_layers(graph)
     assert [each.layer.name for each in layers] == ["same", "grouped", "valid", "across"]
     totals = {each.layer.name: [] for each in layers}
 
@@ -156,7 +156,7 @@ def test_the_objective_is_the_mean_square_of_each_layer_s_error(shapes):
 def test_layers_measured_one_at_a_time_have_the_same_moments(shapes, monkeypatch):
     full, pairs = shapes
     graph = quantize_graph(full, Scheme.parse("w3a16+all"), pairs)
-    layers = rounded_layers(graph, full)
+    layers = rounded_layers(graph)
     together = [hessian for _, hessian in moments.by_layer(graph, layers, pairs)]
     monkeypatch.setattr(moments, "HELD", 1)
     apart = [hessian for _, hessian in moments.by_layer(graph, layers, pairs)]
@@ -167,7 +167,7 @@ def test_codes_change_and_steps_stay(toy, toy_batches):
     plain = quantize_graph(toy, Scheme.parse("w3a8"), toy_batches)
     graph = applied(plain, toy, Scheme.parse("w3a8+gptq"), toy_batches)
     changed = 0
-    for old, new in zip(rounded_layers(plain, toy), rounded_layers(graph, toy), strict=True):
+    for old, new in zip(rounded_layers(plain), rounded_layers(graph), strict=True):
         assert torch.equal(scale_of(plain, old), scale_of(graph, new))
         before, after = (
             constant(g, each.node.args[1].args[0]) for g, each in ((plain, old), (graph, new))

@@ -53,7 +53,7 @@ def test_activations_are_clipped_where_the_inputs_say(toy, toy_batches):
     assert all(
         ranges(graph)[name][0] < old[0] for name, old in ranges(plain).items() if name != "time"
     )
-    weights = zip(rounded_layers(plain, toy), rounded_layers(graph, toy), strict=True)
+    weights = zip(rounded_layers(plain), rounded_layers(graph), strict=True)
     assert all(torch.equal(scale_of(plain, a), scale_of(graph, b)) for a, b in weights)
 
 
@@ -61,7 +61,7 @@ def test_weights_are_clipped_at_a_percentile_of_their_magnitudes(toy, toy_batche
     plain = quantize_graph(toy, Scheme.parse("w4a8"), toy_batches)
     scheme = Scheme.parse("w4a8+percentile=weights:80,activations:100")
     graph = applied(plain, toy, scheme, toy_batches)
-    for each in rounded_layers(graph, toy):
+    for each in rounded_layers(graph):
         largest = torch.quantile(each.weight.abs().flatten(1), 0.8, dim=1)
         half = (2**each.layer.weight_bits - 1) / 2
         assert torch.allclose(scale_of(graph, each), largest / half)

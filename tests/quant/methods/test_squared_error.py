@@ -60,14 +60,14 @@ def test_all_layers_of_a_graph_have_no_larger_error(toy, toy_batches):
     before, after = (
         [
             (dequantized(g, found.node.args[1]) - found.weight).square().sum().item()
-            for found in rounded_layers(g, toy)
+            for found in rounded_layers(g)
         ]
         for g in (plain, graph)
     )
     assert len(after) == 4
     assert all(new <= old for new, old in zip(after, before, strict=True))
     assert sum(after) < 0.95 * sum(before)
-    node = rounded_layers(graph, toy)[0].node
+    node = rounded_layers(graph)[0].node
     assert constant(graph, node.args[1].args[0]).dtype == torch.int8
 
 
