@@ -31,7 +31,11 @@ BACKENDS = {
 }
 METHODS = {
     "adaround": "bench.quant.methods.adaround:AdaRound",
+    "asymmetric": "bench.quant.methods.rows:Asymmetric",
     "bias": "bench.quant.methods.bias_correction:BiasCorrection",
+    "g32": "bench.quant.methods.rows:Groups32",
+    "g64": "bench.quant.methods.rows:Groups64",
+    "g128": "bench.quant.methods.rows:Groups128",
     "gptq": "bench.quant.methods.gptq:Gptq",
     "mse": "bench.quant.methods.squared_error:SquaredError",
     "percentile": "bench.quant.methods.percentile:Percentile",
@@ -114,7 +118,11 @@ IDENTITIES = {
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
     "methods adaround": "bench.quant.identities:method",
+    "methods asymmetric": "bench.quant.identities:method",
     "methods bias": "bench.quant.identities:method",
+    "methods g32": "bench.quant.identities:method",
+    "methods g64": "bench.quant.identities:method",
+    "methods g128": "bench.quant.identities:method",
     "methods gptq": "bench.quant.identities:method",
     "methods mse": "bench.quant.identities:method",
     "methods percentile": "bench.quant.identities:method",

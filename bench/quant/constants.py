@@ -10,8 +10,9 @@ import torch
 from torch.fx import GraphModule, Node
 
 from bench.core.protocols import Constants
-from bench.quant.graph import DEQUANTIZE, DEQUANTIZE_WEIGHT, dequantized, layers_of
+from bench.quant.graph import DEQUANTIZE, layers_of
 from bench.quant.methods.rounded import rounded_layers
+from bench.quant.weight_rows import dequantized, rows_node
 
 
 @torch.no_grad()
@@ -27,8 +28,8 @@ def constants(graph: GraphModule) -> list[Constants]:
     for layer in layers_of(graph):
         x, weight = nodes[layer.node].args[:2]
         error = None
-        if isinstance(weight, Node) and weight.target is DEQUANTIZE_WEIGHT:
-            error = dequantized(graph, weight) - exact[layer.node]
+        if rows_node(weight) is not None:
+            error = dequantized(graph, nodes[layer.node]) - exact[layer.node]
         before = by_layer.get(layer.name)
         ranges, macs = (before.ranges, before.macs) if before else ((), 0)
         by_layer[layer.name] = Constants(

@@ -1,7 +1,7 @@
 """Which share of a network a scheme covers, counted from the layers that execute.
 
-Theoretical size: quantized weights packed at their bits, one float32 scale for each of their
-output channels, everything else in float32.
+Theoretical size: quantized weights packed at their bits, a float32 step for each of their rows and
+a byte where rows have zero points, everything else in float32.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from bench.quant.layers import Layer
 
 
 def measure(
-    denoiser: Denoiser, layers: Sequence[Layer], kernel: str, operators: Mapping[str, str]
+    denoiser: Denoiser,
+    layers: Sequence[Layer],
+    kernel: str,
+    operators: Mapping[str, str],
+    steps: Mapping[str, int] | None = None,
 ) -> Coverage:
     """Sum up the layers of one evaluation.
 
@@ -26,6 +30,8 @@ def measure(
         kernel: in a word, what executes them.
         operators: what computes each layer, by its node, read from what runs; a layer without one
             does not execute.
+        steps: bytes of the steps and zero points of layers by their names, `graph.step_bytes`;
+            where it has none, a step for each output channel.
     """
     layers = [layer for layer in layers if layer.node in operators]
     stored = [layer for layer in layers if layer.weight_bits not in FLOAT_BITS]
@@ -34,7 +40,8 @@ def measure(
     params = sum(parameter.numel() for parameter in denoiser.model.parameters())
     params_quantized = sum(layer.weights for layer in weights)
     packed = sum(-(-layer.weights * layer.weight_bits // 8) for layer in weights)
-    scales = sum(layer.channels for layer in weights)
+    steps = steps or {}
+    beside = sum(steps.get(layer.name, 4 * layer.channels) for layer in weights)
     by_bits: Counter[str] = Counter()
     by_kernel: Counter[str] = Counter()
     for layer in layers:
@@ -46,7 +53,7 @@ def measure(
         macs_quantized=sum(layer.macs for layer in stored),
         params=params,
         params_quantized=params_quantized,
-        bytes=packed + 4 * (scales + params - params_quantized),
+        bytes=packed + beside + 4 * (params - params_quantized),
         kernel=kernel,
         macs_by_bits=dict(by_bits),
         skipped=tuple(

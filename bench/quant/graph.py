@@ -2,14 +2,14 @@
 
 Every execution (simulation, integer kernels) is a rewriting of this graph, so all share its
 constants. A weight w of output channel c becomes s_c clamp(round(w / s_c), -2^(b-1), 2^(b-1) - 1)
-with s_c = max|w| / ((2^b - 1) / 2); an activation a becomes s (clamp(round(a / s) + z, 0, 2^b - 1)
-- z) with one scale s and zero point z for each tensor, fixed by calibration.
+with s_c = max|w| / ((2^b - 1) / 2), unless a method gives it other rows (`weight_rows`); an
+activation a becomes s (clamp(round(a / s) + z, 0, 2^b - 1) - z) with one scale s and zero point z
+for each tensor, fixed by calibration.
 """
 
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +21,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.layers import Layer, copied, exported, plan
+from bench.quant.weight_rows import constants, rows_node, size
 from bench.system.quiet import quiet_import
 
 with quiet_import():
@@ -41,7 +42,6 @@ FLOAT = "bench_float"
 decomposed = torch.ops.quantized_decomposed
 QUANTIZE = decomposed.quantize_per_tensor.default
 DEQUANTIZE = decomposed.dequantize_per_tensor.default
-DEQUANTIZE_WEIGHT = decomposed.dequantize_per_channel.default
 
 
 class LevelHistogramObserver(HistogramObserver):
@@ -182,20 +182,15 @@ def calibration_of(graph: GraphModule) -> str:
     return graph.meta[CALIBRATION]
 
 
-def constant(graph: GraphModule, node: Node) -> Tensor:
-    """The tensor that a node of a graph stands for; the node reads an attribute."""
-    return operator.attrgetter(str(node.target))(graph)
-
-
-def dequantized(graph: GraphModule, node: Node) -> Tensor:
-    """The weights that a node dequantizes: codes times the scale of their output channel.
-
-    Args:
-        graph: that holds the constants.
-        node: the second argument of a layer whose weights are rounded; its zero points are 0.
-    """
-    codes, scale = (constant(graph, argument) for argument in node.args[:2])  # type: ignore[arg-type]
-    return codes.float() * scale.float().view(-1, *(1,) * (codes.ndim - 1))
+def step_bytes(graph: GraphModule) -> dict[str, int]:
+    """Bytes of the steps and zero points of the layers with rounded weights, by their names."""
+    nodes = {node.name: node for node in graph.graph.nodes}
+    sizes = {}
+    for layer in layers_of(graph):
+        if rows_node(nodes[layer.node].args[1]):
+            codes, _, zeros = constants(graph, nodes[layer.node])
+            sizes[layer.name] = size(codes, zeros)
+    return sizes
 
 
 def set_bias(graph: GraphModule, node: Node, bias: Tensor) -> None:
@@ -242,8 +237,8 @@ def input_bits(node: Node) -> int:
     arguments: tuple[Any, ...] = node.args
     if node.target is DEQUANTIZE:
         low, high = arguments[3:5]
-    elif node.target is DEQUANTIZE_WEIGHT:
-        low, high = arguments[4:6]
+    elif rows := rows_node(node):
+        low, high = rows.args[4:6]
     else:
         return 32
     return (high - low + 1).bit_length() - 1

@@ -6,7 +6,16 @@ from __future__ import annotations
 from importlib import metadata
 
 BITSANDBYTES = "bitsandbytes"
-METHOD_VERSIONS = {"adaround": 1, "bias": 1, "gptq": 1, "mse": 1, "percentile": 1}
+METHOD_VERSIONS = {
+    "adaround": 1,
+    "asymmetric": 1,
+    "bias": 1,
+    "groups": 1,
+    "gptq": 1,
+    "mse": 1,
+    "percentile": 1,
+}
+GROUPS = ("g32", "g64", "g128")
 
 
 def bitsandbytes(backend: str = "") -> dict[str, str]:
@@ -19,4 +28,4 @@ def bitsandbytes(backend: str = "") -> dict[str, str]:
 
 def method(name: str) -> dict[str, str]:
     """What decides the numbers of a method of bench: its version."""
-    return {"version": str(METHOD_VERSIONS[name])}
+    return {"version": str(METHOD_VERSIONS["groups" if name in GROUPS else name])}

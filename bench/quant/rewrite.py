@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
-from bench.quant.graph import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE
+from bench.quant.graph import DEQUANTIZE, QUANTIZE
 from bench.quant.layers import COUNTED, operator_name
+from bench.quant.weight_rows import DEQUANTIZE as DEQUANTIZE_WEIGHT
 
 aten = torch.ops.aten
 UPSAMPLE = aten.upsample_nearest2d.vec

@@ -1,7 +1,7 @@
 """A quantized network at rest, so that all backends and all later runs share one calibration.
 
 `weights.safetensors` is the whole network: for a quantized layer its packed weights and their
-scales, for each of its executions the range of the input and a bias that a method gave it, and
+steps, for each of its executions the range of the input and a bias that a method gave it, and
 every other parameter in float32.
 `inputs.safetensors` holds a few network inputs of the calibration, on which kernels are held
 against the simulation. Both are rebuilt into the very graph that calibration and methods made; a
@@ -15,6 +15,7 @@ import json
 import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load, save
@@ -24,16 +25,15 @@ from torch.fx import GraphModule, Node
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
+from bench.quant import weight_rows
 from bench.quant.graph import (
     CALIBRATION,
     DEQUANTIZE,
-    DEQUANTIZE_WEIGHT,
     FLOAT,
     INPUTS,
     LAYERS,
     QUANTIZE,
     calibration_of,
-    constant,
     float_of,
     inputs_of,
     layers_of,
@@ -44,6 +44,7 @@ from bench.quant.graph import (
 from bench.quant.layers import Layer, copied, plan
 from bench.quant.methods.applying import applied, prepared
 from bench.quant.packing import pack, unpack
+from bench.quant.weight_rows import constant
 from bench.system import artifacts
 
 WEIGHTS_FILE, INPUTS_FILE = "weights.safetensors", "inputs.safetensors"
@@ -96,10 +97,13 @@ def _tensors(graph: GraphModule) -> dict[str, Tensor]:
     for layer in layers_of(graph):
         node = nodes[layer.node]
         if layer.weight_bits not in FLOAT_BITS and layer.weights:
-            codes, scale, zeros = node.args[1].args[:3]
-            taken |= {codes, scale, zeros}
-            tensors[f"{layer.name}.codes"] = pack(constant(graph, codes), layer.weight_bits)
-            tensors[f"{layer.name}.scale"] = constant(graph, scale).detach().clone()
+            rows: Any = weight_rows.rows_node(node.args[1])
+            taken |= {*rows.args[:3]}
+            codes, steps, zeros = weight_rows.constants(graph, node)
+            tensors[f"{layer.name}.codes"] = pack(codes, layer.weight_bits)
+            tensors[f"{layer.name}.scale"] = steps.detach().clone()
+            if bool(zeros.any()):
+                tensors[f"{layer.name}.zero"] = zeros.to(torch.int8)
         if layer.act_bits not in FLOAT_BITS:
             _, scale, zero, *_ = node.args[0].args
             tensors[f"{layer.node}.input"] = torch.tensor([scale, zero], dtype=torch.float64)
@@ -172,16 +176,17 @@ def _write(graph: GraphModule, layers: Sequence[Layer], tensors: dict[str, Tenso
             continue
         node = nodes[layer.node]
         x, weight, *rest = node.args
-        shape = weight.meta["val"].shape
         with graph.graph.inserting_before(node):
             if layer.act_bits not in FLOAT_BITS:
                 scale, zero = tensors[f"{layer.node}.input"].tolist()
                 limits = (scale, int(zero), 0, 2**layer.act_bits - 1, torch.uint8)
                 codes = graph.graph.call_function(QUANTIZE, (x, *limits))
                 x = graph.graph.call_function(DEQUANTIZE, (codes, *limits))
-            if layer.weight_bits not in FLOAT_BITS:
-                weight = _dequantized(graph, layer, tensors, shape)
         node.args = (x, weight, *rest)
+        if layer.weight_bits not in FLOAT_BITS:
+            shape, half = weight.meta["val"].shape, 2 ** (layer.weight_bits - 1)
+            rows = _rows(layer, tensors, shape)
+            weight_rows.insert(graph, node, rows, (-half, half - 1), shape)
         if (bias := tensors.get(f"{layer.node}.bias")) is not None:
             set_bias(graph, node, bias)
     for node in nodes.values():
@@ -201,22 +206,16 @@ def _replace(graph: GraphModule, name: str, value: Tensor) -> None:
     module.register_buffer(last, value)
 
 
-def _dequantized(
-    graph: GraphModule, layer: Layer, tensors: dict[str, Tensor], shape: torch.Size
-) -> Node:
-    scale = tensors[f"{layer.name}.scale"]
-    constants = (
-        unpack(tensors[f"{layer.name}.codes"], layer.weight_bits, shape),
-        scale,
-        torch.zeros_like(scale, dtype=torch.int64),
-    )
-    nodes = []
-    for word, tensor in zip(("codes", "scale", "zeros"), constants, strict=True):
-        name = f"{layer.node}_{word}"
-        graph.register_buffer(name, tensor)
-        nodes.append(graph.graph.get_attr(name))
-    half = 2 ** (layer.weight_bits - 1)
-    return graph.graph.call_function(DEQUANTIZE_WEIGHT, (*nodes, 0, -half, half - 1, torch.int8))
+def _rows(
+    layer: Layer, tensors: dict[str, Tensor], shape: torch.Size
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes, steps and zero points of a layer's weights of a shape."""
+    steps = tensors[f"{layer.name}.scale"]
+    zeros = tensors.get(f"{layer.name}.zero", torch.zeros_like(steps, dtype=torch.int64))
+    within = shape[0] * shape[1] // len(steps)
+    packed = tensors[f"{layer.name}.codes"]
+    codes = unpack(packed, layer.weight_bits, (len(steps), within, *shape[2:]))
+    return codes, steps.clone(), zeros.to(torch.int64)
 
 
 def _named(inputs: Sequence[tuple[Tensor, ...]]) -> dict[str, Tensor]:

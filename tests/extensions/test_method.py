@@ -21,11 +21,11 @@ MODULE = '''
 import torch
 
 from bench.core.errors import InputError
-from bench.quant.methods.rounded import round_weights, rounded_layers
+from bench.quant.methods.rounded import round_rows, rounded_layers, rows_of
 
 
 class Clipped:
-    """Clips the weights of each output channel at a percentile of their magnitudes."""
+    """Clips the weights that share a step at a percentile of their magnitudes."""
 
     version = 3
 
@@ -46,9 +46,9 @@ class Clipped:
 
     def __call__(self, graph, denoiser, calibration):
         for rounded in rounded_layers(graph):
-            sizes = rounded.weight.abs().flatten(1)
+            sizes = rows_of(graph, rounded).abs()
             largest = torch.quantile(sizes, self.share, dim=1).clamp(min=1e-8)
-            round_weights(graph, rounded, largest / ((2**rounded.layer.weight_bits - 1) / 2))
+            round_rows(graph, rounded, largest / ((2**rounded.layer.weight_bits - 1) / 2))
         return graph
 '''
 X86 = instruction_set().startswith(("avx", "amx"))
@@ -141,7 +141,7 @@ def test_it_is_listed(clipping, bench):
     (line,) = [line for line in out.splitlines() if line.split(None, 1)[0] == "clipped"]
     assert "clipping 2.1" in line
     assert line.endswith(
-        "Clips the weights of each output channel at a percentile of their magnitudes."
+        "Clips the weights that share a step at a percentile of their magnitudes."
     )
 
 

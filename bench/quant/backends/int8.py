@@ -116,7 +116,7 @@ def _lowered(
 ) -> Quantized:
     """Quantize, lower, and hold the kernels against the simulation."""
     from bench.quant.coverage import measure
-    from bench.quant.graph import calibration_of, inputs_of, layers_of
+    from bench.quant.graph import calibration_of, inputs_of, layers_of, step_bytes
     from bench.quant.kernels import agreement
     from bench.quant.kernels.lowering import kernels_of, lower
     from bench.quant.rewrite import executed
@@ -125,7 +125,7 @@ def _lowered(
 
     graph = quantized(denoiser, scheme, calibrate)
     execution = lower(graph, choose)
-    coverage = measure(denoiser, layers_of(graph), "int8", executed(execution))
+    coverage = measure(denoiser, layers_of(graph), "int8", executed(execution), step_bytes(graph))
     floats = 4 * (coverage.params - coverage.params_quantized)
     coverage = replace(
         coverage,

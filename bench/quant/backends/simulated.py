@@ -28,14 +28,16 @@ class Simulated:
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize; the result takes inputs of the shape of `calibrate` only."""
         from bench.quant.coverage import measure
-        from bench.quant.graph import calibration_of, layers_of
+        from bench.quant.graph import calibration_of, layers_of, step_bytes
         from bench.quant.rewrite import executed
         from bench.quant.simulate import simulate
         from bench.quant.stored import quantized, stored_bytes
 
         graph = quantized(denoiser, scheme, calibrate)
         simulation = simulate(graph)
-        coverage = measure(denoiser, layers_of(graph), self.kernel, executed(simulation))
+        coverage = measure(
+            denoiser, layers_of(graph), self.kernel, executed(simulation), step_bytes(graph)
+        )
         # In memory its weights are floats, whatever the bits.
         size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
         coverage = replace(coverage, bytes_stored=stored_bytes(graph), bytes_memory=size)

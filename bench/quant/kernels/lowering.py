@@ -4,17 +4,19 @@ With q_x = clamp(round(x / s_x) + z, 0, 2^a - 1) and weights q_w of output chann
 
     y_c = s_x s_c (sum q_w q_x - z sum q_w) + b_c,
 
-sums of 8-bit products in 32 bits, which are exact in any order. A kernel is a module that computes
-y (float32) from q_x (uint8); which one is chosen is the business of a backend. `Reference` is the
-definition, in the plainest terms, that every kernel is tested against.
+sums of 8-bit products in 32 bits, which are exact in any order. Where rows of weights are groups
+of input channels, or have zero points that do not fit 8 bits with the codes, it is the sum of such
+layers (`Sum`). A kernel is a module that computes y (float32) from q_x (uint8); which one is taken
+is the business of a backend. `Reference` is the definition, in the plainest terms, that every
+kernel is tested against.
 """
 
 from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -22,9 +24,10 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
-from bench.quant.graph import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE, decomposed, layers_of
+from bench.quant.graph import DEQUANTIZE, QUANTIZE, decomposed, layers_of
 from bench.quant.layers import CONVOLUTIONS, Layer
 from bench.quant.rewrite import Execution, Rewriter
+from bench.quant.weight_rows import rows_node
 
 aten = torch.ops.aten
 
@@ -83,10 +86,56 @@ class Kernel(nn.Module):
         self.layer = layer
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A layer of some input channels of another one."""
+
+    layer: IntegerLayer
+    channels: Tensor | slice
+
+
+class Sum(Kernel):
+    """A layer as the sum of others, each of which takes some of its input channels.
+
+    Args:
+        whole: what they are together; its weight and its steps are those of the first part.
+        parts: the layers, with one bias among them.
+        kernel: chooses the kernel of each.
+    """
+
+    def __init__(
+        self, whole: IntegerLayer, parts: Sequence[Part], kernel: Callable[[IntegerLayer], Kernel]
+    ) -> None:
+        super().__init__(whole)
+        kernels = [kernel(part.layer) for part in parts]
+        self.kernels, self.channels = nn.ModuleList(kernels), [part.channels for part in parts]
+        self.operator = f"{kernels[0].operator}, {len(parts)} times"
+        self.bytes = sum(each.bytes for each in kernels)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Compute y from q_x."""
+        total: Tensor | None = None
+        for kernel, channels in zip(self.kernels, self.channels, strict=True):
+            y = kernel(self._chosen(codes, channels))
+            total = y if total is None else total + y
+        assert total is not None
+        return total
+
+    def _chosen(self, codes: Tensor, channels: Tensor | slice) -> Tensor:
+        if not self.layer.is_convolution:
+            return codes[..., channels].contiguous()
+        chosen = codes[:, channels]
+        return chosen.contiguous(memory_format=torch.channels_last)
+
+
 class Reference(Kernel):
     """The definition in int64: exact, and slow."""
 
     operator = "int64"
+
+    def __init__(self, layer: IntegerLayer) -> None:
+        super().__init__(layer)
+        self.bytes = layer.weight.numel()
 
     def forward(self, codes: Tensor) -> Tensor:
         """Compute y from q_x."""
@@ -179,9 +228,16 @@ class _Lowering(Rewriter):
         if self.pure and key in self.known:
             return self.known[key]
         name = f"layer_{node.name}"
-        self.root.add_module(name, self.kernel(_read(self, node, layer)))
+        self.root.add_module(name, self._kernel(node, layer))
         self.known[key] = made = self.graph.call_module(name, (codes,))
         return made
+
+    def _kernel(self, node: Node, layer: Layer) -> Kernel:
+        whole, zeros = _read(self, node, layer)
+        cut = parts(whole, zeros)
+        if len(cut) == 1:
+            return self.kernel(cut[0].layer)
+        return Sum(whole, cut, self.kernel)
 
     def emit(self, target: Any, arguments: Any, options: Any) -> Node:
         if target is aten.group_norm.default:
@@ -196,20 +252,22 @@ def _require_integers(node: Node, layer: Layer) -> None:
     act, weight = cast("tuple[Any, Any]", node.args[:2])
     if act.target is not DEQUANTIZE or act.args[0].target is not QUANTIZE:
         raise RuntimeError(f"layer {layer.name} has a float input, which no integer kernel takes")
-    if weight.target is not DEQUANTIZE_WEIGHT:
+    if rows_node(weight) is None:
         raise RuntimeError(f"layer {layer.name} has float weights, which no integer kernel takes")
 
 
-def _read(rewriter: Rewriter, node: Node, layer: Layer) -> IntegerLayer:
-    """The integers and the geometry of a layer of a quantized graph."""
+def _read(rewriter: Rewriter, node: Node, layer: Layer) -> tuple[IntegerLayer, Tensor]:
+    """The integers and the geometry of a layer of a quantized graph, and the zero points of its
+    rows of weights, which are those of the graph."""
     act, weight = cast("tuple[Any, Any]", node.args[:2])
     _, act_scale, act_zero, _, act_high, _ = act.args
-    codes, scale = (rewriter.values[argument] for argument in weight.args[:2])
+    rows = cast("Any", rows_node(weight))
+    codes, scale, zeros = (rewriter.values[argument] for argument in rows.args[:3])
     # No bias is None, or an argument that is not there.
     given = cast("Node | None", node.args[2]) if len(node.args) > 2 else None
     bias = rewriter.values[given] if given else None
     geometry = _geometry(node, codes, layer) if node.target in CONVOLUTIONS else {}
-    return IntegerLayer(
+    whole = IntegerLayer(
         name=layer.name,
         shape=tuple(act.args[0].args[0].meta["val"].shape),
         weight=codes.detach(),
@@ -220,6 +278,56 @@ def _read(rewriter: Rewriter, node: Node, layer: Layer) -> IntegerLayer:
         bias=None if bias is None else bias.detach(),
         **geometry,
     )
+    return whole, zeros.detach()
+
+
+def parts(whole: IntegerLayer, zeros: Tensor) -> list[Part]:
+    """Layers with one step for each output channel that together are one with rows of weights.
+
+    Args:
+        whole: with weights and steps of all rows, (C_out G, C_in / G, ...) and (C_out G,).
+        zeros: zero points of the rows, (C_out G,).
+
+    Returns:
+        A layer for each group of input channels; two and more where codes less their zero point
+        need more than 8 bits. The first has the bias.
+    """
+    if whole.is_convolution:
+        channels = len(whole.weight) * whole.weight.shape[1] * whole.groups // whole.shape[1]
+    else:
+        channels = len(whole.weight) * whole.weight.shape[1] // whole.shape[-1]
+    groups = len(whole.weight) // channels
+    numbers = whole.weight.to(torch.int32) - zeros.view(-1, *(1,) * (whole.weight.dim() - 1))
+    made: list[Part] = []
+    for k in range(groups):
+        steps, left = whole.scale[k::groups].contiguous(), numbers[k::groups]
+        taken = _channels(whole, k, groups)
+        while not made or made[-1].channels is not taken or bool(left.any()):
+            codes = left.clamp(-128, 127)
+            shape = _shape(whole, groups)
+            bias = None if made else whole.bias
+            weight = codes.to(torch.int8).contiguous()
+            part = replace(whole, weight=weight, scale=steps, bias=bias, shape=shape)
+            made.append(Part(part, taken))
+            left = left - codes
+    return made
+
+
+def _channels(whole: IntegerLayer, k: int, groups: int) -> Tensor | slice:
+    """The input channels of group k."""
+    if not whole.is_convolution or whole.groups == 1:
+        size = whole.weight.shape[1]
+        return slice(k * size, (k + 1) * size)
+    # Each group of a convolution has groups of its own.
+    each = torch.arange(whole.shape[1]).view(whole.groups, groups, -1)
+    return each[:, k].flatten()
+
+
+def _shape(whole: IntegerLayer, groups: int) -> tuple[int, ...]:
+    """Of the input of a part."""
+    if not whole.is_convolution:
+        return (*whole.shape[:-1], whole.shape[-1] // groups)
+    return (whole.shape[0], whole.shape[1] // groups, *whole.shape[2:])
 
 
 def _geometry(node: Node, weight: Tensor, layer: Layer) -> dict[str, Any]:

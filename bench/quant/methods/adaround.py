@@ -30,13 +30,12 @@ from bench.core.scheme import Scheme
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.methods import options
 from bench.quant.methods.rounded import (
+    Grid,
     RoundedLayer,
     by_name,
-    codes_of,
-    limits,
+    grid_of,
     out_of_order,
     rounded_layers,
-    scale_of,
     set_codes,
 )
 from bench.quant.methods.side_by_side import SideBySide, Task
@@ -81,8 +80,8 @@ class AdaRound:
             path = place and place / f"adaround-{k}.npy"
             codes = _kept(path, first)
             if codes is None:
-                scale = scale_of(graph, first)
-                codes, more = learned_codes(first, task, scale, self.iterations)
+                grid = grid_of(graph, first)
+                codes, more = learned_codes(first, task, grid, self.iterations)
                 nearest += more
                 _keep(path, codes)
                 told.advance(sizes[name])
@@ -101,50 +100,49 @@ class AdaRound:
 
 
 def learned_codes(
-    rounded: RoundedLayer, task: Task, scale: Tensor, iterations: int
+    rounded: RoundedLayer, task: Task, grid: Grid, iterations: int
 ) -> tuple[Tensor, int]:
     """The learned codes of a layer, and how many output channels keep the nearest instead.
 
     Args:
         rounded: the layer.
         task: what its output should be.
-        scale: step of each output channel, (C_out,).
+        grid: what its weights may become.
         iterations: updates.
 
     Returns:
         Whole numbers of steps, float32 of the shape of the weights; the number of channels.
     """
-    nearest, steps = codes_of(rounded, scale).flatten(1), scale[:, None]
-    codes = _learned(rounded, task, scale, iterations)
-    worse = task.error(codes * steps) > task.error(nearest * steps)
+    nearest = grid.nearest(rounded.weight)
+    codes = _learned(rounded, task, grid, iterations)
+    worse = task.error(codes * grid.steps) > task.error(nearest * grid.steps)
     chosen = torch.where(worse[:, None], nearest, codes)
     return chosen.view_as(rounded.weight), int(worse.sum())
 
 
-def _learned(rounded: RoundedLayer, task: Task, scale: Tensor, iterations: int) -> Tensor:
+def _learned(rounded: RoundedLayer, task: Task, grid: Grid, iterations: int) -> Tensor:
     """Codes (C_out, K) of learned rounding alone."""
-    low, high = limits(rounded)
-    position = rounded.weight.flatten(1) / scale[:, None]
+    position = rounded.weight.flatten(1) / grid.steps
     down, groups = position.floor(), len(task.hessian)
     wide, least = STRETCH
     v = torch.logit((position - down - least) / wide)
     update = torch.optim.Adam([v], lr=RATE)
     hessian = task.hessian.float()
     target = task.target.float().unflatten(0, (groups, -1))
-    unit = 2 * scale[:, None] / _usual_error(rounded, task, scale)
+    unit = 2 * grid.steps / _usual_error(rounded, task, grid)
     for k in range(iterations):
         share = torch.sigmoid(v)
         h = (wide * share + least).clamp(0, 1)
-        codes = (down + h).clamp(low, high)
-        weight = (codes * scale[:, None]).unflatten(0, (groups, -1))
+        codes = grid.within(down + h)
+        weight = (codes * grid.steps).unflatten(0, (groups, -1))
         slope = unit * (torch.bmm(weight, hessian) - target).flatten(0, 1)
-        slope *= (down + h > low) & (down + h < high)
+        slope *= (down + h > grid.low) & (down + h < grid.high)
         if (power := _power(k / iterations)) is not None:
             away = 2 * h - 1
             slope -= WEIGHT * 2 * power * away.abs().pow(power - 1) * away.sign()
         v.grad = slope * wide * share * (1 - share) * ((h > 0) & (h < 1))
         update.step()
-    return (down + (v > 0)).clamp(low, high)
+    return grid.within(down + (v > 0))
 
 
 def _power(done: float) -> float | None:
@@ -155,10 +153,10 @@ def _power(done: float) -> float | None:
     return first + (last - first) * (done - WARM) / (1 - WARM)
 
 
-def _usual_error(rounded: RoundedLayer, task: Task, scale: Tensor) -> float:
+def _usual_error(rounded: RoundedLayer, task: Task, grid: Grid) -> float:
     """The mean square that nearest rounding adds to a layer's output, for each of its weights."""
     weight = rounded.weight.flatten(1)
-    change = codes_of(rounded, scale).flatten(1) * scale[:, None] - weight
+    change = grid.nearest(weight) * grid.steps - weight
     parts = change.double().unflatten(0, (len(task.hessian), -1))
     total = float((torch.bmm(parts, task.hessian) * parts).sum())
     # Where there is no error, as of weights on the grid, there is nothing to gain either.
@@ -175,10 +173,11 @@ def _kept(path: Path | None, rounded: RoundedLayer) -> Tensor | None:
     """The codes that an earlier run learned, or None."""
     if path is None:
         return None
-    codes = artifacts.load_array(path, artifacts.bound(path), rounded.weight.shape, np.int8)
+    # Affine codes less their zero point reach beyond 8 bits.
+    codes = artifacts.load_array(path, artifacts.bound(path), rounded.weight.shape, np.int16)
     return None if codes is None else torch.from_numpy(codes).to(rounded.weight)
 
 
 def _keep(path: Path | None, codes: Tensor) -> None:
     if path is not None:
-        artifacts.save_array(path, artifacts.bound(path), codes.to(torch.int8).cpu().numpy())
+        artifacts.save_array(path, artifacts.bound(path), codes.to(torch.int16).cpu().numpy())

@@ -17,7 +17,7 @@ from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 
 if TYPE_CHECKING:
-    from torch.fx import GraphModule
+    from torch.fx import GraphModule, Node
 
 
 def refusal(scheme: Scheme) -> str | None:
@@ -107,9 +107,7 @@ def _graph(made: object, name: str) -> GraphModule:
 
 def _check(graph: GraphModule) -> None:
     """Hold a graph against what its executions, and the file that keeps it, rely on."""
-    import torch
-
-    from bench.quant.graph import constant, layers_of, verify
+    from bench.quant.graph import layers_of, verify
 
     graph.graph.lint()
     graph.recompile()
@@ -117,19 +115,29 @@ def _check(graph: GraphModule) -> None:
     verify(graph, layers)
     nodes = {node.name: node for node in graph.graph.nodes}
     for layer in layers:
-        if layer.weight_bits in FLOAT_BITS or not layer.weights:
-            continue
-        weight = nodes[layer.node].args[1]
-        if any(node.op != "get_attr" for node in weight.args[:3]):
-            raise RuntimeError(f"the weights of layer {layer.name} are computed, not stored")
-        codes, scale, zeros = (constant(graph, node) for node in weight.args[:3])
-        low, high = weight.args[4:6]
-        if codes.dtype != torch.int8 or int(codes.min()) < low or int(codes.max()) > high:
+        if layer.weight_bits not in FLOAT_BITS and layer.weights:
+            _check_rows(graph, nodes[layer.node], layer.name)
+
+
+def _check_rows(graph: GraphModule, node: Node, name: str) -> None:
+    """Hold the rows of a layer's weights against what kernels and files take."""
+    import torch
+
+    from bench.quant.weight_rows import constants, rows_node
+
+    rows = rows_node(node.args[1])
+    if rows is None or any(each.op != "get_attr" for each in rows.args[:3]):  # type: ignore[union-attr]
+        raise RuntimeError(f"the weights of layer {name} are computed, not stored")
+    codes, steps, zeros = constants(graph, node)
+    low, high = (int(limit) for limit in rows.args[4:6])  # type: ignore[arg-type]
+    for what, numbers in (("weights", codes), ("zero points", zeros)):
+        least, most = int(numbers.min()), int(numbers.max())
+        if least < low or most > high:
             raise RuntimeError(
-                f"the weights of layer {layer.name} must be int8 from {low} to {high}, and are "
-                f"{codes.dtype} from {codes.min().item()} to {codes.max().item()}"
+                f"the {what} of layer {name} must be from {low} to {high}, and are from {least} "
+                f"to {most}"
             )
-        if not bool((torch.isfinite(scale) & (scale > 0)).all()) or bool(zeros.any()):
-            raise RuntimeError(
-                f"the scales of layer {layer.name} must be above 0, with zero points 0"
-            )
+    if codes.dtype != torch.int8:
+        raise RuntimeError(f"the weights of layer {name} must be int8, and are {codes.dtype}")
+    if not bool((torch.isfinite(steps) & (steps > 0)).all()):
+        raise RuntimeError(f"the steps of layer {name} must be above 0")

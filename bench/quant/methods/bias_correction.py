@@ -21,10 +21,11 @@ from torch.fx import GraphModule, Interpreter, Node
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.graph import constant, dequantized, set_bias
+from bench.quant.graph import set_bias
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.layers import CONVOLUTIONS
 from bench.quant.methods.rounded import rounded_layers
+from bench.quant.weight_rows import constant, dequantized
 
 
 class BiasCorrection:
@@ -50,7 +51,7 @@ class BiasCorrection:
         means = _mean_inputs(graph, [each.layer.node for each in rounded], calibration)
         for each in rounded:
             layer, node = each.layer, each.node
-            error = dequantized(graph, node.args[1]) - each.weight  # type: ignore[arg-type]
+            error = dequantized(graph, node) - each.weight
             shift = _mean_output(node, means[layer.node], error.double().cpu())
             bias = _bias(graph, node, layer.name)
             corrected = shift.neg() if bias is None else bias.double().cpu() - shift

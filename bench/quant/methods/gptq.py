@@ -27,12 +27,11 @@ from bench.core.scheme import Scheme
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.methods import moments, options
 from bench.quant.methods.rounded import (
+    Grid,
     RoundedLayer,
-    codes_of,
-    limits,
+    grid_of,
     out_of_order,
     rounded_layers,
-    scale_of,
     set_codes,
 )
 
@@ -62,30 +61,31 @@ class Gptq:
         """
         layers = rounded_layers(graph)
         for executions, hessian in moments.by_layer(graph, layers, calibration):
-            scale = scale_of(graph, executions[0])
-            codes = better_codes(executions[0], hessian, scale, self.damp)
+            grid = grid_of(graph, executions[0])
+            codes = better_codes(executions[0], hessian, grid, self.damp)
             for each in executions:
                 set_codes(graph, each, codes)
         return graph
 
 
-def better_codes(rounded: RoundedLayer, hessian: Tensor, scale: Tensor, damp: float) -> Tensor:
-    """The codes of a layer, of the shape of its weights: for each output channel those of GPTQ,
-    or the nearest where these have less error.
+def better_codes(rounded: RoundedLayer, hessian: Tensor, grid: Grid, damp: float) -> Tensor:
+    """The weights of a layer in whole numbers of steps, of their shape: for each output channel
+    those of GPTQ, or the nearest where these have less error.
 
     Args:
         rounded: the layer.
         hessian: E[x x^T] of its inputs, float64 (groups, K, K).
-        scale: step of each output channel, (C_out,).
+        grid: what its weights may become.
         damp: as in `codes_of_columns`.
     """
-    nearest, chosen = codes_of(rounded, scale).flatten(1), []
-    parts = (t.chunk(len(hessian)) for t in (rounded.weight.flatten(1), scale, nearest))
-    for matrix, weight, steps, plain in zip(hessian, *parts, strict=True):
-        codes = codes_of_columns(weight, matrix, steps, limits(rounded), damp)
-        of_both = (error(weight, choice * steps[:, None], matrix) for choice in (codes, plain))
-        new, old = of_both
-        chosen.append(torch.where((new < old)[:, None], codes, plain))
+    weights, chosen = rounded.weight.flatten(1), []
+    size = len(weights) // len(hessian)
+    for k, matrix in enumerate(hessian):
+        channels = slice(k * size, (k + 1) * size)
+        weight, own = weights[channels], grid.part(channels)
+        both = codes_of_columns(weight, matrix, own, damp), own.nearest(weight)
+        new, old = (error(weight, choice * own.steps, matrix) for choice in both)
+        chosen.append(torch.where((new < old)[:, None], *both))
     return torch.cat(chosen).view_as(rounded.weight)
 
 
@@ -95,16 +95,13 @@ def error(weight: Tensor, rounded: Tensor, hessian: Tensor) -> Tensor:
     return ((difference @ hessian) * difference).sum(1)
 
 
-def codes_of_columns(
-    weight: Tensor, hessian: Tensor, scale: Tensor, codes: tuple[int, int], damp: float
-) -> Tensor:
+def codes_of_columns(weight: Tensor, hessian: Tensor, grid: Grid, damp: float) -> Tensor:
     """Round a matrix of weights by GPTQ.
 
     Args:
         weight: (C_out, K).
         hessian: E[x x^T], float64 (K, K). An input that is always 0 has no say.
-        scale: step of each output channel, above 0, (C_out,).
-        codes: the least and the largest code.
+        grid: what the weights may become.
         damp: share of the mean of its diagonal that is added to that of H.
 
     Returns:
@@ -112,14 +109,15 @@ def codes_of_columns(
     """
     factor, left = _factor(hessian, damp), weight.double()
     result = torch.empty_like(weight)
+    steps, low, high = (t.expand_as(weight) for t in (grid.steps, grid.low, grid.high))
     for start in range(0, left.shape[1], BLOCK):
         end = min(start + BLOCK, left.shape[1])
         errors = torch.empty_like(left[:, start:end])
         for i in range(start, end):
             # In float32, as nearest rounding is: the largest weights lie between two codes.
-            column = (left[:, i].float() / scale).round().clamp(*codes)
+            column = (left[:, i].float() / steps[:, i]).round().clamp(low[:, i], high[:, i])
             result[:, i] = column
-            errors[:, i - start] = (left[:, i] - column * scale.double()) / factor[i, i]
+            errors[:, i - start] = (left[:, i] - column * steps[:, i].double()) / factor[i, i]
             left[:, i + 1 : end] -= errors[:, i - start, None] * factor[i, i + 1 : end]
         left[:, end:] -= errors @ factor[start:end, end:]
     return result

@@ -22,7 +22,7 @@ from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.graph import float_of, layers_of
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.methods import options
-from bench.quant.methods.rounded import round_weights, rounded_layers
+from bench.quant.methods.rounded import round_rows, rounded_layers, rows_of
 from bench.system.random import seeded
 
 OPTIONS = {"activations": (99.99, 50.0, 100.0), "weights": (100.0, 50.0, 100.0)}
@@ -62,11 +62,11 @@ class Percentile:
         """
         if self.weights < 100:
             for rounded in rounded_layers(graph):
-                sizes = rounded.weight.abs().flatten(1)
+                sizes = rows_of(graph, rounded).abs()
                 largest = torch.quantile(sizes, self.weights / 100, dim=1)
-                # A channel of zeros, or of zeros but for a few, keeps the range of its largest.
+                # A row of zeros, or of zeros but for a few, keeps the range of its largest.
                 largest = torch.where(largest > 0, largest, sizes.amax(1).clamp(min=1e-30))
-                round_weights(graph, rounded, largest / ((2**rounded.layer.weight_bits - 1) / 2))
+                round_rows(graph, rounded, largest / ((2**rounded.layer.weight_bits - 1) / 2))
         if self.activations < 100:
             self._clip_activations(graph, calibration)
         return graph

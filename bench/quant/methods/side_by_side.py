@@ -18,9 +18,10 @@ from torch.fx import GraphModule, Interpreter, Node
 
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
-from bench.quant.graph import dequantized, float_of
+from bench.quant.graph import float_of
 from bench.quant.methods.rounded import RoundedLayer
 from bench.quant.methods.windows import Drawn, groups_of
+from bench.quant.weight_rows import dequantized
 from bench.system.random import seeded
 
 # Most inputs of the network, and bytes of what both graphs hold of them.
@@ -106,7 +107,7 @@ class SideBySide:
         """Take the new weights of the layer at which the graphs stand."""
         weight = rounded.node.args[1]
         assert isinstance(weight, Node)
-        self.quantized.put(weight, dequantized(self.quantized.graph, weight))
+        self.quantized.put(weight, dequantized(self.quantized.graph, rounded.node))
 
 
 class _Stopped:

@@ -8,7 +8,8 @@ smaller step clips the largest weights and rounds all others finer. The step of 
 
 is taken, as in Choukroun et al. 2019 (arXiv 1902.06822). The sum is not convex in s, so it is
 tried on a grid; from the best step of the grid on, codes and step are fitted in turn, s =
-sum(w q) / sum(q^2), which never raises it.
+sum(w q) / sum(q^2), which never raises it. Where a group of input channels has a step of its own,
+the sum is over the group; of affine ranges both ends are drawn in by the same share.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.identities import METHOD_VERSIONS
-from bench.quant.methods.rounded import RoundedLayer, codes_of, round_weights, rounded_layers
+from bench.quant.methods.rounded import (
+    affine_rows,
+    limits,
+    round_rows,
+    rounded_layers,
+    rows_of,
+)
+from bench.quant.weight_rows import constants
 
 # Steps of the grid, as shares of that of plain rounding: 0.01, 0.02, ... 1.
 GRID = 100
@@ -44,37 +52,80 @@ class SquaredError:
     ) -> GraphModule:
         """Round the weights of all layers anew; nothing is calibrated."""
         for rounded in rounded_layers(graph):
-            round_weights(graph, rounded, best_scale(rounded))
+            rows = rows_of(graph, rounded)
+            _, _, zeros = constants(graph, rounded.node)
+            if bool(zeros.any()):
+                round_rows(graph, rounded, *best_range(rows, rounded.layer.weight_bits))
+            else:
+                round_rows(graph, rounded, best_steps(rows, limits(rounded)))
         return graph
 
 
-def best_scale(rounded: RoundedLayer) -> Tensor:
-    """The step of least squared error of each output channel, float32 (C_out,)."""
-    largest = rounded.weight.abs().flatten(1).amax(1)
-    # A channel of zeros has no error at any step.
-    widest = largest.clamp(min=torch.finfo(torch.float32).tiny * 2**10)
-    widest = widest / ((2**rounded.layer.weight_bits - 1) / 2)
-    best, least = widest, _error(rounded, widest)
+def best_steps(rows: Tensor, codes: tuple[int, int]) -> Tensor:
+    """The step of least squared error of each row, with the zero point 0.
+
+    Args:
+        rows: weights, float32 (R, K).
+        codes: the least and the largest code.
+
+    Returns:
+        float32 (R,).
+    """
+    # A row of zeros has no error at any step.
+    widest = rows.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny * 2**10)
+    widest = widest / ((codes[1] - codes[0]) / 2)
+    best, least = widest, _error(rows, widest, codes)
     for k in range(GRID - 1, 0, -1):
-        best, least = _better(rounded, widest * (k / GRID), best, least)
+        best, least = _better(rows, widest * (k / GRID), codes, best, least)
     for _ in range(FITS):
-        codes, weight = codes_of(rounded, best).flatten(1), rounded.weight.flatten(1)
-        fitted = (weight * codes).sum(1) / codes.square().sum(1)
+        numbers = _numbers(rows, best, codes)
+        fitted = (rows * numbers).sum(1) / numbers.square().sum(1)
         usable = torch.isfinite(fitted) & (fitted > 0)
-        best, least = _better(rounded, torch.where(usable, fitted, best), best, least)
+        best, least = _better(rows, torch.where(usable, fitted, best), codes, best, least)
     return best
 
 
 def _better(
-    rounded: RoundedLayer, scale: Tensor, best: Tensor, least: Tensor
+    rows: Tensor, steps: Tensor, codes: tuple[int, int], best: Tensor, least: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The better of two steps for each channel, and its error; the earlier one where they tie."""
-    error = _error(rounded, scale)
+    """The better of two steps of each row, and its error; the earlier one where they tie."""
+    error = _error(rows, steps, codes)
     lower = error < least
-    return torch.where(lower, scale, best), torch.where(lower, error, least)
+    return torch.where(lower, steps, best), torch.where(lower, error, least)
 
 
-def _error(rounded: RoundedLayer, scale: Tensor) -> Tensor:
-    """Sum of squared rounding errors of each output channel, float32 (C_out,)."""
-    steps = scale.view(-1, *(1,) * (rounded.weight.ndim - 1))
-    return (codes_of(rounded, scale) * steps - rounded.weight).flatten(1).square().sum(1)
+def _numbers(rows: Tensor, steps: Tensor, codes: tuple[int, int]) -> Tensor:
+    return (rows / steps[:, None]).round().clamp(*codes)
+
+
+def _error(rows: Tensor, steps: Tensor, codes: tuple[int, int]) -> Tensor:
+    """Sum of squared rounding errors of each row, float32 (R,)."""
+    return (_numbers(rows, steps, codes) * steps[:, None] - rows).square().sum(1)
+
+
+def best_range(rows: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """The range of least squared error of each row among those that reach from a share of its
+    least to the same share of its largest weight.
+
+    Args:
+        rows: weights, float32 (R, K).
+        bits: of their codes.
+
+    Returns:
+        Steps, float32 (R,), and zero points (R,).
+    """
+    best: tuple[Tensor, Tensor] | None = None
+    least = torch.full_like(rows[:, 0], torch.inf)
+    half = 2 ** (bits - 1)
+    for k in range(GRID, 0, -1):
+        steps, zeros = affine_rows(rows * (k / GRID), bits)
+        numbers = (rows / steps[:, None]).round() + zeros[:, None]
+        rounded = (numbers.clamp(-half, half - 1) - zeros[:, None]) * steps[:, None]
+        error = (rounded - rows).square().sum(1)
+        lower = error < least
+        if best is None:
+            best = steps, zeros
+        best = torch.where(lower, steps, best[0]), torch.where(lower, zeros, best[1])
+        least = torch.where(lower, error, least)
+    assert best is not None
+    return best

@@ -2,19 +2,21 @@
 
 import pytest
 import torch
+from helpers.grids import grid
 from helpers.method_runs import assert_kernels_agree, assert_one_graph
 from helpers.toys import Replay
 
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
-from bench.quant.graph import constant, dequantized, layers_of, quantize_graph
+from bench.quant.graph import layers_of, quantize_graph
 from bench.quant.layers import Layer
 from bench.quant.methods import adaround, side_by_side
 from bench.quant.methods.adaround import learned_codes
 from bench.quant.methods.applying import applied, refusal
-from bench.quant.methods.rounded import RoundedLayer, codes_of, rounded_layers, scale_of
+from bench.quant.methods.rounded import RoundedLayer, rounded_layers
 from bench.quant.methods.side_by_side import SideBySide, Task
 from bench.quant.stored import quantized
+from bench.quant.weight_rows import constants, dequantized
 from bench.system.host import instruction_set
 from bench.system.random import seeded
 
@@ -32,7 +34,8 @@ def problem(seed, bits=3, groups=1, samples=50):
     turned = met.transpose(1, 2) / samples
     task = Task(met @ turned, (y @ turned).flatten(0, 1), y.square().mean(2).flatten())
     layer = Layer("layer", "linear", 0, weight.numel(), 6, bits, 8)
-    return RoundedLayer(layer, None, weight), task, weight.abs().amax(1) / ((2**bits - 1) / 2)
+    steps = weight.abs().amax(1) / ((2**bits - 1) / 2)
+    return RoundedLayer(layer, None, weight), task, grid(steps, bits)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +43,9 @@ def problem(seed, bits=3, groups=1, samples=50):
 )
 def test_no_channel_is_worse_than_with_nearest_rounding(bits, groups, iterations):
     for seed in range(2):
-        layer, task, scale = problem(seed, bits, groups)
-        codes, fallen = learned_codes(layer, task, scale, iterations)
-        nearest, steps = codes_of(layer, scale), scale[:, None]
+        layer, task, numbers = problem(seed, bits, groups)
+        codes, fallen = learned_codes(layer, task, numbers, iterations)
+        nearest, steps = numbers.nearest(layer.weight), numbers.steps
         half = 2 ** (bits - 1)
         assert codes.min() >= -half and codes.max() < half
         assert torch.equal(codes, codes.round())
@@ -57,36 +60,37 @@ def test_no_channel_is_worse_than_with_nearest_rounding(bits, groups, iterations
 
 def test_it_comes_near_the_best_of_all_roundings():
     """Of 12 weights each way of rounding can be tried: 4,096."""
-    layer, task, scale = problem(7, bits=4)
-    codes, _ = learned_codes(layer, task, scale, 500)
+    layer, task, numbers = problem(7, bits=4)
+    codes, _ = learned_codes(layer, task, numbers, 500)
     ways = (torch.arange(2**12)[:, None] >> torch.arange(12)) & 1
     least = []
     for k in range(6):
-        down = (layer.weight[k] / scale[k]).floor()
-        tried = (down + ways).clamp(-8, 7).double() * scale[k]
+        step = numbers.steps[k]
+        down = (layer.weight[k] / step).floor()
+        tried = (down + ways).clamp(-8, 7).double() * step
         of_all = ((tried @ task.hessian[0] - 2 * task.target[k]) * tried).sum(1) + task.power[k]
         least.append(of_all.min().item())
-    mine = task.error(codes * scale[:, None]).sum() - sum(least)
-    nearest = task.error(codes_of(layer, scale) * scale[:, None]).sum() - sum(least)
+    mine = task.error(codes * numbers.steps).sum() - sum(least)
+    nearest = task.error(numbers.nearest(layer.weight) * numbers.steps).sum() - sum(least)
     assert -1e-9 <= mine <= 0.15 * nearest
 
 
 def test_independent_inputs_leave_nearest_rounding():
-    layer, _, scale = problem(0, bits=4)
+    layer, _, numbers = problem(0, bits=4)
     hessian = torch.diag(torch.linspace(1, 2, 12, dtype=torch.float64))
     exact = layer.weight.double()
     task = Task(hessian[None], exact @ hessian, (exact.square() @ hessian).sum(1))
-    codes, _ = learned_codes(layer, task, scale, 150)
-    assert torch.equal(codes, codes_of(layer, scale))
+    codes, _ = learned_codes(layer, task, numbers, 150)
+    assert torch.equal(codes, numbers.nearest(layer.weight))
 
 
 def test_weights_on_the_grid_stay():
     _, task, _ = problem(0)
     weight = torch.arange(-6.0, 6).repeat(6, 1)
     layer = RoundedLayer(Layer("layer", "linear", 0, 72, 6, 4, 8), None, weight)
-    codes, _ = learned_codes(layer, task, torch.ones(6), 5)
+    codes, _ = learned_codes(layer, task, grid(torch.ones(6), 4), 5)
     exact = Task(task.hessian, weight.double() @ task.hessian[0], task.power)
-    assert torch.equal(learned_codes(layer, exact, torch.ones(6), 5)[0], weight)
+    assert torch.equal(learned_codes(layer, exact, grid(torch.ones(6), 4), 5)[0], weight)
     assert codes.isfinite().all()
 
 
@@ -99,7 +103,7 @@ def test_what_a_layer_has_to_do_is_what_both_graphs_compute(toy, toy_batches):
     last = layers[-1]
     for each in layers:
         task = both.task(each)
-    error = task.error(dequantized(graph, last.node.args[1]).flatten(1))
+    error = task.error(dequantized(graph, last.node).flatten(1))
     with torch.no_grad():
         outputs = torch.cat([graph(x, t) - toy.model(x, t) for x, t in toy_batches])
     assert last.layer.name == "last"
@@ -158,11 +162,10 @@ def test_codes_change_and_steps_stay(toy, toy_batches, capsys):
     graph = applied(plain, toy, Scheme.parse(f"w3a8+{QUICK}"), toy_batches)
     changed = 0
     for old, new in zip(rounded_layers(plain), rounded_layers(graph), strict=True):
-        assert torch.equal(scale_of(plain, old), scale_of(graph, new))
-        codes = (
-            constant(g, each.node.args[1].args[0]) for g, each in ((plain, old), (graph, new))
+        (before, old_steps, _), (after, new_steps, _) = (
+            constants(g, each.node) for g, each in ((plain, old), (graph, new))
         )
-        before, after = codes
+        assert torch.equal(old_steps, new_steps)
         assert after.dtype == torch.int8
         changed += int((before != after).sum())
     assert changed > 5

@@ -6,11 +6,12 @@ from helpers.toys import Replay
 
 from bench.core import extensions
 from bench.core.scheme import Scheme
-from bench.quant.graph import constant, layers_of, quantize_graph
+from bench.quant.graph import layers_of, quantize_graph
 from bench.quant.methods.applying import applied
 from bench.quant.methods.rounded import rounded_layers
 from bench.quant.simulate import simulate
 from bench.quant.stored import quantized
+from bench.quant.weight_rows import constant
 
 SCHEME = Scheme(4, 8, methods=("mine",))
 
@@ -58,8 +59,8 @@ def float_weights(graph, denoiser):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (codes_too_large, "the weights of layer time must be int8 from -8 to 7, and are"),
-        (scale_of_zero, "the scales of layer first must be above 0, with zero points 0"),
+        (codes_too_large, "the weights of layer time must be from -8 to 7, and are from 8 to 8"),
+        (scale_of_zero, "the steps of layer first must be above 0"),
         (float_weights, "layer first should run at w8a8, but the quantizer made it w32a8"),
         (lambda graph, denoiser: None, "gave a NoneType, not a graph"),
     ],

@@ -14,10 +14,11 @@ from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
 from bench.quant.backends.int8 import Int8X86
 from bench.quant.backends.simulated import Simulated
-from bench.quant.graph import calibration_of, constant, layers_of, quantize_graph
+from bench.quant.graph import calibration_of, layers_of, quantize_graph
 from bench.quant.methods.applying import applied
 from bench.quant.methods.bias_correction import BiasCorrection
 from bench.quant.stored import quantized
+from bench.quant.weight_rows import constant
 from bench.system.host import instruction_set
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.grids import grid
 from helpers.method_runs import assert_kernels_agree, assert_one_graph
 from helpers.toys import Replay
 from torch import nn
@@ -11,12 +12,13 @@ from bench.core.errors import InputError
 from bench.core.noise_levels import NoiseLevels
 from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
-from bench.quant.graph import constant, dequantized, quantize_graph
+from bench.quant.graph import quantize_graph
 from bench.quant.layers import Layer
 from bench.quant.methods import moments
 from bench.quant.methods.applying import applied, refusal
 from bench.quant.methods.gptq import better_codes, codes_of_columns, error
-from bench.quant.methods.rounded import RoundedLayer, codes_of, rounded_layers, scale_of
+from bench.quant.methods.rounded import RoundedLayer, rounded_layers
+from bench.quant.weight_rows import constants, dequantized
 from bench.system.host import instruction_set
 from bench.system.random import seeded
 
@@ -53,7 +55,7 @@ def textbook(weight, hessian, scale, damp):
 @pytest.mark.parametrize("damp", [0.01, 0.3])
 def test_blocks_give_the_codes_of_the_textbook_loop(seed, damp):
     weight, scale, hessian = problem(seed)
-    blocks = codes_of_columns(weight, hessian, scale, LIMITS, damp)
+    blocks = codes_of_columns(weight, hessian, grid(scale, 4), damp)
     assert torch.equal(blocks.double(), textbook(weight, hessian, scale, damp))
     nearest = (weight / scale[:, None]).round().clamp(*LIMITS)
     steps = scale[:, None]
@@ -65,7 +67,7 @@ def test_blocks_give_the_codes_of_the_textbook_loop(seed, damp):
 
 def test_independent_inputs_leave_nearest_rounding():
     weight, scale, hessian = problem(0)
-    codes = codes_of_columns(weight, hessian.diagonal().diag(), scale, LIMITS, 0.01)
+    codes = codes_of_columns(weight, hessian.diagonal().diag(), grid(scale, 4), 0.01)
     assert torch.equal(codes, (weight / scale[:, None]).round().clamp(*LIMITS))
 
 
@@ -80,13 +82,14 @@ def test_no_channel_is_worse_than_with_nearest_rounding(bits, groups):
         hessian = x.transpose(1, 2) @ x / 12
         layer = RoundedLayer(Layer("layer", "conv", 0, 216, 6, bits, 8), None, weight)
         scale = weight.abs().flatten(1).amax(1) / ((2**bits - 1) / 2)
-        codes = better_codes(layer, hessian, scale, 0.01)
-        steps = scale.view(-1, 1, 1, 1)
+        numbers = grid(scale, bits)
+        codes = better_codes(layer, hessian, numbers, 0.01).flatten(1)
+        steps = scale[:, None]
         pairs = zip(
             hessian,
             *(
                 t.flatten(1).chunk(groups)
-                for t in (weight, codes * steps, codes_of(layer, scale) * steps)
+                for t in (weight, codes * steps, numbers.nearest(weight) * steps)
             ),
             strict=True,
         )
@@ -132,7 +135,7 @@ def test_the_objective_is_the_mean_square_of_each_layer_s_error(shapes):
         def run_node(self, n):
             for each in layers:
                 if each.node is n:
-                    difference = dequantized(graph, n.args[1]) - each.weight
+                    difference = dequantized(graph, n) - each.weight
                     y = n.target(self.env[n.args[0]], difference, None, *n.args[3:])
                     channels = (
                         y.flatten(0, 2).T
@@ -148,7 +151,7 @@ def test_the_objective_is_the_mean_square_of_each_layer_s_error(shapes):
         (each,) = executions
         measured = torch.cat(totals[each.layer.name], 1).square().mean(1)
         exact = each.weight.flatten(1).chunk(len(hessian))
-        rounded = dequantized(graph, each.node.args[1]).flatten(1).chunk(len(hessian))
+        rounded = dequantized(graph, each.node).flatten(1).chunk(len(hessian))
         said = [error(*parts) for parts in zip(exact, rounded, hessian, strict=True)]
         assert torch.allclose(torch.cat(said), measured, rtol=1e-4, atol=1e-12)
 
@@ -168,10 +171,10 @@ def test_codes_change_and_steps_stay(toy, toy_batches):
     graph = applied(plain, toy, Scheme.parse("w3a8+gptq"), toy_batches)
     changed = 0
     for old, new in zip(rounded_layers(plain), rounded_layers(graph), strict=True):
-        assert torch.equal(scale_of(plain, old), scale_of(graph, new))
-        before, after = (
-            constant(g, each.node.args[1].args[0]) for g, each in ((plain, old), (graph, new))
+        (before, old_steps, _), (after, new_steps, _) = (
+            constants(g, each.node) for g, each in ((plain, old), (graph, new))
         )
+        assert torch.equal(old_steps, new_steps)
         assert after.dtype == torch.int8
         changed += int((before != after).sum())
     assert changed > 5

@@ -10,7 +10,8 @@ from bench.core.scheme import Scheme
 from bench.quant.graph import layers_of, quantize_graph
 from bench.quant.methods.applying import applied, refusal
 from bench.quant.methods.percentile import affine, quantile
-from bench.quant.methods.rounded import rounded_layers, scale_of
+from bench.quant.methods.rounded import rounded_layers
+from bench.quant.weight_rows import constants
 from bench.system.host import instruction_set
 
 
@@ -54,7 +55,8 @@ def test_activations_are_clipped_where_the_inputs_say(toy, toy_batches):
         ranges(graph)[name][0] < old[0] for name, old in ranges(plain).items() if name != "time"
     )
     weights = zip(rounded_layers(plain), rounded_layers(graph), strict=True)
-    assert all(torch.equal(scale_of(plain, a), scale_of(graph, b)) for a, b in weights)
+    for old, new in weights:
+        assert torch.equal(constants(plain, old.node)[1], constants(graph, new.node)[1])
 
 
 def test_weights_are_clipped_at_a_percentile_of_their_magnitudes(toy, toy_batches):
@@ -64,7 +66,7 @@ def test_weights_are_clipped_at_a_percentile_of_their_magnitudes(toy, toy_batche
     for each in rounded_layers(graph):
         largest = torch.quantile(each.weight.abs().flatten(1), 0.8, dim=1)
         half = (2**each.layer.weight_bits - 1) / 2
-        assert torch.allclose(scale_of(graph, each), largest / half)
+        assert torch.allclose(constants(graph, each.node)[1], largest / half)
     assert ranges(graph) == ranges(plain)
 
 

@@ -1,0 +1,121 @@
+"""Which weights share a step: groups of input channels, and ranges that are not symmetric.
+
+Plain rounding has one step for each output channel, s = max|w| / ((2^b - 1) / 2), with the codes
+on both sides of 0. With groups of n input channels, n weights of a linear layer, or n windows of a
+convolution, have a step of their own, as the 4-bit formats of torchao (`group_size`) and GGUF ship
+them: smaller errors, for a float more in each group and a sum of products for each. Affine codes,
+
+    w_q = s (q - z),    s = (max w - min w) / (2^b - 1),
+
+spend no codes on a side where a channel has few weights (Jacob et al. 2018, arXiv 1712.05877).
+"""
+
+from __future__ import annotations
+
+from torch.fx import GraphModule
+
+from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError
+from bench.core.protocols import Calibration
+from bench.core.scheme import FLOAT_BITS, Scheme
+from bench.quant import weight_rows
+from bench.quant.identities import METHOD_VERSIONS
+from bench.quant.methods.rounded import (
+    GROUPS,
+    affine_rows,
+    later,
+    limits,
+    names,
+    round_rows,
+    rounded_layers,
+    rows_of,
+)
+
+
+class _Groups:
+    """A step for each group of so many input channels."""
+
+    size = 0
+    version = METHOD_VERSIONS["groups"]
+
+    def refuses(self, scheme: Scheme) -> str | None:
+        """Refuse float weights, other groups, and what has chosen codes or ranges before."""
+        if scheme.weight_bits in FLOAT_BITS:
+            return "the weights stay in float, so they have no steps"
+        given = names(scheme)
+        own = f"g{self.size}"
+        if others := [name for name in given if name in GROUPS and name != own]:
+            return f"{others[0]} groups the same weights: name one of them"
+        if earlier := later(scheme, own):
+            return f"{own} changes the ranges that {earlier} chose: name {own} before {earlier}"
+        return None
+
+    def __call__(
+        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
+    ) -> GraphModule:
+        """Round the weights of all layers anew; those with no more input channels than a group
+        has keep their steps.
+
+        Raises:
+            InputError: the groups do not divide the input channels of a layer.
+        """
+        layers = rounded_layers(graph)
+        for each in layers:
+            channels = each.weight.shape[1]
+            if channels > self.size and channels % self.size:
+                raise InputError(
+                    f"g{self.size}: layer {each.layer.name} has {channels} input channels, which "
+                    f"groups of {self.size} do not divide: take smaller ones, or leave it in "
+                    f"float by skip={each.layer.name}"
+                )
+        for each in layers:
+            if (channels := each.weight.shape[1]) <= self.size:
+                continue
+            weight_rows.regroup(graph, each.node, each.weight.shape, channels // self.size)
+            low, high = limits(each)
+            largest = rows_of(graph, each).abs().amax(1).clamp(min=1e-30)
+            round_rows(graph, each, largest / ((high - low) / 2))
+        return graph
+
+
+class Groups32(_Groups):
+    """Gives each group of 32 input channels a step of its own (torchao, GGUF)."""
+
+    size = 32
+
+
+class Groups64(_Groups):
+    """Gives each group of 64 input channels a step of its own (torchao, GGUF)."""
+
+    size = 64
+
+
+class Groups128(_Groups):
+    """Gives each group of 128 input channels a step of its own (torchao, GGUF)."""
+
+    size = 128
+
+
+class Asymmetric:
+    """Rounds the weights from their least to their largest, not symmetrically (Jacob et al. 2018).
+
+    Their zero points are codes, and 0 stays 0 exactly.
+    """
+
+    version = METHOD_VERSIONS["asymmetric"]
+
+    def refuses(self, scheme: Scheme) -> str | None:
+        """Refuse float weights, and what has chosen codes or ranges before."""
+        if scheme.weight_bits in FLOAT_BITS:
+            return "the weights stay in float, so they have no range"
+        if earlier := later(scheme, "asymmetric"):
+            return f"it changes the ranges that {earlier} chose: name asymmetric before {earlier}"
+        return None
+
+    def __call__(
+        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
+    ) -> GraphModule:
+        """Round the weights of all layers anew; nothing is calibrated."""
+        for each in rounded_layers(graph):
+            round_rows(graph, each, *affine_rows(rows_of(graph, each), each.layer.weight_bits))
+        return graph
