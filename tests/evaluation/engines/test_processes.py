@@ -117,11 +117,14 @@ def test_who_stops_listening_ends_the_processes(cache, log):
 
 
 PROGRAM = """
+import signal
 import sys
 from pathlib import Path
 from evaluation.engines.test_processes import resolved
 from helpers.fake_worker import FakeWorker
 from bench.evaluation.engines.processes import run
+# What is started in the background of a script ignores it, and so do its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for told in run(FakeWorker(Path(sys.argv[1])), resolved(Path(sys.argv[2]), "w4a8+skip=asleep"),
                 "2"):
     pass
@@ -139,7 +142,7 @@ def test_a_ctrl_c_leaves_no_process(cache, log):
         time.sleep(0.05)
     # To that process alone, as `kill` sends it; a terminal reaches all of them.
     command.send_signal(signal.SIGINT)
-    assert command.wait() != 0
+    assert command.wait(60) != 0
     processes = {int(process) for process, _ in lines(log)}
     assert len(processes) == 2
     for process in processes:
