@@ -15,7 +15,7 @@ METHOD_VERSIONS = {
     "mse": 1,
     "percentile": 1,
 }
-GROUPS = ("g32", "g64", "g128")
+GROUPS = ("g16", "g32", "g64", "g128")
 
 
 def bitsandbytes(backend: str = "") -> dict[str, str]:

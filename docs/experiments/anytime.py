@@ -58,16 +58,21 @@ def cells(reports: Path) -> Iterator[tuple[Record, margins.Worsening]]:
                 yield record, margins.of_cell(record, terms, METRIC, SHARE)
 
 
-def running(draws: np.ndarray, looks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(means, standard errors) of streams (S, N) at each look, (S, L) each."""
-    first, second = (np.cumsum(draws**k, axis=1)[:, looks - 1] for k in (1, 2))
-    means = first / looks
-    return means, np.sqrt((second / looks - means**2) / (looks - 1))
+def running(
+    draws: np.ndarray, looks: np.ndarray, z: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(means, standard errors, lower ends, upper ends) of streams (S, N) at each look, (S, L)
+    each, ends as `Sequence.interval` has them; z are the multiples of the standard error."""
+    first, second, third = (np.cumsum(draws**k, axis=1)[:, looks - 1] / looks for k in (1, 2, 3))
+    variance = second - first**2
+    skewness = (third - 3 * first * second + 2 * first**3) / variance**1.5
+    errors = np.sqrt(variance / (looks - 1))
+    below, above = confidence_sequences.skewed(looks, skewness, z)
+    return first, errors, first - below * errors, first + above * errors
 
 
-def shown(means: np.ndarray, errors: np.ndarray, z: np.ndarray, margin: float) -> np.ndarray:
+def shown(low: np.ndarray, high: np.ndarray, margin: float) -> np.ndarray:
     """(worse, equivalent) at any look, shares of the streams."""
-    low, high = means - z * errors, means + z * errors
     worse = low > margin
     equivalent = (high < margin) & (low > -margin)
     return np.array([worse.any(1).mean(), equivalent.any(1).mean()])
@@ -106,13 +111,13 @@ def trial(draws: np.ndarray, looks: np.ndarray, z: np.ndarray, fixed: np.ndarray
     """Shares of false verdicts of streams of mean 0: worse and equivalent where the change is the
     margin, worse where it is 0 and the margin two standard errors of N = 500, and worse by the
     interval of a fixed N where the change is the margin."""
-    means, deviations = running(draws, looks)
+    means, error, low, high = running(draws, looks, z)
     size = 2 * draws.std() / math.sqrt(500)
     # The margin far from -m, so that equivalent is as easy as it can be.
     far = 1e3 * size
-    at_margin = shown(means + far, deviations, z, far)
-    peeked = shown(means + far, deviations, fixed, far)
-    return [*at_margin, shown(means, deviations, z, size)[0], peeked[0]]
+    at_margin = shown(low + far, high + far, far)
+    peeked = shown(means + far - fixed * error, means + far + fixed * error, far)
+    return [*at_margin, shown(low, high, size)[0], peeked[0]]
 
 
 def images(given: argparse.Namespace) -> None:
@@ -125,12 +130,11 @@ def images(given: argparse.Namespace) -> None:
     for record, worsening in cells(given.reports):
         value, terms = worsening.above
         picked = random.integers(0, len(terms), (given.real, given.last))
-        means, deviations = running(terms[picked] - terms.mean() + value, looks)
-        low, high = means - z * deviations, means + z * deviations
+        _, _, low, high = running(terms[picked] - terms.mean() + value, looks, z)
         other, below = worsening.below
-        means, deviations = running(below[picked] - below.mean() + other, looks)
-        is_equivalent = (high < 0) & (means - z * deviations > 0)
-        decided = (low > 0) | is_equivalent | (means + z * deviations < 0)
+        _, _, least, most = running(below[picked] - below.mean() + other, looks, z)
+        is_equivalent = (high < 0) & (least > 0)
+        decided = (low > 0) | is_equivalent | (most < 0)
         ends = np.where(decided.any(1), looks[decided.argmax(1)], given.last)
         power = decided.any(1).mean()
         spread = float(terms.std())

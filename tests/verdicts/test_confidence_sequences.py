@@ -13,7 +13,7 @@ from bench.verdicts.confidence_sequences import (
     Sequence,
     decide,
     mixture,
-    one_sided,
+    skewed,
     two_sided,
 )
 
@@ -33,9 +33,6 @@ def test_at_its_end_the_mixture_is_one_by_the_error(n):
     """Ville's inequality: the mixture of likelihood ratios reaches 1 / a with chance a at most."""
     r = mixture(0.95, 500)
     assert likelihood(n, float(two_sided(n)), norm.pdf, r) == pytest.approx(20, rel=1e-6)
-    half = lambda x: 2 * norm.pdf(x) * (x > 0)  # noqa: E731
-    r = mixture(0.9, 500)
-    assert likelihood(n, float(one_sided(n)), half, r) == pytest.approx(20, rel=1e-6)
 
 
 def test_pinned_multiples_of_the_standard_error():
@@ -43,9 +40,6 @@ def test_pinned_multiples_of_the_standard_error():
     assert mixture(0.95, 500) == pytest.approx(63.0028048963)
     found = two_sided(np.array([100, 500, 5000]))
     assert found == pytest.approx([3.36388773, 3.03520899, 3.24172315])
-    # That of the half of the error to each side is the two-sided one, to the third digit.
-    assert one_sided(np.array([100, 500, 5000]), 0.975) == pytest.approx(found, abs=5e-3)
-    assert (one_sided(np.arange(50, 5000)) < two_sided(np.arange(50, 5000))).all()
 
 
 def test_it_is_narrowest_near_the_n_that_it_is_tuned_for():
@@ -87,6 +81,33 @@ def test_verdicts_of_a_margin_of_two(ends, verdict):
         assert decide(*apart) == verdict
 
 
+def test_the_end_on_the_side_of_a_long_tail_is_further_out():
+    """|skewness| (2 z^2 + 1) / (6 sqrt(n)) standard errors, and nothing on the other side."""
+    below, above = skewed(100, 2.0, 3.0)
+    assert (below, above) == pytest.approx((3, 3 + 2 * 19 / 60))
+    assert skewed(100, -2.0, 3.0) == pytest.approx((3 + 2 * 19 / 60, 3))
+    # One value in ten: deviation 0.3, skewness 0.8 / 0.3.
+    terms = np.tile(np.eye(10)[0], 20)
+    low, high = Sequence().interval(0.1, terms)
+    error, z = 0.3 / np.sqrt(199), float(two_sided(200))
+    further = (0.8 / 0.3) * (2 * z**2 + 1) / (6 * np.sqrt(200))
+    assert low == pytest.approx(0.1 - z * error)
+    assert high == pytest.approx(0.1 + (z + further) * error)
+
+
+def test_a_loss_is_not_called_equivalent_too_often_where_influences_are_very_skewed():
+    """400 log-normal streams, skewness 6.2, looked at from 100 images on: without the widening
+    nine in a hundred end below their mean."""
+    random = np.random.default_rng(1)
+    streams = random.lognormal(0, 1, (400, 1500)) - np.exp(0.5)
+    counts = [100, 120, 150, 200, 300, 450, 700, 1000, 1500]
+    missed = [
+        any(Sequence().interval(d[:n].mean(), d[:n])[1] < 0 for n in counts) for d in streams
+    ]
+    assert np.mean(missed) <= 0.05
+    assert ever(streams, two_sided)[1] > 0.06
+
+
 def ever(draws, ends):
     """Shares of streams that are above, and below, their mean of 0 at any look from 100 on."""
     n = np.arange(100, draws.shape[1] + 1)
@@ -110,4 +131,3 @@ def test_no_more_than_the_error_at_any_look_where_peeking_errs_often(tails):
     assert below <= 0.045
     assert above + below <= 0.07
     assert sum(ever(streams, lambda n: np.full(n.shape, 1.96))) > 0.25
-    assert ever(streams, one_sided)[0] <= 0.075

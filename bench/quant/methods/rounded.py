@@ -21,7 +21,7 @@ from bench.quant.layers import Layer, weight_of
 
 # Methods of bench that choose which weights share a step, those that choose the steps, and those
 # that choose codes: they act in this order.
-GROUPS = ("g32", "g64", "g128")
+GROUPS = ("g16", "g32", "g64", "g128")
 RANGES = ("asymmetric", "mse", "percentile")
 ROUNDINGS = ("gptq", "adaround")
 

@@ -78,6 +78,12 @@ class _Groups:
         return graph
 
 
+class Groups16(_Groups):
+    """Gives each group of 16 input channels a step of its own (NVFP4, GGUF)."""
+
+    size = 16
+
+
 class Groups32(_Groups):
     """Gives each group of 32 input channels a step of its own (torchao, GGUF)."""
 
