@@ -33,13 +33,17 @@ METHODS = {
     "adaround": "bench.quant.methods.adaround:AdaRound",
     "asymmetric": "bench.quant.methods.rows:Asymmetric",
     "bias": "bench.quant.methods.bias_correction:BiasCorrection",
+    "equalize": "bench.quant.methods.equalize:Equalize",
     "g16": "bench.quant.methods.rows:Groups16",
     "g32": "bench.quant.methods.rows:Groups32",
     "g64": "bench.quant.methods.rows:Groups64",
     "g128": "bench.quant.methods.rows:Groups128",
     "gptq": "bench.quant.methods.gptq:Gptq",
+    "lowrank": "bench.quant.methods.low_rank:LowRank",
     "mse": "bench.quant.methods.squared_error:SquaredError",
     "percentile": "bench.quant.methods.percentile:Percentile",
+    "smooth": "bench.quant.methods.smooth:Smooth",
+    "split": "bench.quant.methods.shortcut_split:ShortcutSplit",
 }
 SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
 EXTRACTORS = {
@@ -121,11 +125,15 @@ IDENTITIES = {
     "methods adaround": "bench.quant.identities:method",
     "methods asymmetric": "bench.quant.identities:method",
     "methods bias": "bench.quant.identities:method",
+    "methods equalize": "bench.quant.identities:method",
     "methods g16": "bench.quant.identities:method",
     "methods g32": "bench.quant.identities:method",
     "methods g64": "bench.quant.identities:method",
     "methods g128": "bench.quant.identities:method",
     "methods gptq": "bench.quant.identities:method",
+    "methods lowrank": "bench.quant.identities:method",
     "methods mse": "bench.quant.identities:method",
     "methods percentile": "bench.quant.identities:method",
+    "methods smooth": "bench.quant.identities:method",
+    "methods split": "bench.quant.identities:method",
 }

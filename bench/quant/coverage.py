@@ -25,7 +25,8 @@ def measure(
     """Sum up the layers of one evaluation.
 
     Args:
-        denoiser: the full-precision network, for its parameters.
+        denoiser: the full-precision network, for its parameters; those of layers that methods
+            added are counted beside them.
         layers: from `plan`, or `layers_of` a quantized graph.
         kernel: in a word, what executes them.
         operators: what computes each layer, by its node, read from what runs; a layer without one
@@ -37,7 +38,9 @@ def measure(
     stored = [layer for layer in layers if layer.weight_bits not in FLOAT_BITS]
     # A module that runs twice has its weights once.
     weights = {layer.name: layer for layer in stored}.values()
-    params = sum(parameter.numel() for parameter in denoiser.model.parameters())
+    added = {layer.name: layer.weights for layer in layers if layer.added}
+    own = sum(parameter.numel() for parameter in denoiser.model.parameters())
+    params = own + sum(added.values())
     params_quantized = sum(layer.weights for layer in weights)
     packed = sum(-(-layer.weights * layer.weight_bits // 8) for layer in weights)
     steps = steps or {}

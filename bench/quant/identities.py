@@ -10,10 +10,14 @@ METHOD_VERSIONS = {
     "adaround": 1,
     "asymmetric": 1,
     "bias": 1,
+    "equalize": 1,
     "groups": 1,
     "gptq": 1,
+    "lowrank": 1,
     "mse": 1,
     "percentile": 1,
+    "smooth": 1,
+    "split": 1,
 }
 GROUPS = ("g16", "g32", "g64", "g128")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -49,6 +50,9 @@ COUNTED = (
     *ATTENTION,
     aten.einsum.default,
 )
+# What the metadata of a node says where a method added it and wants it in float: the reason.
+KEPT = "bench_kept"
+_PART = re.compile(r"\.part\d+$")
 _EXPORTED: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], GraphModule]] = WeakKeyDictionary()
 
 
@@ -64,6 +68,7 @@ class Layer:
         weight_bits, act_bits: 32 for float.
         reason: why it stays in float, "" where it does not or where the scheme says so for all.
         operator: what computes it in float.
+        added: whether a method added it to the network, with weights of its own.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Layer:
     act_bits: int = 32
     reason: str = ""
     operator: str = ""
+    added: bool = False
 
     @property
     def quantized(self) -> bool:
@@ -136,7 +142,7 @@ def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:
     nodes = [
         node for node in graph.graph.nodes if node.target in COUNTED and not _rearranges(node)
     ]
-    convolutions = [node for node in nodes if node.target in CONVOLUTIONS]
+    convolutions = [n for n in nodes if n.target in CONVOLUTIONS and KEPT not in n.meta]
     edges = {convolutions[0], convolutions[-1]} if convolutions else set()
     layers = tuple(_layer(node, scheme, node in edges) for node in nodes)
     if scheme.is_float:
@@ -179,13 +185,16 @@ def _layer(node: Node, scheme: Scheme, edge: bool) -> Layer:
         weight_bits = act_bits = 32
     macs = _macs(node) // _batch(node)
     bits = weight_bits, act_bits
-    return Layer(name, node.name, macs, weights, channels, *bits, reason, operator_name(node))
+    operator, added = operator_name(node), KEPT in node.meta
+    return Layer(name, node.name, macs, weights, channels, *bits, reason, operator, added)
 
 
 def _reason(node: Node, name: str, scheme: Scheme) -> str:
     for glob in scheme.skip:
         if matches(name, glob):
             return f"skip={glob}"
+    if KEPT in node.meta:
+        return str(node.meta[KEPT])
     if node.target not in (*QUANTIZABLE, *OTHER_LAYERS, *TRANSPOSED):
         return "product of two activations, as in attention"
     if node.target not in QUANTIZABLE:
@@ -199,11 +208,12 @@ def _reason(node: Node, name: str, scheme: Scheme) -> str:
 
 
 def matches(name: str, glob: str) -> bool:
-    """Whether a glob of a scheme means a layer; the wrapper's `unet.` may be left out."""
+    """Whether a glob of a scheme means a layer; the wrapper's `unet.` may be left out, and so may
+    which part it is of a layer that a method split."""
+    names = {name, name.removeprefix("unet.")}
+    names |= {_PART.sub("", text) for text in names}
     # Schemes are read in lower case.
-    return any(
-        fnmatchcase(text.lower(), glob.lower()) for text in (name, name.removeprefix("unet."))
-    )
+    return any(fnmatchcase(text.lower(), glob.lower()) for text in names)
 
 
 def _name(node: Node, weight: Node | None) -> str:

@@ -39,6 +39,6 @@ class Simulated:
             denoiser, layers_of(graph), self.kernel, executed(simulation), step_bytes(graph)
         )
         # In memory its weights are floats, whatever the bits.
-        size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
+        size = 4 * coverage.params
         coverage = replace(coverage, bytes_stored=stored_bytes(graph), bytes_memory=size)
         return Quantized(replace(denoiser, model=simulation), coverage, calibration_of(graph))
