@@ -20,8 +20,8 @@ from torch.fx import GraphModule, Node
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.layers import Layer, copied, exported, plan
-from bench.quant.weight_rows import constants, rows_node, size
+from bench.quant.layers import CONVOLUTIONS, Layer, copied, exported, plan
+from bench.quant.weight_rows import constant, constants, rows_node, size
 from bench.system.quiet import quiet_import
 
 with quiet_import():
@@ -191,6 +191,27 @@ def step_bytes(graph: GraphModule) -> dict[str, int]:
             codes, _, zeros = constants(graph, nodes[layer.node])
             sizes[layer.name] = size(codes, zeros)
     return sizes
+
+
+def bias_of(graph: GraphModule, node: Node, name: str) -> Tensor:
+    """The bias of a layer, float32 (C_out,), zeros where it has none.
+
+    Args:
+        graph: that holds the constants.
+        node: a layer's, with weights of its own.
+        name: of the layer, for the message.
+
+    Raises:
+        RuntimeError: it computes its bias.
+    """
+    bias = node.args[2] if len(node.args) > 2 else None
+    if bias is None:
+        shape = node.meta["val"].shape
+        axis = 1 if node.target in CONVOLUTIONS else -1
+        return torch.zeros(shape[axis], device=node.meta["val"].device)
+    if not isinstance(bias, Node) or bias.op != "get_attr":
+        raise RuntimeError(f"layer {name} computes its bias, which cannot be changed")
+    return constant(graph, bias).detach().float()
 
 
 def set_bias(graph: GraphModule, node: Node, bias: Tensor) -> None:

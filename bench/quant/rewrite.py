@@ -85,7 +85,7 @@ class Rewriter:
         self.known: dict[Any, Node] = {}
         self.constants: dict[int, Node] = {}
         # An in-place operation anywhere makes aliases visible: then only pairs are fused.
-        self.pure = not any(_mutates(node) for node in source.graph.nodes)
+        self.pure = not any(mutates(node) for node in source.graph.nodes)
 
     def run(self) -> Execution:
         """The rewritten graph; the source is not changed."""
@@ -189,7 +189,7 @@ def _is_check(node: Node) -> bool:
     return node.target is aten._assert_tensor_metadata.default
 
 
-def _mutates(node: Node) -> bool:
+def mutates(node: Node) -> bool:
     schema = getattr(node.target, "_schema", None)
     return schema is not None and schema.is_mutable
 

@@ -1,14 +1,14 @@
 """AdaRound: for each weight it is learned whether to round it down or up, layer by layer.
 
-With step s a weight w becomes s (floor(w / s) + h), and h in [0, 1] is learned: h = clamp(1.2
-sigmoid(v) - 0.1), so that it reaches both ends. Of each layer, by Adam over v,
+With step s a weight w becomes s (floor(w / s) + h), and h in [0, 1] is learned (`learned`). Of a
+layer, by Adam,
 
-    E[(W_q x - y)^2] + share of a regularizer sum(1 - |2 h - 1|^b)
+    E[(W_q x - y)^2] + a regularizer that leaves each h at 0 or 1 at last
 
 is made least, where x are the inputs that the layer meets after all earlier ones were quantized,
-and y its outputs in full precision; b falls from 20 to 2, which leaves each h first to the error,
-and at last at 0 or 1. Nagel et al. 2020 (arXiv 2004.10568). A layer is linear, so E[x x^T] and
-E[y x^T] say all of the error: each update has its exact gradient, and nothing is drawn.
+and y its outputs in full precision. Nagel et al. 2020 (arXiv 2004.10568). A layer is linear, so
+E[x x^T] and E[y x^T] say all of the error: each update has its exact gradient, and nothing is
+drawn.
 
 An output channel for which nearest rounding has less error keeps that. What was learned is kept
 layer by layer, so that a killed run goes on where it stopped. Steps stay as they are.
@@ -29,6 +29,7 @@ from bench.core.protocols import Calibration
 from bench.core.scheme import Scheme
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.methods import options
+from bench.quant.methods.learned import STRETCH, WEIGHT, power
 from bench.quant.methods.rounded import (
     Grid,
     RoundedLayer,
@@ -43,11 +44,7 @@ from bench.system import artifacts
 from bench.system.remaining import Remaining
 
 OPTIONS = {"iterations": (1000, 1, 1e6)}
-STRETCH = 1.2, -0.1
 RATE = 0.02
-# The regularizer: its weight, where the error of nearest rounding is 1 for each weight; the share
-# of the updates without it; and its power at the start and at the end.
-WEIGHT, WARM, POWERS = 10.0, 0.2, (20.0, 2.0)
 
 
 class AdaRound:
@@ -137,20 +134,12 @@ def _learned(rounded: RoundedLayer, task: Task, grid: Grid, iterations: int) -> 
         weight = (codes * grid.steps).unflatten(0, (groups, -1))
         slope = unit * (torch.bmm(weight, hessian) - target).flatten(0, 1)
         slope *= (down + h > grid.low) & (down + h < grid.high)
-        if (power := _power(k / iterations)) is not None:
+        if (exponent := power(k / iterations)) is not None:
             away = 2 * h - 1
-            slope -= WEIGHT * 2 * power * away.abs().pow(power - 1) * away.sign()
+            slope -= WEIGHT * 2 * exponent * away.abs().pow(exponent - 1) * away.sign()
         v.grad = slope * wide * share * (1 - share) * ((h > 0) & (h < 1))
         update.step()
     return grid.within(down + (v > 0))
-
-
-def _power(done: float) -> float | None:
-    """The power of the regularizer after a share of all updates; None before it begins."""
-    if done < WARM:
-        return None
-    first, last = POWERS
-    return first + (last - first) * (done - WARM) / (1 - WARM)
 
 
 def _usual_error(rounded: RoundedLayer, task: Task, grid: Grid) -> float:

@@ -21,11 +21,11 @@ from torch.fx import GraphModule, Interpreter, Node
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.graph import set_bias
+from bench.quant.graph import bias_of, set_bias
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.layers import CONVOLUTIONS
 from bench.quant.methods.rounded import rounded_layers
-from bench.quant.weight_rows import constant, dequantized
+from bench.quant.weight_rows import dequantized
 
 
 class BiasCorrection:
@@ -53,8 +53,7 @@ class BiasCorrection:
             layer, node = each.layer, each.node
             error = dequantized(graph, node) - each.weight
             shift = _mean_output(node, means[layer.node], error.double().cpu())
-            bias = _bias(graph, node, layer.name)
-            corrected = shift.neg() if bias is None else bias.double().cpu() - shift
+            corrected = bias_of(graph, node, layer.name).double().cpu() - shift
             set_bias(graph, node, corrected.to(error))
         return graph
 
@@ -100,13 +99,3 @@ def _mean_output(node: Node, mean: Tensor, error: Tensor) -> Tensor:
     if node.target not in CONVOLUTIONS:
         return function(mean, error)
     return function(mean[None], error, None, *node.args[3:]).mean((0, 2, 3))
-
-
-def _bias(graph: GraphModule, node: Node, name: str) -> Tensor | None:
-    """The bias of a layer, None where it has none."""
-    bias = node.args[2] if len(node.args) > 2 else None
-    if not isinstance(bias, Node):
-        return None
-    if bias.op != "get_attr":
-        raise RuntimeError(f"layer {name} computes its bias, which cannot be corrected")
-    return constant(graph, bias)

@@ -23,7 +23,7 @@ from bench.quant.layers import Layer, weight_of
 # that choose codes: they act in this order.
 GROUPS = ("g16", "g32", "g64", "g128")
 RANGES = ("asymmetric", "mse", "percentile")
-ROUNDINGS = ("gptq", "adaround")
+ROUNDINGS = ("gptq", "adaround", "brecq")
 
 
 @dataclass(frozen=True)
@@ -180,10 +180,17 @@ def out_of_order(scheme: Scheme, name: str) -> str | None:
     given = names(scheme)
     if others := [other for other in ROUNDINGS if other != name and other in given]:
         return f"{others[0]} rounds the same weights: name one of them"
-    after = [other for other in given[given.index(name) :] if other in (*GROUPS, *RANGES)]
-    if after:
-        return f"{after[0]} changes ranges after it: name {after[0]} before {name}"
+    if after := names_after(scheme, name):
+        return f"{after} changes ranges after it: name {after} before {name}"
     return None
+
+
+def names_after(scheme: Scheme, name: str) -> str:
+    """The first method of a scheme behind one that chooses steps or codes of weights; "" for
+    none."""
+    given = names(scheme)
+    behind = given[given.index(name) + 1 :]
+    return next((each for each in behind if each in (*GROUPS, *RANGES, *ROUNDINGS)), "")
 
 
 def names(scheme: Scheme) -> list[str]:

@@ -9,7 +9,7 @@ one execution.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,9 +71,9 @@ class SideBySide:
     def __init__(self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration) -> None:
         full = float_of(graph)
         size = calibration.shape[0]
-        batches = max(1, min(INPUTS // size, HELD // (2 * _live_bytes(full))))
-        inputs = _drawn(denoiser, calibration, batches * size)
-        self.quantized, self.full = _Stopped(graph, inputs), _Stopped(full, inputs)
+        batches = max(1, min(INPUTS // size, HELD // (2 * live_bytes(full))))
+        inputs = drawn_inputs(denoiser.model, calibration, batches * size)
+        self.quantized, self.full = Stopped(graph, inputs), Stopped(full, inputs)
         self.drawn = Drawn(COLUMNS, seeded("side by side"))
 
     def task(self, rounded: RoundedLayer) -> Task:
@@ -110,8 +110,13 @@ class SideBySide:
         self.quantized.put(weight, dequantized(self.quantized.graph, rounded.node))
 
 
-class _Stopped:
-    """A graph on several batches, that stops wherever it should."""
+class Stopped:
+    """A graph on several batches, that stops wherever it should.
+
+    Args:
+        graph: is executed node by node.
+        batches: inputs of the network, a run each.
+    """
 
     def __init__(self, graph: GraphModule, batches: Sequence[Inputs]) -> None:
         self.graph, self.nodes, self.place = graph, list(graph.graph.nodes), 0
@@ -135,13 +140,16 @@ class _Stopped:
         return [run.env[node] for run in self.runs]  # type: ignore[index]
 
     def put(self, node: object, value: Tensor) -> None:
-        """Give a node that was executed another value."""
+        """Give a node another value, if it was executed; others are computed when they are."""
         for run in self.runs:
-            run.env[node] = value  # type: ignore[index]
+            if node in run.env:
+                run.env[node] = value  # type: ignore[index]
 
 
-def _drawn(denoiser: Denoiser, calibration: Calibration, most: int) -> list[Inputs]:
-    """Inputs of the network from all over its trajectories, in batches of the calibration's size.
+def drawn_inputs(
+    model: Callable[..., Tensor], calibration: Calibration, most: int
+) -> list[Inputs]:
+    """Inputs of a network from all over its trajectories, in batches of the calibration's size.
 
     Each that is met has the same chance (reservoir sampling, Vitter 1985); memory stays bounded.
     """
@@ -161,7 +169,7 @@ def _drawn(denoiser: Denoiser, calibration: Calibration, most: int) -> list[Inpu
                 place = int(torch.randint(met, (), generator=generator))
             if place < most:
                 kept[place : place + 1] = [row]
-        prediction: Tensor = denoiser.model(*inputs)
+        prediction: Tensor = model(*inputs)
         return prediction
 
     calibration(evaluate)
@@ -173,7 +181,7 @@ def _drawn(denoiser: Denoiser, calibration: Calibration, most: int) -> list[Inpu
         return [tuple(torch.stack(rows) for rows in zip(*group, strict=True)) for group in groups]
 
 
-def _live_bytes(graph: GraphModule) -> int:
+def live_bytes(graph: GraphModule) -> int:
     """Most bytes of activations that are held at once while a graph runs."""
     last_uses = Interpreter(graph).user_to_last_uses
     held = most = 0
