@@ -38,6 +38,7 @@ from bench.quant.methods.rounded import (
     RoundedLayer,
     by_name,
     grid_of,
+    numbers_of,
     out_of_order,
     rounded_layers,
     set_codes,
@@ -140,7 +141,7 @@ class _Learner:
         ones or the nearest."""
         grids = [grid_of(self.graph, each) for each in self.block.layers]
         pairs = list(zip(self.block.layers, grids, strict=True))
-        nearest = [grid.nearest(layer.weight) for layer, grid in pairs]
+        nearest = [numbers_of(self.graph, each) for each in self.block.layers]
         usual = self._error(nearest)
         count = sum(layer.weight.numel() for layer in self.block.layers)
         rounding = Rounding([(layer.weight.flatten(1), grid) for layer, grid in pairs], RATE)

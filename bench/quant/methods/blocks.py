@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from torch.fx import GraphModule, Node
 
+from bench.quant.layers import QUANTIZABLE
 from bench.quant.methods.rounded import RoundedLayer
 
 MOST = 12
@@ -81,9 +82,11 @@ def _block(full: GraphModule, nodes: list[Node], layers: tuple[RoundedLayer, ...
     place = {node: k for k, node in enumerate(order)}
     start, end = place[nodes[0]], place[nodes[-1]]
     if len(nodes) > 1:
-        # To the end of the module: its sum with the shortcut counts.
+        # To the end of the module, as its sum with the shortcut counts, or to its next layer.
         caller = _caller(nodes[-1])
         while (behind := _behind(order, end)) is not None and _belongs(order[behind], caller):
+            if order[behind].target in QUANTIZABLE:
+                break
             end = behind
     inside = [node for node in order[start : end + 1] if node.op == "call_function"]
     taken = dict.fromkeys(each for node in inside for each in node.all_input_nodes)

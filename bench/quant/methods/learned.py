@@ -42,7 +42,7 @@ class Rounding:
 
     def __init__(self, layers: Sequence[tuple[Tensor, Grid]], rate: float) -> None:
         self.grids = [grid for _, grid in layers]
-        positions = [weight / grid.steps for weight, grid in layers]
+        positions = [weight.detach() / grid.steps for weight, grid in layers]
         self.down = [position.floor() for position in positions]
         wide, least = STRETCH
         self.variables = [

@@ -135,6 +135,13 @@ def affine_rows(rows: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return steps, (-half - low / steps).round().clamp(-half, half - 1)
 
 
+def numbers_of(graph: GraphModule, rounded: RoundedLayer) -> Tensor:
+    """The weights that a layer has in a graph, in whole numbers of steps, float32 (C_out, K)."""
+    codes, _, zeros = weight_rows.constants(graph, rounded.node)
+    numbers = codes.flatten(1).float() - zeros.float()[:, None]
+    return numbers.reshape(len(rounded.weight), -1)
+
+
 def round_rows(
     graph: GraphModule, rounded: RoundedLayer, steps: Tensor, zeros: Tensor | None = None
 ) -> None:
