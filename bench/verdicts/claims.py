@@ -179,7 +179,7 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
     for (family, scheme, backend), trained in groups.items():
         for metric, (method, other) in itertools.product(METRICS, pairs):
             rows = [
-                (_loss(a, metric, terms), _loss(b, metric, terms))
+                (loss_of(a, metric, terms), loss_of(b, metric, terms))
                 for a, b in shared(trained, method, other)
             ]
             if line := paired_difference(rows):
@@ -194,7 +194,7 @@ def lost(run: Run, terms: Influences) -> list[Difference]:
     ]
 
 
-def _loss(record: Record, metric: str, terms: Influences) -> ProbeValue | None:
+def loss_of(record: Record, metric: str, terms: Influences) -> ProbeValue | None:
     """A loss of a record (higher is worse) with the influences of its images, if they are kept."""
     row, loss = measured(record, metric, terms), measurement(record, metric)
     return turned(row) if row and loss and loss.better == "higher" else row
