@@ -39,6 +39,7 @@ METHODS = {
     "gptq": "bench.quant.methods.gptq:Gptq",
     "mse": "bench.quant.methods.squared_error:SquaredError",
     "percentile": "bench.quant.methods.percentile:Percentile",
+    "tgroups": "bench.quant.methods.timestep_groups:TimestepGroups",
 }
 SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
 EXTRACTORS = {
@@ -126,4 +127,5 @@ IDENTITIES = {
     "methods gptq": "bench.quant.identities:method",
     "methods mse": "bench.quant.identities:method",
     "methods percentile": "bench.quant.identities:method",
+    "methods tgroups": "bench.quant.identities:method",
 }

@@ -14,6 +14,7 @@ METHOD_VERSIONS = {
     "gptq": 1,
     "mse": 1,
     "percentile": 1,
+    "tgroups": 1,
 }
 GROUPS = ("g32", "g64", "g128")
 
