@@ -46,6 +46,7 @@ METHODS = {
     "percentile": "bench.quant.methods.percentile:Percentile",
     "smooth": "bench.quant.methods.smooth:Smooth",
     "split": "bench.quant.methods.shortcut_split:ShortcutSplit",
+    "tgroups": "bench.quant.methods.timestep_groups:TimestepGroups",
 }
 SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
 EXTRACTORS = {
@@ -140,4 +141,5 @@ IDENTITIES = {
     "methods percentile": "bench.quant.identities:method",
     "methods smooth": "bench.quant.identities:method",
     "methods split": "bench.quant.identities:method",
+    "methods tgroups": "bench.quant.identities:method",
 }

@@ -28,6 +28,7 @@ from bench.evaluation.scoring import extractor
 from bench.measurement.features import reference
 from bench.measurement.probes.context import Examples, Network, ProbeContext
 from bench.quant import constants as constants_of_graph
+from bench.quant.methods.applying import switches
 from bench.quant.stored import quantized
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class CheckpointContext(ProbeContext):
             raise InputError(
                 f"card {card.name!r}: probes take timesteps only yet, not {full.levels}"
             )
+        for scheme in filter(switches, plan.schemes):
+            raise InputError(f"scheme {scheme}: probes take no ranges that switch (tgroups) yet")
         exposed = probe_context.exposed(full, plan)
         super().__init__(
             full=full,

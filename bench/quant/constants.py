@@ -10,7 +10,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from bench.core.protocols import Constants
-from bench.quant.graph import DEQUANTIZE, layers_of
+from bench.quant.graph import DEQUANTIZES, layers_of, ranges_of
 from bench.quant.methods.rounded import rounded_layers
 from bench.quant.weight_rows import dequantized, rows_node
 
@@ -21,6 +21,9 @@ def constants(graph: GraphModule) -> list[Constants]:
 
     Args:
         graph: from `quantize_graph`.
+
+    Raises:
+        RuntimeError: ranges switch with the timestep.
     """
     nodes = {node.name: node for node in graph.graph.nodes}
     exact = {each.layer.node: each.weight for each in rounded_layers(graph)}
@@ -33,13 +36,16 @@ def constants(graph: GraphModule) -> list[Constants]:
         before = by_layer.get(layer.name)
         ranges, macs = (before.ranges, before.macs) if before else ((), 0)
         by_layer[layer.name] = Constants(
-            layer.name, error, (*ranges, _range(x)), macs + layer.macs
+            layer.name, error, (*ranges, _range(graph, x)), macs + layer.macs
         )
     return list(by_layer.values())
 
 
-def _range(x: object) -> tuple[float, int, int, int] | None:
-    if not isinstance(x, Node) or x.target is not DEQUANTIZE:
+def _range(graph: GraphModule, x: object) -> tuple[float, int, int, int] | None:
+    if not isinstance(x, Node) or x.target not in DEQUANTIZES:
         return None
-    scale, zero, low, high = x.args[1:5]
+    ranges, (low, high) = ranges_of(graph, x).tolist(), x.args[3:5]
+    if len(ranges) > 1:
+        raise RuntimeError("a layer whose range switches with the timestep has no single one")
+    ((scale, zero),) = ranges
     return float(scale), int(zero), int(low), int(high)  # type: ignore[arg-type]

@@ -4,12 +4,12 @@ Every execution (simulation, integer kernels) is a rewriting of this graph, so a
 constants. A weight w of output channel c becomes s_c clamp(round(w / s_c), -2^(b-1), 2^(b-1) - 1)
 with s_c = max|w| / ((2^b - 1) / 2), unless a method gives it other rows (`weight_rows`); an
 activation a becomes s (clamp(round(a / s) + z, 0, 2^b - 1) - z) with one scale s and zero point z
-for each tensor, fixed by calibration.
+for each tensor, fixed by calibration; a method may give it one of each for every group of
+timesteps (`bench.quant.switched`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,10 +38,15 @@ with quiet_import():
     )
 
 LAYERS, INPUTS, CALIBRATION = "bench_layers", "bench_inputs", "bench_calibration"
-FLOAT = "bench_float"
+FLOAT, OBSERVER = "bench_float", "bench_observer"
 decomposed = torch.ops.quantized_decomposed
 QUANTIZE = decomposed.quantize_per_tensor.default
 DEQUANTIZE = decomposed.dequantize_per_tensor.default
+# The same with a scale and a zero point that the graph computes.
+QUANTIZE_SWITCHED = decomposed.quantize_per_tensor.tensor
+DEQUANTIZE_SWITCHED = decomposed.dequantize_per_tensor.tensor
+QUANTIZES = (QUANTIZE, QUANTIZE_SWITCHED)
+DEQUANTIZES = (DEQUANTIZE, DEQUANTIZE_SWITCHED)
 
 
 class LevelHistogramObserver(HistogramObserver):
@@ -143,6 +148,7 @@ def quantize_graph(
     converted.meta[INPUTS] = [tuple(inputs) for inputs in calibrate.kept]
     converted.meta[CALIBRATION] = digest
     converted.meta[FLOAT] = full
+    converted.meta[OBSERVER] = scheme.observer
     return converted
 
 
@@ -214,6 +220,39 @@ def bias_of(graph: GraphModule, node: Node, name: str) -> Tensor:
     return constant(graph, bias).detach().float()
 
 
+def ranges_of(graph: GraphModule, node: Node) -> Tensor:
+    """The scale and the zero point that a node dequantizes an activation with, float64 (1, 2); of
+    ranges that switch those of all groups, (N, 2).
+
+    Raises:
+        RuntimeError: they are computed, and not chosen out of constants.
+    """
+    values = node.args[1:3]
+    if not any(isinstance(value, Node) for value in values):
+        return torch.tensor([values], dtype=torch.float64)
+    columns = [value.args[0] for value in values if isinstance(value, Node) and value.args]
+    if len(columns) != 2 or not all(isinstance(c, Node) and c.op == "get_attr" for c in columns):
+        raise RuntimeError(f"the range of {node.name} is computed, not stored")
+    return torch.stack([constant(graph, column).double().cpu() for column in columns], 1)  # type: ignore[arg-type]
+
+
+def range_observer(observer: str, bits: int) -> nn.Module:
+    """What finds the range of an activation, as calibration makes it for each.
+
+    Args:
+        observer: "histogram" or "minmax".
+        bits: of the codes.
+    """
+    kind = LevelHistogramObserver if observer == "histogram" else MinMaxObserver
+    made: nn.Module = kind(
+        dtype=torch.uint8,
+        quant_min=0,
+        quant_max=2**bits - 1,
+        qscheme=torch.per_tensor_affine,
+    )
+    return made
+
+
 def set_bias(graph: GraphModule, node: Node, bias: Tensor) -> None:
     """Give a layer of a graph a bias of its own, float32 (C_out,), in the place of any other.
 
@@ -249,14 +288,14 @@ def verify(graph: GraphModule, layers: Sequence[Layer]) -> None:
                 f"layer {layer.name} should run at w{planned[0]}a{planned[1]}, but the quantizer "
                 f"made it w{executed[0]}a{executed[1]}"
             )
-        if executed[1] != 32 and not math.isfinite(node.args[0].args[1]):
+        if executed[1] != 32 and not bool(ranges_of(graph, node.args[0]).isfinite().all()):
             raise RuntimeError(f"layer {layer.name} has no finite range: check its weights")
 
 
 def input_bits(node: Node) -> int:
     """Bits of a layer's input or weight in a converted graph: 32 unless it is dequantized."""
     arguments: tuple[Any, ...] = node.args
-    if node.target is DEQUANTIZE:
+    if node.target in DEQUANTIZES:
         low, high = arguments[3:5]
     elif rows := rows_node(node):
         low, high = rows.args[4:6]

@@ -20,6 +20,7 @@ METHOD_VERSIONS = {
     "percentile": 1,
     "smooth": 1,
     "split": 1,
+    "tgroups": 1,
 }
 GROUPS = ("g16", "g32", "g64", "g128")
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
-from bench.quant.graph import DEQUANTIZE, QUANTIZE
+from bench.quant.graph import DEQUANTIZES, QUANTIZES
 from bench.quant.layers import COUNTED, operator_name
 from bench.quant.weight_rows import DEQUANTIZE as DEQUANTIZE_WEIGHT
 
@@ -106,8 +106,9 @@ class Rewriter:
         placeholders = [n for n in self.source.graph.nodes if n.op == "placeholder"]
         return Execution(made, [node.meta["val"].shape for node in placeholders]).eval()
 
-    def pair(self, x: Any, scale: float, zero: int, low: int, high: int) -> Any:
-        """What becomes of an activation that is quantized and dequantized."""
+    def pair(self, x: Any, scale: Any, zero: Any, low: int, high: int) -> Any:
+        """What becomes of an activation that is quantized and dequantized; scale and zero point
+        are numbers, or nodes where ranges switch."""
         raise NotImplementedError
 
     def layer(self, node: Node) -> Any:
@@ -154,7 +155,7 @@ class Rewriter:
         target: Any = node.target
         if _is_fused(node):
             return self.pair(*arguments[:5])
-        if target is DEQUANTIZE and _is_fused(node.args[0]):
+        if target in DEQUANTIZES and _is_fused(node.args[0]):
             return arguments[0]
         if self.pure and _is_identity(node):
             return arguments[0]
@@ -182,7 +183,7 @@ def _has_node(values: Any) -> bool:
 
 def _is_fused(node: Any) -> bool:
     """Whether a node quantizes an activation that is then only dequantized."""
-    return node.target is QUANTIZE and all(user.target is DEQUANTIZE for user in node.users)
+    return node.target in QUANTIZES and all(user.target in DEQUANTIZES for user in node.users)
 
 
 def _is_check(node: Node) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from bench.quant.rewrite import Execution, Rewriter
 
@@ -18,8 +18,8 @@ FAKE_QUANTIZE = torch.fake_quantize_per_tensor_affine
 
 
 class _Simulator(Rewriter):
-    def pair(self, x: Any, scale: float, zero: int, low: int, high: int) -> Any:
-        if isinstance(x, Tensor):
+    def pair(self, x: Any, scale: Any, zero: Any, low: int, high: int) -> Any:
+        if isinstance(x, Tensor) and not isinstance(scale, Node):
             return FAKE_QUANTIZE(x, scale, zero, low, high)
         return self.round(FAKE_QUANTIZE, x, scale, zero, low, high)
 

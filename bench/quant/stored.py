@@ -1,8 +1,8 @@
 """A quantized network at rest, so that all backends and all later runs share one calibration.
 
 `weights.safetensors` is the whole network: for a quantized layer its packed weights and their
-steps, for each of its executions the range of the input and a bias that a method gave it, and
-every other parameter in float32.
+steps, for each of its executions the range of the input, or those of all groups of timesteps, and
+a bias that a method gave it, and every other parameter in float32.
 `inputs.safetensors` holds a few network inputs of the calibration, on which kernels are held
 against the simulation. Both are rebuilt into the very graph that calibration and methods made; a
 graph that a method changed so that they cannot be is not kept, and made anew by each backend.
@@ -29,6 +29,7 @@ from bench.quant import weight_rows
 from bench.quant.graph import (
     CALIBRATION,
     DEQUANTIZE,
+    DEQUANTIZE_SWITCHED,
     FLOAT,
     INPUTS,
     LAYERS,
@@ -38,12 +39,14 @@ from bench.quant.graph import (
     inputs_of,
     layers_of,
     quantize_graph,
+    ranges_of,
     set_bias,
     verify,
 )
 from bench.quant.layers import Layer, copied, plan
 from bench.quant.methods.applying import applied, prepared
 from bench.quant.packing import pack, unpack
+from bench.quant.switched import BOUNDARIES, Switch, SwitchedRanges, switch_of
 from bench.quant.weight_rows import constant
 from bench.system import artifacts
 
@@ -105,12 +108,18 @@ def _tensors(graph: GraphModule) -> dict[str, Tensor]:
             if bool(zeros.any()):
                 tensors[f"{layer.name}.zero"] = zeros.to(torch.int8)
         if layer.act_bits not in FLOAT_BITS:
-            _, scale, zero, *_ = node.args[0].args
-            tensors[f"{layer.node}.input"] = torch.tensor([scale, zero], dtype=torch.float64)
+            ranges = ranges_of(graph, node.args[0])
+            switched = node.args[0].target is DEQUANTIZE_SWITCHED
+            tensors[f"{layer.node}.input"] = ranges if switched else ranges[0]
+            taken |= {each.args[0] for each in node.args[0].args[1:3] if switched}
         for bias in node.args[2:3]:
             if isinstance(bias, Node) and bias.target == f"{layer.node}_bias":
                 taken.add(bias)
                 tensors[f"{layer.node}.bias"] = constant(graph, bias).detach().clone()
+    if switch := switch_of(graph):
+        tensors["switch.boundaries"] = switch.boundaries.detach().clone()
+        tensors["switch.level"] = torch.tensor([switch.place, switch.modulus])
+        taken |= {node for node in nodes.values() if node.target == BOUNDARIES}
     for node in nodes.values():
         if node.op == "get_attr" and node not in taken and node.users:
             # It has the same name in the network; a layer's codes take the place of its weights.
@@ -171,13 +180,16 @@ def _calibration(weights: bytes) -> str:
 def _write(graph: GraphModule, layers: Sequence[Layer], tensors: dict[str, Tensor]) -> None:
     """Insert quantize and dequantize nodes, as the conversion after a calibration does."""
     nodes = {node.name: node for node in graph.graph.nodes}
+    switched = _switched(graph, tensors)
     for layer in layers:
         if not layer.quantized:
             continue
         node = nodes[layer.node]
         x, weight, *rest = node.args
         with graph.graph.inserting_before(node):
-            if layer.act_bits not in FLOAT_BITS:
+            if layer.act_bits not in FLOAT_BITS and switched:
+                x = switched.quantized(x, tensors[f"{layer.node}.input"], layer.act_bits)
+            elif layer.act_bits not in FLOAT_BITS:
                 scale, zero = tensors[f"{layer.node}.input"].tolist()
                 limits = (scale, int(zero), 0, 2**layer.act_bits - 1, torch.uint8)
                 codes = graph.graph.call_function(QUANTIZE, (x, *limits))
@@ -196,6 +208,14 @@ def _write(graph: GraphModule, layers: Sequence[Layer], tensors: dict[str, Tenso
             _replace(graph, str(node.target), value)
     graph.graph.eliminate_dead_code()
     graph.recompile()
+
+
+def _switched(graph: GraphModule, tensors: dict[str, Tensor]) -> SwitchedRanges | None:
+    """What writes ranges of groups of timesteps; None where there is one range for all."""
+    if "switch.level" not in tensors:
+        return None
+    place, modulus = tensors["switch.level"].tolist()
+    return SwitchedRanges(graph, Switch(place, modulus, tensors["switch.boundaries"]))
 
 
 def _replace(graph: GraphModule, name: str, value: Tensor) -> None:

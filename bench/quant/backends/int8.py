@@ -14,7 +14,7 @@ from bench.core.errors import InputError
 from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
-from bench.quant.methods.applying import refusal
+from bench.quant.methods.applying import refusal, switches
 from bench.system.host import X86_FEATURES
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Int8X86:
         """Refuse float operands, other machines, and methods that have nothing to do."""
         if host.device != "cpu" or host.isa not in X86_FEATURES:
             return f"int8-x86 needs an x86 CPU with AVX2, and this is {host.device} {host.isa}"
+        if self.compiled and switches(scheme):
+            return "int8-x86:compiled takes no ranges that switch (tgroups): use int8-x86"
         return _refuses_floats(scheme) or refusal(scheme)
 
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
@@ -116,12 +118,13 @@ def _lowered(
 ) -> Quantized:
     """Quantize, lower, and hold the kernels against the simulation."""
     from bench.quant.coverage import measure
-    from bench.quant.graph import calibration_of, inputs_of, layers_of, step_bytes
+    from bench.quant.graph import calibration_of, layers_of, step_bytes
     from bench.quant.kernels import agreement
     from bench.quant.kernels.lowering import kernels_of, lower
     from bench.quant.rewrite import executed
     from bench.quant.simulate import simulate
     from bench.quant.stored import quantized, stored_bytes
+    from bench.quant.switched import inputs_of_all_groups
 
     graph = quantized(denoiser, scheme, calibrate)
     execution = lower(graph, choose)
@@ -131,6 +134,6 @@ def _lowered(
         coverage,
         bytes_stored=stored_bytes(graph),
         bytes_memory=sum(kernel.bytes for kernel in kernels_of(execution).values()) + floats,
-        agreement=agreement.measure(execution, simulate(graph), inputs_of(graph)),
+        agreement=agreement.measure(execution, simulate(graph), inputs_of_all_groups(graph)),
     )
     return Quantized(replace(denoiser, model=execution), coverage, calibration_of(graph))

@@ -24,6 +24,8 @@ from bench.quant.rewrite import LAYER, Execution
 LEAST_SQNR = 60.0
 # Reported for equal results, whose noise is zero.
 EXACT = 200.0
+# The codes that a kernel was called with, and the range of that call where ranges switch.
+Called = tuple[Tensor, tuple[Tensor, ...]]
 # Images whose codes are compared from end to end; all would take too much memory.
 COMPARED = 4
 
@@ -46,7 +48,7 @@ def measure(
     layers = {node: _Ratio() for node in kernels}
     with torch.inference_mode():
         for called in inputs:
-            seen: dict[int, Tensor] = {}
+            seen: dict[int, Called] = {}
             hooks = [kernel.register_forward_pre_hook(_keep(seen)) for kernel in kernels.values()]
             try:
                 y = execution(*called)
@@ -94,7 +96,7 @@ class _Watch(Interpreter):
         module: Any,
         kernels: dict[str, Kernel],
         layers: dict[str, _Ratio],
-        seen: dict[int, Tensor],
+        seen: dict[int, Called],
     ) -> None:
         super().__init__(module)
         self.kernels, self.layers, self.seen = kernels, layers, seen
@@ -103,18 +105,18 @@ class _Watch(Interpreter):
     def run_node(self, n: Node) -> Any:
         result = super().run_node(n)
         if kernel := self.kernels.get(n.meta.get(LAYER, "")):
-            layer = kernel.layer
             x = self.env[cast("Node", n.args[0])]
-            codes = quantize(x, layer.act_scale, layer.act_zero, layer.act_high)
-            self.layers[n.meta[LAYER]].add(kernel(codes), result)
-            executed = self.seen[id(kernel)]
+            executed, given = self.seen[id(kernel)]
+            codes = quantize(x, *kernel.range(given), kernel.layer.act_high)
+            self.layers[n.meta[LAYER]].add(kernel(codes, *given), result)
             self.different += int((executed != codes[:COMPARED]).sum())
             self.compared += executed.numel()
         return result
 
 
-def _keep(seen: dict[int, Tensor]) -> Any:
-    def hook(kernel: nn.Module, arguments: tuple[Tensor]) -> None:
-        seen[id(kernel)] = arguments[0][:COMPARED].clone()
+def _keep(seen: dict[int, Called]) -> Any:
+    def hook(kernel: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        codes, *given = arguments
+        seen[id(kernel)] = codes[:COMPARED].clone(), tuple(given)
 
     return hook

@@ -25,7 +25,9 @@ class Product(Kernel):
 
     operator = "aten._int_mm"
     weight: Tensor
+    sums: Tensor
     offset: Tensor
+    scale: Tensor
     factor: Tensor
     bias: Tensor | None
 
@@ -43,22 +45,24 @@ class Product(Kernel):
         )
         # Column-major, which is the layout that cuBLAS has int8 kernels for.
         self.register_buffer("weight", weight.contiguous().transpose(1, 2))
+        self.register_buffer("sums", sums.flatten())
         self.register_buffer("offset", (128 - layer.act_zero) * sums.flatten())
+        self.register_buffer("scale", layer.scale)
         self.register_buffer("factor", layer.act_scale * layer.scale)
         self.register_buffer("bias", layer.bias)
         self.bytes = weight.numel()
 
-    def forward(self, codes: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, *given: Tensor) -> Tensor:
         """Compute y (float32) from q_x (uint8)."""
-        layer = self.layer
+        layer, (_, zero) = self.layer, self.range(given)
         if not layer.is_convolution:
             rows = codes.flatten(0, -2)
-            y = self._scaled(self._product(rows, 0))
+            y = self._scaled(self._product(rows, 0), given)
             return y.unflatten(0, codes.shape[:-1])
         groups = codes.permute(0, 2, 3, 1).chunk(layer.groups, 3)
-        windows = [gather(part, layer) for part in groups]
+        windows = [gather(part, layer, zero) for part in groups]
         products = [self._product(w.flatten(0, 2), g) for g, w in enumerate(windows)]
-        y = self._scaled(torch.cat(products, 1) if len(products) > 1 else products[0])
+        y = self._scaled(torch.cat(products, 1) if len(products) > 1 else products[0], given)
         return y.unflatten(0, windows[0].shape[:3]).permute(0, 3, 1, 2)
 
     def _product(self, rows: Tensor, group: int) -> Tensor:
@@ -73,24 +77,29 @@ class Product(Kernel):
             signed = nn.functional.pad(signed, (0, len(weight) - depth, 0, missing))
         return torch._int_mm(signed, weight)[:count, : self.size]
 
-    def _scaled(self, total: Tensor) -> Tensor:
-        y = (total + self.offset).to(torch.float32) * self.factor
+    def _scaled(self, total: Tensor, given: tuple[Tensor, ...]) -> Tensor:
+        offset, factor = self.offset, self.factor
+        if given:
+            scale, zero = given
+            offset, factor = (128 - zero) * self.sums, scale * self.scale
+        y = (total + offset).to(torch.float32) * factor
         return y if self.bias is None else y + self.bias
 
 
-def gather(codes: Tensor, layer: IntegerLayer) -> Tensor:
+def gather(codes: Tensor, layer: IntegerLayer, zero: int | Tensor) -> Tensor:
     """The windows of a convolution.
 
     Args:
         codes: uint8 (B, H, W, C); outside of it is z.
         layer: with the geometry.
+        zero: z.
 
     Returns:
         uint8 (B, H', W', k k C), in the order (window row, window column, channel).
     """
     (top, left), size = layer.padding, layer.weight.shape[2:]
     if top or left:
-        codes = nn.functional.pad(codes, (0, 0, left, left, top, top), value=layer.act_zero)
+        codes = _padded(codes, top, left, zero)
     counts = [
         (length - d * (k - 1) - 1) // s + 1
         for length, d, k, s in zip(
@@ -105,3 +114,13 @@ def gather(codes: Tensor, layer: IntegerLayer) -> Tensor:
     if len(slices[0]) == len(slices[1]) == 1:
         return codes[:, slices[0][0], slices[1][0]]
     return torch.cat([codes[:, rows, columns] for rows in slices[0] for columns in slices[1]], 3)
+
+
+def _padded(codes: Tensor, top: int, left: int, zero: int | Tensor) -> Tensor:
+    """Codes (B, H, W, C) with a margin of z."""
+    margins = (0, 0, left, left, top, top)
+    if not isinstance(zero, Tensor):
+        return nn.functional.pad(codes, margins, value=zero)
+    # Its value is not asked of the device, which would have to be waited for.
+    inside = nn.functional.pad(torch.ones_like(codes[:1, :, :, :1], dtype=torch.bool), margins)
+    return torch.where(inside, nn.functional.pad(codes, margins), zero.to(codes.dtype))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.fx import GraphModule, Node
 
-from bench.quant.graph import DEQUANTIZE, QUANTIZE, decomposed, layers_of
+from bench.quant.graph import DEQUANTIZES, QUANTIZES, decomposed, layers_of, ranges_of
 from bench.quant.layers import CONVOLUTIONS, Layer
 from bench.quant.rewrite import Execution, Rewriter
 from bench.quant.weight_rows import rows_node
@@ -45,7 +45,8 @@ class IntegerLayer:
         shape: of the input, fixed.
         weight: int8 (C_out, C_in / groups, k, k), or (C_out, C_in) of a linear layer.
         scale: s_c, float32 (C_out,).
-        act_scale, act_zero, act_high: s_x, z and 2^a - 1 of the input.
+        act_scale, act_zero, act_high: s_x, z and 2^a - 1 of the input; where its range switches,
+            s_x and z are those of the first group, and each call is given its own.
         bias: float32 (C_out,), or None.
         stride, padding, dilation, groups: of a convolution; padding is (top = bottom, left =
             right) and adds zeros, which are z in integers.
@@ -73,6 +74,8 @@ class IntegerLayer:
 class Kernel(nn.Module):
     """Computes one layer: q_x, uint8 of the layer's shape -> y, float32.
 
+    Where ranges switch, each call is also given s_x and z, tensors of no dimension.
+
     Attributes:
         operator: the function that does the products, as a profiler shows it.
         bytes: size of the weights as it keeps them in memory.
@@ -84,6 +87,11 @@ class Kernel(nn.Module):
     def __init__(self, layer: IntegerLayer) -> None:
         super().__init__()
         self.layer = layer
+
+    def range(self, given: tuple[Any, ...]) -> tuple[Any, Any]:
+        """s_x and z of a call: what it was given, else those of the layer."""
+        scale, zero = given or (self.layer.act_scale, self.layer.act_zero)
+        return scale, zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +120,11 @@ class Sum(Kernel):
         self.operator = f"{kernels[0].operator}, {len(parts)} times"
         self.bytes = sum(each.bytes for each in kernels)
 
-    def forward(self, codes: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, *given: Tensor) -> Tensor:
         """Compute y from q_x."""
         total: Tensor | None = None
         for kernel, channels in zip(self.kernels, self.channels, strict=True):
-            y = kernel(self._chosen(codes, channels))
+            y = kernel(self._chosen(codes, channels), *given)
             total = y if total is None else total + y
         assert total is not None
         return total
@@ -137,10 +145,10 @@ class Reference(Kernel):
         super().__init__(layer)
         self.bytes = layer.weight.numel()
 
-    def forward(self, codes: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, *given: Tensor) -> Tensor:
         """Compute y from q_x."""
-        layer = self.layer
-        centred, weight = codes.to(torch.int64) - layer.act_zero, layer.weight.to(torch.int64)
+        layer, (act_scale, act_zero) = self.layer, self.range(given)
+        centred, weight = codes.to(torch.int64) - int(act_zero), layer.weight.to(torch.int64)
         if layer.is_convolution:
             geometry = (layer.stride, layer.padding, layer.dilation, layer.groups)
             total = nn.functional.conv2d(centred, weight, None, *geometry)
@@ -148,15 +156,19 @@ class Reference(Kernel):
             bias = bias if bias is None else bias[:, None, None]
         else:
             total, scale, bias = centred @ weight.T, layer.scale, layer.bias
-        y = total.to(torch.float64) * (layer.act_scale * scale.to(torch.float64))
+        y = total.to(torch.float64) * (float(act_scale) * scale.to(torch.float64))
         return (y if bias is None else y + bias).to(torch.float32)
 
 
-def quantize(x: Tensor, scale: float, zero: int, high: int) -> Tensor:
+def quantize(x: Tensor, scale: float | Tensor, zero: int | Tensor, high: int) -> Tensor:
     """q_x of a float32 tensor, uint8 of its shape and memory format.
 
-    The codes are those of `fake_quantize_per_tensor_affine`, which the simulation uses.
+    The codes are those of `fake_quantize_per_tensor_affine`, which the simulation uses. A scale
+    and a zero point may be tensors of no dimension.
     """
+    if isinstance(scale, Tensor) and x.device.type != "cpu":
+        return quantize_by_tensors(x, scale, zero, high)
+    scale, zero = float(scale), int(zero)
     if torch.compiler.is_compiling() or x.device.type != "cpu" or not _has_fused():
         return decomposed.quantize_per_tensor.default(x, scale, zero, 0, high, torch.uint8)
     # One pass over memory, against five of the function above when it is not compiled; its bytes
@@ -166,6 +178,12 @@ def quantize(x: Tensor, scale: float, zero: int, high: int) -> Tensor:
         made.untyped_storage(), 0, made.shape, made.stride()
     )
     return codes if high == 255 else codes.clamp_(max=high)
+
+
+def quantize_by_tensors(x: Tensor, scale: Tensor, zero: int | Tensor, high: int) -> Tensor:
+    """As `quantize`, without waiting for a device to tell the value of the scale."""
+    steps = x * scale.double().reciprocal().float()
+    return (steps.round() + zero).clamp(0, high).to(torch.uint8)
 
 
 @functools.cache
@@ -211,9 +229,9 @@ class _Lowering(Rewriter):
         self.kernel = kernel
         self.layers = {layer.node: layer for layer in layers_of(source) if layer.quantized}
 
-    def pair(self, x: Any, scale: float, zero: int, low: int, high: int) -> Any:
+    def pair(self, x: Any, scale: Any, zero: Any, low: int, high: int) -> Any:
         """The codes; only layers take them."""
-        if isinstance(x, Tensor):
+        if isinstance(x, Tensor) and not isinstance(scale, Node):
             return quantize(x, scale, zero, high)
         return self.round(quantize, x, scale, zero, high)
 
@@ -229,7 +247,8 @@ class _Lowering(Rewriter):
             return self.known[key]
         name = f"layer_{node.name}"
         self.root.add_module(name, self._kernel(node, layer))
-        self.known[key] = made = self.graph.call_module(name, (codes,))
+        given = (self.values[value] for value in act.args[1:3] if isinstance(value, Node))
+        self.known[key] = made = self.graph.call_module(name, (codes, *given))
         return made
 
     def _kernel(self, node: Node, layer: Layer) -> Kernel:
@@ -250,7 +269,7 @@ class _Lowering(Rewriter):
 
 def _require_integers(node: Node, layer: Layer) -> None:
     act, weight = cast("tuple[Any, Any]", node.args[:2])
-    if act.target is not DEQUANTIZE or act.args[0].target is not QUANTIZE:
+    if act.target not in DEQUANTIZES or act.args[0].target not in QUANTIZES:
         raise RuntimeError(f"layer {layer.name} has a float input, which no integer kernel takes")
     if rows_node(weight) is None:
         raise RuntimeError(f"layer {layer.name} has float weights, which no integer kernel takes")
@@ -260,7 +279,7 @@ def _read(rewriter: Rewriter, node: Node, layer: Layer) -> tuple[IntegerLayer, T
     """The integers and the geometry of a layer of a quantized graph, and the zero points of its
     rows of weights, which are those of the graph."""
     act, weight = cast("tuple[Any, Any]", node.args[:2])
-    _, act_scale, act_zero, _, act_high, _ = act.args
+    act_scale, act_zero = ranges_of(rewriter.source, act)[0].tolist()
     rows = cast("Any", rows_node(weight))
     codes, scale, zeros = (rewriter.values[argument] for argument in rows.args[:3])
     # No bias is None, or an argument that is not there.
@@ -272,9 +291,9 @@ def _read(rewriter: Rewriter, node: Node, layer: Layer) -> tuple[IntegerLayer, T
         shape=tuple(act.args[0].args[0].meta["val"].shape),
         weight=codes.detach(),
         scale=scale.detach().to(torch.float32),
-        act_scale=float(act_scale),
+        act_scale=act_scale,
         act_zero=int(act_zero),
-        act_high=int(act_high),
+        act_high=int(act.args[4]),
         bias=None if bias is None else bias.detach(),
         **geometry,
     )

@@ -51,10 +51,10 @@ class OneDnn(Kernel):
         self.scale, self.bias = layer.scale, layer.bias
         self.zeros = torch.zeros_like(layer.scale, dtype=torch.int64)
 
-    def forward(self, codes: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, *given: Tensor) -> Tensor:
         """Compute y (float32) from q_x (uint8)."""
-        layer = self.layer
-        act, weight = (layer.act_scale, layer.act_zero), (self.packed, self.scale, self.zeros)
+        layer, (scale, zero) = self.layer, self.range(given)
+        act, weight = (float(scale), int(zero)), (self.packed, self.scale, self.zeros)
         if not layer.is_convolution:
             return onednn.qlinear_pointwise(codes, *act, *weight, self.bias, *PLAIN)
         return onednn.qconv2d_pointwise(
@@ -74,9 +74,9 @@ class Halves(Kernel):
         self.operator = f"{self.first.operator}, in two halves"
         self.bytes = self.first.bytes + self.second.bytes
 
-    def forward(self, codes: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, *given: Tensor) -> Tensor:
         """Compute y (float32) from q_x (uint8)."""
-        return self.first(codes) + self.second(codes)
+        return self.first(codes, *given) + self.second(codes, *given)
 
 
 def kernel(layer: IntegerLayer) -> Kernel:

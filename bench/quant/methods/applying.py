@@ -60,6 +60,11 @@ def prepared(denoiser: Denoiser, scheme: Scheme, calibration: Calibration) -> Gr
     return graph
 
 
+def switches(scheme: Scheme) -> bool:
+    """Whether activation ranges of the scheme switch with the timestep."""
+    return any(extensions.plain(name) == "tgroups" for name in scheme.methods)
+
+
 def applied(
     graph: GraphModule, denoiser: Denoiser, scheme: Scheme, calibration: Calibration
 ) -> GraphModule:
@@ -79,9 +84,9 @@ def applied(
         return graph
     import torch
 
-    from bench.quant.graph import CALIBRATION, FLOAT, INPUTS, LAYERS, float_of
+    from bench.quant.graph import CALIBRATION, FLOAT, INPUTS, LAYERS, OBSERVER, float_of
 
-    told = {name: graph.meta[name] for name in (LAYERS, INPUTS, CALIBRATION, FLOAT)}
+    told = {name: graph.meta[name] for name in (LAYERS, INPUTS, CALIBRATION, FLOAT, OBSERVER)}
     # The float weights of a graph are those of the denoiser, which its full-precision twin needs.
     graph = copy.deepcopy(graph, {id(float_of(graph)): float_of(graph)})
     for name in scheme.methods:

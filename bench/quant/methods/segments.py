@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 from torch.fx import GraphModule, Node, map_arg
 
-from bench.quant.graph import DEQUANTIZE, QUANTIZE
+from bench.quant.graph import DEQUANTIZES, QUANTIZES
 from bench.quant.rewrite import mutates
 from bench.quant.simulate import FAKE_QUANTIZE
 from bench.quant.weight_rows import constant
@@ -80,9 +80,9 @@ class Segment:
         if node.op == "get_attr":
             return constant(self.graph, node).detach()
         arguments: Any = map_arg(node.args, env.__getitem__)
-        if node.target is QUANTIZE:
+        if node.target in QUANTIZES:
             return FAKE_QUANTIZE(*arguments[:5])
-        if node.target is DEQUANTIZE:
+        if node.target in DEQUANTIZES:
             return arguments[0]
         target: Any = node.target
         return target(*arguments, **map_arg(node.kwargs, env.__getitem__))

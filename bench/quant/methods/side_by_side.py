@@ -21,6 +21,7 @@ from bench.core.protocols import Calibration
 from bench.quant.graph import float_of
 from bench.quant.methods.rounded import RoundedLayer
 from bench.quant.methods.windows import Drawn, groups_of
+from bench.quant.switched import Switch, switch_of
 from bench.quant.weight_rows import dequantized
 from bench.system.random import seeded
 
@@ -72,7 +73,7 @@ class SideBySide:
         full = float_of(graph)
         size = calibration.shape[0]
         batches = max(1, min(INPUTS // size, HELD // (2 * live_bytes(full))))
-        inputs = drawn_inputs(denoiser.model, calibration, batches * size)
+        inputs = drawn_inputs(denoiser.model, calibration, batches * size, switch_of(graph))
         self.quantized, self.full = Stopped(graph, inputs), Stopped(full, inputs)
         self.drawn = Drawn(COLUMNS, seeded("side by side"))
 
@@ -147,38 +148,48 @@ class Stopped:
 
 
 def drawn_inputs(
-    model: Callable[..., Tensor], calibration: Calibration, most: int
+    model: Callable[..., Tensor],
+    calibration: Calibration,
+    most: int,
+    switch: Switch | None = None,
 ) -> list[Inputs]:
     """Inputs of a network from all over its trajectories, in batches of the calibration's size.
 
     Each that is met has the same chance (reservoir sampling, Vitter 1985); memory stays bounded.
+    Where ranges switch, a batch is of one group of timesteps, and each group has at least one.
     """
     generator = seeded("inputs")
-    kept: list[Inputs] = []
-    met = 0
+    size = calibration.shape[0]
+    groups = len(switch) if switch else 1
+    if switch:
+        most = max(most // (groups * size), 1) * size
+    reservoirs: list[list[Inputs]] = [[] for _ in range(groups)]
+    met = [0] * groups
 
     def evaluate(*inputs: Tensor) -> Tensor:
-        nonlocal met
+        group = switch.group(inputs) if switch else 0
+        kept = reservoirs[group]
         # Tensors of inference mode could not be given to graphs outside.
         with torch.inference_mode(False):
             rows = list(zip(*(tensor.clone() for tensor in inputs), strict=True))
         for row in rows:
-            met += 1
+            met[group] += 1
             place = len(kept)
             if place == most:
-                place = int(torch.randint(met, (), generator=generator))
+                place = int(torch.randint(met[group], (), generator=generator))
             if place < most:
                 kept[place : place + 1] = [row]
         prediction: Tensor = model(*inputs)
         return prediction
 
     calibration(evaluate)
-    if not met:
+    if not any(met):
         raise RuntimeError("calibration did not evaluate the network")
-    size = calibration.shape[0]
-    groups = [kept[start : start + size] for start in range(0, len(kept), size)]
+    rows = [
+        kept[start : start + size] for kept in reservoirs for start in range(0, len(kept), size)
+    ]
     with torch.inference_mode(False):
-        return [tuple(torch.stack(rows) for rows in zip(*group, strict=True)) for group in groups]
+        return [tuple(torch.stack(each) for each in zip(*batch, strict=True)) for batch in rows]
 
 
 def live_bytes(graph: GraphModule) -> int:

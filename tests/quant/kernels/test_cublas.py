@@ -1,5 +1,7 @@
 """The arithmetic of the products, on a CPU; on a GPU where there is one."""
 
+import dataclasses
+
 import pytest
 import torch
 from helpers.layers_by_shape import LAYERS, codes, convolution, linear
@@ -21,6 +23,17 @@ def test_products_are_exact(layer, device):
     assert y.shape == expected.shape and y.dtype == torch.float32
     # The integers are exact; what is left is one rounding of their product with the scales.
     assert torch.allclose(y, expected, rtol=2e-6, atol=2e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_range_of_the_call_is_that_of_the_layer(layer, device):
+    """To the bit, whatever the range with which the layer was made."""
+    given = torch.tensor(0.0173), torch.tensor(5, dtype=torch.int32)
+    other = dataclasses.replace(layer, act_scale=given[0].item(), act_zero=5)
+    made, numbers = Product(layer).to(device), codes(layer).to(device)
+    y = made(numbers, *(value.to(device) for value in given))
+    assert torch.equal(y, Product(other).to(device)(numbers))
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -56,7 +69,7 @@ def test_windows_by_hand():
     image = torch.tensor([[[[1], [2]], [[3], [4]]]], dtype=torch.uint8)
     z = layer.act_zero
     expected = [[[z, 1, z, 3], [1, 2, 3, 4], [2, z, 4, z]]]
-    assert gather(image, layer)[0].tolist() == expected
+    assert gather(image, layer, z)[0].tolist() == expected
 
 
 def test_whole_network(tiny_graph):

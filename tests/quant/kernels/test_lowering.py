@@ -15,6 +15,7 @@ from bench.quant.kernels.lowering import (
     kernels_of,
     lower,
     quantize,
+    quantize_by_tensors,
 )
 from bench.quant.rewrite import executed
 from bench.quant.simulate import simulate
@@ -39,6 +40,15 @@ def test_codes_are_those_of_the_simulation(high, layout):
     assert torch.equal((codes.to(torch.int32) - zero) * torch.tensor(scale), expected)
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.0078431377, 3e-5])
+def test_codes_of_a_range_that_is_given_as_tensors(scale):
+    """As where it switches: the same bits, also as a device makes them."""
+    x, step, zero = torch.randn(4, 5, 6), torch.tensor(scale), torch.tensor(31, dtype=torch.int32)
+    expected = quantize(x, step.item(), 31, 255)
+    assert torch.equal(quantize(x, step, zero, 255), expected)
+    assert torch.equal(quantize_by_tensors(x, step, zero, 255), expected)
+
+
 def test_codes_of_a_tensor_that_is_not_contiguous():
     x = torch.randn(4, 6, 5, 5)[:, ::2, 1:, :]
     assert torch.equal(quantize(x, 0.1, 9, 255), quantize(x.contiguous(), 0.1, 9, 255))
@@ -51,6 +61,10 @@ def test_reference_by_hand():
     # (12 - 10) - 2 (7 - 10) = 8, times 0.25, plus 0.5; 3 * 2 + 4 * -3 = -6, times 0.125.
     y = Reference(layer)(torch.tensor([[12, 7]], dtype=torch.uint8))
     assert y.tolist() == [[2.5, -0.75]]
+    # With 7 as z and twice the scale: (12 - 7) - 2 (7 - 7) = 5 and 3 * 5 + 4 * 0 = 15.
+    given = torch.tensor(0.5), torch.tensor(7, dtype=torch.int32)
+    y = Reference(layer)(torch.tensor([[12, 7]], dtype=torch.uint8), *given)
+    assert y.tolist() == [[3.0, 3.75]]
 
 
 @pytest.mark.parametrize("words", ["w8a8", "w4a8", "w3a3+all", "w5a6"])

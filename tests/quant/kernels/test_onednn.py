@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from helpers.layers_by_shape import LAYERS, codes, convolution, linear
@@ -20,6 +22,20 @@ def test_kernels_are_exact(layer):
     # The integers are exact; what is left is one rounding of their product with the scales.
     assert torch.allclose(made(given), expected, rtol=2e-6, atol=2e-5)
     assert made(given).dtype == torch.float32
+
+
+@pytest.mark.parametrize("packed, called", [(0, 99), (99, 0), (0, 0), (1, 255)])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_range_of_the_call_is_that_of_the_layer(layer, packed, called):
+    """Weights are packed once: the zero point there decides nothing of a call with another."""
+    packed, called = min(packed, layer.act_high), min(called, layer.act_high)
+    given = torch.tensor(0.0173), torch.tensor(called, dtype=torch.int32)
+    made = kernel(dataclasses.replace(layer, act_zero=packed))
+    other = dataclasses.replace(layer, act_scale=given[0].item(), act_zero=called)
+    numbers = codes(layer)
+    y = made(numbers, *given)
+    assert torch.allclose(y, Reference(other)(numbers), rtol=2e-6, atol=2e-5)
+    assert torch.equal(y, kernel(other)(numbers))
 
 
 @pytest.mark.parametrize("layer", [convolution(8), linear(8)])
