@@ -70,7 +70,7 @@ class Pipeline:
             for name in cell.metrics:
                 extensions.lookup("metrics", name)()
             real.check_images(cell, full)
-            if cell.scheme.skip:
+            if cell.scheme.skip or cell.scheme.budget:
                 from bench.quant.layers import layers
 
                 layers(full, cell.scheme)

@@ -9,7 +9,6 @@ one execution.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +20,7 @@ from bench.core.protocols import Calibration
 from bench.quant.graph import float_of
 from bench.quant.methods.rounded import RoundedLayer
 from bench.quant.methods.windows import Drawn, groups_of
+from bench.quant.stopped import Stopped, drawn
 from bench.quant.weight_rows import dequantized
 from bench.system.random import seeded
 
@@ -28,8 +28,6 @@ from bench.system.random import seeded
 INPUTS, HELD = 256, 2**30
 # Columns of a layer's input that are taken from each batch.
 COLUMNS = 4096
-
-Inputs = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -72,8 +70,8 @@ class SideBySide:
         full = float_of(graph)
         size = calibration.shape[0]
         batches = max(1, min(INPUTS // size, HELD // (2 * _live_bytes(full))))
-        inputs = _drawn(denoiser, calibration, batches * size)
-        self.quantized, self.full = _Stopped(graph, inputs), _Stopped(full, inputs)
+        inputs = drawn(denoiser, calibration, batches * size, size)
+        self.quantized, self.full = Stopped(graph, inputs), Stopped(full, inputs)
         self.drawn = Drawn(COLUMNS, seeded("side by side"))
 
     def task(self, rounded: RoundedLayer) -> Task:
@@ -108,69 +106,6 @@ class SideBySide:
         weight = rounded.node.args[1]
         assert isinstance(weight, Node)
         self.quantized.put(weight, dequantized(self.quantized.graph, rounded.node))
-
-
-class _Stopped:
-    """A graph on several batches, that stops wherever it should."""
-
-    def __init__(self, graph: GraphModule, batches: Sequence[Inputs]) -> None:
-        self.graph, self.nodes, self.place = graph, list(graph.graph.nodes), 0
-        self.runs = [Interpreter(graph) for _ in batches]
-        for run, inputs in zip(self.runs, batches, strict=True):
-            run.env = {}
-            run.args_iter = iter(graph.graph.process_inputs(*(x.clone() for x in inputs)))
-
-    def until(self, name: str) -> Node:
-        """Execute all nodes before that of a name, which is further on."""
-        while (node := self.nodes[self.place]).name != name:
-            for run in self.runs:
-                run.env[node] = run.run_node(node)
-                for done in run.user_to_last_uses.get(node, []):
-                    del run.env[done]
-            self.place += 1
-        return node
-
-    def values(self, node: object) -> list[Tensor]:
-        """The values of a node that was executed, one for each batch."""
-        return [run.env[node] for run in self.runs]  # type: ignore[index]
-
-    def put(self, node: object, value: Tensor) -> None:
-        """Give a node that was executed another value."""
-        for run in self.runs:
-            run.env[node] = value  # type: ignore[index]
-
-
-def _drawn(denoiser: Denoiser, calibration: Calibration, most: int) -> list[Inputs]:
-    """Inputs of the network from all over its trajectories, in batches of the calibration's size.
-
-    Each that is met has the same chance (reservoir sampling, Vitter 1985); memory stays bounded.
-    """
-    generator = seeded("inputs")
-    kept: list[Inputs] = []
-    met = 0
-
-    def evaluate(*inputs: Tensor) -> Tensor:
-        nonlocal met
-        # Tensors of inference mode could not be given to graphs outside.
-        with torch.inference_mode(False):
-            rows = list(zip(*(tensor.clone() for tensor in inputs), strict=True))
-        for row in rows:
-            met += 1
-            place = len(kept)
-            if place == most:
-                place = int(torch.randint(met, (), generator=generator))
-            if place < most:
-                kept[place : place + 1] = [row]
-        prediction: Tensor = denoiser.model(*inputs)
-        return prediction
-
-    calibration(evaluate)
-    if not met:
-        raise RuntimeError("calibration did not evaluate the network")
-    size = calibration.shape[0]
-    groups = [kept[start : start + size] for start in range(0, len(kept), size)]
-    with torch.inference_mode(False):
-        return [tuple(torch.stack(rows) for rows in zip(*group, strict=True)) for group in groups]
 
 
 def _live_bytes(graph: GraphModule) -> int:
