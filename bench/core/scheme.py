@@ -97,9 +97,7 @@ class Scheme:
             return cls()
         match = _SCHEME.fullmatch(head.lower())
         if not match:
-            raise InputError(
-                f"unknown scheme {shown}: write for example w8a8, w4a8+all or w~4.5a8"
-            )
+            raise InputError(f"unknown scheme {shown}: write for example w8a8, w4a8 or w~4.5a8")
         bits, mean, act_bits = match.groups()
         budget = float(mean) if mean else 0.0
         scheme_words.check_mean(budget, bool(mean))

@@ -3,7 +3,7 @@
 With c_lb the mean squared change of the network's output when the weights of layer l alone have b
 bits, and x_lb whether it gets them,
 
-    minimize sum_lb c_lb x_lb,   sum_b x_lb = 1 for each l,   sum_lb n_l b x_lb <= budget sum_l n_l,
+    minimize sum_lb c_lb x_lb,   sum_b x_lb = 1,   sum_lb n_l b x_lb <= budget sum_l n_l,
 
 where n_l is the size of the layer (HAWQ-V3, Yao et al. 2021, arXiv 2011.10680, with sensitivities
 from second derivatives). That costs of layers add up is an approximation: errors of layers partly

@@ -1,8 +1,8 @@
 """What a budget of bits means for the layers of a network.
 
 The mean of the bits b_l of all layers l with quantized weights, weighted by their sizes n_l
-(weights, or multiply-accumulates), sum_l n_l b_l / sum_l n_l, is at most the budget. All is counted
-in whole numbers, so that "at most" holds exactly.
+(weights, or multiply-accumulates), sum_l n_l b_l / sum_l n_l, is at most the budget. All is
+counted in whole numbers, so that "at most" holds exactly.
 """
 
 from __future__ import annotations
@@ -74,6 +74,6 @@ def check(parts: Sequence[Share], scheme: Scheme) -> None:
     # Rounded up, so that what is said can be had.
     possible = math.ceil(100 * lowest) / 100
     raise InputError(
-        f"{scheme}: with {', '.join(held)} at {scheme.edge_bits} bits or more, the least mean that "
-        f"can be had is {possible:g} bits: raise the budget, or add +all"
+        f"{scheme}: with {', '.join(held)} at {scheme.edge_bits} bits or more, the least mean "
+        f"that can be had is {possible:g} bits: raise the budget, or add +all"
     )
