@@ -97,7 +97,7 @@ def measured(denoiser: Denoiser, parts: Sequence[Share], calibration: Calibratio
             path, artifacts.bound(path), (size, None), np.float64
         )
         if known is None:
-            with torch.inference_mode(False), torch.no_grad():
+            with torch.inference_mode(False):
                 known = start().alone(part.name, part.widths)
             if path:
                 artifacts.save_array(path, artifacts.bound(path), known)

@@ -28,6 +28,7 @@ INPUTS = 24
 LEAST = torch.finfo(torch.float32).eps
 
 
+@torch.no_grad()
 def rounded(weight: Tensor, bits: int) -> Tensor:
     """Weights rounded to the nearest of the steps that a quantized graph gives them.
 
@@ -52,6 +53,7 @@ class RoundedAlone:
         RuntimeError: the calibration evaluates nothing.
     """
 
+    @torch.no_grad()
     def __init__(self, denoiser: Denoiser, calibration: Calibration) -> None:
         # A graph takes batches of its own size alone.
         size = min(calibration.shape[0], INPUTS)
@@ -67,6 +69,7 @@ class RoundedAlone:
         self.full = self._started()
         self.exact = [self.graph(*(x.clone() for x in inputs)) for inputs in self.batches]
 
+    @torch.no_grad()
     def alone(self, name: str, widths: Sequence[int]) -> np.ndarray:
         """The change by one layer at each of its bits. Layers come in order of execution.
 
@@ -81,6 +84,7 @@ class RoundedAlone:
         start = self.full if self.resumes else None
         return np.stack([self._change({name: bits}, start) for bits in widths])
 
+    @torch.no_grad()
     def together(self, bits: Mapping[str, int]) -> np.ndarray:
         """The change by all layers at once, float64 (N,).
 
