@@ -80,6 +80,7 @@ PROBES = {
     "exposure": "bench.measurement.probes.exposure_bias:Exposure",
     "prior": "bench.measurement.probes.prior_shift:Prior",
     "sensitivity": "bench.measurement.probes.sensitivity:Sensitivity",
+    "allocation": "bench.measurement.probes.allocation:BitAllocation",
 }
 ENGINES = {
     "local": "bench.evaluation.engines.local:run",

@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from bench.quant import budget
 from bench.quant.layers import exported, shares
 from bench.quant.rounded_alone import RoundedAlone
 from bench.system import artifacts
+from bench.system.quiet import quiet_solver
 from bench.system.remaining import Remaining
 
 FILE = "allocation.json"
@@ -76,6 +78,44 @@ def kept(scheme: Scheme, place: Path | None) -> dict[str, int]:
     return bits
 
 
+def front(
+    denoiser: Denoiser,
+    scheme: Scheme,
+    calibration: Calibration,
+    budgets: Sequence[float],
+    uniform: Sequence[int],
+) -> list[Allocation]:
+    """The best allocation for each budget that can be kept, then all layers with equal bits.
+
+    Each is predicted from layers that were rounded alone, and measured with all rounded at once.
+
+    Args:
+        denoiser: in full precision; it is not changed.
+        scheme: says which layers have their weights quantized, and the fewest bits of edges.
+        calibration: gives the inputs.
+        budgets: means of bits.
+        uniform: bits that all layers have but the edges, which may have more.
+
+    Raises:
+        InputError: the scheme does not fit the network.
+        RuntimeError: a cost is not finite.
+    """
+    parts = shares(exported(denoiser, calibration.shape[0]), scheme)
+    fewest = budget.spent(parts, {part.name: part.least for part in parts})
+    table = measured(denoiser, parts, calibration)
+    found = [
+        allocation(parts, table, least(parts, table, allowed), allowed)
+        for allowed in budgets
+        if fewest <= budget.most(parts, allowed)
+    ]
+    for width in uniform:
+        bits = {part.name: max(width, part.least) for part in parts}
+        found.append(allocation(parts, table, bits))
+    with torch.inference_mode(False):
+        start = RoundedAlone(denoiser, calibration)
+        return [replace(each, measured=start.together(each.bits)) for each in found]
+
+
 def measured(denoiser: Denoiser, parts: Sequence[Share], calibration: Calibration) -> Table:
     """The costs of all layers at all bits that they may have.
 
@@ -118,12 +158,13 @@ def least(parts: Sequence[Share], table: Table, allowed: float) -> dict[str, int
     """
     costs = [table[part.name].mean(1) for part in parts]
     limit = budget.most(parts, allowed)
-    bits, total = _solved(parts, costs, limit, max(map(np.max, costs)))
-    if total > 0:
-        # Again in units of what was found, in which the gap at which HiGHS stops is small. What
-        # costs more by itself is in no better solution.
-        costs = [np.where(cost <= total * (1 + 1e-9), cost, np.inf) for cost in costs]
-        bits, _ = _solved(parts, costs, limit, total / UNIT)
+    with quiet_solver():
+        bits, total = _solved(parts, costs, limit, max(map(np.max, costs)))
+        if total > 0:
+            # Again in units of what was found, in which the gap at which HiGHS stops is small.
+            # What costs more by itself is in no better solution.
+            costs = [np.where(cost <= total * (1 + 1e-9), cost, np.inf) for cost in costs]
+            bits, _ = _solved(parts, costs, limit, total / UNIT)
     return bits
 
 

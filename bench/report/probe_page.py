@@ -13,7 +13,7 @@ from bench.core import border, probe_record
 from bench.core.printable import code
 from bench.core.probe_record import ProbeRun, ProbeValue
 from bench.core.record import Run
-from bench.report import claims
+from bench.report import allocation, claims
 from bench.report.figures import probes
 from bench.report.formatting import NONE, escape, percent, significant, table
 from bench.system import influences, store
@@ -78,6 +78,7 @@ def markdown(
         ("Exposure bias and prior shift", _sampling(probed)),
         ("Sensitive layers", _layers(probed)),
         ("Skip list", _skips(probed)),
+        ("Bits for each layer", allocation.lines(probed)),
         ("Refused and failed", _bad(probed)),
         ("Figures", pictures[:-1]),
         ("Flatness against loss", claims.correlation_table(probed, run)),
