@@ -90,9 +90,11 @@ def quiet_solver() -> Iterator[None]:
     told of printing. Errors are raised as ever.
     """
     with _nowhere(sys.stdout, 1):
-        yield
-        # Lines of C wait in a buffer where stdout is no terminal.
-        ctypes.CDLL(None).fflush(None)
+        try:
+            yield
+        finally:
+            # Lines of C wait in a buffer where stdout is no terminal.
+            ctypes.CDLL(None).fflush(None)
 
 
 @contextlib.contextmanager
