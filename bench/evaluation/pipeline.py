@@ -73,7 +73,7 @@ class Pipeline:
             if cell.scheme.skip or cell.scheme.budget:
                 from bench.quant.layers import layers
 
-                layers(full, cell.scheme)
+                layers(full, cell.scheme, cell.draw.batch)
 
     def run(self, wanted: ResolvedCell) -> Steps[Record]:
         """Compute a cell, or take it from the cache. Only InputError and interrupts escape."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +61,8 @@ def allocated(denoiser: Denoiser, scheme: Scheme, calibration: Calibration) -> d
         return known
     parts = shares(exported(denoiser, calibration.shape[0]), scheme)
     budget.check(parts, scheme)
-    bits = least(parts, measured(denoiser, parts, calibration), scheme.budget)
+    start = functools.cache(lambda: RoundedAlone(denoiser, calibration))
+    bits = least(parts, measured(parts, start, calibration.place), scheme.budget)
     if calibration.place is not None:
         path = calibration.place / FILE
         artifacts.save_text(path, artifacts.bound(path), json.dumps(bits))
@@ -102,7 +103,8 @@ def front(
     """
     parts = shares(exported(denoiser, calibration.shape[0]), scheme)
     fewest = budget.spent(parts, {part.name: part.least for part in parts})
-    table = measured(denoiser, parts, calibration)
+    start = functools.cache(lambda: RoundedAlone(denoiser, calibration))
+    table = measured(parts, start, calibration.place)
     found = [
         allocation(parts, table, least(parts, table, allowed), allowed)
         for allowed in budgets
@@ -112,26 +114,26 @@ def front(
         bits = {part.name: max(width, part.least) for part in parts}
         found.append(allocation(parts, table, bits))
     with torch.inference_mode(False):
-        start = RoundedAlone(denoiser, calibration)
-        return [replace(each, measured=start.together(each.bits)) for each in found]
+        return [replace(each, measured=start().together(each.bits)) for each in found]
 
 
-def measured(denoiser: Denoiser, parts: Sequence[Share], calibration: Calibration) -> Table:
+def measured(
+    parts: Sequence[Share], start: Callable[[], RoundedAlone], place: Path | None
+) -> Table:
     """The costs of all layers at all bits that they may have.
 
     Args:
-        denoiser: in full precision.
         parts: the layers, in order of execution.
-        calibration: gives the inputs, and says where parts of the result are kept.
+        start: gives what measures them, where there is something to measure.
+        place: folder where the costs of each layer are kept, None to keep nothing.
 
     Raises:
         RuntimeError: a cost is not finite.
     """
-    start = functools.cache(lambda: RoundedAlone(denoiser, calibration))
     told = Remaining("bits of layers", sum(len(part.widths) for part in parts))
     table = {}
     for k, part in enumerate(parts):
-        path = calibration.place and calibration.place / f"layer-{k}.npy"
+        path = place and place / f"layer-{k}.npy"
         size = len(part.widths)
         known = path and artifacts.load_array(
             path, artifacts.bound(path), (size, None), np.float64

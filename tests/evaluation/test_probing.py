@@ -146,13 +146,30 @@ def test_all_probes_of_a_checkpoint(cards, cache):
     assert all(part.rows for part in found)
 
 
-def test_a_budget_of_bits_and_its_front(bench, cards, tmp_path, monkeypatch):
-    """One command runs the allocation and explains it; later layers cost less."""
+def falling(self, name, widths):
+    """Costs of layers in the place of those that are measured: later ones cost less."""
+    return np.exp(-list(self.first).index(name) / 5 - 1.4 * np.tile([widths], (4, 1)).T)
 
-    def costs(self, name, widths):
-        return np.exp(-list(self.first).index(name) / 5 - 1.4 * np.tile([widths], (4, 1)).T)
 
-    monkeypatch.setattr(RoundedAlone, "alone", costs)
+def test_the_front_of_a_budget_of_bits(bench, cards, tmp_path, monkeypatch):
+    monkeypatch.setattr(RoundedAlone, "alone", falling)
+    words = ("--cards", cards, "--preset", "smoke", "--probes", "allocation")
+    code, stdout, stderr = bench("probe", *words, "--scheme", "w~4.5a8", "--out", tmp_path / "out")
+    assert code == 0 and "tiny allocation, w~4.5a8:front: ok" in stderr
+    assert "Highs" not in stdout
+    page = Path(stdout.strip())
+    assert "## Bits for each layer" in page.read_text()
+    assert (page.parent / "figures" / "probe_allocation-01.png").is_file()
+    bits = [
+        [row.value for row in probe_record.read(page.parent / "probes.json").rows("tiny", *words)]
+        for words in (("front_predicted",), ("uniform_predicted",))
+    ]
+    assert bits[0] == sorted(bits[0], reverse=True) and len(bits[1]) == 4
+
+
+@pytest.mark.slow
+def test_a_budget_of_bits_and_its_front_in_one_command(bench, cards, tmp_path, monkeypatch):
+    monkeypatch.setattr(RoundedAlone, "alone", falling)
     words = ("--cards", cards, "--scheme", "w~4.5a8", "--backend", "simulated", "--images", 4)
     words += ("--steps", 2, "--preset", "smoke", "--probes", "allocation", "--floor", "none")
     code, stdout, stderr = bench("run", *words, "--out", tmp_path / "reports")
