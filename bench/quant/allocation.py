@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.fx import GraphModule
 
 from bench.core.allocation import Allocation, Share
 from bench.core.denoiser import Denoiser
@@ -30,7 +31,8 @@ from bench.core.protocols import Calibration
 from bench.core.scheme import Scheme
 from bench.quant import budget
 from bench.quant.layers import exported, shares
-from bench.quant.rounded_alone import RoundedAlone
+from bench.quant.methods.applying import prepared, prepares
+from bench.quant.rounded_alone import INPUTS, RoundedAlone
 from bench.system import artifacts
 from bench.system.quiet import quiet_solver
 from bench.system.remaining import Remaining
@@ -43,13 +45,16 @@ UNIT = 1e4
 Table = Mapping[str, np.ndarray]
 
 
-def allocated(denoiser: Denoiser, scheme: Scheme, calibration: Calibration) -> dict[str, int]:
+def allocated(
+    denoiser: Denoiser, scheme: Scheme, calibration: Calibration, full: GraphModule
+) -> dict[str, int]:
     """The bits of each layer's weights under the budget of a scheme, kept or else found anew.
 
     Args:
         denoiser: in full precision; it is not changed.
         scheme: any; without a budget there is nothing to find.
         calibration: gives the inputs, and says where the result is kept.
+        full: the network's graph in full precision, as methods prepared it.
 
     Raises:
         InputError: the budget cannot be kept.
@@ -59,14 +64,24 @@ def allocated(denoiser: Denoiser, scheme: Scheme, calibration: Calibration) -> d
         return {}
     if known := kept(scheme, calibration.place):
         return known
-    parts = shares(exported(denoiser, calibration.shape[0]), scheme)
+    parts = shares(full, scheme)
     budget.check(parts, scheme)
-    start = functools.cache(lambda: RoundedAlone(denoiser, calibration))
+    start = functools.cache(lambda: _start(denoiser, scheme, calibration, full))
     bits = least(parts, measured(parts, start, calibration.place), scheme.budget)
     if calibration.place is not None:
         path = calibration.place / FILE
         artifacts.save_text(path, artifacts.bound(path), json.dumps(bits))
     return bits
+
+
+def _start(
+    denoiser: Denoiser, scheme: Scheme, calibration: Calibration, full: GraphModule
+) -> RoundedAlone:
+    """What measures the costs, on few inputs where no method fixed the size of the batch."""
+    graph = full
+    if not prepares(scheme) and calibration.shape[0] > INPUTS:
+        graph = exported(denoiser, INPUTS)
+    return RoundedAlone(graph, denoiser, calibration)
 
 
 def kept(scheme: Scheme, place: Path | None) -> dict[str, int]:
@@ -101,9 +116,10 @@ def front(
         InputError: the scheme does not fit the network.
         RuntimeError: a cost is not finite.
     """
-    parts = shares(exported(denoiser, calibration.shape[0]), scheme)
+    full = prepared(denoiser, scheme, calibration)
+    parts = shares(full, scheme)
     fewest = budget.spent(parts, {part.name: part.least for part in parts})
-    start = functools.cache(lambda: RoundedAlone(denoiser, calibration))
+    start = functools.cache(lambda: _start(denoiser, scheme, calibration, full))
     table = measured(parts, start, calibration.place)
     found = [
         allocation(parts, table, least(parts, table, allowed), allowed)

@@ -131,7 +131,7 @@ def quantize_graph(
         RuntimeError: a layer was not quantized as planned, or nothing was observed.
     """
     full = exported(denoiser, calibrate.shape[0]) if full is None else full
-    layers = plan(full, scheme, allocated(denoiser, scheme, calibrate))
+    layers = plan(full, scheme, allocated(denoiser, scheme, calibrate, full))
     with torch.inference_mode(False), torch.no_grad():
         observer = prepare_pt2e(copied(full), LayerQuantizer(layers, scheme.observer))
         observed = _Observed(observer)

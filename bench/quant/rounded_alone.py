@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx import Interpreter, Node
+from torch.fx import GraphModule, Interpreter, Node
 
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import Scheme
-from bench.quant.layers import exported, plan, weight_of
+from bench.quant.layers import plan, weight_of
 from bench.quant.stopped import Stopped, drawn
 
-# Inputs of the network.
+# Inputs of the network, where batches are not larger.
 INPUTS = 24
 # The least step, as torchao's observers have it.
 LEAST = torch.finfo(torch.float32).eps
@@ -46,7 +46,8 @@ class RoundedAlone:
     """A network on its inputs.
 
     Args:
-        denoiser: in full precision; it is not changed.
+        graph: in full precision; it is not changed.
+        denoiser: that the graph was made of.
         calibration: gives the inputs.
 
     Raises:
@@ -54,11 +55,12 @@ class RoundedAlone:
     """
 
     @torch.no_grad()
-    def __init__(self, denoiser: Denoiser, calibration: Calibration) -> None:
+    def __init__(self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration) -> None:
         # A graph takes batches of its own size alone.
-        size = min(calibration.shape[0], INPUTS)
-        self.graph = exported(denoiser, size)
-        self.batches = drawn(denoiser, calibration, INPUTS // size * size, size)
+        x = next(node for node in graph.graph.nodes if node.op == "placeholder")
+        size = len(x.meta["val"])
+        self.graph = graph
+        self.batches = drawn(denoiser, calibration, max(INPUTS // size, 1) * size, size)
         self.channels = denoiser.shape[0]
         nodes = {node.name: node for node in self.graph.graph.nodes}
         self.first: dict[str, Node] = {}

@@ -36,6 +36,10 @@ def problem(seed, count=6, widths=3):
     }
 
 
+def allocated(denoiser, scheme, batches):
+    return allocation.allocated(denoiser, scheme, batches, exported(denoiser, batches.shape[0]))
+
+
 def cost(parts, table, bits):
     return allocation.allocation(parts, table, bits).predicted.mean()
 
@@ -109,14 +113,14 @@ def test_a_budget_below_the_edges_is_refused_with_what_can_be_had(toy, toy_batch
         layers(toy, Scheme.parse("w~5.27a8"))
     with pytest.raises(InputError, match=r"add \+all"):
         quantize_graph(toy, Scheme.parse("w~5a8"), toy_batches)
-    bits = allocation.allocated(toy, Scheme.parse("w~5.28a8"), toy_batches)
+    bits = allocated(toy, Scheme.parse("w~5.28a8"), toy_batches)
     assert bits == {"first": 8, "time": 2, "mix": 2, "last": 8}
 
 
 def test_layers_of_a_graph_have_the_bits_of_the_allocation(toy, toy_batches):
     scheme = Scheme.parse("w~4.5a6+all")
     graph = quantize_graph(toy, scheme, toy_batches)
-    bits = allocation.allocated(toy, scheme, toy_batches)
+    bits = allocated(toy, scheme, toy_batches)
     planned = {layer.name: layer for layer in layers_of(graph) if layer.weights}
     assert {name: layer.weight_bits for name, layer in planned.items()} == bits
     assert len(set(bits.values())) > 1
@@ -135,7 +139,7 @@ def test_kept_and_made_anew_are_one_graph(words, toy, toy_batches, tmp_path):
 @pytest.mark.skipif(not instruction_set(), reason="needs kernels of an x86 CPU")
 def test_kernels_agree_and_coverage_has_the_bits(toy, toy_batches):
     made = assert_kernels_agree("w~5.5a8+all", toy, toy_batches)
-    bits = allocation.allocated(toy, Scheme.parse("w~5.5a8+all"), toy_batches)
+    bits = allocated(toy, Scheme.parse("w~5.5a8+all"), toy_batches)
     of_layers = {la.name: la.bits for la in made.coverage.layers if la.weights}
     assert of_layers == {name: f"w{width}a8" for name, width in bits.items()}
     assert sum(made.coverage.macs_by_bits.values()) == made.coverage.macs_quantized
@@ -143,7 +147,7 @@ def test_kernels_agree_and_coverage_has_the_bits(toy, toy_batches):
 
 def test_a_killed_run_goes_on_where_it_stopped(toy, toy_batches, tmp_path, monkeypatch):
     scheme = Scheme.parse("w~4.5a8+all")
-    whole = allocation.allocated(toy, scheme, toy_batches)
+    whole = allocated(toy, scheme, toy_batches)
     kept = Replay(toy_batches)
     kept.place = tmp_path / "place"
     measure, asked = RoundedAlone.alone, []
@@ -156,11 +160,11 @@ def test_a_killed_run_goes_on_where_it_stopped(toy, toy_batches, tmp_path, monke
 
     monkeypatch.setattr(RoundedAlone, "alone", killed)
     with pytest.raises(KeyboardInterrupt):
-        allocation.allocated(toy, scheme, kept)
-    assert allocation.allocated(toy, scheme, kept) == whole
+        allocated(toy, scheme, kept)
+    assert allocated(toy, scheme, kept) == whole
     assert asked == ["first", "time", "mix", "mix", "last"]
     monkeypatch.setattr(allocation, "least", None)
-    assert allocation.allocated(toy, scheme, kept) == whole
+    assert allocated(toy, scheme, kept) == whole
 
 
 def test_a_graph_whose_bits_are_lost_is_made_anew_of_what_was_measured(
@@ -180,4 +184,4 @@ def test_weights_that_are_not_finite_are_told(toy, toy_batches):
     broken.mix.weight.data[0, 0] = float("nan")
     denoiser = replace(toy, model=broken)
     with pytest.raises(RuntimeError, match="not finite: check the weights"):
-        allocation.allocated(denoiser, Scheme.parse("w~4a8+all"), toy_batches)
+        allocated(denoiser, Scheme.parse("w~4a8+all"), toy_batches)

@@ -10,8 +10,15 @@ from helpers.toys import Replay, noisy
 from torch import nn
 
 from bench.core.scheme import Scheme
-from bench.quant.graph import dequantized, layers_of, quantize_graph
+from bench.quant.graph import layers_of, quantize_graph
+from bench.quant.layers import exported
 from bench.quant.rounded_alone import INPUTS, RoundedAlone, rounded
+from bench.quant.weight_rows import dequantized
+
+
+def measuring(denoiser, batches, size=None):
+    graph = exported(denoiser, size or batches.shape[0])
+    return RoundedAlone(graph, denoiser, batches)
 
 
 def by_hand(denoiser, batches, weights):
@@ -34,9 +41,7 @@ def test_weights_are_rounded_as_in_the_graph(toy, toy_batches, bits):
     for layer in layers_of(graph):
         if layer.weights:
             weight = toy.model.get_submodule(layer.name).weight
-            assert torch.equal(
-                rounded(weight, bits), dequantized(graph, nodes[layer.node].args[1])
-            )
+            assert torch.equal(rounded(weight, bits), dequantized(graph, nodes[layer.node]))
 
 
 @pytest.mark.parametrize("network", ["toy", "tiny"])
@@ -45,7 +50,7 @@ def test_the_change_is_that_of_the_network(network, request):
     denoiser = request.getfixturevalue(network)
     batches = request.getfixturevalue("toy_batches" if network == "toy" else "batches")
     batches = Replay(batches[:2])
-    measured = RoundedAlone(denoiser, batches)
+    measured = measuring(denoiser, batches)
     assert measured.resumes == (network == "tiny")
     names = [n for n, m in denoiser.model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     names = [name for name in measured.first if name in names]
@@ -81,7 +86,7 @@ def test_a_layer_that_runs_twice_is_rounded_twice_and_one_that_changes_nothing_c
     torch.manual_seed(0)
     denoiser = replace(toy, model=Twice().eval())
     batches = noisy((1, 6, 6))
-    measured = RoundedAlone(denoiser, batches)
+    measured = measuring(denoiser, batches)
     (row,) = measured.alone("again", (3,))
     expected = by_hand(denoiser, batches, {"again": rounded(denoiser.model.again.weight, 3)})
     assert np.allclose(row, expected, rtol=1e-3)
@@ -92,6 +97,7 @@ def test_a_layer_that_runs_twice_is_rounded_twice_and_one_that_changes_nothing_c
 
 def test_there_are_no_more_inputs_than_are_asked_for(toy, toy_batches):
     many = Replay(list(toy_batches) * 5)
-    assert sum(len(x) for x, _ in RoundedAlone(toy, many).batches) == INPUTS
+    assert sum(len(x) for x, _ in measuring(toy, many).batches) == INPUTS
     large = Replay([(torch.randn(30, 1, 6, 6), torch.arange(30) * 30)])
-    assert [len(x) for x, _ in RoundedAlone(toy, large).batches] == [INPUTS]
+    assert [len(x) for x, _ in measuring(toy, large).batches] == [30]
+    assert [len(x) for x, _ in measuring(toy, large, INPUTS).batches] == [INPUTS]
