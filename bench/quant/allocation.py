@@ -149,11 +149,8 @@ def measured(
     told = Remaining("bits of layers", sum(len(part.widths) for part in parts))
     table = {}
     for k, part in enumerate(parts):
-        path = place and place / f"layer-{k}.npy"
-        size = len(part.widths)
-        known = path and artifacts.load_array(
-            path, artifacts.bound(path), (size, None), np.float64
-        )
+        path, size = place and place / f"layer-{k}.npy", len(part.widths)
+        known = _kept_costs(path, size)
         if known is None:
             with torch.inference_mode(False):
                 known = start().alone(part.name, part.widths)
@@ -164,6 +161,13 @@ def measured(
             told.skip(size)
         table[part.name] = known
     return table
+
+
+def _kept_costs(path: Path | None, widths: int) -> np.ndarray | None:
+    """The costs of a layer that an earlier run measured, or None."""
+    if path is None:
+        return None
+    return artifacts.load_array(path, artifacts.bound(path), (widths, None), np.float64)
 
 
 def least(parts: Sequence[Share], table: Table, allowed: float) -> dict[str, int]:

@@ -139,7 +139,7 @@ class _Resumed(Interpreter):
         self.env = dict(before.env)
         for node in self.env:
             if node.op == "get_attr" and node.target in weights:
-                self.env[node] = weights[node.target]
+                self.env[node] = weights[str(node.target)]
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         """The value of an attribute, or what takes its place."""
@@ -152,9 +152,9 @@ class _Resumed(Interpreter):
             self.env[node] = self.run_node(node)
             for done in self.user_to_last_uses.get(node, []):
                 del self.env[done]
-        output = self.env[nodes[-1]]
-        made: Tensor = self.module.graph.process_outputs(output)
-        return made
+        graph: Any = self.graph
+        output: Tensor = graph.process_outputs(self.env[nodes[-1]])
+        return output
 
 
 def _changes_its_inputs(node: Node) -> bool:
