@@ -47,7 +47,7 @@ Compiled = Annotated[
 Words = Annotated[
     list[str] | None,
     typer.Option(
-        "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w6a6 ... (repeatable)."
+        "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w~4.5a8 ... (repeatable)."
     ),
 ]
 SuiteName = Annotated[

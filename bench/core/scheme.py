@@ -16,7 +16,9 @@ FLOAT_BITS = (16, 32)
 LABEL = 40
 
 
-_SCHEME = re.compile(r"w([0-9]{1,2})a([0-9]{1,2})")
+_SCHEME = re.compile(r"w(?:([0-9]{1,2})|~([0-9]{1,2}(?:\.[0-9]{1,9})?))a([0-9]{1,2})")
+# Most bits of a weight under a budget.
+CEILING = 8
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Scheme:
     affine, per tensor, static ranges from calibration.
 
     Attributes:
-        weight_bits: 2..8, or 16/32 for untouched weights.
+        weight_bits: 2..8, or 16/32 for untouched weights; under a budget the most that any has.
         act_bits: 2..8, or 16/32 for untouched activations.
         edge_bits: least bits of weights and activations of the first and the last convolution, as
             the literature keeps them at 8; 0 treats them like all others, 32 leaves them in float.
@@ -36,6 +38,9 @@ class Scheme:
             each with what follows its ":" as argument, "NAME" or "NAME:VALUE".
         elsewhere: name of a set of images that bench did not make, "" for its own; what was
             quantized is then not known, and the other fields say nothing.
+        budget: most bits that quantized weights may have on average, above 2 and below 8, where
+            each layer gets bits of its own; 0 where all have `weight_bits`.
+        by_macs: whether that average counts a layer by its multiply-accumulates, not its weights.
     """
 
     weight_bits: int = 32
@@ -46,6 +51,8 @@ class Scheme:
     skip: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     elsewhere: str = ""
+    budget: float = 0.0
+    by_macs: bool = False
 
     def __post_init__(self) -> None:
         for bits, what in ((self.weight_bits, "weight"), (self.act_bits, "activation")):
@@ -55,6 +62,7 @@ class Scheme:
             raise InputError(f"observer must be histogram or minmax, not {quoted(self.observer)}")
         if self.edge_bits not in (0, 8, 32):
             raise InputError(f"edge bits must be 0, 8, or 32 for float, not {self.edge_bits}")
+        scheme_words.check_budget(self)
         scheme_words.check_globs(self.skip)
         scheme_words.check_methods(self.methods)
         if self.methods and self.is_float:
@@ -71,6 +79,9 @@ class Scheme:
     def parse(cls, text: str) -> Scheme:
         """Read "fp32", "w8a8", "w4a8", "w4a8+all", "w4a8+minmax", "w4a8+skip=GLOB", "w4a8+METHOD".
 
+        "w~4.5a8" gives each layer bits of its own, 4.5 on average over all weights at most, and
+        "w~4.5a8+by-macs" over their multiply-accumulates.
+
         "skip-io" leaves the first and the last convolution in float, "skip-io-time" also the
         layers of the time embedding. Methods are written "NAME" or "NAME=VALUE", in the order in
         which they act; none is imported.
@@ -86,8 +97,11 @@ class Scheme:
             return cls()
         match = _SCHEME.fullmatch(head.lower())
         if not match:
-            raise InputError(f"unknown scheme {shown}: write for example w8a8, w4a8 or w4a8+all")
-        scheme = cls(int(match[1]), int(match[2]))
+            raise InputError(f"unknown scheme {shown}: write for example w8a8, w4a8 or w~4.5a8")
+        bits, mean, act_bits = match.groups()
+        budget = float(mean) if mean else 0.0
+        scheme_words.check_mean(budget, bool(mean))
+        scheme = cls(int(bits or CEILING), int(act_bits), budget=budget)
         if scheme.is_float:
             raise InputError(f"scheme {shown} quantizes nothing: full precision is fp32")
         try:
@@ -102,13 +116,16 @@ class Scheme:
             return self.elsewhere
         if self.is_float:
             return "fp32"
-        words = [f"w{self.weight_bits}a{self.act_bits}"]
+        weights = f"~{self.budget:g}" if self.budget else self.weight_bits
+        words = [f"w{weights}a{self.act_bits}"]
         if self.edge_bits == 0:
             words.append("all")
         if self.edge_bits in FLOAT_BITS:
             words.append("skip-io")
         if self.observer == "minmax":
             words.append("minmax")
+        if self.by_macs:
+            words.append("by-macs")
         words += self.method_names
         return "+".join([*words, *(f"skip={glob}" for glob in self.skip)])
 
@@ -123,8 +140,16 @@ class Scheme:
             return text
         return f"{replace(self, skip=())}+{len(self.skip)} skipped"
 
+    @property
+    def mean_bits(self) -> float:
+        """Bits of a weight, under a budget on average."""
+        return self.budget or self.weight_bits
+
     def layer_bits(self, edge: bool) -> tuple[int, int]:
-        """Bits (weight, activation) of a layer; `edge` marks the first and last convolution."""
+        """Bits (weight, activation) of a layer; `edge` marks the first and last convolution.
+
+        Under a budget a layer may have fewer bits of weights.
+        """
         least = self.edge_bits if edge else 0
         return max(self.weight_bits, least), max(self.act_bits, least)
 
@@ -134,9 +159,11 @@ class Scheme:
             return "images from elsewhere; what was quantized is not known"
         if self.is_float:
             return "full precision (float32)"
-        rest = f"{_bits(self.weight_bits)} weights, {_bits(self.act_bits)} activations"
+        weights = scheme_words.budget_in_words(self) or f"{_bits(self.weight_bits)} weights"
+        rest = f"{weights}, {_bits(self.act_bits)} activations"
         edge_weight, edge_act = self.layer_bits(edge=True)
-        if (edge_weight, edge_act) == (self.weight_bits, self.act_bits):
+        alike = (edge_weight, edge_act) == (self.weight_bits, self.act_bits)
+        if alike and not (self.budget and self.edge_bits):
             edges = "every convolution and linear layer"
         elif edge_weight in FLOAT_BITS and edge_act in FLOAT_BITS:
             edges = "first and last convolution in float"

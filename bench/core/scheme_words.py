@@ -18,7 +18,7 @@ from bench.core.printable import quoted, short
 if TYPE_CHECKING:
     from bench.core.scheme import Scheme
 
-OPTIONS = ("all", "skip-io", "skip-io-time", "minmax")
+OPTIONS = ("all", "skip-io", "skip-io-time", "minmax", "by-macs")
 # Glob for time-embedding layers under either library's names.
 TIME_LAYERS = "*time_emb*"
 EDGES = 8
@@ -48,10 +48,14 @@ def option(scheme: Scheme, word: str) -> dict[str, Any]:
         if scheme.act_bits > EDGES:
             raise ValueError("minmax does nothing, as the activations stay in float")
         return {"observer": "minmax"}
+    if name == "by-macs":
+        if scheme.by_macs:
+            raise ValueError("by-macs is there twice")
+        return {"by_macs": True}
     if scheme.edge_bits != EDGES:
         raise ValueError(f"{name} repeats or contradicts an earlier one: name one of them")
     if name == "all":
-        if min(scheme.weight_bits, scheme.act_bits) >= EDGES:
+        if min(scheme.mean_bits, scheme.act_bits) >= EDGES:
             raise ValueError("all does nothing, as every layer has these bits anyway")
         return {"edge_bits": 0}
     time = (TIME_LAYERS,) if name.endswith("time") else ()
@@ -92,6 +96,45 @@ def check_methods(methods: Sequence[str]) -> None:
             )
         if names.count(name) > 1:
             raise InputError(f"method {name} is there twice: name it once")
+
+
+def check_budget(scheme: Scheme) -> None:
+    """Make sure that a budget of bits is one, and that nothing is said of it where there is none.
+
+    Raises:
+        InputError: it is out of range, or `by_macs` without it.
+    """
+    check_mean(scheme.budget, scheme.budget != 0)
+    if scheme.budget and scheme.weight_bits != EDGES:
+        raise InputError(
+            f"under a budget weights have up to {EDGES} bits, not {scheme.weight_bits}"
+        )
+    if scheme.by_macs and not scheme.budget:
+        raise InputError("by-macs says what a budget of bits counts: write for example w~4.5a8")
+
+
+def check_mean(budget: float, is_given: bool) -> None:
+    """Make sure that so many bits can be the mean of weights of different bits.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if is_given and not (2 < budget < EDGES and float(f"{budget:.2f}") == budget):
+        raise InputError(
+            f"a budget of bits is above 2 and below {EDGES}, with at most two decimals, as in "
+            f"w~4.5a8, not {budget:g}"
+        )
+
+
+def budget_in_words(scheme: Scheme) -> str:
+    """The weights of a scheme with a budget, "" for one without."""
+    if not scheme.budget:
+        return ""
+    count = "multiply-accumulates" if scheme.by_macs else "weights"
+    return (
+        f"weights of 2 to {scheme.weight_bits} bits, chosen for each layer so that the predicted "
+        f"error is least and their mean over all {count} at most {scheme.budget:g}"
+    )
 
 
 def check_globs(globs: Sequence[str]) -> None:

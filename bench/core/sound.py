@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STATUSES = ("ok", "refused", "failed")
 DIRECTIONS = ("lower", "higher")
 # Coordinates of a probe's number (`where`) that are numbers, and those each number must have.
-NUMBERS = ("radius", "eigenvalue", "t", "band", "rank", "multiple", "from", "to")
+NUMBERS = ("radius", "eigenvalue", "t", "band", "rank", "multiple", "from", "to", "budget", "bits")
 COORDINATES = {
     "loss_rise": ("direction", "radius"),
     "hessian_density": ("eigenvalue",),
@@ -32,6 +32,11 @@ COORDINATES = {
     "layer_psnr": ("layer",),
     "band_psnr": ("from", "to"),
     "skip_macs": ("scheme",),
+    "front_predicted": ("budget", "bits"),
+    "front_measured": ("budget", "bits"),
+    "uniform_predicted": ("uniform", "bits"),
+    "uniform_measured": ("uniform", "bits"),
+    "layer_bits": ("layer", "budget"),
 }
 
 

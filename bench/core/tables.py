@@ -88,6 +88,7 @@ PROBES = {
     "exposure": "bench.measurement.probes.exposure_bias:Exposure",
     "prior": "bench.measurement.probes.prior_shift:Prior",
     "sensitivity": "bench.measurement.probes.sensitivity:Sensitivity",
+    "allocation": "bench.measurement.probes.allocation:BitAllocation",
 }
 ENGINES = {
     "local": "bench.evaluation.engines.local:run",
@@ -106,7 +107,7 @@ TABLES = {
     "engines": ENGINES,
 }
 # Words that mean something else where names of a table are written, as in a scheme: w4a8+minmax.
-RESERVED = {"methods": ("all", "skip-io", "skip-io-time", "minmax", "skip")}
+RESERVED = {"methods": ("all", "by-macs", "skip-io", "skip-io-time", "minmax", "skip")}
 # Functions that identify what decides the numbers of an extension besides its code (packages,
 # weights); they take its name and lie in modules that need no torch.
 IDENTITIES = {

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.core import extensions
+from bench.core.allocation import Allocation
 from bench.core.cell import Cell, Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
@@ -27,6 +28,7 @@ from bench.evaluation.probe_context import EXTRACTOR, METRIC, Plan
 from bench.evaluation.scoring import extractor
 from bench.measurement.features import reference
 from bench.measurement.probes.context import Examples, Network, ProbeContext
+from bench.quant import allocation
 from bench.quant import constants as constants_of_graph
 from bench.quant.methods.applying import switches
 from bench.quant.stored import quantized
@@ -96,6 +98,13 @@ class CheckpointContext(ProbeContext):
         """The network as the backend executes a scheme; the last two are kept."""
         return self._executed(scheme)
 
+    def allocations(
+        self, scheme: Scheme, budgets: Sequence[float], uniform: Sequence[int]
+    ) -> Sequence[Allocation]:
+        """Bits of weights for each layer, with what they cost."""
+        calibration = self._calibration(scheme)
+        return allocation.front(self.full, scheme, calibration, budgets, uniform)
+
     def sample(
         self,
         denoiser: Denoiser,
@@ -121,11 +130,11 @@ class CheckpointContext(ProbeContext):
         return probe_context.likeness(images, twins)
 
     def _read_constants(self, scheme: Scheme) -> Any:
-        calibration: Any = self._generation.calibration(
-            self._locate(replace(self._cell, scheme=scheme))
-        )
-        graph = quantized(self.full, scheme, calibration)
+        graph = quantized(self.full, scheme, self._calibration(scheme))
         return constants_of_graph.constants(graph)
+
+    def _calibration(self, scheme: Scheme) -> Any:
+        return self._generation.calibration(self._locate(replace(self._cell, scheme=scheme)))
 
     def _execute(self, scheme: Scheme) -> Denoiser:
         wanted = self._locate(replace(self._cell, scheme=scheme, backend=self._backend))

@@ -78,7 +78,7 @@ def of_images(cell: Cell, host: Host) -> str:
         scheme=asdict(cell.scheme),
         backend=cell.backend,
         draw=draw,
-        versions=_versions(host, IMAGE_LIBRARIES, IMAGES, image_entries(cell)),
+        versions=_versions(host, _image_libraries(cell), IMAGES, image_entries(cell)),
     )
 
 
@@ -91,7 +91,7 @@ def of_calibration(cell: Cell, host: Host) -> str:
         checkpoint=cell.checkpoint.content(),
         scheme=asdict(cell.scheme),
         draw=draw,
-        versions=_versions(host, IMAGE_LIBRARIES, IMAGES, entries),
+        versions=_versions(host, _image_libraries(cell), IMAGES, entries),
     )
 
 
@@ -143,6 +143,11 @@ def of_fit(card: Checkpoint, images: str) -> str:
         images=images,
         versions=library_versions() | {"code": code(FITS, entries)} | identities(entries),
     )
+
+
+def _image_libraries(cell: Cell) -> tuple[str, ...]:
+    """The libraries that make the images of a cell; under a budget scipy allocates the bits."""
+    return (*IMAGE_LIBRARIES, "scipy") if cell.scheme.budget else IMAGE_LIBRARIES
 
 
 def identities(entries: Iterable[Entry]) -> dict[str, str]:

@@ -70,10 +70,10 @@ class Pipeline:
             for name in cell.metrics:
                 extensions.lookup("metrics", name)()
             real.check_images(cell, full)
-            if cell.scheme.skip:
+            if cell.scheme.skip or cell.scheme.budget:
                 from bench.quant.layers import layers
 
-                layers(full, cell.scheme)
+                layers(full, cell.scheme, cell.draw.batch)
 
     def run(self, wanted: ResolvedCell) -> Steps[Record]:
         """Compute a cell, or take it from the cache. Only InputError and interrupts escape."""

@@ -20,6 +20,7 @@ from torch.fx import GraphModule, Node
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
+from bench.quant.allocation import allocated
 from bench.quant.layers import CONVOLUTIONS, Layer, copied, exported, plan
 from bench.quant.weight_rows import constant, constants, rows_node, size
 from bench.system.quiet import quiet_import
@@ -135,7 +136,7 @@ def quantize_graph(
         RuntimeError: a layer was not quantized as planned, or nothing was observed.
     """
     full = exported(denoiser, calibrate.shape[0]) if full is None else full
-    layers = plan(full, scheme)
+    layers = plan(full, scheme, allocated(denoiser, scheme, calibrate, full))
     with torch.inference_mode(False), torch.no_grad():
         observer = prepare_pt2e(copied(full), LayerQuantizer(layers, scheme.observer))
         observed = _Observed(observer)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import copy
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,9 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
+from bench.core.allocation import Share
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.core.scheme import FLOAT_BITS, Scheme
+from bench.quant import budget
 
 aten = torch.ops.aten
 CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding)
@@ -133,11 +136,20 @@ def copied(graph: GraphModule) -> GraphModule:
     return copy.deepcopy(graph, shared)
 
 
-def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:
+def plan(
+    graph: GraphModule, scheme: Scheme, bits: Mapping[str, int] | None = None
+) -> tuple[Layer, ...]:
     """All layers in execution order, with the bits at which the scheme runs them.
 
+    Args:
+        graph: of the network in full precision.
+        scheme: any.
+        bits: of the weights of each layer, by its name, where the scheme has a budget; without
+            them each has the most that it may have.
+
     Raises:
-        InputError: a skip glob matches no layer, or nothing is left to quantize.
+        InputError: a skip glob matches no layer, nothing is left to quantize, or a budget cannot
+            be kept.
     """
     nodes = [
         node for node in graph.graph.nodes if node.target in COUNTED and not _rearranges(node)
@@ -152,7 +164,20 @@ def plan(graph: GraphModule, scheme: Scheme) -> tuple[Layer, ...]:
             raise InputError(f"skip={glob} matches no layer of this network")
     if not any(layer.quantized for layer in layers):
         raise InputError(f"scheme {scheme} leaves every layer of this network in float")
-    return layers
+    if scheme.budget:
+        budget.check(shares(graph, scheme), scheme)
+    return tuple(_with_bits(layer, bits) for layer in layers) if bits else layers
+
+
+def shares(graph: GraphModule, scheme: Scheme) -> tuple[Share, ...]:
+    """The layers whose bits of weights a scheme with a budget leaves open."""
+    return budget.shares(plan(graph, budget.narrowest(scheme)), scheme)
+
+
+def _with_bits(layer: Layer, bits: Mapping[str, int]) -> Layer:
+    if layer.weight_bits in FLOAT_BITS or not layer.weights:
+        return layer
+    return replace(layer, weight_bits=bits[layer.name])
 
 
 def _rearranges(node: Node) -> bool:

@@ -25,7 +25,7 @@ from torch.fx import GraphModule, Node
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant import weight_rows
+from bench.quant import allocation, weight_rows
 from bench.quant.graph import (
     CALIBRATION,
     DEQUANTIZE,
@@ -131,7 +131,8 @@ def _can_be_kept(graph: GraphModule, scheme: Scheme) -> bool:
     """Whether what is built again from the tensors of a graph is that graph: all constants, and
     the outputs on inputs of the calibration, to the bit."""
     inputs, tensors = inputs_of(graph), _tensors(graph)
-    again = _built(float_of(graph), scheme, tensors)
+    bits = {layer.name: layer.weight_bits for layer in layers_of(graph)}
+    again = _built(float_of(graph), scheme, tensors, bits if scheme.budget else {})
     others = _tensors(again)
     with torch.inference_mode():
         return (
@@ -147,10 +148,11 @@ def _load(
     """The graph that was kept, or None where there is none."""
     weights = artifacts.read(place / WEIGHTS_FILE, _key(place, WEIGHTS_FILE))
     kept_inputs = artifacts.read(place / INPUTS_FILE, _key(place, INPUTS_FILE))
-    if weights is None or kept_inputs is None:
+    bits = allocation.kept(scheme, place)
+    if weights is None or kept_inputs is None or (scheme.budget and not bits):
         return None
     tensors, inputs = load(weights), load(kept_inputs)
-    graph = _built(prepared(denoiser, scheme, calibration), scheme, tensors)
+    graph = _built(prepared(denoiser, scheme, calibration), scheme, tensors, bits)
     device = _device(graph)
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
     graph.meta[INPUTS] = _unnamed({name: tensor.to(device) for name, tensor in inputs.items()})
@@ -158,11 +160,14 @@ def _load(
     return graph
 
 
-def _built(full: GraphModule, scheme: Scheme, tensors: dict[str, Tensor]) -> GraphModule:
-    """The quantized graph of one in full precision with the constants that `_tensors` names."""
+def _built(
+    full: GraphModule, scheme: Scheme, tensors: dict[str, Tensor], bits: Mapping[str, int]
+) -> GraphModule:
+    """The quantized graph of one in full precision with the constants that `_tensors` names, and
+    with the bits of each layer under a budget."""
     graph = copied(full)
     device = _device(graph)
-    layers = plan(graph, scheme)
+    layers = plan(graph, scheme, bits)
     with torch.inference_mode(False), torch.no_grad():
         _write(graph, layers, {name: tensor.to(device) for name, tensor in tensors.items()})
     verify(graph, layers)

@@ -7,7 +7,7 @@ Checkpoints of one architecture share a line; each has a line of its own for the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bench.core.record import Coverage
@@ -44,9 +44,42 @@ def coverage(all_rows: Sequence[CellRow]) -> list[str]:
         "that keeps the network, two 4-bit weights in a byte. In memory: measured, of the weights "
         "as they execute. Smaller: Size against that of full precision."
     )
-    said = [*table(header, lines, left=4), "", legend]
+    said = [*table(header, lines, left=4), "", legend, *_budgets(shared.values())]
     said += ["", "Operators that were called, by multiply-accumulates:", "", *operators]
     return [*said, "", "Convolutions and linear layers left in float:", "", *floats]
+
+
+def _budgets(groups: Iterable[Sequence[tuple[CellRow, Coverage]]]) -> list[str]:
+    """The bits that layers were given under a budget, nothing where no scheme has one."""
+    said = []
+    for members in groups:
+        row, covered = members[0]
+        if not row.scheme.budget:
+            continue
+        counted = _weights_by_bits(covered, row.scheme.by_macs)
+        total = sum(counted.values()) or 1
+        mean = sum(bits * count for bits, count in counted.items()) / total
+        shares = ", ".join(f"{b}-bit {percent(counted[b] / total)}" for b in sorted(counted))
+        what = "multiply-accumulates" if row.scheme.by_macs else "weights"
+        names = ", ".join(member.checkpoint for member, _ in members)
+        title = escape(f"{row.scheme.label}, {covered.kernel}, {names}")
+        said.append(f"- {title}: {mean:.3f} bits on average; of the {what} {shares}")
+    head = ["", "Bits of weights under a budget, by layers of their own (all in run.json):", ""]
+    return [*head, *said] if said else []
+
+
+def _weights_by_bits(covered: Coverage, by_macs: bool) -> Counter[int]:
+    """Quantized weights, or their multiply-accumulates, by their bits."""
+    sizes: dict[tuple[str, int], int] = {}
+    for layer in covered.layers:
+        if layer.weights and layer.bits.startswith("w"):
+            key = layer.name, int(layer.bits[1:].partition("a")[0])
+            # A module that runs twice has its weights once.
+            sizes[key] = sizes.get(key, 0) + layer.macs if by_macs else layer.weights
+    counted: Counter[int] = Counter()
+    for (_, bits), count in sizes.items():
+        counted[bits] += count
+    return counted
 
 
 def agreement(all_rows: Sequence[CellRow]) -> list[str]:

@@ -36,6 +36,14 @@ LAYERS_LEGEND = (
     "that costs the images most were sampled, each quantized alone; the skip list is made of them."
 )
 
+ALLOCATION_LEGEND = (
+    "Mean squared change of the network's prediction on inputs of its own sampling, with all "
+    "weights rounded at once and activations in float. Layer by layer: of the allocation of least "
+    "predicted error whose mean of bits is at most as large (`bench run --scheme 'w~4a8'` runs "
+    "it). Same error with: the smallest budget that was tried whose allocation has no more error. "
+    "Images are what counts: a smaller change of the prediction need not mean better images."
+)
+
 
 def render(probed: ProbeRun, folder: Path) -> Path:
     """Write the figures and `probes.md` to a folder; return the page's path."""
@@ -78,6 +86,7 @@ def markdown(
         ("Exposure bias and prior shift", _sampling(probed)),
         ("Sensitive layers", _layers(probed)),
         ("Skip list", _skips(probed)),
+        ("Bits for each layer", _allocations(probed)),
         ("Refused and failed", _bad(probed)),
         ("Figures", pictures[:-1]),
         ("Flatness against loss", claims.correlation_table(probed, run)),
@@ -190,6 +199,30 @@ def _skips(probed: ProbeRun) -> list[str]:
         "PSNR with it",
     ]
     return [*table(header, body, left=2), "", legend]
+
+
+def _allocations(probed: ProbeRun) -> list[str]:
+    """Layers of equal bits beside the best bits for each layer."""
+    body = []
+    for name, _ in probes.checkpoints(probed):
+        front = sorted(probed.rows(name, "front_measured"), key=_mean_bits)
+        for row in probed.rows(name, "uniform_measured"):
+            within = [other for other in front if _mean_bits(other) <= _mean_bits(row)]
+            best = within[-1] if within else None
+            enough = _first([other for other in front if other.value <= row.value])
+            line = [escape(name), escape(row.scheme), escape(str(row.where["uniform"]))]
+            for each in (row, best):
+                line += [f"{_mean_bits(each):.2f}" if each else NONE, cell(each)]
+            body.append([*line, f"{_mean_bits(enough):.2f} bits" if enough else NONE])
+    if not body:
+        return []
+    header = ["Checkpoint", "Scheme", "Bits of all layers", "Mean bits", "Error"]
+    header += ["Layer by layer, mean bits", "Error", "Same error with"]
+    return [*table(header, body, left=2), "", ALLOCATION_LEGEND]
+
+
+def _mean_bits(row: ProbeValue) -> float:
+    return float(row.where["bits"])
 
 
 def _bad(probed: ProbeRun) -> list[str]:

@@ -114,9 +114,9 @@ def schemes(all_rows: Iterable[CellRow]) -> list[Scheme]:
     return sorted({row.scheme for row in all_rows}, key=scheme_order)
 
 
-def scheme_order(scheme: Scheme) -> tuple[bool, int, int, str]:
+def scheme_order(scheme: Scheme) -> tuple[bool, float, int, str]:
     """Sort key: full precision, then weight bits and activation bits downwards."""
-    return not scheme.is_float, -scheme.weight_bits, -scheme.act_bits, str(scheme)
+    return not scheme.is_float, -scheme.mean_bits, -scheme.act_bits, str(scheme)
 
 
 def labels(all_rows: Iterable[CellRow]) -> dict[str, str]:

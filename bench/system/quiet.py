@@ -10,11 +10,13 @@ block.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import TextIO
 
 NOISE = {
     "bitsandbytes.backends.cpu.ops": ("Failed to load CPU gemm_4bit_forward",),
@@ -76,12 +78,34 @@ def quiet_profiler() -> Iterator[None]:
     torch's profiler logs its starts and stops, and missing GPUs, from C++. Errors are raised as
     ever.
     """
-    sys.stderr.flush()
-    kept = os.dup(2)
+    with _nowhere(sys.stderr, 2):
+        yield
+
+
+@contextlib.contextmanager
+def quiet_solver() -> Iterator[None]:
+    """Drop what is written to the process's stdout while the block runs.
+
+    HiGHS of scipy 1.17 has forgotten a line of its developers there, now and then, whatever it is
+    told of printing. Errors are raised as ever.
+    """
+    with _nowhere(sys.stdout, 1):
+        try:
+            yield
+        finally:
+            # Lines of C wait in a buffer where stdout is no terminal.
+            ctypes.CDLL(None).fflush(None)
+
+
+@contextlib.contextmanager
+def _nowhere(stream: TextIO, descriptor: int) -> Iterator[None]:
+    """Drop what is written to a stream, by C code too."""
+    stream.flush()
+    kept = os.dup(descriptor)
     with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+        os.dup2(nowhere.fileno(), descriptor)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
+        os.dup2(kept, descriptor)
         os.close(kept)

@@ -1,13 +1,13 @@
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from helpers.records import CELL, CHECKPOINT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.core import scheme_words, tables
+from bench.core import border, scheme_words, tables
 from bench.core.cell import Draw, content_key, expand
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
@@ -35,6 +35,50 @@ def test_scheme_round_trip(weight, act, edge, observer, skip):
         assert Scheme.parse(str(scheme)) == scheme
 
 
+@given(
+    st.integers(201, 799),
+    bits,
+    st.sampled_from([0, 8, 32]),
+    st.sampled_from(["histogram", "minmax"]),
+    st.booleans(),
+)
+def test_round_trip_of_a_scheme_with_a_budget(hundredths, act, edge, observer, by_macs):
+    scheme = Scheme(8, act, edge, observer, budget=hundredths / 100, by_macs=by_macs)
+    assert not scheme.is_float and scheme.mean_bits == hundredths / 100
+    if observer == "minmax" and act > 8:
+        with pytest.raises(InputError, match="does nothing"):
+            Scheme.parse(str(scheme))
+    else:
+        assert Scheme.parse(str(scheme)) == scheme
+        assert str(Scheme.parse(str(scheme))) == str(scheme) == scheme.label
+
+
+def test_a_budget_in_words_in_keys_and_in_files():
+    scheme = Scheme.parse("W~4.50A8+bias")
+    assert str(scheme) == "w~4.5a8+bias" and str(Scheme.parse("w~4a8")) == "w~4a8"
+    assert scheme.layer_bits(edge=False) == (8, 8)
+    told = scheme.explain()
+    assert "weights of 2 to 8 bits" in told and "mean over all weights at most 4.5," in told
+    assert "first and last convolution at W8A8" in told and told.endswith("method bias")
+    by_macs = Scheme.parse("w~4.5a8+by-macs+all")
+    assert "mean over all multiply-accumulates at most 4.5," in by_macs.explain()
+    assert "every convolution and linear layer" in by_macs.explain()
+    others = (scheme, by_macs, *map(Scheme.parse, ("w~4.5a8", "w~4.51a8", "w8a8", "w~4.5a8+all")))
+    assert len({replace(CELL, scheme=s).key({}) for s in others}) == len(others)
+    assert border.build(Scheme, asdict(scheme)) == scheme
+    with pytest.raises(ValueError, match="above 2 and below 8"):
+        border.build(Scheme, asdict(scheme) | {"budget": float("nan")})
+    with pytest.raises(InputError, match="weights have up to 8 bits, not 4"):
+        Scheme(4, 8, budget=4.5)
+    # Files of before there were budgets.
+    old = {
+        name: value
+        for name, value in asdict(CELL.scheme).items()
+        if name not in ("budget", "by_macs")
+    }
+    assert border.build(Scheme, old) == CELL.scheme
+
+
 @given(st.text(st.sampled_from("w48a+=allskipminmax-iotebs* \x00٤\x1b"), max_size=40))
 def test_what_is_parsed_is_parsed_again_from_its_name(text):
     try:
@@ -57,6 +101,19 @@ def test_what_is_parsed_is_parsed_again_from_its_name(text):
         ("w4a8+skip=a+skip=a", "skip=a is there twice"),
         ("w4a8+baias", r"option 'baias' is unknown \(did you mean 'bias'\?\) in scheme"),
         ("w4a8+minmx", r"'minmx' is unknown \(did you mean 'minmax'\?\)"),
+        ("w~2a8", "a budget of bits is above 2 and below 8, .* not 2$"),
+        ("w~8a8", "above 2 and below 8, .* not 8$"),
+        ("w~16a8", "above 2 and below 8, .* not 16$"),
+        ("w~0a8", "above 2 and below 8, .* not 0$"),
+        ("w~4.567a8", "at most two decimals, as in w~4.5a8, not 4.567$"),
+        ("w4.5a8", "unknown scheme 'w4.5a8': write for example w8a8, w4a8 or w~4.5a8$"),
+        ("w~a8", "unknown scheme"),
+        ("w~-4a8", "unknown scheme"),
+        ("w~nana8", "unknown scheme"),
+        ("w~4.5a9", "activation bits must be"),
+        ("w4a8+by-macs", "by-macs says what a budget of bits counts: write for example w~4.5a8"),
+        ("w~4.5a8+by-macs+by-macs", "by-macs is there twice"),
+        ("w~4.5a8+by-mac", r"'by-mac' is unknown \(did you mean 'by-macs'\?\)"),
         ("w4a8+zzz=1", r"'zzz' is unknown \(known: all, skip-io, .*, skip=GLOB, .*bias"),
         ("w4a8+bias+bias", "method bias is there twice: name it once"),
         ("w4a8+bias+bias=2", "method bias is there twice: name it once"),

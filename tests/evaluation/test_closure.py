@@ -108,6 +108,8 @@ EXPECTED = {
     "models.sources.diffusers_folder": set(),
     "quant.graph": ALL,
     "quant.methods.applying": ALL,
+    "quant.allocation": ALL,
+    "measurement.probes.allocation": set(),
     # A method of the schemes that name it alone.
     "quant.methods.bias_correction": {"images bias", "calibration bias", "hessian bias"},
     "quant.methods.squared_error": set(),

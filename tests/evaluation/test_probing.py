@@ -1,11 +1,15 @@
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers.tiny import write_card, write_cards
 from safetensors.torch import load_file, save_file
 
+from bench.core import probe_record
 from bench.core.cell import Draw
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
@@ -15,6 +19,7 @@ from bench.evaluation.probing import Prober
 from bench.measurement.probes.context import Setting
 from bench.measurement.probes.flatness import Flatness
 from bench.models.cards import load_cards, verify
+from bench.quant.rounded_alone import RoundedAlone
 from bench.system import store
 from bench.system.host import fingerprint
 
@@ -139,6 +144,62 @@ def test_all_probes_of_a_checkpoint(cards, cache):
     assert {part.status for part in found} == {"ok"}
     assert {part.probe for part in found} == set(names)
     assert all(part.rows for part in found)
+
+
+def falling(self, name, widths):
+    """Costs of layers in the place of those that are measured: later ones cost less."""
+    return np.exp(-list(self.first).index(name) / 5 - 1.4 * np.tile([widths], (4, 1)).T)
+
+
+def test_the_front_of_a_budget_of_bits(bench, cards, tmp_path, monkeypatch):
+    monkeypatch.setattr(RoundedAlone, "alone", falling)
+    words = ("--cards", cards, "--preset", "smoke", "--probes", "allocation")
+    code, stdout, stderr = bench("probe", *words, "--scheme", "w~4.5a8", "--out", tmp_path / "out")
+    assert code == 0 and "tiny allocation, w~4.5a8:front: ok" in stderr
+    assert "Highs" not in stdout
+    page = Path(stdout.strip())
+    assert "## Bits for each layer" in page.read_text()
+    assert (page.parent / "figures" / "probe_allocation-01.png").is_file()
+    bits = [
+        [row.value for row in probe_record.read(page.parent / "probes.json").rows("tiny", *words)]
+        for words in (("front_predicted",), ("uniform_predicted",))
+    ]
+    assert bits[0] == sorted(bits[0], reverse=True) and len(bits[1]) == 4
+
+
+@pytest.mark.slow
+def test_a_budget_of_bits_and_its_front_in_one_command(bench, cards, tmp_path, monkeypatch):
+    monkeypatch.setattr(RoundedAlone, "alone", falling)
+    words = ("--cards", cards, "--scheme", "w~4.5a8", "--backend", "simulated", "--images", 4)
+    words += ("--steps", 2, "--preset", "smoke", "--probes", "allocation", "--floor", "none")
+    code, stdout, stderr = bench("run", *words, "--out", tmp_path / "reports")
+    assert code == 0, stderr
+    assert "HighsMip" not in stdout
+    folder = Path(stdout.strip().splitlines()[-1]).parent
+    (record,) = (
+        r
+        for r in json.loads((folder / "run.json").read_text())["records"]
+        if r["cell"]["scheme"]["budget"]
+    )
+    layers = {la["name"]: la for la in record["coverage"]["layers"] if la["weights"]}
+    bits = {name: int(la["bits"][1]) for name, la in layers.items()}
+    assert len(set(bits.values())) > 2
+    assert sum(la["weights"] * bits[name] for name, la in layers.items()) <= 4.5 * sum(
+        la["weights"] for la in layers.values()
+    )
+    probed = probe_record.read(folder / "probes.json")
+    front = {r.where["layer"]: r.value for r in probed.rows("tiny", "layer_bits", budget=4.5)}
+    assert front == bits
+    assert "bits on average; of the weights" in (folder / "report.md").read_text()
+    assert (folder / "figures" / "probe_allocation-01.png").is_file()
+
+
+def test_a_budget_that_cannot_be_kept_ends_the_command(bench, cards, tmp_path):
+    words = ("--cards", cards, "--scheme", "w~2.01a8", "--backend", "simulated", "--images", 4)
+    code, stdout, stderr = bench("run", *words, "--floor", "none", "--out", tmp_path / "reports")
+    assert (code, stdout) == (2, "")
+    assert re.search(r"least mean that can be had is 2\.\d+ bits: raise the budget", stderr)
+    assert not (tmp_path / "reports").exists()
 
 
 def test_command(bench, cards, tmp_path):

@@ -10,7 +10,7 @@ from bench.core.errors import InputError
 from bench.core.progress import Progress
 from bench.core.record import Record
 from bench.core.scheme import Scheme
-from bench.evaluation import resolved
+from bench.evaluation import keys, resolved
 from bench.evaluation.resolved import Resolver
 from bench.evaluation.worker import Worker
 from bench.models.cards import load_cards, verify
@@ -103,3 +103,12 @@ def test_a_worker_keeps_nothing_under_keys_of_another_machine(cells, cache, chan
     with pytest.raises(InputError, match="run the command on such a machine"):
         list(Worker("cpu", cache)([wanted]))
     assert {path.name for path in cache.iterdir()} <= {"fits"}
+
+
+def test_the_solver_that_allocates_bits_is_in_the_keys_of_budgets_alone(cells):
+    host = fingerprint()
+    other = replace(host, versions={**host.versions, "scipy": "0"})
+    for words, changes in (("w4a8", False), ("w~4.5a8", True)):
+        cell = replace(cells[1], scheme=Scheme.parse(words))
+        for key in (keys.of_images, keys.of_calibration):
+            assert (key(cell, host) != key(cell, other)) == changes

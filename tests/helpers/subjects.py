@@ -33,6 +33,9 @@ class ToyContext(ProbeContext):
     def constants(self, scheme):
         return self.functions["constants"](scheme)
 
+    def allocations(self, scheme, budgets, uniform):
+        return self.functions["allocations"](scheme, budgets, uniform)
+
     def executed(self, scheme):
         return self.functions["executed"](scheme)
 

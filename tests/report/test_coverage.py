@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from helpers import canned_run
 
-from bench.core.record import Agreement, Measurement
+from bench.core.record import Agreement, LayerCoverage, Measurement
+from bench.core.scheme import Scheme
 from bench.report.coverage import agreement, coverage
 from bench.report.rows import rows
 
@@ -52,6 +53,36 @@ def test_agreement_of_each_checkpoint(found):
         assert "| 125.9 |" in " ".join(line.split())
         assert "42.3" in line and "3.16%" in line and "39.3 [38.0, 40.6]" in line
     assert len({line.split("|")[5] for line in lines}) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("w~4.5a8", "4.400 bits on average; of the weights 4-bit 90.0%, 8-bit 10.0%"),
+        ("w~5a8+by-macs", "4.800 bits on average; of the multiply-accumulates 4-bit 80.0%, 8-bit"),
+    ],
+)
+def test_bits_under_a_budget(words, said):
+    """A layer that runs twice has its weights once; float ones (and activations alone) not."""
+    run = canned_run.run()
+    layers = (
+        LayerCoverage("edge", 10, 100, "w8a8", "k"),
+        LayerCoverage("twice", 20, 900, "w4a8", "k"),
+        LayerCoverage("twice", 20, 900, "w4a8", "k"),
+        LayerCoverage("float", 70, 70, "fp32", "k"),
+    )
+    records = [
+        replace(
+            record,
+            cell=replace(record.cell, scheme=Scheme.parse(words)),
+            coverage=replace(record.coverage, layers=layers),
+        )
+        for record in run.records
+        if record.status == "ok" and str(record.cell.scheme) == "w4a8"
+    ]
+    text = coverage(rows(replace(run, records=tuple(records))))
+    assert sum(said in line for line in text) == 1
+    assert "budget" not in "".join(coverage(rows(run)))
 
 
 def test_no_kernels_no_section():

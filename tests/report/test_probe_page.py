@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from helpers.canned_run import run as canned
 
@@ -119,6 +121,60 @@ def test_the_worst_layer_by_its_own_column_comes_first(tmp_path):
         ["only c", "12.0 (band 1)", "26 [24, 29]"],
     ]
     assert "The noisiest layer first" in page
+
+
+def allocated(scale):
+    """Errors that fall by 4 with each bit, those of equal bits 16 times as large."""
+
+    def rows(name, key, budgets, factor):
+        return [
+            ProbeValue(
+                name,
+                scale * factor * 4.0**-bits,
+                scale * factor * 4.0**-bits / 2,
+                scale * factor * 4.0**-bits * 2,
+                8,
+                scheme="w4a8",
+                where={key: bits, "bits": bits + shift},
+            )
+            for bits in budgets
+            for shift in (0.01 if key == "uniform" else -0.01,)
+        ]
+
+    budgets = [2.5, 3.0, 4.0, 5.0]
+    layers = [
+        ProbeValue("layer_bits", 2 + k, scheme="w4a8", where={"layer": n, "budget": b})
+        for k, n in enumerate(("unet.conv_in", "conv_out"))
+        for b in budgets
+    ]
+    return [
+        *rows("front_predicted", "budget", budgets, 1.0),
+        *rows("front_measured", "budget", budgets, 1.5),
+        *rows("uniform_predicted", "uniform", (3, 4), 16.0),
+        *rows("uniform_measured", "uniform", (3, 4), 16.0),
+        *layers,
+    ]
+
+
+def test_bits_for_each_layer_have_a_table_and_a_figure(tmp_path):
+    parts = [
+        part(m, "allocation", "w4a8:front", allocated(k)) for k, m in ((1, "sam"), (2, "ema"))
+    ]
+    probed = ProbeRun("id", "2026", "", "", {}, tuple(parts))
+    assert probe_record.from_json(probe_record.to_json(probed)) == probed
+    page = probe_page.render(probed, tmp_path).read_text()
+    lines = [line for line in page.splitlines() if line.startswith("| c-sam ")]
+    cells = [[cell.strip() for cell in line.split("|")[3:9]] for line in lines]
+    assert cells == [
+        ["3", "3.01", "0.25 [0.125, 0.5]", "2.99", "0.0234 [0.0117, 0.0469]", "2.49 bits"],
+        ["4", "4.01", "0.0625 [0.0312, 0.125]", "3.99", "0.00586 [0.00293, 0.0117]", "2.49 bits"],
+    ]
+    for number in (1, 2):
+        name = f"probe_allocation-0{number}.png"
+        assert f"(figures/{name})" in page
+        assert (tmp_path / "figures" / name).stat().st_size > 1000
+    draw(replace(probed, parts=()), tmp_path / "figures")
+    assert not list((tmp_path / "figures").glob("probe_allocation-*"))
 
 
 def test_zero_has_no_sign_and_no_width_is_no_interval():

@@ -1,11 +1,12 @@
 """Only the known noise is dropped, and only while the block runs."""
 
+import ctypes
 import logging
 import warnings
 
 import pytest
 
-from bench.system.quiet import NOISE, quiet_compiler, quiet_import
+from bench.system.quiet import NOISE, quiet_compiler, quiet_import, quiet_solver
 
 
 @pytest.mark.parametrize("name", NOISE)
@@ -27,3 +28,15 @@ def test_the_compiler_may_warn_of_other_things():
         warnings.warn("To copy construct from a tensor, it is recommended ...", stacklevel=1)
         warnings.warn("something else", stacklevel=1)
     assert [str(warning.message) for warning in caught] == ["something else"]
+
+
+def test_the_solver_writes_nothing_to_stdout(capfd):
+    """Lines that wait in a buffer of C do not come later either."""
+    library = ctypes.CDLL(None)
+    print("before")
+    with pytest.raises(ValueError, match="as ever"), quiet_solver():
+        library.puts(b"a line of C")
+        raise ValueError("as ever")
+    library.puts(b"after")
+    library.fflush(None)
+    assert capfd.readouterr().out.split() == ["before", "after"]

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from bench.core import estimates
+from bench.core.allocation import Allocation
 from bench.core.denoiser import Denoiser
 from bench.core.probe_record import ProbeValue
 from bench.core.protocols import Constants, Denoise
@@ -149,6 +150,18 @@ class ProbeContext(ABC):
     @abstractmethod
     def executed(self, scheme: Scheme) -> Denoiser:
         """The network as the backend executes a scheme; it takes `batch` images only."""
+
+    @abstractmethod
+    def allocations(
+        self, scheme: Scheme, budgets: Sequence[float], uniform: Sequence[int]
+    ) -> Sequence[Allocation]:
+        """Bits of weights for each layer, with the change of the network's output.
+
+        Args:
+            scheme: says which layers have their weights quantized, and the fewest bits of edges.
+            budgets: means of bits; those that cannot be kept are left out.
+            uniform: bits of all layers but edges that keep more; they come last.
+        """
 
     @abstractmethod
     def sample(

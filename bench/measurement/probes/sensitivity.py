@@ -76,7 +76,7 @@ class Sensitivity:
 
 def lowest(schemes: Sequence[str]) -> str:
     """The scheme of the fewest weight bits, "" for none."""
-    return min(schemes, key=lambda text: Scheme.parse(text).weight_bits, default="")
+    return min(schemes, key=lambda text: Scheme.parse(text).mean_bits, default="")
 
 
 def ranked(rows: Sequence[ProbeValue], band: float | str) -> list[str]:

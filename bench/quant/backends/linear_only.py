@@ -40,6 +40,8 @@ class LinearOnly:
         if scheme.methods:
             names = ", ".join(scheme.method_names)
             return f"{self.kernel} runs no methods ({names}): {self.package} finds its own ranges"
+        if scheme.budget:
+            return f"{self.kernel} gives all layers {self.bits}, and knows no budget of bits"
         wanted = Scheme.parse(self.bits)
         if (scheme.weight_bits, scheme.act_bits) != (wanted.weight_bits, wanted.act_bits):
             return f"{self.kernel} executes {self.bits} only: ask for --scheme {self.bits}"

@@ -32,6 +32,12 @@ def refusal(scheme: Scheme) -> str | None:
     return None
 
 
+def prepares(scheme: Scheme) -> bool:
+    """Whether a method of a scheme changes the graph in full precision."""
+    made = (extensions.lookup("methods", name)() for name in scheme.methods)
+    return any(hasattr(method, "prepare") for method in made)
+
+
 def prepared(denoiser: Denoiser, scheme: Scheme, calibration: Calibration) -> GraphModule:
     """The network's graph in full precision, as the methods of a scheme want it calibrated.
 

@@ -43,7 +43,7 @@ from bench.quant.methods.rounded import (
     set_codes,
 )
 from bench.quant.methods.segments import Segment
-from bench.quant.methods.side_by_side import Inputs, drawn_inputs
+from bench.quant.stopped import Inputs, drawn
 from bench.quant.switched import switch_of
 from bench.quant.weight_rows import constants, dequantized
 from bench.system import artifacts
@@ -119,9 +119,9 @@ class _Lessons:
         size, full = calibration.shape[0], float_of(graph)
         self.inputs: list[Inputs] = []
         for model in (denoiser.model, graph):
-            drawn = drawn_inputs(model, calibration, INPUTS // size * size, switch_of(graph))
+            some = drawn(model, calibration, INPUTS // size * size, size, switch_of(graph))
             # The graph takes whole batches only.
-            self.inputs += [batch for batch in drawn if len(batch[0]) == size]
+            self.inputs += [batch for batch in some if len(batch[0]) == size]
         with torch.no_grad():
             self.predictions: list[Tensor] = [full(*copies(each)) for each in self.inputs]
 

@@ -9,7 +9,6 @@ one execution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +20,8 @@ from bench.core.protocols import Calibration
 from bench.quant.graph import float_of
 from bench.quant.methods.rounded import RoundedLayer
 from bench.quant.methods.windows import Drawn, groups_of
-from bench.quant.switched import Switch, switch_of
+from bench.quant.stopped import Stopped, drawn
+from bench.quant.switched import switch_of
 from bench.quant.weight_rows import dequantized
 from bench.system.random import seeded
 
@@ -29,8 +29,6 @@ from bench.system.random import seeded
 INPUTS, HELD = 256, 2**30
 # Columns of a layer's input that are taken from each batch.
 COLUMNS = 4096
-
-Inputs = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class SideBySide:
         full = float_of(graph)
         size = calibration.shape[0]
         batches = max(1, min(INPUTS // size, HELD // (2 * live_bytes(full))))
-        inputs = drawn_inputs(denoiser.model, calibration, batches * size, switch_of(graph))
+        inputs = drawn(denoiser.model, calibration, batches * size, size, switch_of(graph))
         self.quantized, self.full = Stopped(graph, inputs), Stopped(full, inputs)
         self.drawn = Drawn(COLUMNS, seeded("side by side"))
 
@@ -109,87 +107,6 @@ class SideBySide:
         weight = rounded.node.args[1]
         assert isinstance(weight, Node)
         self.quantized.put(weight, dequantized(self.quantized.graph, rounded.node))
-
-
-class Stopped:
-    """A graph on several batches, that stops wherever it should.
-
-    Args:
-        graph: is executed node by node.
-        batches: inputs of the network, a run each.
-    """
-
-    def __init__(self, graph: GraphModule, batches: Sequence[Inputs]) -> None:
-        self.graph, self.nodes, self.place = graph, list(graph.graph.nodes), 0
-        self.runs = [Interpreter(graph) for _ in batches]
-        for run, inputs in zip(self.runs, batches, strict=True):
-            run.env = {}
-            run.args_iter = iter(graph.graph.process_inputs(*(x.clone() for x in inputs)))
-
-    def until(self, name: str) -> Node:
-        """Execute all nodes before that of a name, which is further on."""
-        while (node := self.nodes[self.place]).name != name:
-            for run in self.runs:
-                run.env[node] = run.run_node(node)
-                for done in run.user_to_last_uses.get(node, []):
-                    del run.env[done]
-            self.place += 1
-        return node
-
-    def values(self, node: object) -> list[Tensor]:
-        """The values of a node that was executed, one for each batch."""
-        return [run.env[node] for run in self.runs]  # type: ignore[index]
-
-    def put(self, node: object, value: Tensor) -> None:
-        """Give a node another value, if it was executed; others are computed when they are."""
-        for run in self.runs:
-            if node in run.env:
-                run.env[node] = value  # type: ignore[index]
-
-
-def drawn_inputs(
-    model: Callable[..., Tensor],
-    calibration: Calibration,
-    most: int,
-    switch: Switch | None = None,
-) -> list[Inputs]:
-    """Inputs of a network from all over its trajectories, in batches of the calibration's size.
-
-    Each that is met has the same chance (reservoir sampling, Vitter 1985); memory stays bounded.
-    Where ranges switch, a batch is of one group of timesteps, and each group has at least one.
-    """
-    generator = seeded("inputs")
-    size = calibration.shape[0]
-    groups = len(switch) if switch else 1
-    if switch:
-        most = max(most // (groups * size), 1) * size
-    reservoirs: list[list[Inputs]] = [[] for _ in range(groups)]
-    met = [0] * groups
-
-    def evaluate(*inputs: Tensor) -> Tensor:
-        group = switch.group(inputs) if switch else 0
-        kept = reservoirs[group]
-        # Tensors of inference mode could not be given to graphs outside.
-        with torch.inference_mode(False):
-            rows = list(zip(*(tensor.clone() for tensor in inputs), strict=True))
-        for row in rows:
-            met[group] += 1
-            place = len(kept)
-            if place == most:
-                place = int(torch.randint(met[group], (), generator=generator))
-            if place < most:
-                kept[place : place + 1] = [row]
-        prediction: Tensor = model(*inputs)
-        return prediction
-
-    calibration(evaluate)
-    if not any(met):
-        raise RuntimeError("calibration did not evaluate the network")
-    rows = [
-        kept[start : start + size] for kept in reservoirs for start in range(0, len(kept), size)
-    ]
-    with torch.inference_mode(False):
-        return [tuple(torch.stack(each) for each in zip(*batch, strict=True)) for batch in rows]
 
 
 def live_bytes(graph: GraphModule) -> int:

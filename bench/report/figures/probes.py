@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.printable import on_figure
 from bench.core.probe_record import ProbeRun, ProbeValue
+from bench.report.figures import allocation
 from bench.report.figures.drawing import plain_axes, save
 from bench.report.figures.run import DPI, LEGEND_LINE, style
 from bench.report.labels import legend
@@ -53,7 +54,7 @@ def draw(probed: ProbeRun, folder: Path) -> dict[str, str]:
             file = f"probe_layers-{number:02d}.png"
             save(figure, folder / file)
             drawn[file] = f"Noise of each layer at each band of timesteps, {name} ({method})"
-    return drawn
+    return drawn | allocation.draw(probed, folder)
 
 
 def checkpoints(probed: ProbeRun) -> list[tuple[str, str]]:

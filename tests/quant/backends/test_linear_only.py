@@ -52,6 +52,12 @@ def test_bytes_are_measured(tiny, batches):
     )
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_budget_of_bits_is_refused(backend):
+    reason = backend().refuses(Scheme.parse("w~4.5a8"), HOST)
+    assert reason.endswith("gives all layers " + backend.bits + ", and knows no budget of bits")
+
+
 def test_skipped_layers_stay_in_float(tiny, batches):
     coverage = AoInt8()(tiny, Scheme.parse("w8a8+skip=*time*"), batches).coverage
     kernels = {layer.name: layer.kernel for layer in coverage.layers}

@@ -15,6 +15,7 @@ from bench.quant.methods.adaround import learned_codes
 from bench.quant.methods.applying import applied, refusal
 from bench.quant.methods.rounded import RoundedLayer, rounded_layers
 from bench.quant.methods.side_by_side import SideBySide, Task
+from bench.quant.stopped import drawn
 from bench.quant.stored import quantized
 from bench.quant.weight_rows import constants, dequantized
 from bench.system.host import instruction_set
@@ -112,14 +113,14 @@ def test_what_a_layer_has_to_do_is_what_both_graphs_compute(toy, toy_batches):
 
 def test_inputs_are_drawn_from_all_of_the_trajectories(toy, toy_batches):
     """Each image with its own timestep, and no more than are asked for."""
-    all_of_them = side_by_side.drawn_inputs(toy.model, toy_batches, 12)
+    all_of_them = drawn(toy.model, toy_batches, 12, 3)
     assert all(map(torch.equal, sum(all_of_them, ()), sum(toy_batches, ())))
     met = [pair for x, t in toy_batches for pair in zip(x, t, strict=True)]
-    drawn = side_by_side.drawn_inputs(toy.model, Replay(list(toy_batches) * 5), 6)
-    assert [x.shape for x, _ in drawn] == [(3, 1, 6, 6)] * 2
+    some = drawn(toy.model, Replay(list(toy_batches) * 5), 6, 3)
+    assert [x.shape for x, _ in some] == [(3, 1, 6, 6)] * 2
     places = [
         next(k for k, (x, t) in enumerate(met) if torch.equal(x, image) and t == step)
-        for batch in drawn
+        for batch in some
         for image, step in zip(*batch, strict=True)
     ]
     assert len({place // 3 for place in places}) > 2
