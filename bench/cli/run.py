@@ -26,6 +26,7 @@ from bench.cli.flags import (
     Inception,
     Kernels,
     Margin,
+    Methods,
     Metrics,
     Names,
     Out,
@@ -39,13 +40,14 @@ from bench.cli.flags import (
     Skip,
     Steps,
     SuiteName,
+    WeightsFrom,
     Words,
     listed,
     name_weights,
 )
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
-from bench.evaluation import floors, planning, sequential, skip_lists, suite
+from bench.evaluation import added_methods, floors, planning, sequential, skip_lists, suite
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices
 from bench.system.host import fingerprint
@@ -54,6 +56,8 @@ from bench.system.host import fingerprint
 def run(
     bits: Bits = None,
     scheme: Words = None,
+    method: Methods = None,
+    weights_from: WeightsFrom = None,
     backend: Backends = None,
     compiled: Kernels = None,
     device: Device = devices.CPU,
@@ -97,7 +101,8 @@ def run(
     cells = Selection(cards, names, choices, planning.without_none(given))
     scored = Scored.of(extractors, metrics, real)
     runs = cells.runs(suite_name, preset, scored, asked.is_sequential)
-    plans = _plans(runs, asked, place, runner, probes, preset, skip, floor, out)
+    beside = Beside(method or (), weights_from, skip, floor)
+    plans = _plans(runs, asked, place, runner, probes, preset, beside, out)
     if dry_run:
         return max(_planned(plan, force) for plan in plans)
     return max(_measured(plan, out, redact, force) for plan in plans)
@@ -175,6 +180,16 @@ class Selection:
         return suite.plan(asked, self.cards, self.globs, self.choices, self.changes)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is measured beside the cells that are asked for: flags as the user wrote them."""
+
+    methods: Sequence[str]
+    weights: str | None
+    skip: str | None
+    floor: str
+
+
 def _plans(
     runs: Sequence[list[Cell]],
     asked: stopping.Asked,
@@ -182,8 +197,7 @@ def _plans(
     runner: str,
     probes: str | None,
     preset: str,
-    skip: str | None,
-    floor: str,
+    beside: Beside,
     out: Path,
 ) -> list[EvaluationPlan]:
     """What is to be done for each run, with its probes, floors and what ends its cells.
@@ -191,14 +205,15 @@ def _plans(
     Raises:
         InputError: a floor is asked for where N is not fixed, or bad names.
     """
-    if asked.is_sequential and floors.named(floor):
+    if asked.is_sequential and floors.named(beside.floor):
         raise InputError("--floor is measured in runs of a fixed N: leave it out")
     explained = [probe.of_run(cells, probes, preset, place) for cells in runs]
     plans = []
     for cells, probed in zip(runs, explained, strict=True):
-        cells = skip_lists.beside(cells, skip, out)
+        cells = skip_lists.beside(cells, beside.skip, out)
+        cells = added_methods.beside(cells, beside.methods, beside.weights)
         if not asked.is_sequential:
-            cells = floors.beside(cells, floor, fingerprint(place))
+            cells = floors.beside(cells, beside.floor, fingerprint(place))
         rule = stopping.rule(asked, cells, out)
         plans.append(EvaluationPlan(cells, place, runner, rule, probed))
     return plans

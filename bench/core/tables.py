@@ -39,7 +39,13 @@ METHODS = {
     "gptq": "bench.quant.methods.gptq:Gptq",
     "mse": "bench.quant.methods.squared_error:SquaredError",
     "percentile": "bench.quant.methods.percentile:Percentile",
+    "python": "bench.quant.methods.from_file:FromFile",
+    "weights": "bench.evaluation.given_weights:GivenWeights",
 }
+# Methods that choose the codes of weights: the word `rtn` contradicts them, and they each other.
+ROUNDINGS = ("gptq", "adaround")
+# Methods whose argument begins with the path of a file, of which the content decides the numbers.
+OF_FILES = ("python", "weights")
 SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
 EXTRACTORS = {
     "efficientnet": "bench.measurement.features.efficientnet:EfficientNet",
@@ -98,9 +104,10 @@ TABLES = {
     "engines": ENGINES,
 }
 # Words that mean something else where names of a table are written, as in a scheme: w4a8+minmax.
-RESERVED = {"methods": ("all", "skip-io", "skip-io-time", "minmax", "skip")}
+RESERVED = {"methods": ("all", "skip-io", "skip-io-time", "minmax", "rtn", "skip")}
 # Functions that identify what decides the numbers of an extension besides its code (packages,
-# weights); they take its name and lie in modules that need no torch.
+# weights); they take its name, and its argument where they have a parameter of that name, and lie
+# in modules that need no torch.
 IDENTITIES = {
     "extractors efficientnet": "bench.measurement.features.identities:embedded",
     "extractors inception": "bench.measurement.features.identities:inception",
@@ -126,4 +133,6 @@ IDENTITIES = {
     "methods gptq": "bench.quant.identities:method",
     "methods mse": "bench.quant.identities:method",
     "methods percentile": "bench.quant.identities:method",
+    "methods python": "bench.quant.identities:of_file",
+    "methods weights": "bench.quant.identities:of_file",
 }

@@ -125,7 +125,11 @@ def test_methods_keep_their_order_and_their_options():
 
 
 def test_words_of_schemes_are_no_names_of_methods():
-    assert set(tables.RESERVED["methods"]) == {*scheme_words.OPTIONS, "skip"}
+    assert set(tables.RESERVED["methods"]) == {
+        *scheme_words.OPTIONS,
+        scheme_words.ROUND_TO_NEAREST,
+        "skip",
+    }
 
 
 def test_a_scheme_is_read_without_its_methods_being_imported():
