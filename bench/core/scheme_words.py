@@ -140,6 +140,12 @@ def check_methods(methods: Sequence[str]) -> None:
             raise InputError(f"method {name} is there twice: name it once")
 
 
+def path_of(argument: str) -> str:
+    """The path in the argument of a method of a file, "FILE.py:FUNCTION" or "FILE"."""
+    stem, suffix, _ = argument.partition(".py:")
+    return f"{stem}.py" if suffix else argument
+
+
 def _check_path(method: str) -> None:
     """Make sure that a method has a path of plain characters, which a scheme's text can hold."""
     name, _, argument = method.partition(":")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class GivenWeights:
-    """Takes weights of a file in place of the checkpoint's own, exactly where they are rounded.
+    """Takes the weights of a file, rounded already or not: weights=FILE, or --weights-from FILE.
 
     Args:
         argument: path of the file.

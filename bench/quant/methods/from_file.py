@@ -40,7 +40,7 @@ class Named(NamedTuple):
 
 
 class FromFile:
-    """Calls a function, or makes a class, of a file of yours: python:FILE.py:FUNCTION.
+    """Calls a function of your own: python=FILE.py:FUNCTION, or --method python:FILE.py:FUNCTION.
 
     Args:
         argument: "FILE.py:NAME" or "FILE.py:NAME:ARGUMENT".
