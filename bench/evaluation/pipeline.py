@@ -24,6 +24,7 @@ from bench.evaluation import keys, records
 from bench.evaluation.generation import Generation
 from bench.evaluation.scoring import ScoredImages, Scoring, extractor
 from bench.measurement import real
+from bench.quant.methods import applying
 from bench.system import artifacts, disk
 from bench.system.timing import Stopwatch
 
@@ -70,10 +71,7 @@ class Pipeline:
             for name in cell.metrics:
                 extensions.lookup("metrics", name)()
             real.check_images(cell, full)
-            for name in cell.scheme.methods:
-                method = extensions.lookup("methods", name)()
-                if hasattr(method, "check"):
-                    method.check(full)
+            applying.check(cell.scheme, full)
             if cell.scheme.skip:
                 from bench.quant.layers import layers
 

@@ -17,6 +17,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.printable import say, short
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
+from bench.quant.methods.from_file import tried
 from bench.quant.methods.guarding import guarded
 
 if TYPE_CHECKING:
@@ -31,8 +32,21 @@ def refusal(scheme: Scheme) -> str | None:
     """
     for name in scheme.methods:
         if reason := extensions.lookup("methods", name)().refuses(scheme):
-            return f"method {extensions.plain(name)}: {reason}"
+            plain = extensions.plain(name)
+            return f"method {name if plain == 'python' else plain}: {reason}"
     return None
+
+
+def check(scheme: Scheme, denoiser: Denoiser) -> None:
+    """Ask the methods of a scheme whether they fit a network, before anything is computed.
+
+    Raises:
+        InputError: one does not, or fails to say so.
+    """
+    for name in scheme.methods:
+        method = extensions.lookup("methods", name)()
+        if hasattr(method, "check"):
+            tried(f"method {name}", "check", lambda method=method: method.check(denoiser))
 
 
 def prepared(denoiser: Denoiser, scheme: Scheme, calibration: Calibration) -> GraphModule:

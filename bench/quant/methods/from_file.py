@@ -61,8 +61,9 @@ class FromFile:
             raise InputError(
                 text if text.startswith(self.title) else f"{self.title}: {text}"
             ) from None
-        if hasattr(self.given, "prepare"):
-            self.prepare = self.given.prepare
+        for name in ("prepare", "check"):
+            if hasattr(self.given, name):
+                setattr(self, name, getattr(self.given, name))
 
     def refuses(self, scheme: Scheme) -> str | None:
         """What the class says; a function takes every scheme.
@@ -72,7 +73,7 @@ class FromFile:
         """
         if not hasattr(self.given, "refuses"):
             return None
-        reason = _tried(self.title, "refuses", lambda: self.given.refuses(scheme))
+        reason = tried(self.title, "refuses", lambda: self.given.refuses(scheme))
         if reason is not None and not isinstance(reason, str):
             raise InputError(f"{self.title}: refuses gives a {type(reason).__name__}, not a text")
         return reason or None
@@ -125,7 +126,7 @@ def _made(named: Named, title: str) -> Any:
         if named.argument is not None and not takes:
             raise InputError("its __init__ has no parameter argument, so it takes none")
         words = {} if named.argument is None else {"argument": named.argument}
-        made = _tried(title, "__init__", lambda: given(**words))
+        made = tried(title, "__init__", lambda: given(**words))
         if not callable(made) and not hasattr(made, "prepare"):
             raise InputError(f"{named.name} has neither __call__ nor prepare")
         return made
@@ -176,12 +177,13 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-def _tried(title: str, what: str, call: Callable[[], Any]) -> Any:
+def tried(title: str, what: str, call: Callable[[], Any]) -> Any:
     """What a call gives, whatever it raises as one line; its own InputError stays."""
     try:
         return call()
     except InputError as error:
-        raise InputError(f"{title}: {error}") from None
+        text = str(error)
+        raise InputError(text if text.startswith(title) else f"{title}: {text}") from None
     except (Exception, SystemExit) as error:
         raise InputError(f"{title}: {what} fails ({told(error)})") from None
 
