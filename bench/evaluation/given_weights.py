@@ -153,7 +153,11 @@ def tensors_of(path: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     from bench.models.sources import state_dicts, unet_shapes
 
-    part = state_dicts.choose(state_dicts.read(path), None)
+    part, *others = state_dicts.read(path).parts
+    if others or part.ordered:
+        names = ", ".join(each.title for each in (part, *others))
+        what = "several networks" if others else "weights without names"
+        raise InputError(f"{path} holds {what}, {names}: save the state_dict of one alone")
     state_dicts.check_tensors(part.tensors, path)
     stored = unet_shapes.renamed(part.tensors)
     names = {name: _own_name(name, own) for name in stored}
