@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,13 +100,11 @@ def run(
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
     names = listed("--checkpoints", checkpoints)
     cells = Selection(cards, names, choices, planning.without_none(given))
-    scored = Scored.of(extractors, metrics, real)
-    runs = cells.runs(suite_name, preset, scored, asked.is_sequential)
+    runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor)
     plans = _plans(runs, asked, place, runner, probes, preset, beside, out)
-    if dry_run:
-        return max(_planned(plan, force) for plan in plans)
-    return max(_measured(plan, out, redact, force) for plan in plans)
+    measured = functools.partial(_measured, out=out, redact=redact, force=force)
+    return max(_planned(plan, force) if dry_run else measured(plan) for plan in plans)
 
 
 def _choices(
@@ -152,12 +151,12 @@ class Selection:
     changes: Mapping[str, Any]
 
     def runs(
-        self, suite_name: str | None, preset: str, scored: Scored, is_sequential: bool
+        self, suite_name: str | None, preset: str, scored: Scored, asked: stopping.Asked
     ) -> list[list[Cell]]:
         """The cells of each run: of a suite where one is named, else of the preset."""
         if suite_name is not None:
             return self.of_suite(suite_name, scored, preset)
-        return [self.of_preset(preset, scored, is_sequential)]
+        return [self.of_preset(preset, scored, asked.is_sequential)]
 
     def of_preset(self, name: str, scored: Scored, is_sequential: bool) -> list[Cell]:
         """The cells of a run of a preset's sizes."""

@@ -14,11 +14,12 @@ from bench.core.scheme import Scheme
 from bench.evaluation import keys
 from bench.evaluation.given_weights import GivenWeights, tensors_of
 from bench.models.schedules import alpha_bar
-from bench.quant.graph import constant, dequantized, float_of, quantize_graph, told_by
+from bench.quant.graph import float_of, quantize_graph, told_by
 from bench.quant.methods.applying import applied, check, prepared, refusal
 from bench.quant.methods.rounded import rounded_layers
 from bench.quant.simulate import simulate
 from bench.quant.stored import quantized
+from bench.quant.weight_rows import constant, dequantized
 from bench.system import given_files
 
 SIZES = ("--images", "4", "--batch", "4", "--steps", "1", "--metrics", "psnr")
@@ -74,13 +75,13 @@ def test_rounded_weights_are_kept_exactly_and_others_to_nearest(toy, batches, tm
     graph = changed(toy, batches, scheme)
     layers = {each.layer.name: each for each in rounded_layers(graph)}
     for name in ("mix", "first"):
-        made = dequantized(graph, layers[name].node.args[1])
+        made = dequantized(graph, layers[name].node)
         assert torch.allclose(made, given[f"{name}.weight"], rtol=1e-6, atol=0)
         assert torch.equal(layers[name].weight, given[f"{name}.weight"])
     # The others as weights of a checkpoint are rounded.
     plain = quantize_graph(toy, Scheme.parse("w4a8"), batches, prepared(toy, scheme, batches))
-    nearest = {each.layer.name: each.node.args[1] for each in rounded_layers(plain)}["time"]
-    made = dequantized(graph, layers["time"].node.args[1])
+    nearest = {each.layer.name: each.node for each in rounded_layers(plain)}["time"]
+    made = dequantized(graph, layers["time"].node)
     assert torch.equal(made, dequantized(plain, nearest))
     assert not torch.allclose(made, given["time.weight"], atol=1e-4)
     assert torch.equal(layers["last"].weight, own["last.weight"])
@@ -123,7 +124,7 @@ def test_a_channel_that_is_rounded_is_kept_beside_one_that_is_not(toy, batches, 
     plain = prepared(toy, scheme_of(path), batches)
     plain = quantize_graph(toy, Scheme.parse("w4a8"), batches, plain)
     mine, nearest = (
-        dequantized(g, next(e for e in rounded_layers(g) if e.layer.name == "mix").node.args[1])
+        dequantized(g, next(e for e in rounded_layers(g) if e.layer.name == "mix").node)
         for g in (graph, plain)
     )
     assert torch.allclose(mine[:6], weight[:6], rtol=1e-6)

@@ -12,7 +12,8 @@ from bench.quant.methods.applying import applied, prepared, refusal
 TEXT = """
 import torch
 from bench.core.errors import InputError
-from bench.quant.graph import constant, set_bias, tell
+from bench.quant.graph import set_bias, tell
+from bench.quant.weight_rows import constants
 from bench.quant.methods.rounded import rounded_layers
 
 def nothing(graph, denoiser, calibration):
@@ -41,14 +42,14 @@ def exchanging(graph, denoiser, calibration):
     return graph
 
 def _rows(graph):
-    return rounded_layers(graph)[1].node.args[1].args
+    return constants(graph, rounded_layers(graph)[1].node)
 
 def beyond(graph, denoiser, calibration):
-    constant(graph, _rows(graph)[0]).fill_(100)
+    _rows(graph)[0].fill_(100)
     return graph
 
 def undefined(graph, denoiser, calibration):
-    constant(graph, _rows(graph)[1]).fill_(float("nan"))
+    _rows(graph)[1].fill_(float("nan"))
     return graph
 
 def shifting(graph, denoiser, calibration):
@@ -89,9 +90,9 @@ def changed(toy, toy_batches, scheme):
     ("name", "says"),
     [
         ("nothing", "gave a NoneType, not a graph"),
-        ("raising", r"fails \(AttributeError: .* has no attribute 'nodes', line 11\)"),
-        ("leaving", r"fails \(SystemExit: 3, line 14\)"),
-        ("asking", r"fails \(InputError: write it otherwise, line 17\)"),
+        ("raising", r"fails \(AttributeError: .* has no attribute 'nodes', line 12\)"),
+        ("leaving", r"fails \(SystemExit: 3, line 15\)"),
+        ("asking", r"fails \(InputError: write it otherwise, line 18\)"),
         ("harming", r"changes the network in full precision, first\.weight: change the graph"),
         ("replacing", r"changes the network in full precision, first\.bias and 1 more"),
         ("exchanging", "changes the network in full precision, its model"),
