@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,8 +102,7 @@ def run(
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor)
     plans = _plans(runs, asked, place, runner, probes, preset, beside, out)
-    measured = functools.partial(_measured, out=out, redact=redact, force=force)
-    return max(_planned(plan, force) if dry_run else measured(plan) for plan in plans)
+    return max(_carried_out(plan, out, redact, force, dry_run) for plan in plans)
 
 
 def _choices(
@@ -216,6 +214,11 @@ def _plans(
         rule = stopping.rule(asked, cells, out)
         plans.append(EvaluationPlan(cells, place, runner, rule, probed))
     return plans
+
+
+def _carried_out(plan: EvaluationPlan, out: Path, redact: bool, force: bool, dry_run: bool) -> int:
+    """Measure the cells of one run, or print what would be done; the exit code."""
+    return _planned(plan, force) if dry_run else _measured(plan, out, redact, force)
 
 
 def _planned(plan: EvaluationPlan, force: bool) -> int:
