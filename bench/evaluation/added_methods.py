@@ -42,7 +42,7 @@ def beside(cells: Sequence[Cell], methods: Sequence[str], weights: str | None) -
         if all(more[scheme][k] == scheme for scheme in schemes):
             names = ", ".join(map(str, schemes)) or "full precision"
             raise InputError(f"--method {quoted(text)} adds nothing to {names}: leave it out")
-    extended = []
+    extended: list[Cell] = []
     for cell in cells:
         longer = [cell.scheme, *more.get(cell.scheme, ())]
         if weights is not None and not cell.scheme.is_float:

@@ -12,7 +12,7 @@ nearest, like weights of a checkpoint (`bench.quant.steps`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,14 +91,15 @@ class GivenWeights:
 
         own = dict(denoiser.model.state_dict())
         given = tensors_of(self.path, own)
-        shares, kept = {}, {}
+        shares: dict[str, float] = {}
+        kept = set()
         for rounded in rounded_layers(graph):
             name = f"{rounded.layer.name}.weight"
             if name in given:
                 shares[name] = _keep_codes(graph, rounded, given[name].dtype)
             else:
-                kept[name] = None
-        tell(graph, _told(given, own, shares, kept))
+                kept.add(name)
+        tell(graph, _told(given, own, shares, len(kept)))
         return graph
 
 
@@ -121,7 +122,7 @@ def _told(
     given: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
     shares: Mapping[str, float],
-    kept: Iterable[str],
+    kept: int,
 ) -> str:
     """What became of the file, in words."""
     exact = sum(share == 1 for share in shares.values())
@@ -136,7 +137,7 @@ def _told(
     ]
     if part := len(shares) - exact - nearest:
         words.append(f"{part} in part")
-    return "; ".join([*words, f"{len(list(kept))} with the checkpoint's own weights"])
+    return "; ".join([*words, f"{kept} with the checkpoint's own weights"])
 
 
 def tensors_of(path: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -155,9 +156,9 @@ def tensors_of(path: Path, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     part, *others = state_dicts.read(path).parts
     if others or part.ordered:
-        names = ", ".join(each.title for each in (part, *others))
+        titles = ", ".join(each.title for each in (part, *others))
         what = "several networks" if others else "weights without names"
-        raise InputError(f"{path} holds {what}, {names}: save the state_dict of one alone")
+        raise InputError(f"{path} holds {what}, {titles}: save the state_dict of one alone")
     state_dicts.check_tensors(part.tensors, path)
     stored = unet_shapes.renamed(part.tensors)
     names = {name: _own_name(name, own) for name in stored}

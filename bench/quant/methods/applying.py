@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.core import extensions
@@ -46,7 +47,7 @@ def check(scheme: Scheme, denoiser: Denoiser) -> None:
     for name in scheme.methods:
         method = extensions.lookup("methods", name)()
         if hasattr(method, "check"):
-            tried(f"method {name}", "check", lambda method=method: method.check(denoiser))
+            tried(f"method {name}", "check", partial(method.check, denoiser))
 
 
 def prepared(denoiser: Denoiser, scheme: Scheme, calibration: Calibration) -> GraphModule:
