@@ -102,7 +102,9 @@ def applied(
 
     told = {name: graph.meta[name] for name in (LAYERS, INPUTS, CALIBRATION, FLOAT)}
     # The float weights of a graph are those of the denoiser, which its full-precision twin needs.
-    graph = copy.deepcopy(graph, {id(float_of(graph)): float_of(graph)})
+    # Copies that are made in inference mode, as probes run, could not be changed.
+    with torch.inference_mode(False):
+        graph = copy.deepcopy(graph, {id(float_of(graph)): float_of(graph)})
     texts = {}
     for name in scheme.methods:
         method = extensions.lookup("methods", name)()
