@@ -14,6 +14,7 @@ from helpers.entry_point import forget
 from helpers.tiny import write_card, write_cards
 
 from bench.cli import app
+from bench.quant.methods import from_file
 from bench.system import interrupts
 
 FITS = "fits"
@@ -76,6 +77,8 @@ def bench(monkeypatch, capsys):
     """Run `bench WORDS...`; return (exit code, stdout, stderr)."""
 
     def run(*words):
+        # Each command reads the files that it is given, as a process of its own does.
+        from_file.forget()
         monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
         with pytest.raises(SystemExit) as stopped:
             app.main()

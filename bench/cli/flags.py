@@ -50,6 +50,22 @@ Words = Annotated[
         "--scheme", metavar="SCHEME", help="w8a8, w4a8, w4a8+all, w~4.5a8 ... (repeatable)."
     ),
 ]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method",
+        metavar="METHOD",
+        help="A method beside each scheme: bias, mse+gptq, python:FILE.py:FUNCTION (repeatable).",
+    ),
+]
+WeightsFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--weights-from",
+        metavar="FILE",
+        help="Rounded or reconstructed weights of one checkpoint, measured beside its own.",
+    ),
+]
 SuiteName = Annotated[
     str | None,
     typer.Option(

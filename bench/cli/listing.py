@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -19,6 +20,14 @@ from bench.core.printable import quoted, say
 from bench.evaluation import fits
 from bench.models.cards import card_file, load_cards, select, verify
 from bench.system.runs import run_folders
+
+_ARXIV = re.compile(r"arXiv[ :](\d{4}\.\d{4,5})")
+# What the list of methods does not hold, told on stderr beside it.
+OWN_METHODS = (
+    "rtn is plain rounding, what a scheme without a method does\n"
+    "one of your own: --method python:FILE.py:FUNCTION, or an entry point in the group "
+    "bench.methods; see docs/methods.md"
+)
 
 
 def list_all(
@@ -48,30 +57,47 @@ def list_all(
 
 
 def _list_table(table: str) -> None:
-    """Print the names of a table, each with its package and what it is in a line."""
+    """Print the names of a table, each with its package and what it is in a line; of a method also
+    where it was published."""
     if table not in tables.TABLES:
         raise InputError(f"unknown table {quoted(table)}: {offer(table, tables.TABLES)}")
     for name in extensions.names(table):
         module, attribute, package = extensions.origin(table, name)
-        say(f"{name:28} {package:20} {_summary(module, attribute)}")
+        described = _described(module, attribute)
+        if table == "methods":
+            package = f"{package:20} {described.source or package.split()[0]:16}"
+        say(f"{name:28} {package:20} {described.summary}")
+    if table == "methods":
+        print(OWN_METHODS, file=sys.stderr)
 
 
-def _summary(module: str, attribute: str) -> str:
-    """The first line of a docstring, read from the file of a module that is not imported."""
+class Described(NamedTuple):
+    """What a docstring says: its first line, and the arXiv number of a paper, "" for none."""
+
+    summary: str = ""
+    source: str = ""
+
+
+def _described(module: str, attribute: str) -> Described:
+    """What the docstrings of a module say of something in it; the module is not imported."""
     top, *rest = module.split(".")
     spec = find_spec(top)
     if spec is None or spec.origin is None:
-        return "(its module is missing)"
+        return Described("(its module is missing)")
     path = Path(spec.origin)
     for word in rest:
         folder = path.parent / word
         path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     if not path.is_file() or path.suffix != ".py":
-        return ""
-    for statement in ast.parse(path.read_bytes()).body:
+        return Described()
+    whole = ast.parse(path.read_bytes())
+    for statement in whole.body:
         if isinstance(statement, ast.ClassDef | ast.FunctionDef) and statement.name == attribute:
-            return (ast.get_docstring(statement) or "").partition("\n")[0]
-    return ""
+            own = ast.get_docstring(statement) or ""
+            words = " ".join([*own.split(), *(ast.get_docstring(whole) or "").split()])
+            cited = _ARXIV.search(words)
+            return Described(own.partition("\n")[0], f"arXiv {cited[1]}" if cited else "")
+    return Described()
 
 
 def check(cards: Cards = None, checkpoints: Names = None, force: Force = False) -> None:

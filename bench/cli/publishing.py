@@ -62,12 +62,12 @@ def write(out: Path, run: Run, kept: Kept, redact: bool) -> Path:
         named = redaction.redacted(named) if redact else named
         store.save_text(folder / "run.json", to_json(named))
         terms: dict[str, Any] = {}
-        for record in run.records:
+        for record, shown in zip(run.records, named.records, strict=True):
             if record.status == "ok":
                 own, strip = kept(record)
                 terms |= own
-                save_strip(folder / "samples" / sample_name(record.cell), strip)
-        influences.save(folder / influences.NAME, terms)
+                save_strip(folder / "samples" / sample_name(shown.cell), strip)
+        influences.save(folder / influences.NAME, redaction.influences_of(run, named, terms))
         rendering.render(named, folder)
 
     folder = store.publish(out, run.id, fill)

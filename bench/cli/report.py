@@ -11,13 +11,13 @@ import typer
 
 from bench.cli import images
 from bench.cli.flags import Out, Redact
-from bench.core import probe_record
+from bench.core import border, probe_record
 from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.core.record import Run, to_json
 from bench.report import redaction
 from bench.system import influences, store
-from bench.system.runs import find_run, read_run
+from bench.system.runs import find_run, read_run, sample_name, sample_path
 
 
 def report(
@@ -73,12 +73,16 @@ def _render(out: Path, name: str | None, form: str, redact: bool = False) -> Non
 
 def _redacted_copy(folder: Path, run: Run) -> Path:
     """A folder inside a run's own, with the run and what was probed redacted, and its images."""
-    target = folder / "redacted"
-    store.save_text(target / "run.json", to_json(redaction.redacted(run)))
-    for path in (*folder.glob("samples/*.png"), folder / influences.NAME):
+    target, shown = folder / "redacted", redaction.redacted(run)
+    store.save_text(target / "run.json", to_json(shown))
+    for record, named in zip(run.records, shown.records, strict=True):
+        path = sample_path(folder / "samples", record.cell)
         if path.is_file():
-            with store.atomic(target / path.relative_to(folder)) as temporary:
+            with store.atomic(target / "samples" / sample_name(named.cell)) as temporary:
                 shutil.copyfile(path, temporary)
+    if border.exists(folder / influences.NAME):
+        terms = influences.load(folder / influences.NAME)
+        influences.save(target / influences.NAME, redaction.influences_of(run, shown, terms))
     if (path := folder / probe_record.FILE).is_file():
         probed = probe_record.from_json(path.read_text(encoding="utf-8"))
         text = probe_record.to_json(redaction.redacted_probes(probed, run))

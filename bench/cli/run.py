@@ -26,6 +26,7 @@ from bench.cli.flags import (
     Inception,
     Kernels,
     Margin,
+    Methods,
     Metrics,
     Names,
     Out,
@@ -39,13 +40,14 @@ from bench.cli.flags import (
     Skip,
     Steps,
     SuiteName,
+    WeightsFrom,
     Words,
     listed,
     name_weights,
 )
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
-from bench.evaluation import floors, planning, sequential, skip_lists, suite
+from bench.evaluation import added_methods, floors, planning, sequential, skip_lists, suite
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices
 from bench.system.host import fingerprint
@@ -54,6 +56,8 @@ from bench.system.host import fingerprint
 def run(
     bits: Bits = None,
     scheme: Words = None,
+    method: Methods = None,
+    weights_from: WeightsFrom = None,
     backend: Backends = None,
     compiled: Kernels = None,
     device: Device = devices.CPU,
@@ -95,12 +99,10 @@ def run(
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
     names = listed("--checkpoints", checkpoints)
     cells = Selection(cards, names, choices, planning.without_none(given))
-    scored = Scored.of(extractors, metrics, real)
-    runs = cells.runs(suite_name, preset, scored, asked.is_sequential)
-    plans = _plans(runs, asked, place, runner, probes, preset, skip, floor, out)
-    if dry_run:
-        return max(_planned(plan, force) for plan in plans)
-    return max(_measured(plan, out, redact, force) for plan in plans)
+    runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
+    beside = Beside(method or (), weights_from, skip, floor)
+    plans = _plans(runs, asked, place, runner, probes, preset, beside, out)
+    return max(_carried_out(plan, out, redact, force, dry_run) for plan in plans)
 
 
 def _choices(
@@ -147,12 +149,12 @@ class Selection:
     changes: Mapping[str, Any]
 
     def runs(
-        self, suite_name: str | None, preset: str, scored: Scored, is_sequential: bool
+        self, suite_name: str | None, preset: str, scored: Scored, asked: stopping.Asked
     ) -> list[list[Cell]]:
         """The cells of each run: of a suite where one is named, else of the preset."""
         if suite_name is not None:
             return self.of_suite(suite_name, scored, preset)
-        return [self.of_preset(preset, scored, is_sequential)]
+        return [self.of_preset(preset, scored, asked.is_sequential)]
 
     def of_preset(self, name: str, scored: Scored, is_sequential: bool) -> list[Cell]:
         """The cells of a run of a preset's sizes."""
@@ -175,6 +177,16 @@ class Selection:
         return suite.plan(asked, self.cards, self.globs, self.choices, self.changes)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is measured beside the cells that are asked for: flags as the user wrote them."""
+
+    methods: Sequence[str]
+    weights: str | None
+    skip: str | None
+    floor: str
+
+
 def _plans(
     runs: Sequence[list[Cell]],
     asked: stopping.Asked,
@@ -182,8 +194,7 @@ def _plans(
     runner: str,
     probes: str | None,
     preset: str,
-    skip: str | None,
-    floor: str,
+    beside: Beside,
     out: Path,
 ) -> list[EvaluationPlan]:
     """What is to be done for each run, with its probes, floors and what ends its cells.
@@ -191,17 +202,23 @@ def _plans(
     Raises:
         InputError: a floor is asked for where N is not fixed, or bad names.
     """
-    if asked.is_sequential and floors.named(floor):
+    if asked.is_sequential and floors.named(beside.floor):
         raise InputError("--floor is measured in runs of a fixed N: leave it out")
     explained = [probe.of_run(cells, probes, preset, place) for cells in runs]
     plans = []
     for cells, probed in zip(runs, explained, strict=True):
-        cells = skip_lists.beside(cells, skip, out)
+        cells = skip_lists.beside(cells, beside.skip, out)
+        cells = added_methods.beside(cells, beside.methods, beside.weights)
         if not asked.is_sequential:
-            cells = floors.beside(cells, floor, fingerprint(place))
+            cells = floors.beside(cells, beside.floor, fingerprint(place))
         rule = stopping.rule(asked, cells, out)
         plans.append(EvaluationPlan(cells, place, runner, rule, probed))
     return plans
+
+
+def _carried_out(plan: EvaluationPlan, out: Path, redact: bool, force: bool, dry_run: bool) -> int:
+    """Measure the cells of one run, or print what would be done; the exit code."""
+    return _planned(plan, force) if dry_run else _measured(plan, out, redact, force)
 
 
 def _planned(plan: EvaluationPlan, force: bool) -> int:

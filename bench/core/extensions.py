@@ -131,19 +131,23 @@ def identity(table: str, name: str) -> dict[str, str]:
 
     For an extension of another package it is the package, the `version` of what it offers, and
     the texts that its own function `identity()` returns, such as the hash of its weights. For one
-    of bench it is what the function in IDENTITIES returns. Only the first kind is imported.
+    of bench it is what the function in IDENTITIES returns, which may depend on the argument as the
+    hash of a file does. Only the first kind is imported.
 
     Raises:
         InputError: unknown name, or a package that cannot be imported or says no mapping.
     """
     require(table, name)
-    name = plain(name)
+    name, _, argument = name.partition(":")
     if point := _points(table).get(name):
         said = _said(f"{table[:-1]} {name!r} of {package(point)}", _import(table, name))
         return {"package": package(point), **said}
     if line := IDENTITIES.get(f"{table} {name}"):
         imported, attribute = line.split(":")
-        return dict(getattr(import_module(imported), attribute)(name))
+        function = getattr(import_module(imported), attribute)
+        if "argument" in inspect.signature(function).parameters:
+            function = partial(function, argument=argument)
+        return dict(function(name))
     return {}
 
 

@@ -135,7 +135,8 @@ class Method(Protocol):
     before the calibration too, with the network's graph in full precision: it shares parameters
     with the network, so others are put in their place, and none is changed. It is asked again when
     a kept graph is built from its constants, so that what takes long belongs in a file under
-    `calibration.place`.
+    `calibration.place`. One that has a function `check` of the network is asked before anything is
+    computed, and raises InputError where it does not fit.
     """
 
     version: int

@@ -105,6 +105,7 @@ class Coverage:
         bytes_memory: measured size of its weights as the kernels keep them.
         layers: all layers, in order of execution.
         agreement: how well integer kernels agree with the simulation.
+        told: what methods say of their work, by their names.
     """
 
     macs: int
@@ -120,6 +121,7 @@ class Coverage:
     bytes_memory: int = 0
     layers: tuple[LayerCoverage, ...] = ()
     agreement: Agreement | None = None
+    told: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def share(self) -> float:

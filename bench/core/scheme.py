@@ -86,6 +86,8 @@ class Scheme:
         layers of the time embedding. Methods are written "NAME" or "NAME=VALUE", in the order in
         which they act; none is imported.
 
+        "rtn" says plain rounding, which is there without it too.
+
         Raises:
             InputError: unknown words, bits out of range, or an option that does nothing here.
         """
@@ -105,7 +107,7 @@ class Scheme:
         if scheme.is_float:
             raise InputError(f"scheme {shown} quantizes nothing: full precision is fp32")
         try:
-            for word in words:
+            for word in scheme_words.without_rtn(words):
                 scheme = replace(scheme, **scheme_words.option(scheme, word))
         except ValueError as error:
             raise InputError(f"option {error} in scheme {shown}") from None

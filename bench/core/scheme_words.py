@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, Any
 from bench.core import extensions
 from bench.core.errors import InputError, offer
 from bench.core.printable import quoted, short
+from bench.core.tables import OF_FILES, ROUNDINGS
 
 if TYPE_CHECKING:
     from bench.core.scheme import Scheme
 
 OPTIONS = ("all", "skip-io", "skip-io-time", "minmax", "by-macs")
+# Plain rounding by its name, which changes nothing.
+ROUND_TO_NEAREST = "rtn"
 # Glob for time-embedding layers under either library's names.
 TIME_LAYERS = "*time_emb*"
 EDGES = 8
 # Longest text of a scheme, most globs, longest glob: a network has hundreds of layers.
 LONGEST, GLOBS, GLOB = 10_000, 200, 200
-# Most methods of a scheme, and the longest text of one with its argument.
-METHODS, METHOD = 10, 100
+# Most methods of a scheme, and the longest text of one with its argument, or with a path in it.
+METHODS, METHOD, OF_FILE = 10, 100, 400
 _GLOB = re.compile(r"[\w.*?!:\[\]-]+")
 _METHOD = re.compile(r"([A-Za-z][\w.-]*)(?::([\w.,:-]+))?", re.ASCII)
+_OF_FILE = re.compile(r"[\w./~@-][\w./~@,:-]*")
 
 
 def option(scheme: Scheme, word: str) -> dict[str, Any]:
@@ -66,9 +70,51 @@ def _method(scheme: Scheme, name: str, separator: str, value: str) -> dict[str, 
     """The methods with one more."""
     known = extensions.names("methods")
     if name not in known:
-        near = offer(name[:100], (*OPTIONS, "skip=GLOB", *known))
+        near = offer(name[:100], (*OPTIONS, ROUND_TO_NEAREST, "skip=GLOB", *known))
         raise ValueError(f"{quoted(name)} is unknown ({near})")
     return {"methods": (*scheme.methods, f"{name}:{value}" if separator else name)}
+
+
+def without_rtn(words: Sequence[str]) -> list[str]:
+    """The words without `rtn`, which says that weights are rounded to nearest, as they are anyway.
+
+    Raises:
+        ValueError: it is there twice, or beside a method that rounds otherwise.
+    """
+    others = [word for word in words if word.lower() != ROUND_TO_NEAREST]
+    if len(words) - len(others) > 1:
+        raise ValueError(f"{ROUND_TO_NEAREST} is there twice")
+    rounding = [
+        name for word in others if (name := word.partition("=")[0]) in (*ROUNDINGS, "finetune")
+    ]
+    if rounding and len(words) > len(others):
+        raise ValueError(
+            f"{ROUND_TO_NEAREST} is plain rounding and contradicts {rounding[0]}: name one of them"
+        )
+    return others
+
+
+def added(scheme: Scheme, text: str) -> dict[str, Any]:
+    """The fields of a scheme with methods behind its own.
+
+    Args:
+        scheme: not a float scheme.
+        text: words as in a scheme, "mse+gptq=damp:0.1"; "python:FILE.py:FUNCTION" may be written
+            with a colon, as elsewhere.
+
+    Raises:
+        ValueError: a word is unknown, or no method.
+    """
+    methods: tuple[str, ...] = ()
+    for word in without_rtn(text.split("+")):
+        name, _, value = word.partition(":")
+        if name in OF_FILES and "=" not in name:
+            word = f"{name}={value}"
+        if word.partition("=")[0] in (*OPTIONS, "skip"):
+            raise ValueError(f"{quoted(word)} is a word of a scheme and no method")
+        name, separator, value = word.partition("=")
+        methods += _method(scheme, name, separator, value)["methods"][len(scheme.methods) :]
+    return {"methods": (*scheme.methods, *methods)}
 
 
 def written(method: str) -> str:
@@ -89,7 +135,9 @@ def check_methods(methods: Sequence[str]) -> None:
         raise InputError(f"{len(methods)} methods in a scheme: at most {METHODS}")
     names = [method.partition(":")[0] for method in methods]
     for name, method in zip(names, methods, strict=True):
-        if not _METHOD.fullmatch(method) or len(method) > METHOD:
+        if name in OF_FILES:
+            _check_path(method)
+        elif not _METHOD.fullmatch(method) or len(method) > METHOD:
             raise InputError(
                 f"{short(written(method))} is no method: NAME or NAME=VALUE with letters, digits, "
                 f". _ - and in VALUE , : too, at most {METHOD} of them"
@@ -135,6 +183,22 @@ def budget_in_words(scheme: Scheme) -> str:
         f"weights of 2 to {scheme.weight_bits} bits, chosen for each layer so that the predicted "
         f"error is least and their mean over all {count} at most {scheme.budget:g}"
     )
+
+
+def path_of(argument: str) -> str:
+    """The path in the argument of a method of a file, "FILE.py:FUNCTION" or "FILE"."""
+    stem, suffix, _ = argument.partition(".py:")
+    return f"{stem}.py" if suffix else argument
+
+
+def _check_path(method: str) -> None:
+    """Make sure that a method has a path of plain characters, which a scheme's text can hold."""
+    name, _, argument = method.partition(":")
+    if not _OF_FILE.fullmatch(argument) or len(method) > OF_FILE:
+        raise InputError(
+            f"{short(written(method), 120)}: {name} needs a path of letters, digits and . _ - / ~ "
+            f"@, at most {OF_FILE} of them: rename or move the file"
+        )
 
 
 def check_globs(globs: Sequence[str]) -> None:

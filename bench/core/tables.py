@@ -47,7 +47,13 @@ METHODS = {
     "smooth": "bench.quant.methods.smooth:Smooth",
     "split": "bench.quant.methods.shortcut_split:ShortcutSplit",
     "tgroups": "bench.quant.methods.timestep_groups:TimestepGroups",
+    "python": "bench.quant.methods.from_file:FromFile",
+    "weights": "bench.evaluation.given_weights:GivenWeights",
 }
+# Methods that choose the codes of weights: the word `rtn` contradicts them, and they each other.
+ROUNDINGS = ("gptq", "adaround", "brecq")
+# Methods whose argument begins with the path of a file, of which the content decides the numbers.
+OF_FILES = ("python", "weights")
 SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
 EXTRACTORS = {
     "efficientnet": "bench.measurement.features.efficientnet:EfficientNet",
@@ -107,9 +113,10 @@ TABLES = {
     "engines": ENGINES,
 }
 # Words that mean something else where names of a table are written, as in a scheme: w4a8+minmax.
-RESERVED = {"methods": ("all", "by-macs", "skip-io", "skip-io-time", "minmax", "skip")}
+RESERVED = {"methods": ("all", "by-macs", "skip-io", "skip-io-time", "minmax", "rtn", "skip")}
 # Functions that identify what decides the numbers of an extension besides its code (packages,
-# weights); they take its name and lie in modules that need no torch.
+# weights); they take its name, and its argument where they have a parameter of that name, and lie
+# in modules that need no torch.
 IDENTITIES = {
     "extractors efficientnet": "bench.measurement.features.identities:embedded",
     "extractors inception": "bench.measurement.features.identities:inception",
@@ -143,4 +150,6 @@ IDENTITIES = {
     "methods smooth": "bench.quant.identities:method",
     "methods split": "bench.quant.identities:method",
     "methods tgroups": "bench.quant.identities:method",
+    "methods python": "bench.quant.identities:of_file",
+    "methods weights": "bench.quant.identities:of_file",
 }

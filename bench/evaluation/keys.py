@@ -16,6 +16,8 @@ from typing import Any
 from bench.core import extensions
 from bench.core.cell import Cell, Checkpoint, content_key
 from bench.core.record import Host
+from bench.core.scheme import Scheme
+from bench.core.tables import OF_FILES
 from bench.evaluation.closure import code_hash
 from bench.system.host import library_versions
 
@@ -75,7 +77,7 @@ def of_images(cell: Cell, host: Host) -> str:
     draw = {name: value for name, value in asdict(cell.draw).items() if name != "images"}
     return content_key(
         checkpoint=cell.checkpoint.content(),
-        scheme=asdict(cell.scheme),
+        scheme=asdict(_content(cell.scheme)),
         backend=cell.backend,
         draw=draw,
         versions=_versions(host, _image_libraries(cell), IMAGES, image_entries(cell)),
@@ -89,7 +91,7 @@ def of_calibration(cell: Cell, host: Host) -> str:
     entries = image_entries(replace(cell, backend="simulated"))
     return content_key(
         checkpoint=cell.checkpoint.content(),
-        scheme=asdict(cell.scheme),
+        scheme=asdict(_content(cell.scheme)),
         draw=draw,
         versions=_versions(host, _image_libraries(cell), IMAGES, entries),
     )
@@ -107,6 +109,7 @@ def of_features(images: str, extractor: str, host: Host) -> str:
 def of_record(cell: Cell, host: Host, real: Mapping[str, str]) -> str:
     """The key of a cell's record; `real` has the digests of real features by extractor."""
     versions = _versions(host, host.versions, RECORDS, record_entries(cell))
+    cell = replace(cell, scheme=_content(cell.scheme))
     return cell.key(versions | {f"real {name}": digest for name, digest in real.items()})
 
 
@@ -152,11 +155,27 @@ def _image_libraries(cell: Cell) -> tuple[str, ...]:
 
 def identities(entries: Iterable[Entry]) -> dict[str, str]:
     """What extensions say of themselves, as texts by "table name what"; keys and runs hold it."""
-    return {
-        f"{table} {extensions.plain(name)} {what}": text
-        for table, name in entries
-        for what, text in extensions.identity(table, name).items()
-    }
+    texts: dict[str, str] = {}
+    for table, name in entries:
+        for what, text in extensions.identity(table, name).items():
+            said = texts.setdefault(f"{table} {extensions.plain(name)} {what}", text)
+            # Two schemes of a probe may have methods of two files.
+            if text not in said.split(", "):
+                texts[f"{table} {extensions.plain(name)} {what}"] = f"{said}, {text}"
+    return texts
+
+
+def _content(scheme: Scheme) -> Scheme:
+    """The scheme with the content of files in place of their paths, which decide nothing."""
+    return replace(scheme, methods=tuple(map(_by_content, scheme.methods)))
+
+
+def _by_content(method: str) -> str:
+    name, _, argument = method.partition(":")
+    if name not in OF_FILES:
+        return method
+    _, suffix, function = argument.partition(".py:")
+    return f"{name}:{extensions.identity('methods', method)['sha256']}{suffix}{function}"
 
 
 def code(root: str, entries: Iterable[Entry]) -> str:

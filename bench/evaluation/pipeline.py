@@ -20,10 +20,11 @@ from bench.core.errors import InputError
 from bench.core.images import RealSplit, equal_pairs
 from bench.core.progress import Steps
 from bench.core.record import Host, Record
-from bench.evaluation import records
+from bench.evaluation import keys, records
 from bench.evaluation.generation import Generation
 from bench.evaluation.scoring import ScoredImages, Scoring, extractor
 from bench.measurement import real
+from bench.quant.methods import applying
 from bench.system import artifacts, disk
 from bench.system.timing import Stopwatch
 
@@ -53,7 +54,7 @@ class Pipeline:
         Raises:
             InputError: a checkpoint that cannot be loaded, more steps than timesteps, images of
                 another size than the real ones, an extractor or metric without its weights, or a
-                scheme that does not fit a network.
+                scheme or a method that does not fit a network.
         """
         for wanted in cells:
             if wanted.refusal is not None or records.cached(wanted):
@@ -70,6 +71,7 @@ class Pipeline:
             for name in cell.metrics:
                 extensions.lookup("metrics", name)()
             real.check_images(cell, full)
+            applying.check(cell.scheme, full)
             if cell.scheme.skip or cell.scheme.budget:
                 from bench.quant.layers import layers
 
@@ -103,6 +105,7 @@ class Pipeline:
     def _computed(self, wanted: ResolvedCell) -> Steps[Record]:
         """Compute a cell and keep its record."""
         cell = wanted.cell
+        _check_files(wanted)
         scored = yield from self._images(wanted)
         names = cell.extractors, cell.metrics
         measured, unmeasured = yield from self.scoring.measure(scored, *names)
@@ -134,6 +137,21 @@ class Pipeline:
             simulated = yield from self.generation.images(wanted.simulation)
         split = RealSplit(cell.checkpoint.dataset, cell.real)
         return ScoredImages(test, twins, split, simulated)
+
+
+def _check_files(wanted: ResolvedCell) -> None:
+    """Make sure that the files of methods hold what they did when the keys were made, which may
+    have been hours ago and in another process.
+
+    Raises:
+        RuntimeError: one was changed.
+    """
+    for name, text in keys.identities(keys.methods(wanted.cell)).items():
+        if wanted.host.versions.get(name) != text:
+            raise RuntimeError(
+                f"{name} is {text[:12]}, and was {wanted.host.versions.get(name, 'none')[:12]} "
+                f"when the command began: repeat it"
+            )
 
 
 def _without_numbers(

@@ -39,7 +39,7 @@ with quiet_import():
     )
 
 LAYERS, INPUTS, CALIBRATION = "bench_layers", "bench_inputs", "bench_calibration"
-FLOAT, OBSERVER = "bench_float", "bench_observer"
+FLOAT, OBSERVER, TOLD = "bench_float", "bench_observer", "bench_told"
 decomposed = torch.ops.quantized_decomposed
 QUANTIZE = decomposed.quantize_per_tensor.default
 DEQUANTIZE = decomposed.dequantize_per_tensor.default
@@ -252,6 +252,24 @@ def range_observer(observer: str, bits: int) -> nn.Module:
         qscheme=torch.per_tensor_affine,
     )
     return made
+
+
+def told_by(graph: GraphModule) -> dict[str, str]:
+    """What the methods that made a graph told of their work, by their names."""
+    return graph.meta.get(TOLD, {})
+
+
+def tell(graph: GraphModule, text: str) -> None:
+    """Say of a method's work what a reader of the run should know; it stands in the run."""
+    graph.meta[TOLD] = text
+
+
+def put(graph: GraphModule, name: str, value: Tensor) -> None:
+    """Put another tensor in the place of a parameter or buffer, which the network shares."""
+    owner, _, last = name.rpartition(".")
+    module = graph.get_submodule(owner)
+    delattr(module, last)
+    module.register_buffer(last, value)
 
 
 def set_bias(graph: GraphModule, node: Node, bias: Tensor) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from importlib import metadata
 
+from bench.quant.methods import from_file
+from bench.system import given_files
+
 BITSANDBYTES = "bitsandbytes"
 METHOD_VERSIONS = {
     "adaround": 1,
@@ -31,6 +34,21 @@ def bitsandbytes(backend: str = "") -> dict[str, str]:
         return {"package": f"{BITSANDBYTES} {metadata.version(BITSANDBYTES)}"}
     except metadata.PackageNotFoundError:
         return {"package": f"{BITSANDBYTES} missing"}
+
+
+def of_file(name: str, argument: str) -> dict[str, str]:
+    """What decides the numbers of a method of a file beside bench's own code: the file's content.
+
+    Args:
+        name: "python" or "weights".
+        argument: the path of the file, and for "python" the name of the function.
+
+    Raises:
+        InputError: no such file.
+    """
+    if name == "python":
+        return {"sha256": from_file.sha256(argument)}
+    return {"sha256": given_files.sha256(given_files.place(argument))}
 
 
 def method(name: str) -> dict[str, str]:

@@ -34,13 +34,16 @@ from bench.quant.graph import (
     INPUTS,
     LAYERS,
     QUANTIZE,
+    TOLD,
     calibration_of,
     float_of,
     inputs_of,
     layers_of,
+    put,
     quantize_graph,
     ranges_of,
     set_bias,
+    told_by,
     verify,
 )
 from bench.quant.layers import Layer, copied, plan
@@ -74,7 +77,7 @@ def quantized(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Gra
     tensors = _tensors(graph)
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
     if place is not None and (not scheme.methods or _can_be_kept(graph, scheme)):
-        calibration = {"calibration": calibration_of(graph)}
+        calibration = {"calibration": calibration_of(graph), "told": json.dumps(told_by(graph))}
         inputs = save(_named(inputs_of(graph)), calibration)
         artifacts.write(place / INPUTS_FILE, _key(place, INPUTS_FILE), inputs)
         weights = save(tensors, calibration)
@@ -156,7 +159,9 @@ def _load(
     device = _device(graph)
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
     graph.meta[INPUTS] = _unnamed({name: tensor.to(device) for name, tensor in inputs.items()})
-    graph.meta[CALIBRATION] = _calibration(weights)
+    said = _metadata(weights)
+    graph.meta[CALIBRATION] = said["calibration"]
+    graph.meta[TOLD] = json.loads(said.get("told", "{}"))
     return graph
 
 
@@ -175,11 +180,11 @@ def _built(
     return graph
 
 
-def _calibration(weights: bytes) -> str:
-    """The digest of the calibration, out of the header of a file of weights."""
+def _metadata(weights: bytes) -> dict[str, str]:
+    """The digest of the calibration, and what methods told, out of a file of weights."""
     length = int.from_bytes(weights[:8], "little")
-    digest: str = json.loads(weights[8 : 8 + length])["__metadata__"]["calibration"]
-    return digest
+    said: dict[str, str] = json.loads(weights[8 : 8 + length])["__metadata__"]
+    return said
 
 
 def _write(graph: GraphModule, layers: Sequence[Layer], tensors: dict[str, Tensor]) -> None:
@@ -210,7 +215,7 @@ def _write(graph: GraphModule, layers: Sequence[Layer], tensors: dict[str, Tenso
         value = tensors.get(f"float.{node.target}") if node.op == "get_attr" else None
         # It is the network's own unless a method changed it.
         if value is not None and not torch.equal(value, constant(graph, node)):
-            _replace(graph, str(node.target), value)
+            put(graph, str(node.target), value)
     graph.graph.eliminate_dead_code()
     graph.recompile()
 
@@ -221,14 +226,6 @@ def _switched(graph: GraphModule, tensors: dict[str, Tensor]) -> SwitchedRanges 
         return None
     place, modulus = tensors["switch.level"].tolist()
     return SwitchedRanges(graph, Switch(place, modulus, tensors["switch.boundaries"]))
-
-
-def _replace(graph: GraphModule, name: str, value: Tensor) -> None:
-    """Put another tensor in the place of a parameter or buffer, which the network shares."""
-    owner, _, last = name.rpartition(".")
-    module = graph.get_submodule(owner)
-    delattr(module, last)
-    module.register_buffer(last, value)
 
 
 def _rows(

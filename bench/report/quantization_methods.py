@@ -14,12 +14,17 @@ from bench.report.rows import CellRow
 
 def lines(all_rows: Sequence[CellRow]) -> list[list[str]]:
     """(setting, value) of each scheme with methods, which the value has in their order, each with
-    its version and the package that it is of, as the run recorded them."""
-    told = {}
+    its version and the package that it is of or the hash of its file, as the run recorded them."""
+    told: dict[str, str] = {}
+    said: dict[str, dict[str, None]] = {}
     for row in all_rows:
         if row.ok and row.scheme.methods:
-            told[f"Quantization methods, {row.scheme}"] = ", then ".join(_words(row.record))
-    return [[setting, value] for setting, value in told.items()]
+            setting = f"Quantization methods, {row.scheme}"
+            told[setting] = ", then ".join(_words(row.record))
+            covered = row.record.coverage
+            for name, text in (covered.told if covered else {}).items():
+                said.setdefault(setting, {})[f"{row.checkpoint}, {name}: {text}"] = None
+    return [[setting, ". ".join([told[setting], *said.get(setting, ())])] for setting in told]
 
 
 def _words(record: Record) -> list[str]:
@@ -28,6 +33,8 @@ def _words(record: Record) -> list[str]:
     for name, written in zip(scheme.methods, scheme.method_names, strict=True):
         version = versions.get(f"methods {plain(name)} version", "")
         package = versions.get(f"methods {plain(name)} package", "bench" if version else "")
+        content = versions.get(f"methods {plain(name)} sha256", "")
         words = [written, f"v{version}" if version else "", f"of {package}" if package else ""]
+        words.append(f"SHA-256 {content[:8]}" if content else "")
         told.append(" ".join(filter(None, words)))
     return told

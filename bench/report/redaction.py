@@ -13,19 +13,24 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from bench.core import probe_record
-from bench.core.probe_record import ProbeRun
+from bench.core.probe_record import ProbePart, ProbeRun
 from bench.core.record import Run, run_from_json, to_json
+from bench.core.scheme_words import path_of
+from bench.core.tables import OF_FILES
 
 HOST, GONE = "host", "..."
 _DRIVE = r"(?:[A-Za-z]:[\\/]|\\\\|/(?!/)|~[\w.-]*/)"
 _PATH = re.compile(rf"(?:file:/+|(?<![\w.\\/~-]){_DRIVE})[^\s'\"<>|;,:()\[\]{{}}]+")
 _HOME = re.compile(r"(?:/home/|/Users/|[\\/]Users[\\/])([^\\/\s'\"@,;:]+)")
 _NAMED = re.compile(r"^(\w[\w-]*:|--?[\w-]+=)(?=/(?!/)|[~\\]|[A-Za-z]:[\\/])")
+# The argument of a method of a file, as a run holds it and as the text of a scheme does.
+_METHOD = re.compile(rf"^(?:{'|'.join(OF_FILES)}):(.+)")
+_IN_SCHEME = re.compile(rf"\+(?:{'|'.join(OF_FILES)})=([^+\s]+)")
 # Names of accounts that tell nothing about a person.
 EVERYONE = {"root", "user", "nobody", "runner"}
 
@@ -34,18 +39,54 @@ def redacted(run: Run) -> Run:
     """The run without host name, users' names and folders."""
     data = json.loads(to_json(run))
     known = _Known.of(data)
+    known.name_files(_paths(data))
     data["command"] = known.command(data["command"])
     for record in data["records"]:
         record["host"]["name"] = HOST
     return run_from_json(json.dumps(known.walk(data)))
 
 
+def influences_of(run: Run, shown: Run, terms: Mapping[str, Any]) -> dict[str, Any]:
+    """The influences beside a run under the names that its cells have in the redacted one: methods
+    of files have a path in the name of their scheme."""
+    pairs = zip(run.records, shown.records, strict=True)
+    names = {str(old.cell): str(new.cell) for old, new in pairs}
+    parts = {key: key.rpartition("|") for key in terms}
+    return {f"{names.get(c, c)}|{what}": terms[key] for key, (c, _, what) in parts.items()}
+
+
+def _paths(data: Any) -> list[str]:
+    """The paths of the files of methods in the texts of a run or of probes."""
+    return [
+        path_of(argument)
+        for text in _texts(data)
+        for pattern in (_METHOD, _IN_SCHEME)
+        for argument in pattern.findall(text)
+    ]
+
+
 def redacted_probes(probed: ProbeRun, run: Run | None = None) -> ProbeRun:
     """The outcome of probes (of a run, or on its own) without the same names."""
     both = [probe_record.to_json(probed), *([to_json(run)] if run else [])]
-    known = _Known.of([json.loads(text) for text in both])
-    parts = tuple(replace(part, error=known.text(part.error)) for part in probed.parts)
+    all_data = [json.loads(text) for text in both]
+    known = _Known.of(all_data)
+    # Those of the run first: its files have the same names in both.
+    known.name_files(_paths(all_data[::-1]))
+    parts = tuple(_without_names(part, known) for part in probed.parts)
     return replace(probed, command=known.command(probed.command), parts=parts)
+
+
+def _without_names(part: ProbePart, known: _Known) -> ProbePart:
+    """A part whose texts that may hold a path are redacted: errors, and schemes with a method."""
+    rows = tuple(
+        replace(
+            row,
+            scheme=known.text(row.scheme),
+            where={k: known.text(v) if isinstance(v, str) else v for k, v in row.where.items()},
+        )
+        for row in part.rows
+    )
+    return replace(part, part=known.text(part.part), error=known.text(part.error), rows=rows)
 
 
 class _Known:
@@ -58,6 +99,7 @@ class _Known:
 
     def __init__(self, users: set[str], folders: list[str]) -> None:
         self.users, self.folders = users, folders
+        self.files: dict[str, str] = {}
 
     @classmethod
     def of(cls, data: Any) -> _Known:
@@ -71,6 +113,21 @@ class _Known:
                 folders |= {"/" + "/".join(parts[: k + 1]) for k in range(len(parts))}
         longest = sorted((f for f in folders if len(f) > 1), key=len, reverse=True)
         return cls(users - EVERYONE, longest)
+
+    def name_files(self, paths: Iterable[str]) -> None:
+        """Let `.../NAME` stand for the path of a method's file, and for another file of that name
+        `.../2/NAME`: no two schemes of a run may become one."""
+        shown: dict[str, str] = {}
+        for path in dict.fromkeys(paths):
+            text = wanted = self.text(path)
+            number = 1
+            while text in shown.values():
+                number += 1
+                head, _, last = wanted.rpartition("/")
+                text = "/".join(filter(None, (head, str(number), last)))
+            shown[path] = text
+        longest = sorted(shown, key=len, reverse=True)
+        self.files = {path: shown[path] for path in longest if path != shown[path]}
 
     def walk(self, value: Any) -> Any:
         """A JSON value with the names and folders removed from all of its texts."""
@@ -90,6 +147,8 @@ class _Known:
 
     def text(self, text: str) -> str:
         """A text without folders and users' names."""
+        for path, shown in self.files.items():
+            text = re.sub(rf"(?<![\w./~-]){re.escape(path)}(?![\w/-])", shown, text)
         named = _NAMED.match(text)
         prefix = named[0] if named else ""
         rest = text[len(prefix) :]

@@ -92,6 +92,25 @@ def check_command(recorded, words, out):
     assert f"--out '{out}'" in recorded
 
 
+def test_methods_are_listed_with_where_they_were_published(bench):
+    code, out, error = bench("list", "methods")
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert " arXiv 1902.06822 Takes the weight range" in lines["mse"]
+    assert " arXiv 2210.17323 Rounds weights in turn" in lines["gptq"]
+    assert (
+        " bench            Calls a function of your own: python=FILE.py:FUNCTION"
+        in lines["python"]
+    )
+    assert lines["weights"].endswith(
+        "rounded already or not: weights=FILE, or --weights-from FILE."
+    )
+    assert set(lines) >= {"adaround", "bias", "percentile"}
+    assert error.splitlines()[0].startswith("rtn is plain rounding")
+    assert "--method python:FILE.py:FUNCTION" in error and "bench.methods" in error
+    assert "arXiv" not in bench("list", "samplers")[1]
+
+
 def test_run_report_list_check(bench, cards, tmp_path):
     out = tmp_path / "my reports*"
     places = ["--cards", cards, "--out", out]

@@ -120,6 +120,16 @@ def test_what_is_parsed_is_parsed_again_from_its_name(text):
         ("w4a8+bias=", "bias= is no method"),
         ("w4a8+bias=a b", "bias=a b is no method"),
         ("w4a8+bias=" + "a" * 100, "at most 100 of them"),
+        ("w4a8+rtn+rtn", "option rtn is there twice in scheme"),
+        ("w4a8+rtn+gptq", "option rtn is plain rounding and contradicts gptq: name one of them"),
+        ("w4a8+adaround=iterations:9+RTN", "rtn is plain rounding and contradicts adaround"),
+        ("w4a8+rtn=1", "'rtn' is unknown"),
+        ("fp32+rtn", "unknown scheme"),
+        ("w4a8+python=a b.py:f", "python=a b.py:f: python needs a path of letters"),
+        ("w4a8+python=" + "a" * 400 + ".py:f", "at most 400 of them"),
+        ("w4a8+python", "python needs a path"),
+        ("w4a8+weights=$HOME/w.pt", "weights needs a path of letters"),
+        ("w4a8+python=a.py:f+python=b.py:g", "method python is there twice: name it once"),
         ("fp32+bias", "unknown scheme"),
         ("w4a8+skip=", "no glob"),
         ("w4a8+skip=a b", "no glob"),
@@ -162,6 +172,21 @@ def test_edges_and_time_in_float():
     assert Scheme.parse(str(scheme)) == scheme
 
 
+def test_rtn_is_what_a_scheme_is_without_a_method():
+    assert Scheme.parse("w4a8+rtn") == Scheme.parse("w4a8") == Scheme.parse("w4a8+RTN")
+    assert str(Scheme.parse("w4a8+rtn+bias+minmax")) == "w4a8+minmax+bias"
+    assert Scheme.parse("w4a8+rtn+mse").methods == ("mse",)
+
+
+@pytest.mark.parametrize("path", ["m.py:f", "/a/b-c_d/m.1.py:f", "../m.py:F:9,a", "~/ü/m.py:f"])
+def test_methods_of_files_keep_their_paths(path):
+    scheme = Scheme.parse(f"w4a8+weights=W/x.pt+python={path}")
+    assert scheme.methods == ("weights:W/x.pt", f"python:{path}")
+    assert Scheme.parse(str(scheme)) == scheme
+    assert str(scheme) == f"w4a8+weights=W/x.pt+python={path}"
+    assert scheme_words.path_of(path) == path.partition(".py")[0] + ".py"
+
+
 def test_methods_keep_their_order_and_their_options():
     assert Scheme.parse("w4a8").methods == ()
     scheme = Scheme.parse("w4a8+skip=a+bias=0.5:x,y+minmax")
@@ -182,7 +207,11 @@ def test_methods_keep_their_order_and_their_options():
 
 
 def test_words_of_schemes_are_no_names_of_methods():
-    assert set(tables.RESERVED["methods"]) == {*scheme_words.OPTIONS, "skip"}
+    assert set(tables.RESERVED["methods"]) == {
+        *scheme_words.OPTIONS,
+        scheme_words.ROUND_TO_NEAREST,
+        "skip",
+    }
 
 
 def test_a_scheme_is_read_without_its_methods_being_imported():

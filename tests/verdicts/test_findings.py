@@ -92,3 +92,19 @@ def test_a_side_that_does_not_say_what_executed():
     assert [f.text for f in findings(RECORD, silent)] == ["HEAD does not say what executed"]
     assert [f.text for f in findings(silent, RECORD)] == ["BASE does not say what executed"]
     assert findings(silent, silent) == []
+
+
+def test_a_method_s_file_of_other_content_is_a_finding():
+    """The scheme names it alike."""
+    name = "methods python sha256"
+    scheme = replace(RECORD.cell.scheme, methods=("python:mine.py:f",))
+    record = replace(RECORD, cell=replace(RECORD.cell, scheme=scheme))
+    old, new = (
+        replace(record, host=replace(record.host, versions={**record.host.versions, name: digest}))
+        for digest in ("1" * 64, "2" * 64)
+    )
+    assert str(old.cell) == str(new.cell)
+    assert [(f.kind, f.text) for f in findings(old, new)] == [
+        ("extractor", f"{name} {'1' * 64} → {'2' * 64}")
+    ]
+    assert findings(old, old) == []

@@ -118,7 +118,7 @@ def _lowered(
 ) -> Quantized:
     """Quantize, lower, and hold the kernels against the simulation."""
     from bench.quant.coverage import measure
-    from bench.quant.graph import calibration_of, layers_of, step_bytes
+    from bench.quant.graph import calibration_of, layers_of, step_bytes, told_by
     from bench.quant.kernels import agreement
     from bench.quant.kernels.lowering import kernels_of, lower
     from bench.quant.rewrite import executed
@@ -135,5 +135,6 @@ def _lowered(
         bytes_stored=stored_bytes(graph),
         bytes_memory=sum(kernel.bytes for kernel in kernels_of(execution).values()) + floats,
         agreement=agreement.measure(execution, simulate(graph), inputs_of_all_groups(graph)),
+        told=told_by(graph),
     )
     return Quantized(replace(denoiser, model=execution), coverage, calibration_of(graph))

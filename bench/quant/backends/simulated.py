@@ -28,7 +28,7 @@ class Simulated:
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize; the result takes inputs of the shape of `calibrate` only."""
         from bench.quant.coverage import measure
-        from bench.quant.graph import calibration_of, layers_of, step_bytes
+        from bench.quant.graph import calibration_of, layers_of, step_bytes, told_by
         from bench.quant.rewrite import executed
         from bench.quant.simulate import simulate
         from bench.quant.stored import quantized, stored_bytes
@@ -41,4 +41,5 @@ class Simulated:
         # In memory its weights are floats, whatever the bits.
         size = 4 * coverage.params
         coverage = replace(coverage, bytes_stored=stored_bytes(graph), bytes_memory=size)
+        coverage = replace(coverage, told=told_by(graph))
         return Quantized(replace(denoiser, model=simulation), coverage, calibration_of(graph))

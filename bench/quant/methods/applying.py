@@ -9,12 +9,17 @@ the cell fails by its name.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from bench.core import extensions
 from bench.core.denoiser import Denoiser
+from bench.core.printable import say, short
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
+from bench.quant.methods.from_file import tried
+from bench.quant.methods.guarding import guarded
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
@@ -28,7 +33,8 @@ def refusal(scheme: Scheme) -> str | None:
     """
     for name in scheme.methods:
         if reason := extensions.lookup("methods", name)().refuses(scheme):
-            return f"method {extensions.plain(name)}: {reason}"
+            plain = extensions.plain(name)
+            return f"method {name if plain == 'python' else plain}: {reason}"
     return None
 
 
@@ -36,6 +42,18 @@ def prepares(scheme: Scheme) -> bool:
     """Whether a method of a scheme changes the graph in full precision."""
     made = (extensions.lookup("methods", name)() for name in scheme.methods)
     return any(hasattr(method, "prepare") for method in made)
+
+
+def check(scheme: Scheme, denoiser: Denoiser) -> None:
+    """Ask the methods of a scheme whether they fit a network, before anything is computed.
+
+    Raises:
+        InputError: one does not, or fails to say so.
+    """
+    for name in scheme.methods:
+        method = extensions.lookup("methods", name)()
+        if hasattr(method, "check"):
+            tried(f"method {name}", "check", partial(method.check, denoiser))
 
 
 def prepared(denoiser: Denoiser, scheme: Scheme, calibration: Calibration) -> GraphModule:
@@ -59,8 +77,9 @@ def prepared(denoiser: Denoiser, scheme: Scheme, calibration: Calibration) -> Gr
         method = extensions.lookup("methods", name)()
         if not hasattr(method, "prepare"):
             continue
-        with torch.inference_mode(False), torch.no_grad():
-            graph = _graph(method.prepare(graph, denoiser, calibration), name)
+        with torch.inference_mode(False), torch.no_grad(), guarded(denoiser, name):
+            made = method.prepare(graph, denoiser, calibration)
+        graph = _graph(made, name)
         graph.graph.lint()
         graph.recompile()
     return graph
@@ -90,20 +109,29 @@ def applied(
         return graph
     import torch
 
-    from bench.quant.graph import CALIBRATION, FLOAT, INPUTS, LAYERS, OBSERVER, float_of
+    from bench.quant.graph import CALIBRATION, FLOAT, INPUTS, LAYERS, OBSERVER, TOLD, float_of
 
     told = {name: graph.meta[name] for name in (LAYERS, INPUTS, CALIBRATION, FLOAT, OBSERVER)}
     # The float weights of a graph are those of the denoiser, which its full-precision twin needs.
-    graph = copy.deepcopy(graph, {id(float_of(graph)): float_of(graph)})
+    # Copies that are made in inference mode, as probes run, could not be changed.
+    with torch.inference_mode(False):
+        graph = copy.deepcopy(graph, {id(float_of(graph)): float_of(graph)})
+    texts = {}
     for name in scheme.methods:
         method = extensions.lookup("methods", name)()
-        with torch.inference_mode(False), torch.no_grad():
-            graph = _graph(method(graph, denoiser, calibration), name)
+        with torch.inference_mode(False), torch.no_grad(), guarded(denoiser, name):
+            made = method(graph, denoiser, calibration)
+        graph = _graph(made, name)
+        if text := graph.meta.pop(TOLD, ""):
+            texts[extensions.plain(name)] = short(str(text), 500)
         graph.meta.update(told)
         try:
             _check(graph)
         except RuntimeError as error:
             raise RuntimeError(f"after method {name}: {error}") from error
+    for name, text in texts.items():
+        say(f"bench: {name}: {text}", file=sys.stderr)
+    graph.meta[TOLD] = texts
     return graph
 
 
@@ -126,6 +154,7 @@ def _check(graph: GraphModule) -> None:
     verify(graph, layers)
     nodes = {node.name: node for node in graph.graph.nodes}
     for layer in layers:
+        _check_range_and_bias(graph, layer.name, nodes[layer.node])
         if layer.weight_bits not in FLOAT_BITS and layer.weights:
             _check_rows(graph, nodes[layer.node], layer.name)
 
@@ -152,3 +181,17 @@ def _check_rows(graph: GraphModule, node: Node, name: str) -> None:
         raise RuntimeError(f"the weights of layer {name} must be int8, and are {codes.dtype}")
     if not bool((torch.isfinite(steps) & (steps > 0)).all()):
         raise RuntimeError(f"the steps of layer {name} must be above 0")
+
+
+def _check_range_and_bias(graph: GraphModule, name: str, node: Node) -> None:
+    """Hold the step of a layer's input, and its bias, against what they can be."""
+    from bench.quant.graph import DEQUANTIZE
+    from bench.quant.weight_rows import constant
+
+    x, bias = node.args[0], node.args[2] if len(node.args) > 2 else None
+    step: Any = x.args[1] if getattr(x, "target", None) is DEQUANTIZE else 1  # type: ignore[union-attr]
+    if not step > 0:
+        raise RuntimeError(f"the step of the input of layer {name} must be above 0")
+    values = constant(graph, bias) if getattr(bias, "op", "") == "get_attr" else None  # type: ignore[arg-type]
+    if values is not None and not bool(values.isfinite().all()):
+        raise RuntimeError(f"the bias of layer {name} is not finite")

@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from bench.core.scheme import FLOAT_BITS, Scheme
+from bench.core.tables import ROUNDINGS
 from bench.quant import weight_rows
 from bench.quant.graph import float_of, layers_of
 from bench.quant.layers import Layer, weight_of
 
-# Methods of bench that choose which weights share a step, those that choose the steps, and those
-# that choose codes: they act in this order.
+# Methods of bench that choose which weights share a step, and those that choose the steps; those
+# of ROUNDINGS choose the codes. They act in this order.
 GROUPS = ("g16", "g32", "g64", "g128")
 RANGES = ("asymmetric", "mse", "percentile")
-ROUNDINGS = ("gptq", "adaround", "brecq")
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,17 @@ def test_without_methods_the_graph_is_the_same_object(toy, toy_batches):
     assert applied(graph, toy, Scheme(4, 8), toy_batches) is graph
 
 
+def test_methods_act_in_inference_mode_too(toy, toy_batches):
+    """As probes ask for a graph."""
+    scheme = Scheme.parse("w4a8+mse+bias")
+    plain = applied(quantize_graph(toy, scheme, toy_batches), toy, scheme, toy_batches)
+    with torch.inference_mode():
+        graph = applied(quantize_graph(toy, scheme, toy_batches), toy, scheme, toy_batches)
+    x, t = toy_batches[0]
+    with torch.no_grad():
+        assert torch.equal(graph(x, t), plain(x, t))
+
+
 class Counted(Replay):
     """A calibration with a place, that counts how often it runs."""
 
