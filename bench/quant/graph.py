@@ -21,7 +21,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.allocation import allocated
-from bench.quant.layers import CONVOLUTIONS, Layer, copied, exported, plan
+from bench.quant.layers import Layer, copied, exported, plan
 from bench.quant.weight_rows import constant, constants, rows_node, size
 from bench.system.quiet import quiet_import
 
@@ -200,27 +200,6 @@ def step_bytes(graph: GraphModule) -> dict[str, int]:
     return sizes
 
 
-def bias_of(graph: GraphModule, node: Node, name: str) -> Tensor:
-    """The bias of a layer, float32 (C_out,), zeros where it has none.
-
-    Args:
-        graph: that holds the constants.
-        node: a layer's, with weights of its own.
-        name: of the layer, for the message.
-
-    Raises:
-        RuntimeError: it computes its bias.
-    """
-    bias = node.args[2] if len(node.args) > 2 else None
-    if bias is None:
-        shape = node.meta["val"].shape
-        axis = 1 if node.target in CONVOLUTIONS else -1
-        return torch.zeros(shape[axis], device=node.meta["val"].device)
-    if not isinstance(bias, Node) or bias.op != "get_attr":
-        raise RuntimeError(f"layer {name} computes its bias, which cannot be changed")
-    return constant(graph, bias).detach().float()
-
-
 def ranges_of(graph: GraphModule, node: Node) -> Tensor:
     """The scale and the zero point that a node dequantizes an activation with, float64 (1, 2); of
     ranges that switch those of all groups, (N, 2).
@@ -270,19 +249,6 @@ def put(graph: GraphModule, name: str, value: Tensor) -> None:
     module = graph.get_submodule(owner)
     delattr(module, last)
     module.register_buffer(last, value)
-
-
-def set_bias(graph: GraphModule, node: Node, bias: Tensor) -> None:
-    """Give a layer of a graph a bias of its own, float32 (C_out,), in the place of any other.
-
-    The graph must be compiled anew (`recompile`) before it is called.
-    """
-    name = f"{node.name}_bias"
-    graph.register_buffer(name, bias)
-    with graph.graph.inserting_before(node):
-        made = graph.graph.get_attr(name)
-    x, weight, *rest = node.args
-    node.args = (x, weight, made, *rest[1:])
 
 
 def verify(graph: GraphModule, layers: Sequence[Layer]) -> None:

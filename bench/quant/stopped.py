@@ -53,7 +53,7 @@ class Stopped:
         """Give a node another value, if it was executed; others are computed when they are."""
         for run in self.runs:
             if node in run.env:
-                run.env[node] = value  # type: ignore[index]
+                run.env[node] = value
 
 
 def drawn(

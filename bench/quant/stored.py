@@ -26,6 +26,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant import allocation, weight_rows
+from bench.quant.biases import set_bias
 from bench.quant.graph import (
     CALIBRATION,
     DEQUANTIZE,
@@ -42,7 +43,6 @@ from bench.quant.graph import (
     put,
     quantize_graph,
     ranges_of,
-    set_bias,
     told_by,
     verify,
 )

@@ -67,7 +67,8 @@ def test_kernels_agree_and_the_quantized_network_is_read_back(edm_card, tmp_path
     from bench.models.samplers.trajectories import Trajectories
     from bench.quant.graph import inputs_of
     from bench.quant.kernels.agreement import measure
-    from bench.quant.kernels.lowering import Reference, lower
+    from bench.quant.kernels.integer_layer import Reference
+    from bench.quant.kernels.lowering import lower
     from bench.quant.simulate import simulate
     from bench.quant.stored import quantized
 

@@ -5,7 +5,7 @@ import dataclasses
 
 import torch
 
-from bench.quant.kernels.lowering import IntegerLayer
+from bench.quant.kernels.integer_layer import IntegerLayer
 
 
 def convolution(weights=8, high=255, batch=3, **changes):

@@ -9,7 +9,8 @@ from bench.core.scheme import Scheme
 from bench.quant.backends.int8 import Int8X86
 from bench.quant.graph import inputs_of
 from bench.quant.kernels import agreement
-from bench.quant.kernels.lowering import Reference, lower
+from bench.quant.kernels.integer_layer import Reference
+from bench.quant.kernels.lowering import lower
 from bench.quant.simulate import simulate
 from bench.quant.stored import quantized
 

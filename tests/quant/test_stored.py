@@ -5,7 +5,8 @@ from safetensors.torch import load
 
 from bench.core.scheme import Scheme
 from bench.quant.graph import calibration_of, inputs_of, layers_of
-from bench.quant.kernels.lowering import Reference, lower
+from bench.quant.kernels.integer_layer import Reference
+from bench.quant.kernels.lowering import lower
 from bench.quant.simulate import simulate
 from bench.quant.stored import INPUTS_FILE, WEIGHTS_FILE, quantized, stored_bytes
 from bench.system import artifacts

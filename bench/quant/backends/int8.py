@@ -20,7 +20,7 @@ from bench.system.host import X86_FEATURES
 if TYPE_CHECKING:
     from torch.fx import GraphModule
 
-    from bench.quant.kernels.lowering import IntegerLayer, Kernel
+    from bench.quant.kernels.integer_layer import IntegerLayer, Kernel
 
 
 class Int8X86:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.fx import Interpreter, Node
 
 from bench.core.record import Agreement
-from bench.quant.kernels.lowering import Kernel, kernels_of, quantize
+from bench.quant.kernels.integer_layer import Kernel
+from bench.quant.kernels.lowering import kernels_of, quantize
 from bench.quant.rewrite import LAYER, Execution
 
 LEAST_SQNR = 60.0

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bench.quant.kernels.lowering import IntegerLayer, Kernel
+from bench.quant.kernels.integer_layer import IntegerLayer, Kernel
 
 LEAST_ROWS, MULTIPLE = 17, 8
 

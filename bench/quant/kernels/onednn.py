@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.quant.kernels.lowering import IntegerLayer, Kernel, Reference
+from bench.quant.kernels.integer_layer import IntegerLayer, Kernel, Reference
 
 onednn = torch.ops.onednn
 PAIR_LIMIT = 2**15 - 1

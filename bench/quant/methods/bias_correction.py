@@ -21,7 +21,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.graph import bias_of, set_bias
+from bench.quant.biases import bias_of, set_bias
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.layers import CONVOLUTIONS
 from bench.quant.methods.rounded import rounded_layers

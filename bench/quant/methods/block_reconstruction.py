@@ -149,11 +149,8 @@ class _Learner:
         unit = count / usual if usual > 0 else 1.0
         with torch.enable_grad():
             for k in range(iterations):
-                batch = k % len(self.met)
-                rounding.step(
-                    lambda weights, batch=batch: unit * self._of_batch(weights, batch),
-                    k / iterations,
-                )
+                error = unit * self._of_batch(rounding.weights(), k % len(self.met))
+                rounding.step(error, k / iterations)
         codes = rounding.codes()
         is_better = self._error(codes) <= usual
         return (codes if is_better else nearest), is_better

@@ -97,8 +97,8 @@ def _block(full: GraphModule, nodes: list[Node], layers: tuple[RoundedLayer, ...
     outputs = [node for node in inside if any(user not in known for user in node.users)]
     after = _behind(order, end)
     assert after is not None
-    names = (tuple(each.name for each in some) for some in (inputs, outputs))
-    return Block(layers, *names, order[after].name)
+    taken_names, given_names = (tuple(n.name for n in some) for some in (inputs, outputs))
+    return Block(layers, taken_names, given_names, order[after].name)
 
 
 def _behind(order: Sequence[Node], end: int) -> int | None:

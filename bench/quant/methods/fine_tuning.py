@@ -30,7 +30,8 @@ from torch.fx import GraphModule, Node
 from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.graph import bias_of, float_of, set_bias
+from bench.quant.biases import bias_of, set_bias
+from bench.quant.graph import float_of
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.methods import options
 from bench.quant.methods.rounded import (
@@ -201,13 +202,14 @@ class _Student:
         output = nodes[-1].all_input_nodes
         given = [node for layer in self.layers for node in _nodes(layer)]
         self.segment = Segment(graph, self.inputs, output, given)
-        groups = [
-            {"params": [layer.weight for layer in self.layers], "lr": rate},
-            {"params": [layer.steps for layer in self.layers], "lr": rate * STEPS},
-            {"params": [layer.bias for layer in self.layers], "lr": rate * BIASES},
+        self.rates = [rate, rate * STEPS, rate * BIASES]
+        trained = [
+            [layer.weight for layer in self.layers],
+            [layer.steps for layer in self.layers],
+            [layer.bias for layer in self.layers],
         ]
-        self.adam = torch.optim.Adam(groups)
-        self.rates = [group["lr"] for group in groups]
+        pairs = zip(trained, self.rates, strict=True)
+        self.adam = torch.optim.Adam([{"params": some, "lr": rate} for some, rate in pairs])
 
     def update(self, lessons: _Lessons, number: int, total: int) -> None:
         """One update; its rate is that of a half cosine over all of them."""

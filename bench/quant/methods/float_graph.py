@@ -129,7 +129,7 @@ def groups(node: Node) -> int:
     """In how many groups a layer multiplies its channels."""
     if node.target not in CONVOLUTIONS:
         return 1
-    return int(node.args[6]) if len(node.args) > 6 else 1  # type: ignore[call-overload, arg-type]
+    return int(node.args[6]) if len(node.args) > 6 else 1  # type: ignore[arg-type]
 
 
 def reached(start: Node, marks: Tensor) -> list[tuple[Node, Tensor]] | None:

@@ -11,7 +11,7 @@ at last it is 0 or 1. The error is to be in units of what nearest rounding has f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -51,29 +51,32 @@ class Rounding:
         ]
         self.update = torch.optim.Adam(self.variables, lr=rate)
 
-    def step(self, error: Callable[[list[Tensor]], Tensor], done: float) -> None:
+    def weights(self) -> list[Tensor]:
+        """The weights on their way, (C_out, K) each, with gradients."""
+        return [
+            grid.within(down + share) * grid.steps
+            for grid, down, share in zip(self.grids, self.down, self._shares(), strict=True)
+        ]
+
+    def step(self, error: Tensor, done: float) -> None:
         """One update.
 
         Args:
-            error: of weights (C_out, K) each, a number with gradients.
+            error: of the weights, a number with gradients.
             done: share of all updates that were made before.
         """
-        self.update.zero_grad()
-        wide, least = STRETCH
-        shares = [(wide * torch.sigmoid(v) + least).clamp(0, 1) for v in self.variables]
-        total = error(
-            [
-                grid.within(down + share) * grid.steps
-                for grid, down, share in zip(self.grids, self.down, shares, strict=True)
-            ]
-        )
         if (exponent := power(done)) is not None:
-            for share in shares:
+            for share in self._shares():
                 # Its slope has no value where a share is in the middle; there it pulls nowhere.
                 away = (2 * share - 1).abs().clamp(min=1e-6)
-                total = total + WEIGHT * (1 - away**exponent).sum()
-        total.backward()
+                error = error + WEIGHT * (1 - away**exponent).sum()
+        self.update.zero_grad()
+        error.backward()
         self.update.step()
+
+    def _shares(self) -> list[Tensor]:
+        wide, least = STRETCH
+        return [(wide * torch.sigmoid(v) + least).clamp(0, 1) for v in self.variables]
 
     def codes(self) -> list[Tensor]:
         """Whole numbers of steps (C_out, K), each rounded the way that was learned."""

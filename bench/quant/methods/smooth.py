@@ -151,7 +151,7 @@ def _insert(graph: GraphModule, x: Node, nodes: list[Node], scale: Tensor) -> No
         value = float_graph.exact(graph, weight)
         own = scale.to(value.device).view(1, -1, *(1,) * (value.ndim - 2))
         float_graph.replace(graph, weight, value * own)
-    inverse = (1 / scale).view(shape).to(float_graph.exact(graph, weight).device)
+    inverse = (1 / scale).view(shape).to(value.device)
     name = f"{float_graph.name_of(nodes[0])}.smoothing"
     made = float_graph.weight(graph, nodes[0], name, inverse)
     with graph.graph.inserting_before(nodes[0]):

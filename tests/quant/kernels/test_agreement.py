@@ -4,7 +4,8 @@ import torch
 from bench.core.scheme import Scheme
 from bench.quant.graph import inputs_of, quantize_graph
 from bench.quant.kernels.agreement import EXACT, measure
-from bench.quant.kernels.lowering import Reference, kernels_of, lower
+from bench.quant.kernels.integer_layer import Reference
+from bench.quant.kernels.lowering import kernels_of, lower
 from bench.quant.simulate import simulate
 
 

@@ -8,7 +8,8 @@ from helpers.layers_by_shape import LAYERS, codes, convolution, linear
 
 from bench.quant.graph import inputs_of
 from bench.quant.kernels.cublas import LEAST_ROWS, MULTIPLE, Product, gather
-from bench.quant.kernels.lowering import Reference, lower
+from bench.quant.kernels.integer_layer import Reference
+from bench.quant.kernels.lowering import lower
 from bench.quant.simulate import simulate
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()

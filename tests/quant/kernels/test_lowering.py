@@ -8,15 +8,8 @@ from bench.core.noise_levels import NoiseLevels
 from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
 from bench.quant.graph import layers_of, quantize_graph
-from bench.quant.kernels.lowering import (
-    IntegerLayer,
-    Kernel,
-    Reference,
-    kernels_of,
-    lower,
-    quantize,
-    quantize_by_tensors,
-)
+from bench.quant.kernels.integer_layer import IntegerLayer, Kernel, Reference
+from bench.quant.kernels.lowering import kernels_of, lower, quantize, quantize_by_tensors
 from bench.quant.rewrite import executed
 from bench.quant.simulate import simulate
 

@@ -5,7 +5,7 @@ import torch
 from helpers.layers_by_shape import LAYERS, codes, convolution, linear
 
 from bench.quant.kernels import onednn
-from bench.quant.kernels.lowering import Reference
+from bench.quant.kernels.integer_layer import Reference
 from bench.quant.kernels.onednn import Halves, OneDnn, kernel, may_saturate, saturates
 from bench.system.host import VNNI, instruction_set
 

@@ -12,7 +12,8 @@ from bench.quant.methods.applying import applied, prepared, refusal
 TEXT = """
 import torch
 from bench.core.errors import InputError
-from bench.quant.graph import set_bias, tell
+from bench.quant.biases import set_bias
+from bench.quant.graph import tell
 from bench.quant.weight_rows import constants
 from bench.quant.methods.rounded import rounded_layers
 

@@ -15,7 +15,8 @@ from bench.quant.backends.simulated import Simulated
 from bench.quant.graph import inputs_of, layers_of, quantize_graph, step_bytes
 from bench.quant.kernels import agreement
 from bench.quant.kernels.cublas import Product
-from bench.quant.kernels.lowering import Sum, kernels_of, lower
+from bench.quant.kernels.integer_layer import Sum
+from bench.quant.kernels.lowering import kernels_of, lower
 from bench.quant.methods.applying import applied, refusal
 from bench.quant.methods.rounded import affine_rows, grid_of, rounded_layers, rows_of
 from bench.quant.simulate import simulate

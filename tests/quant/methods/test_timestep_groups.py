@@ -16,7 +16,8 @@ from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
 from bench.quant.graph import layers_of, quantize_graph, range_observer, ranges_of
 from bench.quant.kernels.cublas import Product
-from bench.quant.kernels.lowering import Reference, lower
+from bench.quant.kernels.integer_layer import Reference
+from bench.quant.kernels.lowering import lower
 from bench.quant.kernels.onednn import kernel
 from bench.quant.methods import side_by_side
 from bench.quant.methods.applying import applied, refusal
