@@ -36,15 +36,7 @@ def measure(
     """
     layers = [layer for layer in layers if layer.node in operators]
     stored = [layer for layer in layers if layer.weight_bits not in FLOAT_BITS]
-    # A module that runs twice has its weights once.
-    weights = {layer.name: layer for layer in stored}.values()
-    added = {layer.name: layer.weights for layer in layers if layer.added}
-    own = sum(parameter.numel() for parameter in denoiser.model.parameters())
-    params = own + sum(added.values())
-    params_quantized = sum(layer.weights for layer in weights)
-    packed = sum(-(-layer.weights * layer.weight_bits // 8) for layer in weights)
-    steps = steps or {}
-    beside = sum(steps.get(layer.name, 4 * layer.channels) for layer in weights)
+    params, params_quantized, size = _sizes(denoiser, layers, steps or {})
     by_bits: Counter[str] = Counter()
     by_kernel: Counter[str] = Counter()
     for layer in layers:
@@ -56,7 +48,7 @@ def measure(
         macs_quantized=sum(layer.macs for layer in stored),
         params=params,
         params_quantized=params_quantized,
-        bytes=packed + beside + 4 * (params - params_quantized),
+        bytes=size,
         kernel=kernel,
         macs_by_bits=dict(by_bits),
         skipped=tuple(
@@ -75,3 +67,17 @@ def measure(
             for layer in layers
         ),
     )
+
+
+def _sizes(
+    denoiser: Denoiser, layers: Sequence[Layer], steps: Mapping[str, int]
+) -> tuple[int, int, int]:
+    """Parameters, those of them that are rounded, and bytes of all of them."""
+    # A module that runs twice has its weights once.
+    rounded = {each.name: each for each in layers if each.weight_bits not in FLOAT_BITS}.values()
+    added = {layer.name: layer.weights for layer in layers if layer.added}
+    own = sum(parameter.numel() for parameter in denoiser.model.parameters())
+    params, quantized = own + sum(added.values()), sum(layer.weights for layer in rounded)
+    packed = sum(-(-layer.weights * layer.weight_bits // 8) for layer in rounded)
+    beside = sum(steps.get(layer.name, 4 * layer.channels) for layer in rounded)
+    return params, quantized, packed + beside + 4 * (params - quantized)

@@ -91,9 +91,9 @@ def changed(toy, toy_batches, scheme):
     ("name", "says"),
     [
         ("nothing", "gave a NoneType, not a graph"),
-        ("raising", r"fails \(AttributeError: .* has no attribute 'nodes', line 12\)"),
-        ("leaving", r"fails \(SystemExit: 3, line 15\)"),
-        ("asking", r"fails \(InputError: write it otherwise, line 18\)"),
+        ("raising", r"fails \(AttributeError: .* has no attribute 'nodes', line 13\)"),
+        ("leaving", r"fails \(SystemExit: 3, line 16\)"),
+        ("asking", r"fails \(InputError: write it otherwise, line 19\)"),
         ("harming", r"changes the network in full precision, first\.weight: change the graph"),
         ("replacing", r"changes the network in full precision, first\.bias and 1 more"),
         ("exchanging", "changes the network in full precision, its model"),

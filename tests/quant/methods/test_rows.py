@@ -136,7 +136,12 @@ def test_affine_weights_of_one_sign_use_all_codes(wide):
     assert errors(graph)["across"] < 0.8 * plain["across"]
 
 
-WORDS = ("w4a8+g32", "w4a8+asymmetric+all", "w8a8+g64+asymmetric", "w3a6+g32+asymmetric+mse+gptq+bias")
+WORDS = (
+    "w4a8+g32",
+    "w4a8+asymmetric+all",
+    "w8a8+g64+asymmetric",
+    "w3a6+g32+asymmetric+mse+gptq+bias",
+)
 
 
 @pytest.mark.parametrize("words", WORDS)

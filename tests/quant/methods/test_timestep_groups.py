@@ -19,10 +19,10 @@ from bench.quant.kernels.cublas import Product
 from bench.quant.kernels.integer_layer import Reference
 from bench.quant.kernels.lowering import lower
 from bench.quant.kernels.onednn import kernel
-from bench.quant.methods import side_by_side
 from bench.quant.methods.applying import applied, refusal
 from bench.quant.methods.timestep_groups import set_ranges
 from bench.quant.simulate import simulate
+from bench.quant.stopped import drawn
 from bench.quant.switched import (
     Switch,
     boundaries,
@@ -217,9 +217,9 @@ def test_kernels_are_held_against_the_simulation_in_every_group(toy):
 def test_learned_rounding_draws_batches_of_one_group(toy):
     """All images of a batch are rounded by the range of the first."""
     batches, switch = trajectories(), Switch(1, 0, torch.tensor([250, 700]))
-    drawn = side_by_side._drawn(toy, batches, 12, switch)
-    assert [x.shape for x, _ in drawn] == [batches.shape] * 3
-    groups = [{switch.group((x, t[None])) for t in ts} for x, ts in drawn]
+    some = drawn(toy.model, batches, 12, len(batches[0][0]), switch)
+    assert [x.shape for x, _ in some] == [batches.shape] * 3
+    groups = [{switch.group((x, t[None])) for t in ts} for x, ts in some]
     assert groups == [{0}, {1}, {2}]
 
 
