@@ -35,7 +35,6 @@ def measure(
             where it has none, a step for each output channel.
     """
     layers = [layer for layer in layers if layer.node in operators]
-    stored = [layer for layer in layers if layer.weight_bits not in FLOAT_BITS]
     params, params_quantized, size = _sizes(denoiser, layers, steps or {})
     by_bits: Counter[str] = Counter()
     by_kernel: Counter[str] = Counter()
@@ -45,15 +44,13 @@ def measure(
             by_bits[layer.bits] += layer.macs
     return Coverage(
         macs=sum(layer.macs for layer in layers),
-        macs_quantized=sum(layer.macs for layer in stored),
+        macs_quantized=sum(x.macs for x in layers if x.weight_bits not in FLOAT_BITS),
         params=params,
         params_quantized=params_quantized,
         bytes=size,
         kernel=kernel,
         macs_by_bits=dict(by_bits),
-        skipped=tuple(
-            dict.fromkeys((layer.name, layer.reason) for layer in layers if layer.reason)
-        ),
+        skipped=tuple(dict.fromkeys((each.name, each.reason) for each in layers if each.reason)),
         macs_by_kernel=dict(by_kernel),
         layers=tuple(
             LayerCoverage(
