@@ -127,16 +127,12 @@ class Quantized:
 class Method(Protocol):
     """Changes a quantized graph after the calibration, once for all backends that execute it.
 
-    `w4a8+NAME` makes one without arguments; `w4a8+NAME=VALUE` hands over `argument="VALUE"`, which
-    a class that takes options checks when it is made, with InputError. `version` rises with its
-    arithmetic.
-
-    One that has a function `prepare`, of the arguments and the result of `__call__`, is asked
-    before the calibration too, with the network's graph in full precision: it shares parameters
-    with the network, so others are put in their place, and none is changed. It is asked again when
-    a kept graph is built from its constants, so that what takes long belongs in a file under
-    `calibration.place`. One that has a function `check` of the network is asked before anything is
-    computed, and raises InputError where it does not fit.
+    `w4a8+NAME` makes one; `w4a8+NAME=VALUE` hands over `argument="VALUE"`, which a class that takes
+    options checks when it is made, with InputError. `version` rises with its arithmetic.
+    A function `prepare`, of the arguments and the result of `__call__`, is called before the
+    calibration with the graph in full precision, which shares the network's parameters: others are
+    put in their place. It is called again when a kept graph is built, so what takes long belongs
+    under `calibration.place`. A function `check` of the network may refuse it by InputError.
     """
 
     version: int
@@ -150,9 +146,8 @@ class Method(Protocol):
         """Change a graph that `bench.quant.graph` describes, or make another one; return it.
 
         Equal arguments must give equal bits: what is random is seeded (`bench.system.random`). The
-        weights of `denoiser` are in full precision and must stay as they are. Each call of
-        `calibration(model)` samples the trajectories once more, with the model that it is given.
-        The layers keep their bits, and their weights stay integers within them."""
+        weights of `denoiser` must stay as they are. Each call of `calibration(model)` samples the
+        trajectories once more. Layers keep their bits, and their weights integers within them."""
 
 
 class Backend(Protocol):
@@ -295,9 +290,8 @@ class Work(Protocol):
 
 class Engine(Protocol):
     """Runs a worker over resolved cells (`bench.evaluation.resolved.ResolvedCell`), wherever that
-    is, and yields what it tells: progress, and the record of each cell once.
-
-    Given no cells, it looks at its argument, where its name has one, and ends.
+    is, and yields what it tells: progress, and the record of each cell once. Given no cells, it
+    looks at its argument, where its name has one, and ends.
 
     Records may come in any order. The references among the cells are best run first: whatever is
     held against one needs its images. An engine decides no number, so it is part of no key; a run

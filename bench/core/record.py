@@ -101,10 +101,9 @@ class Coverage:
         kernel: "none" (float), "simulated", "int8", "nf4", ...
         skipped: (module, reason) for each convolution or linear layer left in float.
         macs_by_kernel: multiply-accumulates by the operator that was called.
-        bytes_stored: measured size of the quantized network at rest, 4-bit weights two in a byte.
-        bytes_memory: measured size of its weights as the kernels keep them.
-        layers: all layers, in order of execution.
-        agreement: how well integer kernels agree with the simulation.
+        bytes_stored, bytes_memory: measured size of the quantized network at rest, 4-bit weights
+            two in a byte, and of its weights as the kernels keep them.
+        layers, agreement: all layers in order of execution; of kernels with the simulation.
         told: what methods say of their work, by their names.
     """
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from bench.quant.layers import CONVOLUTIONS
+from bench.quant.operators import CONVOLUTIONS
 from bench.quant.weight_rows import constant
 
 

@@ -1,15 +1,11 @@
 """Which layers a network has, what each costs, and at which precision a scheme runs it.
 
-Read from the exported graph, so a layer counts as often as it really executes. With N the output
-elements of one image, a convolution of weight (C_out, C_in / groups, k, k) costs N C_in k^2 /
-groups multiply-accumulates (MACs), a linear layer N C_in, a matrix product N times its inner size,
-and attention of L queries on S keys L S (E + E_v) for each head.
+Read from the exported graph, so a layer counts as often as it really executes.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,33 +22,19 @@ from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant import budget
+from bench.quant.operators import (
+    CONVOLUTIONS,
+    COUNTED,
+    OTHER_LAYERS,
+    QUANTIZABLE,
+    TRANSPOSED,
+    aten,
+    batch_of,
+    multiplications,
+    shape_of,
+    value_of,
+)
 
-aten = torch.ops.aten
-CONVOLUTIONS = (aten.conv2d.default, aten.conv2d.padding)
-QUANTIZABLE = (*CONVOLUTIONS, aten.linear.default)
-OTHER_LAYERS = (
-    aten.conv1d.default,
-    aten.conv1d.padding,
-    aten.conv3d.default,
-    aten.conv3d.padding,
-)
-TRANSPOSED = (
-    aten.conv_transpose1d.default,
-    aten.conv_transpose2d.input,
-    aten.conv_transpose3d.input,
-)
-PRODUCTS = (aten.matmul.default, aten.bmm.default, aten.mm.default)
-SUMMED_PRODUCTS = (aten.baddbmm.default, aten.addmm.default)
-ATTENTION = (aten.scaled_dot_product_attention.default,)
-COUNTED = (
-    *QUANTIZABLE,
-    *OTHER_LAYERS,
-    *TRANSPOSED,
-    *PRODUCTS,
-    *SUMMED_PRODUCTS,
-    *ATTENTION,
-    aten.einsum.default,
-)
 # What the metadata of a node says where a method added it and wants it in float: the reason.
 KEPT = "bench_kept"
 _PART = re.compile(r"\.part\d+$")
@@ -199,16 +181,16 @@ def operator_name(node: Node) -> str:
 def _layer(node: Node, scheme: Scheme, edge: bool) -> Layer:
     weight = weight_of(node)
     name = _name(node, weight)
-    weights = _shape(weight).numel() if weight else 0
+    weights = shape_of(weight).numel() if weight else 0
     # Transposed convolutions keep their output channels (of each group) in axis 1.
-    channels = _shape(weight)[1 if node.target in TRANSPOSED else 0] if weight else 0
+    channels = shape_of(weight)[1 if node.target in TRANSPOSED else 0] if weight else 0
     weight_bits, act_bits = scheme.layer_bits(edge)
     reason = "" if scheme.is_float else _reason(node, name, scheme)
     if edge and not reason and not scheme.is_float and scheme.edge_bits in FLOAT_BITS:
         reason = "skip-io"
     if reason:
         weight_bits = act_bits = 32
-    macs = _macs(node) // _batch(node)
+    macs = multiplications(node) // batch_of(node)
     bits = weight_bits, act_bits
     operator, added = operator_name(node), KEPT in node.meta
     return Layer(name, node.name, macs, weights, channels, *bits, reason, operator, added)
@@ -226,7 +208,7 @@ def _reason(node: Node, name: str, scheme: Scheme) -> str:
         return f"{node.target.overloadpacket.__name__} is not supported"
     if weight_of(node) is None:
         return "weights are computed, not stored"
-    types = {_value(argument).dtype for argument in node.args[:2]}
+    types = {value_of(argument).dtype for argument in node.args[:2]}
     if types != {torch.float32}:
         return f"needs float32, has {', '.join(sorted(map(str, types)))}"
     return ""
@@ -246,47 +228,6 @@ def _name(node: Node, weight: Node | None) -> str:
         return str(weight.target).removesuffix(".weight")
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return stack[-1][0] if stack and stack[-1][0] else node.name
-
-
-def _value(node: object) -> Tensor:
-    assert isinstance(node, Node)
-    return node.meta["val"]
-
-
-def _shape(node: object) -> torch.Size:
-    return _value(node).shape
-
-
-def _batch(node: Node) -> int:
-    return next(n for n in node.graph.nodes if n.op == "placeholder").meta["val"].shape[0]
-
-
-def _macs(node: Node) -> int:
-    """Multiply-accumulates of a node for the whole batch."""
-    outputs = _value(node).numel()
-    if node.target in (*QUANTIZABLE, *OTHER_LAYERS):
-        return outputs * math.prod(_shape(node.args[1])[1:])
-    if node.target in TRANSPOSED:
-        return _value(node.args[0]).numel() * math.prod(_shape(node.args[1])[1:])
-    if node.target in PRODUCTS:
-        return outputs * _shape(node.args[0])[-1]
-    if node.target in SUMMED_PRODUCTS:
-        return outputs * _shape(node.args[1])[-1]
-    if node.target in ATTENTION:
-        keys, depth = _shape(node.args[1])[-2:]
-        return outputs // _shape(node.args[2])[-1] * keys * (depth + _shape(node.args[2])[-1])
-    return _einsum_macs(str(node.args[0]), node.args[1])
-
-
-def _einsum_macs(equation: str, operands: Any) -> int:
-    """Product of the sizes of all indices, exact for two operands."""
-    sizes: dict[str, int] = {}
-    inputs = equation.replace(" ", "").split("->")[0].split(",")
-    if "." in equation or len(inputs) != 2:
-        raise RuntimeError(f"cannot count the operations of einsum {equation!r}")
-    for letters, operand in zip(inputs, operands, strict=True):
-        sizes.update(zip(letters, _shape(operand), strict=True))
-    return math.prod(sizes.values())
 
 
 def layers(denoiser: Denoiser, scheme: Scheme, batch: int = 1) -> tuple[Layer, ...]:

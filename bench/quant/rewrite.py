@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
 from bench.quant.graph import DEQUANTIZES, QUANTIZES
-from bench.quant.layers import COUNTED, operator_name
+from bench.quant.layers import operator_name
+from bench.quant.operators import COUNTED
 from bench.quant.weight_rows import DEQUANTIZE as DEQUANTIZE_WEIGHT
 
 aten = torch.ops.aten

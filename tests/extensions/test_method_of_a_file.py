@@ -89,6 +89,7 @@ def test_the_page_builds_one_in_thirty_lines_and_runs_it(bench, cards, files):
     assert (folder / "report.md").read_text(encoding="utf-8") == report
 
 
+@pytest.mark.slow
 def test_what_one_must_not_do_fails_its_own_row(bench, words, files):
     (files / "bad.py").write_text(BAD)
     says = {

@@ -18,7 +18,8 @@ from torch.fx import GraphModule, Node
 
 from bench.quant.graph import DEQUANTIZES, QUANTIZES, decomposed, layers_of, ranges_of
 from bench.quant.kernels.integer_layer import IntegerLayer, Kernel, Sum, parts
-from bench.quant.layers import CONVOLUTIONS, Layer
+from bench.quant.layers import Layer
+from bench.quant.operators import CONVOLUTIONS
 from bench.quant.rewrite import Execution, Rewriter
 from bench.quant.weight_rows import rows_node
 

@@ -23,8 +23,8 @@ from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.biases import bias_of, set_bias
 from bench.quant.identities import METHOD_VERSIONS
-from bench.quant.layers import CONVOLUTIONS
-from bench.quant.methods.rounded import rounded_layers
+from bench.quant.methods.rounded import names_after, rounded_layers
+from bench.quant.operators import CONVOLUTIONS
 from bench.quant.weight_rows import dequantized
 
 
@@ -34,9 +34,11 @@ class BiasCorrection:
     version = METHOD_VERSIONS["bias"]
 
     def refuses(self, scheme: Scheme) -> str | None:
-        """Refuse float weights."""
+        """Refuse float weights, and what rounds them anew afterwards."""
         if scheme.weight_bits in FLOAT_BITS:
             return "the weights stay in float, so rounding leaves no error to correct"
+        if after := names_after(scheme, "bias"):
+            return f"{after} rounds the weights anew after it: name {after} before bias"
         return None
 
     def __call__(

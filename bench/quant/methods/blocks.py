@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from torch.fx import GraphModule, Node
 
-from bench.quant.layers import QUANTIZABLE
 from bench.quant.methods.rounded import RoundedLayer
+from bench.quant.operators import QUANTIZABLE
 
 MOST = 12
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from bench.quant.layers import CONVOLUTIONS, QUANTIZABLE, weight_of
+from bench.quant.layers import weight_of
+from bench.quant.operators import CONVOLUTIONS, QUANTIZABLE
 from bench.quant.weight_rows import constant
 
 aten = torch.ops.aten

@@ -24,8 +24,9 @@ from bench.core.errors import InputError
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.identities import METHOD_VERSIONS
-from bench.quant.layers import CONVOLUTIONS, KEPT
+from bench.quant.layers import KEPT
 from bench.quant.methods import float_graph, options
+from bench.quant.operators import CONVOLUTIONS
 
 aten = torch.ops.aten
 OPTIONS = {"rank": (16.0, 1.0, 1024.0)}

@@ -196,7 +196,7 @@ def names_after(scheme: Scheme, name: str) -> str:
     """The first method of a scheme behind one that chooses steps or codes of weights; "" for
     none."""
     given = names(scheme)
-    behind = given[given.index(name) + 1 :]
+    behind = given[given.index(name) + 1 :] if name in given else []
     return next((each for each in behind if each in (*GROUPS, *RANGES, *ROUNDINGS)), "")
 
 

@@ -26,8 +26,9 @@ from bench.core.errors import InputError
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.identities import METHOD_VERSIONS
-from bench.quant.layers import CONVOLUTIONS, weight_of
+from bench.quant.layers import weight_of
 from bench.quant.methods import float_graph, options
+from bench.quant.operators import CONVOLUTIONS
 from bench.system import artifacts
 
 aten = torch.ops.aten

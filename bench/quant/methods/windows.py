@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx import Node
 from torch.nn import functional
 
-from bench.quant.layers import CONVOLUTIONS
+from bench.quant.operators import CONVOLUTIONS
 
 # What a convolution has where its node says no more: stride, padding, dilation, groups.
 USUAL = (1, 0, 1, 1)

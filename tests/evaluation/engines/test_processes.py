@@ -117,14 +117,11 @@ def test_who_stops_listening_ends_the_processes(cache, log):
 
 
 PROGRAM = """
-import signal
 import sys
 from pathlib import Path
 from evaluation.engines.test_processes import resolved
 from helpers.fake_worker import FakeWorker
 from bench.evaluation.engines.processes import run
-# What is started in the background of a script ignores it, and so do its children.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 for told in run(FakeWorker(Path(sys.argv[1])), resolved(Path(sys.argv[2]), "w4a8+skip=asleep"),
                 "2"):
     pass

@@ -15,7 +15,7 @@ from bench.models.schedules import alpha_bar
 from bench.quant.backends.int8 import Int8X86
 from bench.quant.backends.simulated import Simulated
 from bench.quant.graph import calibration_of, layers_of, quantize_graph
-from bench.quant.methods.applying import applied
+from bench.quant.methods.applying import applied, refusal
 from bench.quant.methods.bias_correction import BiasCorrection
 from bench.quant.stored import quantized
 from bench.quant.weight_rows import constant
@@ -178,3 +178,10 @@ def test_equal_arguments_give_equal_bits(toy, toy_batches):
         torch.equal(tensor, dict(second.named_buffers())[name])
         for name, tensor in first.named_buffers()
     )
+
+
+def test_what_rounds_anew_after_it_is_refused_by_name():
+    assert "name gptq before bias" in refusal(Scheme.parse("w4a8+bias+gptq"))
+    assert "name g32 before bias" in refusal(Scheme.parse("w4a8+bias+g32"))
+    # Fine-tuning begins at the bias that there is.
+    assert refusal(Scheme.parse("w4a8+mse+bias+finetune+tgroups=4")) is None
