@@ -127,7 +127,7 @@ class Quantized:
 class Method(Protocol):
     """Changes a quantized graph after the calibration, once for all backends that execute it.
 
-    `w4a8+NAME` makes one; `w4a8+NAME=VALUE` hands over `argument="VALUE"`, which a class that takes
+    `w4a8+NAME` makes one; `w4a8+NAME=VALUE` hands over `argument="VALUE"`, which a class with
     options checks when it is made, with InputError. `version` rises with its arithmetic.
     A function `prepare`, of the arguments and the result of `__call__`, is called before the
     calibration with the graph in full precision, which shares the network's parameters: others are
@@ -265,10 +265,8 @@ class Constants:
 
 
 class Probe(Protocol):
-    """An explanation of one checkpoint, in parts that are kept one by one.
-
-    `setting` and `context` are those of `bench.measurement.probes.context`.
-    """
+    """An explanation of one checkpoint, in parts that are kept one by one. `setting` and `context`
+    are those of `bench.measurement.probes.context`."""
 
     version: int
 
