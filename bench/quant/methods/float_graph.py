@@ -7,7 +7,6 @@ and reports still know them.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -111,7 +110,9 @@ def call(graph: GraphModule, after: Node, target: Any, arguments: Any, shape: An
     """A new call of a function behind a node, with a result of a shape."""
     with graph.graph.inserting_after(after):
         made = graph.graph.call_function(target, arguments)
-    made.meta = {"val": like(after, shape), "nn_module_stack": after.meta.get("nn_module_stack")}
+    made.meta = {"val": like(after, shape)}
+    if stack := after.meta.get("nn_module_stack"):
+        made.meta["nn_module_stack"] = stack
     return made
 
 
@@ -180,11 +181,6 @@ def _passed(user: Node, value: Node, marks: Tensor) -> Tensor | None:
         shape = user.meta["val"].shape
         return marks.narrow(-2, 0, 1).expand(shape) if marks.ndim == len(shape) else None
     return None
-
-
-def submodule(graph: GraphModule, path: str) -> Any:
-    """What an attribute's path stands for."""
-    return operator.attrgetter(path)(graph)
 
 
 def exact(graph: GraphModule, node: Node) -> Tensor:

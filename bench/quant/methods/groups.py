@@ -1,13 +1,9 @@
-"""Which weights share a step: groups of input channels, and ranges that are not symmetric.
+"""Groups of input channels that share a step, in place of whole output channels.
 
-Plain rounding has one step for each output channel, s = max|w| / ((2^b - 1) / 2), with the codes
-on both sides of 0. With groups of n input channels, n weights of a linear layer, or n windows of a
-convolution, have a step of their own, as the 4-bit formats of torchao (`group_size`) and GGUF ship
-them: smaller errors, for a float more in each group and a sum of products for each. Affine codes,
-
-    w_q = s (q - z),    s = (max w - min w) / (2^b - 1),
-
-spend no codes on a side where a channel has few weights (Jacob et al. 2018, arXiv 1712.05877).
+Plain rounding has one step for each output channel, s = max|w| / ((2^b - 1) / 2). With groups of n
+input channels, n weights of a linear layer, or n windows of a convolution, have a step of their
+own (Dai et al. 2021, VS-Quant, arXiv 2102.04503), as the 4-bit formats of torchao (`group_size`),
+GGUF and NVFP4 ship them: smaller errors, for a float more in each group and a sum of products.
 """
 
 from __future__ import annotations
@@ -22,7 +18,6 @@ from bench.quant import weight_rows
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.methods.rounded import (
     GROUPS,
-    affine_rows,
     later,
     limits,
     names,
@@ -100,28 +95,3 @@ class Groups128(_Groups):
     """Gives each group of 128 input channels a step of its own (torchao, GGUF)."""
 
     size = 128
-
-
-class Asymmetric:
-    """Rounds the weights from their least to their largest, not symmetrically (Jacob et al. 2018).
-
-    Their zero points are codes, and 0 stays 0 exactly.
-    """
-
-    version = METHOD_VERSIONS["asymmetric"]
-
-    def refuses(self, scheme: Scheme) -> str | None:
-        """Refuse float weights, and what has chosen codes or ranges before."""
-        if scheme.weight_bits in FLOAT_BITS:
-            return "the weights stay in float, so they have no range"
-        if earlier := later(scheme, "asymmetric"):
-            return f"it changes the ranges that {earlier} chose: name asymmetric before {earlier}"
-        return None
-
-    def __call__(
-        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
-    ) -> GraphModule:
-        """Round the weights of all layers anew; nothing is calibrated."""
-        for each in rounded_layers(graph):
-            round_rows(graph, each, *affine_rows(rows_of(graph, each), each.layer.weight_bits))
-        return graph
