@@ -9,6 +9,7 @@ from bench.report.rows import CellRow
 
 FIGURES = {
     "loss_by_bits.png": "Quality loss against bit widths",
+    "loss_by_scheme.png": "What methods of quantization leave of the loss",
     "loss_by_method.png": "Quality loss of each checkpoint under each scheme",
     "grid.png": "The same images in full precision and quantized",
 }

@@ -1,10 +1,12 @@
-"""What all figures share: plain axes, and a small file."""
+"""What all figures share: plain axes, the marks of methods, and a small file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.core.record import Measurement
+from bench.report.rows import interval
 from bench.system import store
 
 if TYPE_CHECKING:
@@ -12,6 +14,20 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = 128
+STYLES = {
+    "baseline": ("#000000", "o"),
+    "ema": ("#56B4E9", "s"),
+    "swa": ("#0072B2", "^"),
+    "sam": ("#D55E00", "D"),
+    "sam+ema": ("#E69F00", "v"),
+    "sam+swa": ("#CC79A7", "P"),
+    "ip": ("#009E73", "X"),
+    "ip+ema": ("#56B4E9", "<"),
+    "ip+swa": ("#0072B2", "h"),
+}
+OTHERS = (("#009E73", "<"), ("#0072B2", ">"), ("#CC79A7", "d"), ("#E69F00", "*"))
+# Larger values are not drawn: sums of the ends of axes would overflow.
+LARGEST = 1e100
 
 
 def plain_axes(axes: Axes, grid_axis: Literal["both", "x", "y"]) -> None:
@@ -35,3 +51,14 @@ def save(figure: Figure, path: Path) -> Path:
     with store.atomic(path) as temporary:
         image.save(temporary, "PNG", optimize=True)
     return path
+
+
+def finite(measurement: Measurement | None) -> Measurement | None:
+    """The measurement where it can be drawn."""
+    numbers = (measurement.value, *(interval(measurement) or ())) if measurement else ()
+    return measurement if all(abs(number) < LARGEST for number in numbers) else None
+
+
+def style(method: str) -> tuple[str, str]:
+    """Colour and mark of a method; unknown ones share the last few, always the same one."""
+    return STYLES.get(method) or OTHERS[sum(method.encode()) % len(OTHERS)]

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.printable import on_figure
-from bench.report.figures.drawing import plain_axes, save
-from bench.report.figures.run import LARGEST, style
+from bench.report.figures.drawing import LARGEST, plain_axes, save, style
 from bench.report.history import _file
 from bench.report.rows import interval
 from bench.verdicts.history import Series

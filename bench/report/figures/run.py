@@ -2,7 +2,7 @@
 
 The figures use matplotlib's objects with the Agg canvas: no window, no global state. Colours are
 of the Okabe-Ito palette, told apart with any colour vision; marks repeat what colours say. Methods
-keep their colour in every run.
+keep their colour in every run (`drawing`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.core.distances import frechet_title, kernel_title
 from bench.core.printable import on_figure
 from bench.core.record import Measurement, Run
 from bench.report import elsewhere
 from bench.report.figures import grid
-from bench.report.figures.drawing import plain_axes, save
+from bench.report.figures import schemes as of_schemes
+from bench.report.figures.drawing import finite, plain_axes, save, style
 from bench.report.floors import unit
 from bench.report.labels import legend
 from bench.report.ranking import Group, groups
@@ -30,18 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLES = {
-    "baseline": ("#000000", "o"),
-    "ema": ("#56B4E9", "s"),
-    "swa": ("#0072B2", "^"),
-    "sam": ("#D55E00", "D"),
-    "sam+ema": ("#E69F00", "v"),
-    "sam+swa": ("#CC79A7", "P"),
-    "ip": ("#009E73", "X"),
-    "ip+ema": ("#56B4E9", "<"),
-    "ip+swa": ("#0072B2", "h"),
-}
-OTHERS = (("#009E73", "<"), ("#0072B2", ">"), ("#CC79A7", "d"), ("#E69F00", "*"))
 LineStyle = Literal["-", "--", ":", "-."]
 LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 DPI = 150
@@ -51,8 +39,6 @@ LEGEND_LINE = 0.21
 SPREAD = 40.0
 # Marks of the noise floor.
 FLOOR = "#999999"
-# Larger values are not drawn: sums of the ends of axes would overflow.
-LARGEST = 1e100
 
 
 def draw(run: Run, folder: Path) -> list[Path]:
@@ -60,14 +46,19 @@ def draw(run: Run, folder: Path) -> list[Path]:
     all_rows = rows(run)
     target = folder / "figures"
     drawn = []
-    for name, make in (("loss_by_bits.png", loss_by_bits), ("loss_by_method.png", loss_by_method)):
+    makers = {
+        "loss_by_bits.png": loss_by_bits,
+        "loss_by_scheme.png": of_schemes.loss_by_scheme,
+        "loss_by_method.png": loss_by_method,
+    }
+    for name, make in makers.items():
         if (figure := make(all_rows)) is not None:
             drawn.append(save(figure, target / name))
     if picture := grid.draw(all_rows, folder / "samples"):
         with store.atomic(target / "grid.png") as temporary:
             temporary.write_bytes(picture)
         drawn.append(target / "grid.png")
-    for name in ("loss_by_bits.png", "loss_by_method.png", "grid.png"):
+    for name in (*makers, "grid.png"):
         if target / name not in drawn:
             (target / name).unlink(missing_ok=True)
     return drawn
@@ -75,10 +66,10 @@ def draw(run: Run, folder: Path) -> list[Path]:
 
 def loss_by_bits(all_rows: Sequence[CellRow]) -> Figure | None:
     """Two panels over the schemes: PSNR, and the change of FD (of KD where there is no FD); one
-    line for each checkpoint."""
+    line for each checkpoint. Schemes with methods have a figure of their own."""
     from matplotlib.figure import Figure
 
-    series = _series(all_rows)
+    series = _series([row for row in all_rows if not of_schemes.is_more(row.scheme)])
     if not series:
         return None
     figure = Figure(figsize=(9.0, 4.4), dpi=DPI, layout="constrained")
@@ -86,7 +77,7 @@ def loss_by_bits(all_rows: Sequence[CellRow]) -> Figure | None:
     quantized = schemes(row for _, members in series for row in members)
     ticks = list(dict.fromkeys(scheme.label for scheme in quantized))
     _bits_panel(left, series, ticks, "psnr")
-    field, name = _change(all_rows)
+    field, name = of_schemes.change(all_rows)
     _bits_panel(right, series, ["fp32", *ticks], field)
     left.invert_yaxis()
     left.set_title("PSNR to own full-precision images", fontsize=11)
@@ -101,14 +92,6 @@ def loss_by_bits(all_rows: Sequence[CellRow]) -> Figure | None:
         )
     _legend(figure, all_rows, series)
     return figure
-
-
-def _change(all_rows: Sequence[CellRow]) -> tuple[str, str]:
-    """(field, title) of the distance whose change is drawn: KD where there is no FD."""
-    used = [row.extractor for row in all_rows]
-    if any(row.kd_change for row in all_rows) and not any(row.fd_change for row in all_rows):
-        return "kd_change", kernel_title(used)
-    return "fd_change", frechet_title(used)
 
 
 def _legend(
@@ -152,7 +135,7 @@ def loss_by_method(all_rows: Sequence[CellRow]) -> Figure | None:
     )
     names, kernels = labels(all_rows), len({group.kernel for group in ranked}) > 1
     families = len({group.family for group in ranked}) > 1
-    field, name = _change(all_rows)
+    field, name = of_schemes.change(all_rows)
     for group, (left, right) in zip(ranked, axes, strict=True):
         ordered = [row for row in all_rows if row in group.members]
         _method_panel(left, ordered, "psnr")
@@ -211,7 +194,7 @@ def _bits_panel(
         points = [
             (ticks.index(row.scheme.label) + shift, measurement, row.images)
             for row in members
-            if (measurement := _finite(getattr(row, field)))
+            if (measurement := finite(getattr(row, field)))
         ]
         colour, mark = style(members[0].method)
         line = lines[members[0].family, members[0].kernel]
@@ -236,15 +219,15 @@ def _bits_panel(
     axes.set_xlim(-0.5, len(ticks) - 0.5)
     axes.set_xlabel("Scheme (weight and activation bits)", fontsize=10)
     plain_axes(axes, "y")
-    _note_empty(axes, any(_finite(getattr(row, field)) for _, m in series for row in m))
+    _note_empty(axes, any(finite(getattr(row, field)) for _, m in series for row in m))
 
 
 def _method_panel(axes: Axes, members: Sequence[CellRow], field: str) -> None:
     for y, row in enumerate(members):
-        measurement = _finite(getattr(row, field))
+        measurement = finite(getattr(row, field))
         colour, mark = style(row.method)
         floor = unit(row)
-        if accepted := _finite(getattr(floor, field)) if floor else None:
+        if accepted := finite(getattr(floor, field)) if floor else None:
             axes.plot([accepted.value], [y], "|", color=FLOOR, markersize=13, mew=2)
         if measurement is None:
             continue
@@ -254,7 +237,7 @@ def _method_panel(axes: Axes, members: Sequence[CellRow], field: str) -> None:
     axes.margins(x=0.08)
     plain_axes(axes, "x")
     axes.tick_params(axis="y", length=0)
-    _note_empty(axes, any(_finite(getattr(row, field)) for row in members))
+    _note_empty(axes, any(finite(getattr(row, field)) for row in members))
 
 
 def _note_empty(axes: Axes, drawn: bool) -> None:
@@ -265,25 +248,14 @@ def _note_empty(axes: Axes, drawn: bool) -> None:
 
 def _compress(axes: Axes, changes: Sequence[Measurement | None]) -> None:
     """Use a scale that is linear near 0 and logarithmic beyond where the changes differ much."""
-    values = [m.value for m in changes if m and _finite(m)]
+    values = [m.value for m in changes if m and finite(m)]
     sizes = sorted(abs(value) for value in values if value)
     if not sizes or sizes[-1] < SPREAD * sizes[len(sizes) // 4]:
         return
     linear = 10.0 ** math.ceil(math.log10(sizes[len(sizes) // 4]))
-    ends = [end for m in changes if m and _finite(m) for end in interval(m) or ()]
+    ends = [end for m in changes if m and finite(m) for end in interval(m) or ()]
     low, high = min(0.0, *values, *ends), max(0.0, *values, *ends)
     axes.set_yscale("symlog", linthresh=linear)
     axes.set_ylim(1.6 * low - 0.1 * linear, 1.6 * high + 0.1 * linear)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_ylabel(f"{axes.get_ylabel()},\nlogarithmic beyond ±{linear:g}", fontsize=10)
-
-
-def _finite(measurement: Measurement | None) -> Measurement | None:
-    """The measurement where it can be drawn."""
-    numbers = (measurement.value, *(interval(measurement) or ())) if measurement else ()
-    return measurement if all(abs(number) < LARGEST for number in numbers) else None
-
-
-def style(method: str) -> tuple[str, str]:
-    """Colour and mark of a method; unknown ones share the last few, always the same one."""
-    return STYLES.get(method) or OTHERS[sum(method.encode()) % len(OTHERS)]

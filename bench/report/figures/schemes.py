@@ -1,0 +1,119 @@
+"""What methods of quantization leave of a loss: all schemes of a run on the same two axes.
+
+The schemes of a run that has more than bits (methods, or bits of each layer's own) stand below
+each other, those of the same bits together and plain rounding first, so that what a method brings
+is the distance between two marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bench.core.distances import frechet_title, kernel_title
+from bench.core.printable import on_figure
+from bench.core.scheme import Scheme
+from bench.report.figures.drawing import finite, plain_axes, style
+from bench.report.labels import legend
+from bench.report.rows import CellRow, interval, trained
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 150
+SIMULATED = "simulated"
+# Height of a scheme and of each further checkpoint in it, and of all else, in inches.
+SCHEME, MARK, REST = 0.22, 0.09, 1.3
+LEGEND_CHARACTERS = 90
+
+
+def is_more(scheme: Scheme) -> bool:
+    """Whether a scheme is more than bits, so that it has its place in this figure."""
+    return bool(scheme.methods or scheme.budget)
+
+
+def change(all_rows: Sequence[CellRow]) -> tuple[str, str]:
+    """(field, title) of the distance whose change is drawn: KD where there is no FD."""
+    used = [row.extractor for row in all_rows]
+    if any(row.kd_change for row in all_rows) and not any(row.fd_change for row in all_rows):
+        return "kd_change", kernel_title(used)
+    return "fd_change", frechet_title(used)
+
+
+def loss_by_scheme(all_rows: Sequence[CellRow]) -> Figure | None:
+    """Two panels with a line for each scheme: PSNR, and the change of KD (of FD where there is no
+    KD); a mark with its interval for each checkpoint. None where no scheme is more than bits."""
+    from matplotlib.figure import Figure
+
+    drawn = _drawn(all_rows)
+    if not any(is_more(row.scheme) for row in drawn):
+        return None
+    ordered = sorted(dict.fromkeys(row.scheme for row in drawn), key=_order)
+    marks = max(sum(row.scheme == scheme for row in drawn) for scheme in ordered)
+    height = len(ordered) * (SCHEME + MARK * marks) + REST
+    figure = Figure(figsize=(9.0, height), dpi=DPI, layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    field = "kd_change" if any(row.kd_change for row in drawn) else change(all_rows)[0]
+    title = kernel_title if field == "kd_change" else frechet_title
+    name = title([row.extractor for row in all_rows])
+    _panel(left, drawn, ordered, "psnr")
+    _panel(right, drawn, ordered, field)
+    right.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
+    left.set_yticks(range(len(ordered)), [on_figure(scheme.label) for scheme in ordered])
+    left.set_ylim(len(ordered) - 0.5, -0.5)
+    left.set_xlabel("PSNR to own full-precision images, dB (left is worse)", fontsize=10)
+    right.set_xlabel(f"Change of {name} (right is worse)", fontsize=10)
+    _legend(figure, drawn)
+    return figure
+
+
+def _drawn(all_rows: Sequence[CellRow]) -> list[CellRow]:
+    """The measured quantized rows, of one kernel for each checkpoint and scheme: integers where
+    there are some, as the simulation agrees with them."""
+    rows: dict[tuple[str, Scheme], CellRow] = {}
+    for row in all_rows:
+        if not row.ok or row.scheme.is_float or row.scheme.elsewhere:
+            continue
+        key = row.checkpoint, row.scheme
+        if key not in rows or rows[key].kernel == SIMULATED:
+            rows[key] = row
+    return list(rows.values())
+
+
+def _order(scheme: Scheme) -> tuple[float, int, bool]:
+    """Falling bits, and plain rounding before what is more; else as the run has them."""
+    return -scheme.mean_bits, -scheme.act_bits, is_more(scheme)
+
+
+def _panel(axes: Axes, drawn: Sequence[CellRow], ordered: list[Scheme], field: str) -> None:
+    for place, scheme in enumerate(ordered):
+        rows = [row for row in drawn if row.scheme == scheme]
+        for k, row in enumerate(rows):
+            measurement = finite(getattr(row, field))
+            if measurement is None:
+                continue
+            y = place + (k - (len(rows) - 1) / 2) * 0.8 / max(len(rows), 2)
+            colour, mark = style(row.method)
+            if ends := interval(measurement):
+                axes.plot(ends, [y, y], color=colour, linewidth=1.4)
+            axes.plot([measurement.value], [y], mark, color=colour, markersize=5)
+        if place:
+            axes.axhline(place - 0.5, color="#eeeeee", linewidth=0.8, zorder=0)
+    plain_axes(axes, "x")
+    axes.tick_params(axis="y", length=0)
+
+
+def _legend(figure: Figure, drawn: Sequence[CellRow]) -> None:
+    from matplotlib.lines import Line2D
+
+    members = {row.checkpoint: row for row in drawn}
+    entries = legend(trained(members.values()))
+    methods = {entries[checkpoint]: row.method for checkpoint, row in members.items()}
+    handles = []
+    for label, method in methods.items():
+        colour, mark = style(method)
+        handles.append(Line2D([], [], color=colour, marker=mark, label=on_figure(label)))
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = min(len(handles), max(1, LEGEND_CHARACTERS // (longest + 8)))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
