@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
+from bench.quant.graph import put
 from bench.quant.layers import weight_of
+from bench.quant.methods.windows import groups_of
 from bench.quant.operators import CONVOLUTIONS, QUANTIZABLE
 from bench.quant.weight_rows import constant
 
@@ -72,16 +74,7 @@ def replace(graph: GraphModule, node: Node, value: Tensor) -> None:
         node: reads the parameter.
         value: the new one.
     """
-    owner, _, last = str(node.target).rpartition(".")
-    module = graph.get_submodule(owner)
-    delattr(module, last)
-    module.register_buffer(last, value.detach().to(constant_type(node)).contiguous())
-
-
-def constant_type(node: Node) -> torch.dtype:
-    """The type of what a node reads."""
-    kind: torch.dtype = node.meta["val"].dtype
-    return kind
+    put(graph, str(node.target), value.detach().to(node.meta["val"].dtype).contiguous())
 
 
 def weight(graph: GraphModule, before: Node, name: str, value: Tensor) -> Node:
@@ -127,13 +120,6 @@ def channels(node: Node) -> int:
     return 1 if node.target in CONVOLUTIONS else -1
 
 
-def groups(node: Node) -> int:
-    """In how many groups a layer multiplies its channels."""
-    if node.target not in CONVOLUTIONS:
-        return 1
-    return int(node.args[6]) if len(node.args) > 6 else 1  # type: ignore[arg-type]
-
-
 def reached(start: Node, marks: Tensor) -> list[tuple[Node, Tensor]] | None:
     """Where the channels of a value go, through operators that keep them apart.
 
@@ -147,7 +133,7 @@ def reached(start: Node, marks: Tensor) -> list[tuple[Node, Tensor]] | None:
     """
     ends: list[tuple[Node, Tensor]] = []
     for user in start.users:
-        if user.target in QUANTIZABLE and user.args[0] is start and groups(user) == 1:
+        if user.target in QUANTIZABLE and user.args[0] is start and groups_of(user) == 1:
             moved = marks.movedim(channels(user), 0).flatten(1)
             if not bool((moved == moved[:, :1]).all()):
                 return None

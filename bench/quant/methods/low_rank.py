@@ -26,6 +26,7 @@ from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.layers import KEPT
 from bench.quant.methods import float_graph, options
+from bench.quant.methods.windows import groups_of
 from bench.quant.operators import CONVOLUTIONS
 
 aten = torch.ops.aten
@@ -58,7 +59,7 @@ class LowRank:
         branches = 0
         for weight, node in float_graph.executed_once(graph).items():
             matrix = float_graph.exact(graph, weight).flatten(1)
-            if min(matrix.shape) > 2 * self.rank and float_graph.groups(node) == 1:
+            if min(matrix.shape) > 2 * self.rank and groups_of(node) == 1:
                 self._branch(graph, node, weight, matrix)
                 branches += 1
         if not branches:

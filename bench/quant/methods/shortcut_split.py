@@ -27,6 +27,7 @@ from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.layers import weight_of
 from bench.quant.methods import float_graph
+from bench.quant.methods.windows import groups_of
 
 aten = torch.ops.aten
 
@@ -72,7 +73,7 @@ class ShortcutSplit:
 def _parts(node: Node) -> list[Node]:
     """What a layer's input is concatenated of along its channels, nothing if it is not."""
     x: Any = node.args[0]
-    if x.target is not aten.cat.default or float_graph.groups(node) != 1:
+    if x.target is not aten.cat.default or groups_of(node) != 1:
         return []
     axis = x.args[1] if len(x.args) > 1 else 0
     rank = x.meta["val"].ndim

@@ -28,6 +28,7 @@ from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.layers import weight_of
 from bench.quant.methods import float_graph, options
+from bench.quant.methods.windows import groups_of
 from bench.quant.operators import CONVOLUTIONS
 from bench.system import artifacts
 
@@ -95,7 +96,7 @@ class Smooth:
         chosen: dict[Node, list[Node]] = {}
         for node in float_graph.layers(graph):
             is_convolution = node.target in CONVOLUTIONS
-            if node not in once or float_graph.groups(node) != 1:
+            if node not in once or groups_of(node) != 1:
                 continue
             if self.convolutions or not is_convolution:
                 chosen.setdefault(node.args[0], []).append(node)  # type: ignore[arg-type]
