@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.core.printable import on_figure
 from bench.core.record import Measurement
-from bench.report.rows import interval
+from bench.report.labels import legend
+from bench.report.rows import CellRow, interval, trained
 from bench.system import store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 COLOURS = 128
+LEGEND_CHARACTERS = 100
+# Height of a line of a legend, in inches.
+LEGEND_LINE = 0.21
 STYLES = {
     "baseline": ("#000000", "o"),
     "ema": ("#56B4E9", "s"),
@@ -62,3 +70,28 @@ def finite(measurement: Measurement | None) -> Measurement | None:
 def style(method: str) -> tuple[str, str]:
     """Colour and mark of a method; unknown ones share the last few, always the same one."""
     return STYLES.get(method) or OTHERS[sum(method.encode()) % len(OTHERS)]
+
+
+def method_handles(members: Iterable[CellRow]) -> list[Line2D]:
+    """A legend's marks, one for each checkpoint and one for all trainings of a method."""
+    from matplotlib.lines import Line2D
+
+    first: dict[str, CellRow] = {}
+    for row in members:
+        first.setdefault(row.checkpoint, row)
+    entries = legend(trained(first.values()))
+    methods = {entries[checkpoint]: row.method for checkpoint, row in first.items()}
+    handles = []
+    for label, method in methods.items():
+        colour, mark = style(method)
+        handles.append(Line2D([], [], color=colour, marker=mark, label=on_figure(label)))
+    return handles
+
+
+def place_legend(figure: Figure, handles: list[Line2D]) -> None:
+    """Put a legend above the panels, which keep their height whatever it takes."""
+    longest = max(len(str(handle.get_label())) for handle in handles)
+    columns = min(len(handles), max(1, LEGEND_CHARACTERS // (longest + 8)))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+    extra = math.ceil(len(handles) / columns) - 1
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)

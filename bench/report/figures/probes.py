@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from bench.core.printable import on_figure
 from bench.core.probe_record import ProbeRun, ProbeValue
 from bench.report.figures import allocation
-from bench.report.figures.drawing import plain_axes, save, style
-from bench.report.figures.run import DPI, LEGEND_LINE
+from bench.report.figures.drawing import LEGEND_LINE, plain_axes, save, style
+from bench.report.figures.run import DPI
 from bench.report.labels import legend
 
 if TYPE_CHECKING:

@@ -18,11 +18,17 @@ from bench.core.record import Measurement, Run
 from bench.report import elsewhere
 from bench.report.figures import grid
 from bench.report.figures import schemes as of_schemes
-from bench.report.figures.drawing import finite, plain_axes, save, style
+from bench.report.figures.drawing import (
+    finite,
+    method_handles,
+    place_legend,
+    plain_axes,
+    save,
+    style,
+)
 from bench.report.floors import unit
-from bench.report.labels import legend
 from bench.report.ranking import Group, groups
-from bench.report.rows import CellRow, interval, labels, rows, scheme_order, schemes, trained
+from bench.report.rows import CellRow, interval, labels, rows, scheme_order, schemes
 from bench.system import store
 from bench.verdicts.floors import title
 
@@ -33,9 +39,6 @@ if TYPE_CHECKING:
 LineStyle = Literal["-", "--", ":", "-."]
 LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
 DPI = 150
-LEGEND_CHARACTERS = 100
-# Height of a line of a legend, in inches.
-LEGEND_LINE = 0.21
 SPREAD = 40.0
 # Marks of the noise floor.
 FLOOR = "#999999"
@@ -101,24 +104,13 @@ def _legend(
     kinds of lines one of each."""
     from matplotlib.lines import Line2D
 
-    members = {rows[0].checkpoint: rows[0] for _, rows in series}
-    entries = legend(trained(members.values()))
-    methods = {entries[checkpoint]: row.method for checkpoint, row in members.items()}
-    handles = []
-    for label, method in methods.items():
-        colour, mark = style(method)
-        handles.append(Line2D([], [], color=colour, marker=mark, label=on_figure(label)))
+    handles = method_handles([rows[0] for _, rows in series])
     lines = _lines(series)
     families = len({family for family, _ in lines}) > 1
     for (family, kernel), line in lines.items() if len(lines) > 1 else ():
         label = on_figure(f"{family}, {kernel}" if families else kernel)
         handles.append(Line2D([], [], color="#666666", linestyle=line, label=label))
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = min(len(handles), max(1, LEGEND_CHARACTERS // (longest + 8)))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
-    # The panels keep their height whatever the legend takes.
-    extra = math.ceil(len(handles) / columns) - 1
-    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * extra)
+    place_legend(figure, handles)
 
 
 def loss_by_method(all_rows: Sequence[CellRow]) -> Figure | None:

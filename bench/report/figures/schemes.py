@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.printable import on_figure
 from bench.core.scheme import Scheme
-from bench.report.figures.drawing import finite, plain_axes, style
-from bench.report.labels import legend
-from bench.report.rows import CellRow, interval, trained
+from bench.report.figures.drawing import finite, method_handles, place_legend, plain_axes, style
+from bench.report.rows import CellRow, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +24,6 @@ DPI = 150
 SIMULATED = "simulated"
 # Height of a scheme and of each further checkpoint in it, and of all else, in inches.
 SCHEME, MARK, REST = 0.22, 0.09, 1.3
-LEGEND_CHARACTERS = 90
 
 
 def is_more(scheme: Scheme) -> bool:
@@ -64,7 +62,7 @@ def loss_by_scheme(all_rows: Sequence[CellRow]) -> Figure | None:
     left.set_ylim(len(ordered) - 0.5, -0.5)
     left.set_xlabel("PSNR to own full-precision images, dB (left is worse)", fontsize=10)
     right.set_xlabel(f"Change of {name} (right is worse)", fontsize=10)
-    _legend(figure, drawn)
+    place_legend(figure, method_handles(drawn))
     return figure
 
 
@@ -102,18 +100,3 @@ def _panel(axes: Axes, drawn: Sequence[CellRow], ordered: list[Scheme], field: s
             axes.axhline(place - 0.5, color="#eeeeee", linewidth=0.8, zorder=0)
     plain_axes(axes, "x")
     axes.tick_params(axis="y", length=0)
-
-
-def _legend(figure: Figure, drawn: Sequence[CellRow]) -> None:
-    from matplotlib.lines import Line2D
-
-    members = {row.checkpoint: row for row in drawn}
-    entries = legend(trained(members.values()))
-    methods = {entries[checkpoint]: row.method for checkpoint, row in members.items()}
-    handles = []
-    for label, method in methods.items():
-        colour, mark = style(method)
-        handles.append(Line2D([], [], color=colour, marker=mark, label=on_figure(label)))
-    longest = max(len(str(handle.get_label())) for handle in handles)
-    columns = min(len(handles), max(1, LEGEND_CHARACTERS // (longest + 8)))
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
