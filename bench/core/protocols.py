@@ -132,7 +132,8 @@ class Method(Protocol):
     A function `prepare`, of the arguments and the result of `__call__`, is called before the
     calibration with the graph in full precision, which shares the network's parameters: others are
     put in their place. It is called again when a kept graph is built, so what takes long belongs
-    under `calibration.place`. A function `check` of the network may refuse it by InputError.
+    under `calibration.place`. A method that has it needs no `__call__`. A function `check` of the
+    network may refuse it by InputError.
     """
 
     version: int

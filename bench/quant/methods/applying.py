@@ -119,6 +119,8 @@ def applied(
     texts = {}
     for name in scheme.methods:
         method = extensions.lookup("methods", name)()
+        if not callable(method):
+            continue
         with torch.inference_mode(False), torch.no_grad(), guarded(denoiser, name):
             made = method(graph, denoiser, calibration)
         graph = _graph(made, name)

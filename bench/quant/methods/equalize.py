@@ -78,12 +78,6 @@ class Equalize:
             )
         return graph
 
-    def __call__(
-        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
-    ) -> GraphModule:
-        """Nothing more is to do."""
-        return graph
-
 
 def _bias(node: Node, place: int) -> list[Node]:
     """The parameter that is an argument of a node, if there is one."""

@@ -69,12 +69,6 @@ class LowRank:
             )
         return graph
 
-    def __call__(
-        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
-    ) -> GraphModule:
-        """Nothing more is to do."""
-        return graph
-
     def _branch(self, graph: GraphModule, node: Node, weight: Node, matrix: Tensor) -> None:
         up, down = factors(matrix, self.rank)
         shape = weight.meta["val"].shape

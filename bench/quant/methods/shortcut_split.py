@@ -63,12 +63,6 @@ class ShortcutSplit:
         graph.graph.eliminate_dead_code()
         return graph
 
-    def __call__(
-        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
-    ) -> GraphModule:
-        """Nothing more is to do."""
-        return graph
-
 
 def _parts(node: Node) -> list[Node]:
     """What a layer's input is concatenated of along its channels, nothing if it is not."""

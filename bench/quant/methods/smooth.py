@@ -84,12 +84,6 @@ class Smooth:
             _insert(graph, x, nodes, scale)
         return graph
 
-    def __call__(
-        self, graph: GraphModule, denoiser: Denoiser, calibration: Calibration
-    ) -> GraphModule:
-        """Nothing more is to do."""
-        return graph
-
     def _layers(self, graph: GraphModule) -> dict[Node, list[Node]]:
         """The layers that are smoothed, by their input."""
         once = set(float_graph.executed_once(graph).values())
