@@ -115,7 +115,7 @@ class SwitchedRanges:
     """
 
     def __init__(self, graph: GraphModule, switch: Switch) -> None:
-        self.graph = graph
+        self.graph, self.device = graph, switch.boundaries.device
         self.known: dict[tuple[float, ...], tuple[Node, Node]] = {}
         inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
         # All that depends on the level alone comes first, wherever it is used.
@@ -148,6 +148,7 @@ class SwitchedRanges:
         key = tuple(table.double().flatten().tolist())
         if key not in self.known:
             name = f"bench_ranges_{len(self.known)}"
+            table = table.to(self.device)
             with self.graph.graph.inserting_before(self.first):
                 columns = (
                     self._constant(f"{name}_scale", table[:, 0].to(torch.float32)),
