@@ -87,7 +87,9 @@ Real = Annotated[
 ]
 Bits = Annotated[
     int | None,
-    typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8, 8 means w8a8."),
+    typer.Option(
+        "--bits", metavar="INT", help="Weight bits: 4 means w4a8, and w4a8+gptq beside it."
+    ),
 ]
 Sampler = Annotated[
     str | None, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm [default: ddim].")
@@ -159,7 +161,9 @@ Device = Annotated[
 Engine = Annotated[
     str,
     typer.Option(
-        "--engine", metavar="NAME", help="What runs the cells: local, processes:2 (bench list)."
+        "--engine",
+        metavar="NAME",
+        help="What runs the cells: auto, local, processes:2 (bench list).",
     ),
 ]
 Skip = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,8 +49,9 @@ from bench.cli.flags import (
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
 from bench.evaluation import added_methods, floors, planning, sequential, skip_lists, suite
+from bench.evaluation.engines import automatic
 from bench.evaluation.planning import EvaluationPlan
-from bench.system import devices
+from bench.system import devices, host
 from bench.system.host import fingerprint
 
 
@@ -73,7 +75,7 @@ def run(
     sampler: Sampler = None,
     seed: Seed = 0,
     batch: Batch = 50,
-    engine: Engine = planning.LOCAL,
+    engine: Engine = automatic.AUTO,
     suite_name: SuiteName = None,
     extractors: Extractors = None,
     metrics: Metrics = None,
@@ -94,13 +96,13 @@ def run(
     """
     name_weights(inception, backbones)
     asked = stopping.asked(precision, until_decided, against, margin)
-    place, runner = devices.find(device), planning.engine(engine)
+    place, runner = devices.find(device), automatic.checked(engine)
     choices = _choices(bits, scheme, backend, compiled, place)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
     names = listed("--checkpoints", checkpoints)
     cells = Selection(cards, names, choices, planning.without_none(given))
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
-    beside = Beside(method or (), weights_from, skip, floor)
+    beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
     plans = _plans(runs, asked, place, runner, probes, preset, beside, out)
     return max(_carried_out(plan, out, redact, force, dry_run) for plan in plans)
 
@@ -179,12 +181,14 @@ class Selection:
 
 @dataclass(frozen=True)
 class Beside:
-    """What is measured beside the cells that are asked for: flags as the user wrote them."""
+    """What is measured beside the cells that are asked for: flags as the user wrote them, and
+    whether the default method is, where none is named."""
 
     methods: Sequence[str]
     weights: str | None
     skip: str | None
     floor: str
+    is_open: bool
 
 
 def _plans(
@@ -205,19 +209,35 @@ def _plans(
     if asked.is_sequential and floors.named(beside.floor):
         raise InputError("--floor is measured in runs of a fixed N: leave it out")
     explained = [probe.of_run(cells, probes, preset, place) for cells in runs]
-    plans = []
+    plans, given = [], host.given_threads()
     for cells, probed in zip(runs, explained, strict=True):
         cells = skip_lists.beside(cells, beside.skip, out)
         cells = added_methods.beside(cells, beside.methods, beside.weights)
+        if beside.is_open and not (beside.methods or beside.weights):
+            cells = added_methods.by_default(cells)
+        engine, threads = _engine(runner, cells, place, given)
+        host.set_threads(threads)
         if not asked.is_sequential:
             cells = floors.beside(cells, beside.floor, fingerprint(place))
         rule = stopping.rule(asked, cells, out)
-        plans.append(EvaluationPlan(cells, place, runner, rule, probed))
+        plans.append(EvaluationPlan(cells, place, engine, threads, rule, probed))
     return plans
+
+
+def _engine(name: str, cells: Sequence[Cell], place: str, given: int | None) -> tuple[str, int]:
+    """The engine of a run and the threads of its processes; what `auto` chose is told."""
+    if name != automatic.AUTO:
+        return name, given or host.cores()
+    name, threads = automatic.chosen(cells, place, given)
+    if name != automatic.LOCAL:
+        each = "1 thread" if threads == 1 else f"{threads} threads"
+        print(f"engine: {name}, {each} each", file=sys.stderr)
+    return name, threads
 
 
 def _carried_out(plan: EvaluationPlan, out: Path, redact: bool, force: bool, dry_run: bool) -> int:
     """Measure the cells of one run, or print what would be done; the exit code."""
+    host.set_threads(plan.threads)
     return _planned(plan, force) if dry_run else _measured(plan, out, redact, force)
 
 

@@ -2,6 +2,8 @@
 
     --method bias --method mse+gptq    w4a8 -> w4a8, w4a8+bias, w4a8+mse+gptq
     --weights-from FILE                w4a8 -> w4a8, w4a8+weights=FILE
+    --bits 4                           w4a8 -> w4a8, and in integer kernels w4a8+gptq
+    --bits 4 --method rtn              w4a8
 
 The cells without them stay, so that the report holds each method against plain rounding on the
 same noise. Given both, every method is measured on the checkpoint's own weights and on the file's.
@@ -19,7 +21,11 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted, say
 from bench.core.scheme import Scheme
 
-WEIGHTS = "weights"
+WEIGHTS, PLAIN = "weights", "rtn"
+# What `--bits` measures beside plain rounding where no method is named. Of those that any network
+# takes at any number of steps and that are done in seconds, it takes most of the loss away
+# (docs/methods.md).
+DEFAULT = "gptq"
 
 
 def beside(cells: Sequence[Cell], methods: Sequence[str], weights: str | None) -> list[Cell]:
@@ -27,7 +33,7 @@ def beside(cells: Sequence[Cell], methods: Sequence[str], weights: str | None) -
 
     Args:
         cells: of a run.
-        methods: words as in a scheme, each entry for one more cell.
+        methods: words as in a scheme, each entry for one more cell; "rtn" for none.
         weights: path of a file of weights, None for none.
 
     Raises:
@@ -36,6 +42,7 @@ def beside(cells: Sequence[Cell], methods: Sequence[str], weights: str | None) -
     """
     if weights is not None:
         _check_one_checkpoint(cells)
+    methods = [text for text in methods if text != PLAIN]
     schemes = dict.fromkeys(cell.scheme for cell in cells if not cell.scheme.is_float)
     more = {scheme: [_with(scheme, text) for text in methods] for scheme in schemes}
     for k, text in enumerate(methods):
@@ -49,9 +56,37 @@ def beside(cells: Sequence[Cell], methods: Sequence[str], weights: str | None) -
             longer += [_in_front(scheme, f"{WEIGHTS}:{weights}") for scheme in longer]
         made = [replace(cell, scheme=scheme) for scheme in dict.fromkeys(longer)]
         extended += [one for one in made if one == cell or one not in [*cells, *extended]]
+    _explain(cells, extended)
+    return extended
+
+
+def by_default(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells, and after each that integer kernels execute the same with the default method.
+
+    It is simulated where there are no such kernels, and not beside them: simulation takes longest
+    of all, and plain rounding shows already that both agree.
+    """
+    executed = {
+        cell.backend
+        for cell in cells
+        if not cell.scheme.is_float and extensions.lookup("backends", cell.backend)().takes_methods
+    }
+    chosen = executed - {"simulated"} or executed
+    extended: list[Cell] = []
+    for cell in cells:
+        extended.append(cell)
+        if cell.backend in chosen and not cell.scheme.is_float:
+            metrics = tuple(name for name in cell.metrics if name != "psnr_simulated")
+            longer = replace(cell, scheme=_with(cell.scheme, DEFAULT), metrics=metrics)
+            extended += [longer] if longer not in [*cells, *extended] else []
+    _explain(cells, extended)
+    return extended
+
+
+def _explain(cells: Sequence[Cell], extended: Sequence[Cell]) -> None:
+    """Say what the schemes mean that came to some cells."""
     for scheme in dict.fromkeys(cell.scheme for cell in extended if cell not in cells):
         say(f"{scheme}: {scheme.explain()}", file=sys.stderr)
-    return extended
 
 
 def _with(scheme: Scheme, text: str) -> Scheme:

@@ -52,10 +52,10 @@ def compiling_pays(card: Checkpoint, evaluations: int) -> bool:
         card: verified. One that cannot be loaded is not compiled; its cells will say why.
         evaluations: of the network, for one image each.
     """
-    return evaluations * SAVED * _outputs(card) > COMPILING
+    return evaluations * SAVED * outputs(card) > COMPILING
 
 
-def _outputs(card: Checkpoint) -> int:
+def outputs(card: Checkpoint) -> int:
     """Number of values that the network's layers give for one image; kept, so that a finished
     run needs no torch."""
     if card.source not in extensions.names("sources"):  # its cells say so

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from bench.core import distances, extensions
 from bench.core.cell import Cell, Checkpoint, Draw, expand
 from bench.core.errors import InputError
-from bench.core.printable import quoted
 from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
 from bench.evaluation import prompted
 from bench.evaluation.cost import compiling_pays
+from bench.evaluation.engines import automatic
 from bench.measurement import real
 from bench.models.cards import card_file, first_seeds, is_shipped, load_cards, select, verify
-from bench.system import devices, disk
-from bench.system.host import VNNI, fingerprint
+from bench.system import devices
+from bench.system.host import VNNI, fingerprint, threads
 
 if TYPE_CHECKING:
     from bench.evaluation.probe_context import Plan as ProbePlan
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 INTEGER_BACKENDS = ("int8-cuda", "int8-x86")
 
 COMPILABLE = "int8-x86"
-
-LOCAL = "local"
 
 
 @dataclass(frozen=True)
@@ -58,13 +56,15 @@ class EvaluationPlan:
         cells: that are measured; where there is a rule, their N is the most that it may come to.
         device: where networks are evaluated, from `devices.find`.
         engine: name of what runs the cells.
+        threads: of each process that runs them.
         rule: when a cell has enough images; without one it takes those of its draw.
         probes: what is explained beside, None for nothing.
     """
 
     cells: Sequence[Cell]
     device: str = devices.CPU
-    engine: str = LOCAL
+    engine: str = automatic.LOCAL
+    threads: int = field(default_factory=threads)
     rule: Rule | None = None
     probes: ProbePlan | None = None
 
@@ -129,21 +129,6 @@ def backends(
         reasons.append(next(filter(None, refusals)))
     print(f"simulated only: {'; '.join(reasons)}", file=sys.stderr)
     return ["simulated"]
-
-
-def engine(name: str) -> str:
-    """The name of an engine, checked with its argument before anything is computed.
-
-    Raises:
-        InputError: an unknown name, one that takes no argument, or an argument that is none.
-    """
-    from bench.evaluation.worker import Worker
-
-    run = extensions.lookup("engines", name)
-    # Given no cells, an engine looks at its argument and ends.
-    if list(run(Worker(devices.CPU, disk.cache_root()), ())):
-        raise InputError(f"engine {quoted(name)} gives records of cells that nobody asked for")
-    return name
 
 
 def scoring(extractors: Sequence[str], metrics: Sequence[str], split: str) -> dict[str, Any]:

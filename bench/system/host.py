@@ -28,12 +28,34 @@ def instruction_set() -> str:
 
 def threads() -> int:
     """Threads that a run uses: `OMP_NUM_THREADS`, else the cores this process may use."""
+    return given_threads() or cores()
+
+
+def given_threads() -> int | None:
+    """`OMP_NUM_THREADS` where it is a number above 0, else None."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdigit() and int(given) > 0:
-        return int(given)
+    return int(given) if given.isdigit() and int(given) > 0 else None
+
+
+def set_threads(count: int) -> None:
+    """Make this process, and those that it starts, use so many threads from now on; torch, where
+    it is loaded already, keeps those that it has."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Bytes of memory that the machine has, 0 where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 0
 
 
 def library_versions() -> dict[str, str]:

@@ -9,10 +9,10 @@ from bench.core.scheme import Scheme
 from bench.evaluation.cost import (
     COMPILING,
     SAVED,
-    _outputs,
     compiling_pays,
     duration,
     memory,
+    outputs,
     size,
 )
 from bench.measurement.features import reference
@@ -43,8 +43,7 @@ def test_sizes(count, words):
 def test_compiling_pays_from_so_many_evaluations_of_so_large_a_network(cards):
     """Those of a checkpoint that cannot be loaded are not compiled; the run says why."""
     card = verify(load_cards(cards)[0])
-    outputs = _outputs(card)
-    enough = int(COMPILING / (SAVED * outputs)) + 1
+    enough = int(COMPILING / (SAVED * outputs(card))) + 1
     assert compiling_pays(card, enough)
     assert not compiling_pays(card, enough - 1)
     broken = dataclasses.replace(card, source="pt")

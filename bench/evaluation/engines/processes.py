@@ -26,7 +26,7 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.core.record import Record
 from bench.system.disk import MachineError
-from bench.system.host import threads
+from bench.system.host import cores, threads
 
 if TYPE_CHECKING:
     from bench.core.progress import Progress
@@ -62,8 +62,7 @@ def run(
             f"engine processes takes a number of processes, as in processes:2, not "
             f"{quoted(argument)}"
         )
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    most = int(argument) if argument else max(1, (cores or 1) // threads())
+    most = int(argument) if argument else max(1, cores() // threads())
     return _told(worker, cells, most)
 
 
