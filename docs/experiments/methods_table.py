@@ -9,8 +9,8 @@ checkpoints that have all schemes of a row's bits count.
 trainings (`bench.verdicts.claims.lost`), and the change of that difference from plain rounding to
 each method, with Holm's adjustment over all lines of the table.
 
-`cost`: seconds and peak memory of each method on one checkpoint, each in a process of its own with
-one thread. What calibration and export take is measured without a method and taken off.
+`cost`: CPU seconds and peak memory of each method on one checkpoint, each in a process of its own
+with one thread. What calibration and export take is measured without a method and taken off.
 
     python docs/experiments/methods_table.py loss RUN [RUN ...] [--backend int8-x86]
     python docs/experiments/methods_table.py question RUN [RUN ...]
@@ -105,12 +105,16 @@ def loss(given: argparse.Namespace) -> None:
         for word, rows in methods.items():
             chosen = [rows[card] for card in sorted(cards)]
             value, each = mean_of(chosen, KD, terms)
-            plain = plain or (value, each)
-            share, of_share = value / plain[0], (each - value / plain[0] * plain[1]) / plain[0]
+            left = "100%"
+            if plain is None:
+                plain = value, each
+            else:
+                share = value / plain[0]
+                left = f"{interval(100 * share, 100 * (each - share * plain[1]) / plain[0], 0)}%"
             likeness = interval(*mean_of(chosen, PSNR, terms), 1)
             print(
                 f"| {name} | {word} | {len(cards)} | {interval(value, each, 1)} | "
-                f"{interval(100 * share, 100 * of_share, 0)}% | {likeness} |"
+                f"{left} | {likeness} |"
             )
 
 
@@ -160,7 +164,7 @@ def _brought(before: Record, after: Record, terms: Mapping[str, np.ndarray]) -> 
 
 def cost(given: argparse.Namespace) -> None:
     """Print the table of costs."""
-    print("| scheme | seconds of one core | peak memory, MiB |\n|---|---|---|")
+    print("| scheme | CPU seconds | peak memory, MiB |\n|---|---|---|")
     plain: dict[str, float] = {}
     for text in given.runs:
         scheme = Scheme.parse(text)
@@ -172,7 +176,7 @@ def cost(given: argparse.Namespace) -> None:
 
 
 def measured(checkpoint: str, scheme: str) -> tuple[float, float]:
-    """Seconds and peak MiB of quantizing a checkpoint in a new process."""
+    """CPU seconds and peak MiB of quantizing a checkpoint in a new process."""
     words = [sys.executable, __file__, "one", checkpoint, scheme]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     seconds, peak = done.stdout.split()[-2:]
@@ -192,9 +196,9 @@ def one(checkpoint: str, scheme: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         cell = Cell(verify(card), Scheme.parse(scheme), "simulated", Draw())
         wanted = Resolver(fingerprint("cpu"), Path(folder)).images(cell)
-        start = time.perf_counter()
+        start = time.process_time()
         finished(Generation("cpu").executed(wanted))
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(seconds, peak)
 
