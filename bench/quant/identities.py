@@ -20,7 +20,7 @@ METHOD_VERSIONS = {
     "gptq": 1,
     "lowrank": 1,
     "mse": 1,
-    "percentile": 1,
+    "percentile": 2,
     "smooth": 1,
     "split": 1,
     "tgroups": 1,

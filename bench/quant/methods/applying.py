@@ -194,6 +194,12 @@ def _check_range_and_bias(graph: GraphModule, name: str, node: Node) -> None:
     step: Any = x.args[1] if getattr(x, "target", None) is DEQUANTIZE else 1  # type: ignore[union-attr]
     if not step > 0:
         raise RuntimeError(f"the step of the input of layer {name} must be above 0")
+    # Layers that share an input share its codes, but not what reads them.
+    if getattr(x, "target", None) is DEQUANTIZE and x.args[0].args[1:] != x.args[1:]:  # type: ignore[union-attr]
+        raise RuntimeError(
+            f"the input of layer {name} is rounded by one range and read by another: give all "
+            f"layers that share an input the same"
+        )
     values = constant(graph, bias) if getattr(bias, "op", "") == "get_attr" else None  # type: ignore[arg-type]
     if values is not None and not bool(values.isfinite().all()):
         raise RuntimeError(f"the bias of layer {name} is not finite")

@@ -4,11 +4,13 @@ The range of an activation reaches from the (100 - p)-th to the p-th percentile 
 inputs in full precision along the sampling trajectories, all timesteps together, and always holds
 0; that of the weights of an output channel to the p-th percentile of their magnitudes, as Wu et
 al. 2020 compare ranges (arXiv 2004.09602, section 3). 100 leaves ranges as they are. Of the inputs
-at each evaluation some are drawn, by a seed, so percentiles are those of a large sample.
+at each evaluation some are drawn, by a seed, so percentiles are those of a large sample. Layers
+that share an input share its range.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.graph import float_of, layers_of
 from bench.quant.identities import METHOD_VERSIONS
+from bench.quant.layers import Layer
 from bench.quant.methods import options
 from bench.quant.methods.rounded import round_rows, rounded_layers, rows_of
 from bench.system.random import seeded
@@ -75,14 +78,14 @@ class Percentile:
         layers = {
             layer.node: layer for layer in layers_of(graph) if layer.act_bits not in FLOAT_BITS
         }
-        sampled = _Sampled(float_of(graph), set(layers))
+        sampled = _Sampled(float_of(graph), layers.values())
         calibration(sampled.run)
         share = self.activations / 100
         for node in list(graph.graph.nodes):
             if node.name not in layers:
                 continue
             layer = layers[node.name]
-            drawn = sampled.values.get(node.name)
+            drawn = sampled.values.get(sampled.inputs[node.name])
             if not drawn:
                 raise RuntimeError("calibration did not evaluate the network")
             values = torch.cat(drawn).double()
@@ -117,18 +120,28 @@ def _set_range(dequantize: Any, scale: float, zero: int) -> None:
 
 
 class _Sampled(Interpreter):
-    """Executes a network and keeps some values of the inputs of some layers."""
+    """Executes a network and keeps some values of the inputs of layers.
 
-    def __init__(self, graph: GraphModule, names: set[str]) -> None:
+    Attributes:
+        inputs: what each layer shares its range by: the node of its input, and its bits.
+        values: for that, as they come.
+    """
+
+    def __init__(self, graph: GraphModule, layers: Iterable[Layer]) -> None:
         super().__init__(graph)
-        self.names, self.generator = names, seeded("percentile")
-        self.values: dict[str, list[Tensor]] = {}
+        self.generator = seeded("percentile")
+        nodes = {node.name: node for node in graph.graph.nodes}
+        self.inputs = {layer.node: (nodes[layer.node].args[0], layer.act_bits) for layer in layers}
+        # Those that see an input first.
+        self.first = {key: name for name, key in reversed(self.inputs.items())}
+        self.values: dict[tuple[Any, int], list[Tensor]] = {}
 
     def run_node(self, n: Node) -> Any:
-        if n.name in self.names:
+        key = self.inputs.get(n.name)
+        if key is not None and self.first[key] == n.name:
             x = self.env[n.args[0]].flatten()  # type: ignore[index]
             if len(x) > VALUES:
                 x = x[torch.randint(len(x), (VALUES,), generator=self.generator).to(x.device)]
             # An input may be changed in place later on.
-            self.values.setdefault(n.name, []).append(x.clone())
+            self.values.setdefault(key, []).append(x.clone())
         return super().run_node(n)

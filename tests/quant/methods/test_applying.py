@@ -56,12 +56,19 @@ def float_weights(graph, denoiser):
     return graph
 
 
+def read_by_another_range(graph, denoiser):
+    read = rounded_layers(graph)[0].node.args[0]
+    read.args = (read.args[0], 2 * read.args[1], *read.args[2:])
+    return graph
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (codes_too_large, "the weights of layer time must be from -8 to 7, and are from 8 to 8"),
         (scale_of_zero, "the steps of layer first must be above 0"),
         (float_weights, "layer first should run at w8a8, but the quantizer made it w32a8"),
+        (read_by_another_range, "layer first is rounded by one range and read by another"),
         (lambda graph, denoiser: None, "gave a NoneType, not a graph"),
     ],
 )

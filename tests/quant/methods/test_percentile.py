@@ -39,6 +39,22 @@ def test_a_range_holds_zero_and_is_divided_by_its_levels():
     assert scale > 0 and zero == 0
 
 
+def test_layers_that_share_an_input_share_its_range(tiny, tiny_graph, batches):
+    """As queries, keys and values do: one range rounds their input, so the same must read it."""
+    scheme = Scheme.parse("w4a8+percentile")
+    graph = applied(tiny_graph("w4a8"), tiny, scheme, batches)
+    found = ranges(graph)
+    for name in (name for name in found if name.endswith("to_q")):
+        stem = name.removesuffix("q")
+        assert found[name] == found[f"{stem}k"] == found[f"{stem}v"]
+    nodes = {node.name: node for node in graph.graph.nodes}
+    for layer in layers_of(graph):
+        if layer.act_bits <= 8:
+            read = nodes[layer.node].args[0]
+            assert read.args[0].args[1:] == read.args[1:]
+    assert any(name.endswith("to_q") for name in found)
+
+
 def test_activations_are_clipped_where_the_inputs_say(toy, toy_batches):
     """The first layer sees x itself: its percentiles are those of all inputs of the network."""
     plain = quantize_graph(toy, Scheme.parse("w4a8"), toy_batches)
