@@ -22,6 +22,7 @@ from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.allocation import allocated
 from bench.quant.layers import Layer, copied, exported, plan
+from bench.quant.steps import widest
 from bench.quant.weight_rows import constant, constants, rows_node, size
 from bench.system.quiet import quiet_import
 
@@ -60,6 +61,17 @@ class LevelHistogramObserver(HistogramObserver):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.dst_nbins = self.quant_max - self.quant_min + 1
+
+
+class WidestObserver(PerChannelMinMaxObserver):
+    """torchao's observer of weights with the steps of a CPU, bit for bit, on every device."""
+
+    def calculate_qparams(self) -> tuple[Any, Any]:
+        """Steps and zero points of the output channels."""
+        steps, zeros = super().calculate_qparams()
+        largest = torch.maximum(-self.min_val.clamp(max=0), self.max_val.clamp(min=0))
+        bits = (self.quant_max - self.quant_min + 1).bit_length() - 1
+        return torch.maximum(widest(largest, bits), self.eps).to(steps), zeros
 
 
 class LayerQuantizer(Quantizer):
@@ -107,7 +119,7 @@ def _weight(bits: int) -> QuantizationSpec | None:
         return None
     return QuantizationSpec(
         dtype=torch.int8,
-        observer_or_fake_quant_ctr=PerChannelMinMaxObserver,
+        observer_or_fake_quant_ctr=WidestObserver,
         quant_min=-(2 ** (bits - 1)),
         quant_max=2 ** (bits - 1) - 1,
         qscheme=torch.per_channel_symmetric,

@@ -20,6 +20,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration
 from bench.core.scheme import Scheme
 from bench.quant.layers import plan, weight_of
+from bench.quant.steps import widest
 from bench.quant.stopped import Stopped, drawn
 
 # Inputs of the network, where batches are not larger.
@@ -37,7 +38,7 @@ def rounded(weight: Tensor, bits: int) -> Tensor:
         bits: 2 to 8.
     """
     half = 2 ** (bits - 1)
-    scale = (weight.abs().flatten(1).amax(1) / ((2 * half - 1) / 2)).clamp(min=LEAST)
+    scale = widest(weight.abs().flatten(1).amax(1), bits).clamp(min=LEAST)
     zeros = torch.zeros_like(scale, dtype=torch.int32)
     return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -half, half - 1)
 

@@ -1,4 +1,10 @@
-"""Weights that are rounded already: the step of which they are whole numbers.
+"""Steps of weights: that of the largest one, and that of which rounded weights are whole numbers.
+
+Plain rounding puts the largest |w| of a channel at (2^b - 1) / 2 steps, exactly between two codes,
+so the last bit of the step decides which one it gets. At 4 bits that moved the change of KD of a
+network from 31 to 50 (docs/backends.md). So steps are divided the same way on every device.
+
+Of weights that are rounded already each is a whole number of steps,
 
     w_k = s q_k    with whole q_k within the limits of the bits
 
@@ -19,6 +25,18 @@ from torch import Tensor
 TOLERANCE, PRECISION = 1e-3, 0.02
 # So many weights of a channel are tried first, as nearly every step fails with them.
 FIRST = 32
+
+
+def widest(largest: Tensor, bits: int) -> Tensor:
+    """The steps at which the codes reach as far as the largest weights.
+
+    Divided by a tensor: by a number CUDA multiplies with the inverse, and the last bit differs.
+
+    Args:
+        largest: |w| of each row, (R,).
+        bits: of the codes.
+    """
+    return largest / largest.new_tensor((2**bits - 1) / 2)
 
 
 def own_steps(

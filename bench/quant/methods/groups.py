@@ -19,12 +19,12 @@ from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.methods.rounded import (
     GROUPS,
     later,
-    limits,
     names,
     round_rows,
     rounded_layers,
     rows_of,
 )
+from bench.quant.steps import widest
 
 
 class _Groups:
@@ -67,9 +67,8 @@ class _Groups:
             if (channels := each.weight.shape[1]) <= self.size:
                 continue
             weight_rows.regroup(graph, each.node, each.weight.shape, channels // self.size)
-            low, high = limits(each)
             largest = rows_of(graph, each).abs().amax(1).clamp(min=1e-30)
-            round_rows(graph, each, largest / ((high - low) / 2))
+            round_rows(graph, each, widest(largest, each.layer.weight_bits))
         return graph
 
 

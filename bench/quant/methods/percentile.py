@@ -26,6 +26,7 @@ from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.layers import Layer
 from bench.quant.methods import options
 from bench.quant.methods.rounded import round_rows, rounded_layers, rows_of
+from bench.quant.steps import widest
 from bench.system.random import seeded
 
 OPTIONS = {"activations": (99.99, 50.0, 100.0), "weights": (100.0, 50.0, 100.0)}
@@ -69,7 +70,7 @@ class Percentile:
                 largest = torch.quantile(sizes, self.weights / 100, dim=1)
                 # A row of zeros, or of zeros but for a few, keeps the range of its largest.
                 largest = torch.where(largest > 0, largest, sizes.amax(1).clamp(min=1e-30))
-                round_rows(graph, rounded, largest / ((2**rounded.layer.weight_bits - 1) / 2))
+                round_rows(graph, rounded, widest(largest, rounded.layer.weight_bits))
         if self.activations < 100:
             self._clip_activations(graph, calibration)
         return graph

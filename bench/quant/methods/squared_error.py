@@ -29,6 +29,7 @@ from bench.quant.methods.rounded import (
     rounded_layers,
     rows_of,
 )
+from bench.quant.steps import widest
 from bench.quant.weight_rows import constants
 
 # Steps of the grid, as shares of that of plain rounding: 0.01, 0.02, ... 1.
@@ -72,11 +73,11 @@ def best_steps(rows: Tensor, codes: tuple[int, int]) -> Tensor:
         float32 (R,).
     """
     # A row of zeros has no error at any step.
-    widest = rows.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny * 2**10)
-    widest = widest / ((codes[1] - codes[0]) / 2)
-    best, least = widest, _error(rows, widest, codes)
+    largest = rows.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny * 2**10)
+    first = widest(largest, (codes[1] - codes[0] + 1).bit_length() - 1)
+    best, least = first, _error(rows, first, codes)
     for k in range(GRID - 1, 0, -1):
-        best, least = _better(rows, widest * (k / GRID), codes, best, least)
+        best, least = _better(rows, first * (k / GRID), codes, best, least)
     for _ in range(FITS):
         numbers = _numbers(rows, best, codes)
         fitted = (rows * numbers).sum(1) / numbers.square().sum(1)
