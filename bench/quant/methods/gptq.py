@@ -29,13 +29,11 @@ from bench.quant.methods import moments, options
 from bench.quant.methods.rounded import (
     Grid,
     RoundedLayer,
-    by_name,
     grid_of,
     out_of_order,
     rounded_layers,
     set_codes,
 )
-from bench.system.remaining import Remaining
 
 BLOCK = 128
 OPTIONS = {"damp": (0.01, 1e-6, 1e6)}
@@ -62,20 +60,12 @@ class Gptq:
             RuntimeError: an input is not finite.
         """
         layers = rounded_layers(graph)
-        told = Remaining("gptq", sum(_size(first) for first, *_ in by_name(layers).values()))
         for executions, hessian in moments.by_layer(graph, layers, calibration):
             grid = grid_of(graph, executions[0])
             codes = better_codes(executions[0], hessian, grid, self.damp)
             for each in executions:
                 set_codes(graph, each, codes)
-            told.advance(_size(executions[0]))
         return graph
-
-
-def _size(rounded: RoundedLayer) -> int:
-    """What a layer costs: about the multiplications that round it and factor its moments."""
-    columns = rounded.weight[0].numel()
-    return columns**2 * (rounded.weight.shape[0] + columns)
 
 
 def better_codes(rounded: RoundedLayer, hessian: Tensor, grid: Grid, damp: float) -> Tensor:
