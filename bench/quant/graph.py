@@ -22,16 +22,11 @@ from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.allocation import allocated
 from bench.quant.layers import Layer, copied, exported, plan
-from bench.quant.steps import widest
+from bench.quant.observers import ACTIVATIONS, WidestObserver
 from bench.quant.weight_rows import constant, constants, rows_node, size
 from bench.system.quiet import quiet_import
 
 with quiet_import():
-    from torchao.quantization.pt2e.observer import (
-        HistogramObserver,
-        MinMaxObserver,
-        PerChannelMinMaxObserver,
-    )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
     from torchao.quantization.pt2e.quantizer import (
         QuantizationAnnotation,
@@ -51,29 +46,6 @@ QUANTIZES = (QUANTIZE, QUANTIZE_SWITCHED)
 DEQUANTIZES = (DEQUANTIZE, DEQUANTIZE_SWITCHED)
 
 
-class LevelHistogramObserver(HistogramObserver):
-    """A histogram observer that searches the range for the levels that there are.
-
-    torchao's assumes the 256 levels of the integer type, whatever the limits, and so clips too
-    little below 8 bits (about 1 dB lost at w4a4 on the small network).
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.dst_nbins = self.quant_max - self.quant_min + 1
-
-
-class WidestObserver(PerChannelMinMaxObserver):
-    """torchao's observer of weights with the steps of a CPU, bit for bit, on every device."""
-
-    def calculate_qparams(self) -> tuple[Any, Any]:
-        """Steps and zero points of the output channels."""
-        steps, zeros = super().calculate_qparams()
-        largest = torch.maximum(-self.min_val.clamp(max=0), self.max_val.clamp(min=0))
-        bits = (self.quant_max - self.quant_min + 1).bit_length() - 1
-        return torch.maximum(widest(largest, bits), self.eps).to(steps), zeros
-
-
 class LayerQuantizer(Quantizer):
     """Annotates each layer with its own bits.
 
@@ -85,7 +57,7 @@ class LayerQuantizer(Quantizer):
     def __init__(self, layers: Sequence[Layer], observer: str) -> None:
         super().__init__()
         self.layers = {layer.node: layer for layer in layers if layer.quantized}
-        self.observer = LevelHistogramObserver if observer == "histogram" else MinMaxObserver
+        self.observer = ACTIVATIONS[observer]
 
     def annotate(self, model: GraphModule) -> GraphModule:
         """Mark the inputs of all layers."""
@@ -226,23 +198,6 @@ def ranges_of(graph: GraphModule, node: Node) -> Tensor:
     if len(columns) != 2 or not all(isinstance(c, Node) and c.op == "get_attr" for c in columns):
         raise RuntimeError(f"the range of {node.name} is computed, not stored")
     return torch.stack([constant(graph, column).double().cpu() for column in columns], 1)  # type: ignore[arg-type]
-
-
-def range_observer(observer: str, bits: int) -> nn.Module:
-    """What finds the range of an activation, as calibration makes it for each.
-
-    Args:
-        observer: "histogram" or "minmax".
-        bits: of the codes.
-    """
-    kind = LevelHistogramObserver if observer == "histogram" else MinMaxObserver
-    made: nn.Module = kind(
-        dtype=torch.uint8,
-        quant_min=0,
-        quant_max=2**bits - 1,
-        qscheme=torch.per_tensor_affine,
-    )
-    return made
 
 
 def told_by(graph: GraphModule) -> dict[str, str]:

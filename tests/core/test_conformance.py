@@ -62,7 +62,11 @@ def test_an_entry_keeps_the_contract_of_its_table(table, name):
         # The pipeline makes one with no argument.
         inspect.signature(found).bind()
     for method, required in methods(contract).items():
-        function = getattr(found, method) if is_class else found
+        name = method
+        # A method of quantization that only prepares the graph is not called.
+        if table == "methods" and not any(method in vars(each) for each in found.__mro__):
+            name = "prepare"
+        function = getattr(found, name) if is_class else found
         assert not misfits(function, required, bound=is_class), method
 
 

@@ -143,7 +143,6 @@ def test_what_one_must_not_do_fails_its_own_row(bench, words, files):
         ("gptq+rtn", "", "rtn is plain rounding and contradicts gptq: name one of them"),
         ("bais", "", "'bais' is unknown (did you mean 'bias'?)"),
         ("all", "", "'all' is a word of a scheme and no method"),
-        ("rtn", "", "--method 'rtn' adds nothing to w4a8: leave it out"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(bench, words, files, method, text, says):

@@ -141,22 +141,6 @@ def test_minmax_range_is_exact(toy, toy_batches):
     assert zero == round(-low / scale)
 
 
-def test_histogram_knows_the_number_of_levels():
-    observer = quant_graph.LevelHistogramObserver(dtype=torch.uint8, quant_min=0, quant_max=15)
-    values = torch.randn(20000, generator=torch.Generator().manual_seed(0))
-    observer(values)
-    scale, zero = observer.calculate_qparams()
-
-    def error(scale, zero):
-        rounded = torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, 15)
-        return (rounded - values).square().mean().item()
-
-    widest = ((values.max() - values.min()) / 15).item()
-    assert error(scale.item(), int(zero)) < 0.75 * error(
-        widest, round(-values.min().item() / widest)
-    )
-
-
 def test_control_flow_is_an_error():
     class Branches(torch.nn.Module):
         def __init__(self):

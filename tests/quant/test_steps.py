@@ -2,9 +2,7 @@
 
 import pytest
 import torch
-from torchao.quantization.pt2e.observer import PerChannelMinMaxObserver
 
-from bench.quant.graph import WidestObserver
 from bench.quant.steps import own_steps, widest
 from bench.system.random import seeded
 
@@ -15,20 +13,12 @@ def limits(bits):
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_the_widest_step_is_divided_and_not_multiplied_with_an_inverse(bits):
-    """CUDA does where the divisor is a number. On a CPU the observer is torchao's, bit for bit."""
+    """As CUDA does where the divisor is a number."""
     weights = torch.randn(2000, 9, generator=seeded("widest"))
     largest, half = weights.abs().amax(1), (2**bits - 1) / 2
     found = widest(largest, bits)
     assert torch.equal(found, (largest.double() / half).float())
     assert not torch.equal(found, largest * torch.tensor(1 / half))
-    words = {"ch_axis": 0, "dtype": torch.int8, "qscheme": torch.per_channel_symmetric}
-    words |= {"quant_min": limits(bits)[0], "quant_max": limits(bits)[1]}
-    ours, theirs = WidestObserver(**words), PerChannelMinMaxObserver(**words)
-    for observer in (ours, theirs):
-        observer(weights)
-    for own, other in zip(ours.calculate_qparams(), theirs.calculate_qparams(), strict=True):
-        assert torch.equal(own, other)
-    assert torch.equal(ours.calculate_qparams()[0], found)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])

@@ -23,10 +23,11 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.graph import OBSERVER, float_of, layers_of, range_observer
+from bench.quant.graph import OBSERVER, float_of, layers_of
 from bench.quant.identities import METHOD_VERSIONS
 from bench.quant.layers import Layer
 from bench.quant.methods.percentile import Percentile
+from bench.quant.observers import range_observer
 from bench.quant.switched import Switch, SwitchedRanges, boundaries, level_input
 
 # Groups at most: as many as timesteps of usual trainings.

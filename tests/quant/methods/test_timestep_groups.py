@@ -14,13 +14,14 @@ from bench.core.errors import InputError
 from bench.core.noise_levels import NoiseLevels
 from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
-from bench.quant.graph import layers_of, quantize_graph, range_observer, ranges_of
+from bench.quant.graph import layers_of, quantize_graph, ranges_of
 from bench.quant.kernels.cublas import Product
 from bench.quant.kernels.integer_layer import Reference
 from bench.quant.kernels.lowering import lower
 from bench.quant.kernels.onednn import kernel
 from bench.quant.methods.applying import applied, refusal
 from bench.quant.methods.timestep_groups import set_ranges
+from bench.quant.observers import range_observer
 from bench.quant.simulate import simulate
 from bench.quant.stopped import drawn
 from bench.quant.switched import (
