@@ -88,7 +88,7 @@ Real = Annotated[
 Bits = Annotated[
     int | None,
     typer.Option(
-        "--bits", metavar="INT", help="Weight bits: 4 means w4a8, and w4a8+gptq beside it."
+        "--bits", metavar="INT", help="Weight bits: 4 means w4a8; a run measures w4a8+gptq too."
     ),
 ]
 Sampler = Annotated[

@@ -42,7 +42,7 @@ def called(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("c++"), reason="needs a C++ compiler")
 def test_all_methods_on_another_device(called, cards, tmp_path):
-    """They were chosen on a CPU, where a constant on the wrong device is no error."""
+    """They were written on a CPU, where a constant on the wrong device is no error."""
     words = [word for scheme in METHODS for word in ("--scheme", scheme)]
     sizes = ("--checkpoints", "*", "--images", "6", "--steps", "2", "--batch", "3")
     places = ("--cards", cards, "--out", tmp_path / "out", "--floor", "none")

@@ -32,7 +32,5 @@ def test_histogram_knows_the_number_of_levels():
         rounded = torch.fake_quantize_per_tensor_affine(values, scale, zero, 0, 15)
         return (rounded - values).square().mean().item()
 
-    widest = ((values.max() - values.min()) / 15).item()
-    assert error(scale.item(), int(zero)) < 0.75 * error(
-        widest, round(-values.min().item() / widest)
-    )
+    step = ((values.max() - values.min()) / 15).item()
+    assert error(scale.item(), int(zero)) < 0.75 * error(step, round(-values.min().item() / step))
