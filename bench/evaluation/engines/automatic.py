@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from bench.core import extensions
 from bench.core.cell import Cell, Checkpoint
 from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.evaluation import cost
-from bench.system import devices, disk, host
+from bench.system import devices, disk, host, hub
 
 AUTO, LOCAL = "auto", "local"
 # Values of layers that a run must compute before processes pay: about a minute of one core.
@@ -81,11 +80,12 @@ def _bytes(card: Checkpoint, cells: Sequence[Cell]) -> float:
     """The memory of a process that runs cells of a checkpoint, at most about: the weights in
     full precision, quantized and in a copy, and all values of a batch at once."""
     batch = max(cell.draw.batch for cell in cells)
-    return PROCESS + 3 * _weights(Path(card.uri)) + 4 * batch * cost.outputs(card)
+    return PROCESS + 3 * _weights(card) + 4 * batch * cost.outputs(card)
 
 
-def _weights(place: Path) -> int:
+def _weights(card: Checkpoint) -> int:
     """Bytes of the files of a checkpoint."""
+    place = hub.folder(card.uri, card.revision)
     if not place.is_dir():
         return os.stat(place).st_size if place.exists() else 0
     return sum(os.stat(path).st_size for path in place.rglob("*") if path.is_file())

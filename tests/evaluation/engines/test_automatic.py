@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.scheme import Scheme
 from bench.evaluation import cost
 from bench.evaluation.engines import automatic
-from bench.system import host
+from bench.system import host, hub
 
 GB = 10**9
 
@@ -68,6 +69,17 @@ def test_memory_bounds_the_processes(machine):
     assert automatic.chosen(cells(8), "cpu", None) == ("local", 8)
     machine(8, memory=0)
     assert automatic.chosen(cells(8), "cpu", None) == ("local", 8)
+
+
+def test_weights_of_the_hub_count(machine, monkeypatch, tmp_path):
+    """Half of 16 GB holds three processes of 1.3 GB and three copies of 0.4 GB."""
+    machine(8, memory=16 * GB, outputs=1)
+    monkeypatch.setattr(automatic, "LEAST", 0)
+    with (tmp_path / "weights").open("wb") as file:
+        file.truncate(4 * 10**8)
+    monkeypatch.setattr(hub, "folder", lambda uri, revision: tmp_path)
+    remote = [replace(c, checkpoint=replace(c.checkpoint, uri="hf:a/b")) for c in cells(8)]
+    assert automatic.chosen(remote, "cpu", None) == ("processes:3", 2)
 
 
 def test_threads_that_the_user_set_are_kept(machine):
