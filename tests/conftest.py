@@ -42,10 +42,11 @@ def fit_of_the_tiny_card(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
-    """A private cache folder for each test."""
+    """A private cache folder for each test, gone after it."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("BENCH_CACHE", str(folder))
-    return folder
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def test_every_exception_has_a_code_and_one_line(error, code, says, capsys, monk
 
 def test_the_traceback_is_kept_and_printed_on_request(bench, cache, monkeypatch, tmp_path):
     monkeypatch.setattr(listing, "load_cards", lambda *words: {}["missing"])
+    # Where the second goes, as both have the name of one second.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     # Set by --traceback, and taken back after the test.
     monkeypatch.setenv(exits.VARIABLE, "")
     code, stdout, stderr = bench("list", "--out", tmp_path / "a b")
