@@ -6,7 +6,7 @@ import torch
 
 from bench.core.scheme import Scheme
 from bench.quant.graph import quantize_graph
-from bench.quant.simulate import simulate
+from bench.quant.simulate import fake_quantized, simulate
 
 
 def calls(module):
@@ -23,6 +23,33 @@ def sqnr(model, reference, batches):
         expected = torch.cat([reference(x, t) for x, t in batches])
         noise = torch.cat([model(x, t) for x, t in batches]) - expected
     return 10 * torch.log10(expected.square().sum() / noise.square().sum()).item()
+
+
+@pytest.mark.parametrize("high", [7, 15, 255])
+def test_rounding_is_that_of_torch(high):
+    """Also exactly between two codes, below the lowest and above the highest."""
+    random = torch.Generator().manual_seed(high)
+    for _ in range(50):
+        scale = torch.rand((), generator=random) + 1e-4
+        zero = torch.randint(0, high + 1, (), generator=random, dtype=torch.int32)
+        ties = (torch.arange(-high, high + 1) + 0.5) * scale
+        x = torch.cat([ties, torch.randn(300, generator=random) * high])
+        expected = torch.fake_quantize_per_tensor_affine(x, scale, zero, 0, high)
+        assert torch.equal(fake_quantized(x, scale, zero, 0, high), expected)
+        numbers = (scale.item(), zero.item(), 0, high)
+        assert torch.equal(fake_quantized(x, *numbers), expected)
+
+
+def test_rounding_lets_gradients_through_between_its_ends():
+    x = torch.tensor([-1.0, 0.4, 3.2, 9.0], requires_grad=True)
+    rounded = fake_quantized(x, 1.0, 0, 0, 7)
+    assert rounded.tolist() == [0, 0, 3, 7]
+    rounded.sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 0]
+
+
+def test_what_is_not_a_number_stays_so():
+    assert fake_quantized(torch.tensor([float("nan")]), 1.0, 0, 0, 7).isnan().all()
 
 
 @pytest.mark.parametrize("words", ["w4a8", "w8a8+minmax", "w3a3+all+minmax", "w4a16"])

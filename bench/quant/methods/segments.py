@@ -15,7 +15,7 @@ from torch.fx import GraphModule, Node, map_arg
 
 from bench.quant.graph import DEQUANTIZES, QUANTIZES
 from bench.quant.rewrite import mutates
-from bench.quant.simulate import FAKE_QUANTIZE
+from bench.quant.simulate import fake_quantized
 from bench.quant.weight_rows import constant
 
 
@@ -81,7 +81,7 @@ class Segment:
             return constant(self.graph, node).detach()
         arguments: Any = map_arg(node.args, env.__getitem__)
         if node.target in QUANTIZES:
-            return FAKE_QUANTIZE(*arguments[:5])
+            return fake_quantized(*arguments[:5])
         if node.target in DEQUANTIZES:
             return arguments[0]
         target: Any = node.target
