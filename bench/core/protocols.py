@@ -98,10 +98,12 @@ class Calibration(Protocol):
         shape: (B, C, H, W) of x.
         kept: a few of the inputs, from the start, the middle and near the end of trajectories.
         place: folder for what the calibration leads to, None to keep nothing.
+        plain: likewise for the same scheme without its methods, which start from that.
     """
 
     shape: tuple[int, ...]
     place: Path | None
+    plain: Path | None
     kept: list[tuple[Tensor, ...]]
 
     def __call__(self, model: Callable[..., Tensor]) -> str:

@@ -73,7 +73,7 @@ class Generation:
         sampler = extensions.lookup("samplers", cell.draw.sampler)
         full, count = self.denoiser(cell.checkpoint), cell.scheme.calibration
         trajectories = Trajectories(full, cell.draw, sampler, count)
-        trajectories.place = wanted.calibration
+        trajectories.place, trajectories.plain = wanted.calibration, wanted.plain
         return trajectories
 
     def executed(self, wanted: ResolvedImages) -> Steps[Quantized]:

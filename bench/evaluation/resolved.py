@@ -31,12 +31,14 @@ class ResolvedImages:
         key: of the images, which does not depend on how many there are.
         folder: of the images, and of what is known of the network that made them.
         calibration: folder of what the calibration leads to, the same for all backends.
+        plain: likewise for the scheme without its methods; all that start from it share it.
     """
 
     cell: Cell
     key: str
     folder: Path
     calibration: Path
+    plain: Path
 
     @property
     def paths(self) -> list[Path]:
@@ -147,5 +149,6 @@ def described(host: Host, cell: Cell, entries: Iterable[keys.Entry]) -> Host:
 def images_of(cell: Cell, host: Host, cache: Path) -> ResolvedImages:
     """Where a machine keeps the images of a cell."""
     key = keys.of_images(cell, host)
-    calibration = cache / "quantized" / keys.of_calibration(cell, host)
-    return ResolvedImages(cell, key, cache / "images" / key, calibration)
+    plain = replace(cell, scheme=replace(cell.scheme, methods=()))
+    calibrations = [cache / "quantized" / keys.of_calibration(one, host) for one in (cell, plain)]
+    return ResolvedImages(cell, key, cache / "images" / key, *calibrations)

@@ -16,7 +16,6 @@ from torch.fx import GraphModule, Node
 from bench.quant.rewrite import Execution, Rewriter
 
 
-
 def fake_quantized(
     x: Tensor, scale: float | Tensor, zero: int | Tensor, low: int, high: int
 ) -> Tensor:

@@ -14,6 +14,7 @@ import itertools
 import json
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from bench.quant.graph import (
     FLOAT,
     INPUTS,
     LAYERS,
+    OBSERVER,
     QUANTIZE,
     TOLD,
     calibration_of,
@@ -47,7 +49,7 @@ from bench.quant.graph import (
     verify,
 )
 from bench.quant.layers import Layer, copied, plan
-from bench.quant.methods.applying import applied, prepared
+from bench.quant.methods.applying import applied, prepared, prepares
 from bench.quant.packing import pack, unpack
 from bench.quant.switched import BOUNDARIES, Switch, SwitchedRanges, switch_of
 from bench.quant.weight_rows import constant
@@ -71,12 +73,31 @@ def quantized(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Gra
     place = calibrate.place
     if place is not None and (graph := _load(denoiser, scheme, calibrate, place)):
         return graph
-    full = prepared(denoiser, scheme, calibrate)
-    plain = quantize_graph(denoiser, scheme, calibrate, full)
-    graph = applied(plain, denoiser, scheme, calibrate)
+    graph = applied(_calibrated(denoiser, scheme, calibrate), denoiser, scheme, calibrate)
+    keep = place is not None and (not scheme.methods or _can_be_kept(graph, scheme))
+    return _stored(graph, place if keep else None)
+
+
+def _calibrated(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> GraphModule:
+    """The quantized graph before the methods of its scheme change it.
+
+    Unless one of them changes the network before it is calibrated, or a budget decides its bits,
+    it is that of the scheme without methods, and is taken from there and kept there.
+    """
+    if not scheme.methods or scheme.budget or prepares(scheme):
+        full = prepared(denoiser, scheme, calibrate)
+        return quantize_graph(denoiser, scheme, calibrate, full)
+    plain, place = replace(scheme, methods=()), calibrate.plain
+    if place is not None and (graph := _load(denoiser, plain, calibrate, place)):
+        return graph
+    return _stored(quantize_graph(denoiser, plain, calibrate), place)
+
+
+def _stored(graph: GraphModule, place: Path | None) -> GraphModule:
+    """The graph, which knows its size at rest, kept in a folder if there is one."""
     tensors = _tensors(graph)
     graph.meta[STORED] = sum(tensor.nbytes for tensor in tensors.values())
-    if place is not None and (not scheme.methods or _can_be_kept(graph, scheme)):
+    if place is not None:
         calibration = {"calibration": calibration_of(graph), "told": json.dumps(told_by(graph))}
         inputs = save(_named(inputs_of(graph)), calibration)
         artifacts.write(place / INPUTS_FILE, _key(place, INPUTS_FILE), inputs)
@@ -162,6 +183,7 @@ def _load(
     said = _metadata(weights)
     graph.meta[CALIBRATION] = said["calibration"]
     graph.meta[TOLD] = json.loads(said.get("told", "{}"))
+    graph.meta[OBSERVER] = scheme.observer
     return graph
 
 

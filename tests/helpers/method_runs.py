@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from helpers.toys import Replay
 
@@ -17,10 +19,13 @@ from bench.quant.stored import quantized
 
 def assert_one_graph(words, network, batches, place):
     """The graph, the same out of the file that keeps it, and one made anew give the same
-    simulation to the bit; integer arithmetic runs both of the kept ones. They are returned."""
-    kept = Replay(batches)
-    kept.place = place
+    simulation to the bit; integer arithmetic runs both of the kept ones. They are returned.
+
+    The first starts from the calibration that the scheme without methods has kept, if it can."""
+    kept, plain = Replay(batches), Replay(batches)
+    kept.place, kept.plain, plain.place = place, place / "plain", place / "plain"
     scheme = Scheme.parse(words)
+    quantized(network, replace(scheme, methods=(), budget=0.0), plain)
     first, second, third = (quantized(network, scheme, each) for each in (kept, kept, batches))
     x, t = batches[0]
     with torch.no_grad():

@@ -31,7 +31,7 @@ class Toy(nn.Module):
 class Replay(list):
     """A calibration that evaluates the network on the pairs (x, t) of this list."""
 
-    place = None
+    place = plain = None
 
     @property
     def shape(self):

@@ -54,6 +54,23 @@ def test_a_second_look_needs_no_calibration(toy, calibrate, words):
         assert torch.equal(x, y) and torch.equal(t, s)
 
 
+@pytest.mark.parametrize(("words", "shared"), [("gptq", 1), ("bias", 1), ("smooth+bias", 0)])
+def test_methods_share_the_calibration_without_them(toy, toy_batches, tmp_path, words, shared):
+    """Unless one of them changes the network before; whichever comes first keeps it."""
+    with_methods, without = Scheme.parse(f"w4a8+{words}"), Scheme.parse("w4a8")
+    plain = tmp_path / "plain"
+    outputs, runs = [], []
+    for place, scheme in [("a", with_methods), ("plain", without), ("b", with_methods)]:
+        calibrate = Kept(toy_batches)
+        calibrate.place, calibrate.plain = tmp_path / place, plain
+        graph = quantized(toy, scheme, calibrate)
+        outputs.append(graph(*toy_batches[0]))
+        runs.append(calibrate.runs)
+    assert runs[1] == 1 - shared
+    assert runs[0] - runs[2] == shared
+    assert torch.equal(outputs[0], outputs[2]) and not torch.equal(outputs[0], outputs[1])
+
+
 def test_kernels_of_a_second_look(toy, calibrate):
     graphs = [quantized(toy, Scheme.parse("w4a8"), calibrate) for _ in range(2)]
     x, t = calibrate[0]

@@ -33,10 +33,12 @@ class Trajectories:
     Attributes:
         shape: (B, C, H, W) of x at each evaluation.
         place: folder for what the calibration leads to.
+        plain: folder for what it leads to without the methods of the scheme.
         kept: inputs of the network: the first at or below each share of the noise levels.
     """
 
     place: Path | None = None
+    plain: Path | None = None
 
     def __init__(self, denoiser: Denoiser, draw: Draw, sampler: Sampler, count: int) -> None:
         self.denoiser, self.draw, self.sampler, self.count = denoiser, draw, sampler, count
