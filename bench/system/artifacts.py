@@ -106,7 +106,7 @@ def read(path: Path, key: str) -> bytes | None:
 
 
 def stated(path: Path) -> str:
-    """The SHA-256 with which a file ends that was checked before, in hex; Lost where it is gone."""
+    """The SHA-256 at the end of a file that was checked before, in hex; Lost without one."""
     try:
         with path.open("rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - TRAILER))

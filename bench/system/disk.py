@@ -190,6 +190,12 @@ def check_cache() -> None:
     check_writable(cache_root(), "set BENCH_CACHE to another folder")
 
 
+def room(folder: Path) -> int:
+    """Bytes that the disk of a folder, which need not be there yet, takes."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
+
+
 def sweep(folder: Path, deep: bool = True) -> None:
     """Remove what killed processes left unfinished in a folder, and below it where `deep`.
 
