@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from typing import Any
 TOLD, LONGEST = 5.0, 3600.0
 
 
-def shared(paths: Sequence[Path], is_kept: Callable[[Path], bool]) -> Iterator[tuple[int, Path]]:
+def shared(
+    paths: Sequence[Path], is_kept: Callable[[Path], bool]
+) -> Generator[tuple[int, Path], None, None]:
     """Yield the files that this process is to make, each while it is claimed.
 
     Args:

@@ -28,7 +28,7 @@ def check(path: Path, real_path: str, folder: Path) -> None:
         InputError: it leads elsewhere.
     """
     others = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
-    for name in (folder, *others):
+    for name in (str(folder), *others):
         if Path(real_path).is_relative_to(os.path.realpath(name)):
             return
     raise InputError(

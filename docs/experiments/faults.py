@@ -55,8 +55,10 @@ from bench.system import influences
 
 WORDS = ("run", "--scheme", "w4a8", "--backend", "simulated", "--checkpoints", "*", "--steps", "1")
 WORDS += ("--images", "12", "--batch", "2", "--metrics", "kernel,psnr")
+# Files that this command reads only before these others are made; `damage.py` damages them too.
+UNREAD = ("pixels", "probes", "outputs")
 PATTERNS = {
-    **{kind: damage.KINDS[kind] for kind in damage.KINDS if kind not in ("probes", "outputs")},
+    **{kind: damage.KINDS[kind] for kind in damage.KINDS if kind not in UNREAD},
     "manifests": ("images/*/manifest.json", ("records",)),
     "fits": ("fits/*.json", ()),
 }
@@ -269,6 +271,8 @@ class Campaign:
             command = Command(self.place, cache)
             code, told = command.wait(), command.stderr()
             self.count("damage", "events")
+            if number % 5 == 4:
+                print(f"damage: {dict(self.counts['damage'])}", flush=True)
             self.count("damage", way.__name__)
             if code:
                 self.count("damage", "NOT MADE AGAIN", f"{way.__name__} {path}: {told}")

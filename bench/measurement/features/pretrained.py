@@ -26,7 +26,7 @@ from bench.system import disk, hub
 DESCRIPTION = "config.json"
 # The first of these files that exists is taken; neither of them can run code.
 # Bytes that a description may have.
-DESCRIPTION = 1 << 24
+DESCRIPTION_BYTES = 1 << 24
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # A tokenizer is one of these sets of files; its options may stand beside it.
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
@@ -190,7 +190,7 @@ def configuration(extractor: str) -> dict[str, Any]:
     """
     path, kind = files(extractor)[0], CHOICES[extractor].kind
     try:
-        said = border.parse(border.text(path, "a description of a network", DESCRIPTION))
+        said = border.parse(border.text(path, "a description of a network", DESCRIPTION_BYTES))
         stated = said.get("model_type")
     except (ValueError, AttributeError) as error:
         raise InputError(f"{path} cannot be read ({error})") from None
