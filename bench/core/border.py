@@ -12,6 +12,7 @@ import functools
 import json
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,12 +30,13 @@ WHOLE = 2**63
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def text(path: Path, what: str) -> str:
+def text(path: Path, what: str, most: int = BYTES) -> str:
     """The text of a regular file in UTF-8, with or without a byte order mark.
 
     Args:
         path: the file; a link to one will do, a pipe or device will not.
         what: name of what the file should be, for the message: "a run.json of bench".
+        most: bytes that such a file may have.
 
     Raises:
         InputError: no such file, no regular one, a huge one, or no UTF-8.
@@ -44,7 +46,7 @@ def text(path: Path, what: str) -> str:
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise InputError(f"{short(str(path), 300)} is {kind}, not {what}")
-        if status.st_size > BYTES:
+        if status.st_size > most:
             raise InputError(f"{path} has {status.st_size} bytes: too many for {what}")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -81,14 +83,18 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def parse(text: str) -> Any:
+def parse(text: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """JSON as Python values, its depth and its whole numbers bounded.
+
+    Args:
+        text: the JSON.
+        pairs: makes an object of its fields, as they stand there; a dictionary by default.
 
     Raises:
         ValueError: no JSON, nested too deeply, a huge whole number, or half a character.
     """
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=pairs)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     _bounded(data)

@@ -35,6 +35,8 @@ class ImageSet:
         names: of the images, by which they are paired; none where that is the index.
         batch: images of which the features are extracted at once, which may decide their last
             bits.
+        digests: SHA-256 of each batch, to which its features are bound; none where the key
+            itself is a hash of the pixels.
     """
 
     images: np.ndarray | Shards
@@ -42,6 +44,7 @@ class ImageSet:
     key: str
     names: tuple[str, ...] = ()
     batch: int = BATCH
+    digests: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or len(self.images.shape) != 4:
@@ -50,6 +53,13 @@ class ImageSet:
             )
         if self.names and len(self.names) != len(self.images):
             raise ValueError(f"{self.source}: {len(self.names)} names, {len(self.images)} images")
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"{self.source}: a name of an image is there twice")
+        if self.digests and len(self.digests) != -(-len(self.images) // self.batch):
+            raise ValueError(
+                f"{self.source}: {len(self.digests)} digests for {len(self.images)} images in "
+                f"batches of {self.batch}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)

@@ -14,6 +14,7 @@ import stat
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from bench.core.printable import short
 # Limit of all arrays of a file together, decompressed; statistics of features have 34 MB.
 BYTES = 1 << 31
 MEMBERS = 100_000
+# Bytes that hold any header that numpy reads.
+HEADER = 1 << 17
 # Booleans, whole, real and complex numbers, and text.
 KINDS = "biufcSU"
 HEADERS = {
@@ -71,6 +74,20 @@ def names(source: Path | io.BytesIO) -> list[str]:
         return [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
 
 
+def check_header(stream: IO[bytes], size: int, name: str) -> None:
+    """Make sure that an npy file states an array that fills it; only its first bytes are read.
+
+    Args:
+        stream: the file, at its start.
+        size: bytes of the file.
+        name: of the array, for messages.
+
+    Raises:
+        ValueError: as for `array`.
+    """
+    _header(io.BytesIO(stream.read(HEADER)), size, name)
+
+
 def array(data: bytes, name: str) -> np.ndarray:
     """The array of an npy file; a read-only view of its bytes.
 
@@ -78,6 +95,12 @@ def array(data: bytes, name: str) -> np.ndarray:
         ValueError: another format, another type, or a shape that the bytes do not fill.
     """
     stream = io.BytesIO(data)
+    shape, fortran, kind = _header(stream, len(data), name)
+    return np.ndarray(shape, kind, data, stream.tell(), order="F" if fortran else "C")
+
+
+def _header(stream: io.BytesIO, size: int, name: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, order and type that the head of a file of so many bytes states."""
     try:
         shape, fortran, kind = HEADERS[np.lib.format.read_magic(stream)](stream)
         whole = all(type(size) is int and size >= 0 for size in shape)
@@ -86,6 +109,6 @@ def array(data: bytes, name: str) -> np.ndarray:
         raise ValueError(f"{short(name)} has no header of an array") from None
     if kind.kind not in KINDS or kind.hasobject or not kind.itemsize:
         raise ValueError(f"{short(name)} is of type {short(str(kind))}, not of numbers or text")
-    if not whole or math.prod(shape) * kind.itemsize != len(data) - stream.tell():
+    if not whole or math.prod(shape) * kind.itemsize != size - stream.tell():
         raise ValueError(f"{short(name)} has bytes for another shape than {short(str(shape))}")
-    return np.ndarray(shape, kind, data, stream.tell(), order="F" if fortran else "C")
+    return shape, fortran, kind

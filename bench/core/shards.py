@@ -52,8 +52,12 @@ class Shards:
         if stop <= start:
             return np.empty((0, *self.shape[1:]), self.dtype)
         first, last = start // self.size, (stop - 1) // self.size
-        values = np.concatenate([self.load(path) for path in self.paths[first : last + 1]])
-        return values[start - first * self.size : stop - first * self.size]
+        loaded = [self.load(path) for path in self.paths[first : last + 1]]
+        values = np.concatenate(loaded)[start - first * self.size : stop - first * self.size]
+        # A file with a row too many or too few would move all that come after it.
+        if any(len(rows) != self.size for rows in loaded[:-1]) or len(values) != stop - start:
+            raise ValueError(f"{self.paths[first].parent} does not hold rows {start} to {stop}")
+        return values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import statistics
+from contextlib import closing, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +24,8 @@ from bench.core.progress import Progress, Steps, finished
 from bench.core.protocols import Quantized
 from bench.core.record import Coverage, coverage_from_json, to_json
 from bench.core.shards import Shards
-from bench.system import artifacts, devices
+from bench.evaluation import manifests
+from bench.system import artifacts, claims, devices
 from bench.system.timing import Stopwatch, alternate
 
 if TYPE_CHECKING:
@@ -83,7 +86,11 @@ class Generation:
         yield Progress(str(cell), "loaded" if cell.scheme.is_float else "calibrating")
         trajectories = self.calibration(wanted)
         backend = extensions.lookup("backends", cell.backend)()
-        made: Quantized = self.watch.timed("quantize", backend, full, cell.scheme, trajectories)
+        # Of two runs at once one calibrates, and the other one reads what it kept.
+        claim = nullcontext() if cell.scheme.is_float else claims.claimed(wanted.calibration)
+        with claim:
+            words = full, cell.scheme, trajectories
+            made: Quantized = self.watch.timed("quantize", backend, *words)
         for name, text in ((CALIBRATION, made.calibration), (COVERAGE, to_json(made.coverage))):
             path = wanted.folder / name
             artifacts.save_text(path, artifacts.bound(path), text)
@@ -101,9 +108,9 @@ class Generation:
     def images(self, wanted: ResolvedImages) -> Steps[ImageSet]:
         """All images of a cell, index order, on disk; what is missing is sampled."""
         cell, denoiser = wanted.cell, None
-        shape = (cell.draw.batch, None, None, None)
-        for k, path in enumerate(wanted.paths):
-            if artifacts.load_array(path, artifacts.bound(path), shape, np.uint8) is None:
+        is_kept = functools.partial(_is_kept, batch=cell.draw.batch)
+        with closing(claims.shared(wanted.paths, is_kept)) as missing:
+            for k, path in missing:
                 if denoiser is None:
                     denoiser = (yield from self.executed(wanted)).denoiser
                 yield Progress(str(cell), "sampling")
@@ -111,7 +118,9 @@ class Generation:
                 artifacts.save_array(path, artifacts.bound(path), shard)
                 yield Progress(str(cell), "sampling", batches=1)
         shards = Shards(wanted.paths, cell.draw.images, artifacts.loader(wanted.key))
-        return ImageSet(shards, str(cell), wanted.key, batch=cell.draw.batch)
+        digests = manifests.settle(wanted)
+        batch = cell.draw.batch
+        return ImageSet(shards, str(cell), wanted.key, batch=batch, digests=digests)
 
     def _sample(self, cell: Cell, denoiser: Denoiser, shard: int) -> np.ndarray:
         from bench.models.samplers.drawing import images
@@ -127,3 +136,9 @@ class Generation:
                 f"uint8 (B, C, H, W) with B of {cell.draw.batch}"
             )
         return sampled
+
+
+def _is_kept(path: Path, batch: int) -> bool:
+    """Whether a batch of images is kept, whole."""
+    shape = (batch, None, None, None)
+    return artifacts.load_array(path, artifacts.bound(path), shape, np.uint8) is not None

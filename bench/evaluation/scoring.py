@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from bench.core.shards import Shards, pieces
 from bench.evaluation import keys, prompted
 from bench.measurement import real
 from bench.measurement.features import moments, reference
-from bench.system import artifacts
+from bench.system import artifacts, claims
 from bench.system.timing import Stopwatch
 
 # Measurements by name, each with the influence of every image, (N,).
@@ -167,22 +168,33 @@ class Scoring:
         """The features of images: kept ones, else extracted batch by batch."""
         key = keys.of_features(scored.key, extractor_name, self.host)
         folder = self.cache / "features" / key / extractor_name
-        paths = []
-        for k, start in enumerate(range(0, len(scored), scored.batch)):
-            count = min(scored.batch, len(scored) - start)
-            path = folder / f"{k:05d}-{count}.npy"
-            kept = artifacts.load_array(path, f"{key} {path.name}", (count, None), np.float32)
-            if kept is None:
+        starts = range(0, len(scored), scored.batch)
+        counts = [min(scored.batch, len(scored) - start) for start in starts]
+        paths = [folder / _file(scored, k, count) for k, count in enumerate(counts)]
+        is_kept = functools.partial(_is_kept, key=key)
+        with closing(claims.shared(paths, is_kept)) as missing:
+            for k, path in missing:
                 yield Progress(scored.source, "features")
                 shard = [
                     self.watch.timed("features", _extracted, extractor_name, batch)
-                    for batch in pieces(scored.images, start, start + count)
+                    for batch in pieces(scored.images, starts[k], starts[k] + counts[k])
                 ]
                 artifacts.save_array(path, f"{key} {path.name}", np.concatenate(shard))
-            paths.append(path)
         version = extensions.lookup("extractors", extractor_name).version
         values = Shards(paths, len(scored), artifacts.loader(key))
         return Features(extractor_name, version, values, np.arange(len(values)))
+
+
+def _file(scored: ImageSet, k: int, count: int) -> str:
+    """The name of the features of a batch: its place, how many there are, and of which bits."""
+    of = f"-{scored.digests[k][:16]}" if scored.digests else ""
+    return f"{k:05d}-{count}{of}.npy"
+
+
+def _is_kept(path: Path, key: str) -> bool:
+    """Whether the features of a batch are kept, whole."""
+    shape = (int(path.stem.split("-")[1]), None)
+    return artifacts.load_array(path, f"{key} {path.name}", shape, np.float32) is not None
 
 
 class _Unasked(Features):

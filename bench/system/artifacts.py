@@ -105,6 +105,21 @@ def read(path: Path, key: str) -> bytes | None:
     return None
 
 
+def stated(path: Path) -> str:
+    """The SHA-256 at the end of a file that was checked before, in hex; Lost without one."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - TRAILER))
+            trailer = stream.read()
+    except FileNotFoundError:
+        trailer = b""
+    except OSError as error:
+        raise disk.cannot_read(path, error) from None
+    if not trailer.startswith(MARK):
+        raise Lost(path)
+    return trailer[len(MARK) : -1].decode("ascii", "replace")
+
+
 def _reason(trailer: bytes) -> str:
     if trailer.startswith(MARK):
         return "its content does not match its SHA-256"

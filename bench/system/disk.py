@@ -190,11 +190,17 @@ def check_cache() -> None:
     check_writable(cache_root(), "set BENCH_CACHE to another folder")
 
 
+def room(folder: Path) -> int:
+    """Bytes that the disk of a folder, which need not be there yet, takes."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
+
+
 def sweep(folder: Path, deep: bool = True) -> None:
     """Remove what killed processes left unfinished in a folder, and below it where `deep`.
 
-    What this machine's living processes write stays, and so does what is less than a day old and
-    was written on another machine.
+    What this machine's living processes write stays, whatever the clock says, and so does what is
+    less than a day old and was written on another machine.
     """
     for parent, folders, files in os.walk(folder):
         for name in [*folders, *files]:
@@ -212,12 +218,13 @@ def _is_abandoned(path: Path) -> bool:
     match = UNFINISHED.fullmatch(path.name)
     if not match and not EARLIER.fullmatch(path.name):
         return False
+    if match and unfinished_name().endswith(f"-{match[2]}"):
+        # No clock is asked: it may jump while a file is written.
+        return not _lives(int(match[1]))
     try:
-        old = time.time() - path.stat().st_mtime > ABANDONED
+        return time.time() - path.stat().st_mtime > ABANDONED
     except OSError:
         return False
-    here = match and unfinished_name().endswith(f"-{match[2]}")
-    return old or bool(match and here and not _lives(int(match[1])))
 
 
 def _lives(process: int) -> bool:

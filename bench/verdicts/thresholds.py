@@ -27,6 +27,8 @@ else:
     import tomli as tomllib
 
 SHIPPED = Path(__file__).parent / "thresholds.toml"
+# Bytes that such a file may have.
+BYTES = 1 << 20
 # Largest threshold (larger ones overflow in products) and longest glob.
 MOST, GLOB = 1e100, 200
 _WORD = re.compile(r"(?P<metric>[\w*?+-]+)(?::(?P<size>[0-9.eE+-]+)(?P<percent>%?))?")
@@ -92,7 +94,7 @@ def read(path: Path) -> list[Threshold]:
         InputError: no TOML, or an entry with an unknown or mistyped field or no threshold.
     """
     try:
-        data = tomllib.loads(border.text(path, "a TOML file of thresholds"))
+        data = tomllib.loads(border.text(path, "a TOML file of thresholds", BYTES))
     # Nested some hundred levels deep it is a RecursionError.
     except (ValueError, RecursionError) as error:
         reason = short(str(error), 200)

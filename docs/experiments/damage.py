@@ -36,7 +36,7 @@ from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.progress import finished
 from bench.core.scheme import Scheme
 from bench.evaluation import records
-from bench.evaluation.cost import _outputs
+from bench.evaluation.cost import outputs
 from bench.evaluation.pipeline import Pipeline
 from bench.evaluation.probe_context import Plan
 from bench.evaluation.probing import Prober
@@ -112,7 +112,7 @@ def results(card: Checkpoint, cache: Path) -> dict[str, Any]:
     os.environ["BENCH_CACHE"] = str(cache)
     host = fingerprint()
     resolver, pipeline = Resolver(host, cache), Pipeline(host, cache)
-    found: dict[str, Any] = {"outputs": _outputs(card)}
+    found: dict[str, Any] = {"outputs": outputs(card)}
     for scheme, backend in ((Scheme(), "float"), (SCHEME, "simulated")):
         cell = Cell(card, scheme, backend, DRAW)
         wanted = resolver.resolve(cell)

@@ -3,9 +3,10 @@
 The inputs are those of tests/fuzz: run.json, records, probes.json, cards, suites, thresholds,
 baseline.jsonl, statistics and influences, reference features, weights, descriptions of diffusers
 folders, data files, images, schemes, recipes and words of the command line, each with a few
-changes drawn from a seeded stream. The test suite runs some hundred of them.
+changes drawn from a seeded stream, or by hypothesis. The test suite runs some hundred of them.
 
     OMP_NUM_THREADS=1 python docs/experiments/fuzz.py --inputs 50000 --seed 0 [--only schemes]
+        [--hypothesis]
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--inputs", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hypothesis", action="store_true", help="let hypothesis draw them")
     parser.add_argument("--only", help="names of parsers with commas between")
     given = parser.parse_args()
     chosen = given.only.split(",") if given.only else None
@@ -35,7 +37,7 @@ def main() -> None:
     total: Counter[str] = Counter()
     for target, share in targets.items():
         count, start = round(given.inputs * share / sum(targets.values())), time.monotonic()
-        counts, examples = campaign.run(target, count, given.seed)
+        counts, examples = campaign.run(target, count, given.seed, given.hypothesis)
         total += counts
         faults = {kind: n for kind, n in counts.items() if kind not in ("read", "refused")}
         print(

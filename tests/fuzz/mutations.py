@@ -135,7 +135,7 @@ def at(data, path):
 def alike(value, random):
     """Another value of the same type, as a disk or a person would leave it."""
     if isinstance(value, bool) or value is None:
-        return random.choice(VALUES)
+        return copy.deepcopy(random.choice(VALUES))
     if isinstance(value, int):
         return random.choice((0, 1, 2, -1, value + 1, -value, value * 10, 2**62, 10**9))
     if isinstance(value, float):
@@ -144,7 +144,7 @@ def alike(value, random):
         )
     if isinstance(value, str):
         return random.choice((text(value, random), *(v for v in VALUES if isinstance(v, str))))
-    return random.choice(VALUES)
+    return copy.deepcopy(random.choice(VALUES))
 
 
 def values(data, random, known=None):
@@ -163,7 +163,7 @@ def values(data, random, known=None):
             if how < 0.1:
                 del holder[key]
             elif how < 0.15 and isinstance(holder, dict):
-                holder[random.choice(("bogus", "name", ""))] = random.choice(VALUES)
+                holder[random.choice(("bogus", "name", ""))] = copy.deepcopy(random.choice(VALUES))
             elif how < 0.25 and isinstance(holder, list):
                 holder.append(copy.deepcopy(holder[key]))
             elif how < 0.35:
@@ -173,7 +173,7 @@ def values(data, random, known=None):
             elif how < 0.72:
                 holder[key] = nested(random.choice((10, 70, 900)))
             else:
-                holder[key] = random.choice(VALUES)
+                holder[key] = copy.deepcopy(random.choice(VALUES))
         # An earlier change took away what this path led to, or nested it beyond copying.
         except (KeyError, IndexError, TypeError, RecursionError):
             pass

@@ -558,6 +558,86 @@ def weights(folder):
     return read
 
 
+def headers(folder):
+    """safetensors by their headers: names, types, shapes, offsets and the length that is stated."""
+    from bench.models.sources import state_dicts as reader
+
+    whole = {"__metadata__": {"format": "pt"}}
+    whole |= {
+        name: {"dtype": "F32", "shape": [2, 2], "data_offsets": [16 * k, 16 * k + 16]}
+        for k, name in enumerate(("conv_in.weight", "conv_in.bias"))
+    }
+    known = list(mutations.places(whole))
+    path = folder / "weights.safetensors"
+
+    def read(random):
+        text = dumps(mutations.values(json.loads(dumps(whole)), random, known))
+        if random.random() < 0.2:
+            text = mutations.text(text, random)
+        head = text.encode(errors="surrogatepass")
+        length = (
+            len(head) if random.random() < 0.8 else random.choice((0, 7, 2**31, 2**63, 2**64 - 1))
+        )
+        content = (
+            length.to_bytes(8, "little") + head + bytes(random.choice((32, 32, 32, 32, 0, 31, 33)))
+        )
+        path.write_bytes(mutations.data(content, random) if random.random() < 0.2 else content)
+        reader.read(path)
+
+    return read
+
+
+def zips(folder):
+    """Archives of pictures: names that lead elsewhere or are there twice, arrays that lie."""
+    import warnings
+    import zipfile
+
+    from helpers.pictures import encode, flat
+
+    from bench.measurement.data import pictures
+
+    os.environ["BENCH_CACHE"] = str(folder / "cache")
+    names = ("a.png", "b/a.png", "../a.png", "/etc/a.png", "C:\\a.png", ".a.png", "a.jpg", "a.zip")
+    names += ("a\0.png", "__MACOSX/a.png", "é.png", "a/", " ", "a" * 3000 + ".png", "a.mp4")
+    image = encode(flat(1, (6, 6)), "PNG")
+    stream = io.BytesIO()
+    np.save(stream, np.zeros((2, 6, 6, 3), np.uint8))
+    array = stream.getvalue()
+    shapes = (
+        "(2, 6, 6, 3)",
+        "(2**40, 6, 6, 3)",
+        "(-1,)",
+        "()",
+        "(6, 6)",
+        "(0, 6, 6, 3)",
+        "(True, 2)",
+    )
+
+    def read(random):
+        is_array = random.random() < 0.5
+        path = folder / ("x.npz" if is_array else "x.zip")
+        how = random.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+        with warnings.catch_warnings(), zipfile.ZipFile(path, "w", how) as archive:
+            warnings.simplefilter("ignore")
+            for _ in range(random.randrange(4)):
+                if is_array:
+                    content = array.replace(b"(2, 6, 6, 3)", random.choice(shapes).encode())
+                    content = content.replace(b"|u1", random.choice((b"|u1", b"|O ", b"<f4")))
+                    name = random.choice(("a.npy", "b.npy", "../c.npy", "d", " "))
+                else:
+                    content, name = image, random.choice(names)
+                if random.random() < 0.3:
+                    content = mutations.data(content, random)
+                archive.writestr(name, content)
+        if random.random() < 0.5:
+            path.write_bytes(mutations.data(path.read_bytes(), random))
+        found = pictures.find(path)
+        for name in found.names[:3]:
+            found.read(name)
+
+    return read
+
+
 def pipelines(folder):
     """The descriptions in a diffusers folder: index, scheduler, network and decoder."""
     from helpers.folders import save_decoder, save_index, save_unet
@@ -609,5 +689,5 @@ TARGETS = {
     runs: 3, figures: 0.1, cached: 10, probed: 1, suites: 4, cards: 4, limits: 10, baselines: 10,
     certificates: 5, prompted: 10,
     archives: 10, references: 6, schemes: 14, recipes: 10, words: 6, commands: 0.6, datasets: 8,
-    weights: 6, pipelines: 4,
+    weights: 6, pipelines: 4, headers: 10, zips: 8,
 }  # fmt: skip

@@ -22,7 +22,7 @@ from bench.core import border
 from bench.core.errors import InputError
 from bench.core.printable import say, short
 from bench.measurement.data.images import Collection, watched
-from bench.system import disk
+from bench.system import declared, disk
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 # Images of these kinds are not read: beside others they would be missing in silence.
@@ -147,8 +147,9 @@ def _digest(lines: Iterable[str]) -> str:
 def _files(folder: Path) -> list[str]:
     """Names of the files of a folder, each file and each sub-folder once.
 
-    Links are followed, as data sets are often linked together, but after everything that is there
-    itself: a link to what is already taken, such as one to a folder above it, adds nothing.
+    Links are followed, as data sets are often linked together, into folders that the user declared
+    (`bench.system.declared`), but after everything that is there itself: a link to what is already
+    taken, such as one to a folder above it, adds nothing.
     """
     names: dict[str, str] = {}
     folders, double = [folder], 0
@@ -165,6 +166,7 @@ def _files(folder: Path) -> list[str]:
             if not path.is_dir():
                 names[real_path] = path.relative_to(folder).as_posix()
                 continue
+            declared.check(path, real_path, folder)
             with os.scandir(path) as entries:
                 # `folders` is a stack: reversed, so that the first name is taken next.
                 for entry in sorted(entries, key=lambda entry: entry.name, reverse=True):
@@ -191,7 +193,7 @@ def say_once(line: str) -> None:
 
 def _folder_lines(folder: Path, names: Sequence[str]) -> Iterator[str]:
     for name in watched(names, len(names), "hash images"):
-        path = _regular(folder / name)
+        path = _regular(folder, name)
         try:
             yield f"{name}\0{path.stat().st_size}\0{disk.sha256(path)}"
         except OSError as error:
@@ -200,19 +202,21 @@ def _folder_lines(folder: Path, names: Sequence[str]) -> Iterator[str]:
 
 def _read_folder(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     for name in names:
-        path = _regular(folder / name)
+        path = _regular(folder, name)
         try:
             yield name, path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _regular(path: Path) -> Path:
+def _regular(folder: Path, name: str) -> Path:
     """The path of an image; a pipe would hang, a device never end.
 
     Raises:
-        InputError: it is no regular file, or larger than any image.
+        InputError: it is no regular file, larger than any image, or a link to elsewhere.
     """
+    path = folder / name
+    declared.check(path, os.path.realpath(path), folder)
     try:
         status = path.stat()
     except OSError as error:

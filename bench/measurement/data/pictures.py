@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.core import border
+from bench.core import border, npz
 from bench.core.errors import InputError
 from bench.core.printable import short
 from bench.core.shards import SameSize, Shards
@@ -113,6 +113,7 @@ def _npz(path: Path) -> Pictures:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+            _check_archive(path, archive)
             stored = {name: _mapped(path, archive, info) for name, info in infos.items()}
     except (InputError, disk.MachineError):
         raise
@@ -130,6 +131,29 @@ def _npz(path: Path) -> Pictures:
             return _planes(stored[name])
 
     return Pictures(path, tuple(sorted(stored)), read)
+
+
+def _check_archive(path: Path, archive: zipfile.ZipFile) -> None:
+    """Make sure of what an archive of arrays states, before any of it is unpacked.
+
+    Raises:
+        InputError: a name twice, or more than the disk of the cache has room for.
+        ValueError: an array of no numbers, or of another size than its shape.
+    """
+    infos = archive.infolist()
+    names = Counter(info.filename.removesuffix(".npy") for info in infos)
+    double = next((name for name, count in names.items() if count > 1), None)
+    if double is not None:
+        raise InputError(f"{path}: {short(double)} is there twice: keep one of them")
+    size, room = sum(info.file_size for info in infos), disk.room(disk.cache_root())
+    if size > room:
+        raise InputError(
+            f"{path}: unfolds to {size} bytes, and the disk of {disk.cache_root()} has {room}: "
+            f"make room, or set BENCH_CACHE to another disk"
+        )
+    for info in infos:
+        with archive.open(info) as stream:
+            npz.check_header(stream, info.file_size, info.filename)
 
 
 def _stack(array: np.ndarray) -> np.ndarray | None:

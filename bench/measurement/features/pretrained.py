@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,11 +19,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench.core import border
 from bench.core.errors import InputError
 from bench.system import disk, hub
 
 DESCRIPTION = "config.json"
 # The first of these files that exists is taken; neither of them can run code.
+# Bytes that a description may have.
+DESCRIPTION_BYTES = 1 << 24
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 # A tokenizer is one of these sets of files; its options may stand beside it.
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
@@ -188,9 +190,9 @@ def configuration(extractor: str) -> dict[str, Any]:
     """
     path, kind = files(extractor)[0], CHOICES[extractor].kind
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = border.parse(border.text(path, "a description of a network", DESCRIPTION_BYTES))
         stated = said.get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+    except (ValueError, AttributeError) as error:
         raise InputError(f"{path} cannot be read ({error})") from None
     if stated not in (kind, f"{kind}_vision_model"):
         raise InputError(f"{path} describes a network {stated!r}: {extractor} takes {kind}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.core import border
 from bench.core.errors import InputError
 from bench.models.sources import fields, network_config
 
@@ -62,9 +63,8 @@ def _said(path: Path) -> Mapping[str, Any] | None:
     if not description.is_file():
         return None
     try:
-        said = json.loads(description.read_text(encoding="utf-8"))
-    # Nesting without end makes the parser give up.
-    except (OSError, ValueError, RecursionError) as error:
+        said = border.parse(border.text(description, "a description", fields.BYTES))
+    except (InputError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
         raise InputError(
             f"{description} beside the weights cannot be read ({reason}): mend it, or move the "

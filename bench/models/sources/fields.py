@@ -15,8 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.core import border
 from bench.core.errors import InputError
+from bench.core.printable import short
 from bench.system.quiet import quiet_import
+
+# An index of the largest networks has some hundred kilobytes.
+BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -141,13 +146,12 @@ def read(path: Path) -> dict[str, Any]:
     """A description as it stands in its file.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: it is missing, damaged, or larger and deeper than any description.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
-    # Nesting without end makes the parser give up.
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error})") from None
+        content = border.parse(border.text(path, "a description", BYTES), _once)
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read ({short(str(error), 200)})") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no description")
     return content

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 from bench.core.errors import InputError
+from bench.core.printable import short
+from bench.models.sources import fields
 from bench.system import components
 from bench.system.quiet import quiet_diffusers, quiet_import
 
@@ -34,6 +36,7 @@ def component(
             not fit exactly.
     """
     chosen, stored = components.choose(folder, variant)
+    check_index(folder)
     try:
         with quiet_import():
             import diffusers
@@ -60,6 +63,27 @@ def component(
         if not torch.isfinite(value).all():
             raise InputError(f"weight {key} of {folder} holds NaN or infinite values")
     return model.eval().requires_grad_(False)
+
+
+def check_index(folder: Path) -> None:
+    """Make sure that an index of weights in several files names files of its folder alone, which
+    are those that the card's hash is of.
+
+    Raises:
+        InputError: it names others, or is damaged.
+    """
+    known = {path.name for paths in components.variants(folder).values() for path in paths}
+    for path in sorted(folder.glob("diffusion_pytorch_model*.index*.json")):
+        listed = fields.read(path).get("weight_map")
+        names = listed.values() if isinstance(listed, dict) else [listed]
+        other = next(
+            (name for name in names if not isinstance(name, str) or name not in known), ""
+        )
+        if other != "":
+            raise InputError(
+                f"{path} names {short(str(other))}, which is no file of weights beside it: fetch "
+                f"the folder again"
+            )
 
 
 def told(folder: Path, variant: str | None) -> str:

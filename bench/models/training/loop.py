@@ -9,6 +9,7 @@ runs of different methods see the same images and noise on every device.
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from bench.models.training.objective import Batch, Objective
 from bench.models.training.recipe import Recipe
 from bench.models.training.sam import sharpness_aware_gradient
 from bench.models.training.timesteps import SAMPLERS
-from bench.system.disk import atomic
+from bench.system import artifacts
 from bench.system.random import seeded
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -142,8 +143,7 @@ class Trainer:
         # Written through memory: torch's own writer turns a full disk into an internal error.
         buffer = io.BytesIO()
         torch.save(state | parts, buffer)
-        with atomic(path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+        artifacts.write(path, path.name, buffer.getvalue())
 
     def load(self, path: Path) -> None:
         """Resume from a snapshot.
@@ -151,8 +151,9 @@ class Trainer:
         Raises:
             InputError: it is damaged or was made with another recipe.
         """
+        stored = _stored(path)
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(stored, map_location="cpu", weights_only=True)
             other = [
                 name for name, value in self.recipe.to_dict().items()
                 if state["recipe"].get(name) != value
@@ -176,6 +177,27 @@ class Trainer:
             "averages": self.averages,
             "timesteps": self.timesteps,
         }
+
+
+def _stored(path: Path) -> Path | io.BytesIO:
+    """The content of a snapshot, held against its SHA-256; snapshots of earlier releases end
+    without one and are read as they are, which is said.
+
+    Raises:
+        InputError: it is not as it was written.
+    """
+    try:
+        artifacts.stated(path)
+    except artifacts.Lost:
+        print(f"bench: {path} has no SHA-256 to be held against: read as it is", file=sys.stderr)
+        return path
+    content = artifacts.read(path, path.name)
+    if content is None:
+        raise InputError(
+            f"{path}: not a whole snapshot, and set aside: repeat the command to train anew, or "
+            f"put an earlier copy in its place"
+        )
+    return io.BytesIO(content)
 
 
 def train(

@@ -41,7 +41,8 @@ def test_content_depends_on_names_bytes_and_order_but_not_on_the_place(write):
     assert containers.collection(changed, names).content != key
 
 
-def test_linked_folders_are_followed(tmp_path):
+def test_linked_folders_are_followed(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_FOLDERS", str(tmp_path / "far"))
     write_folder(tmp_path / "far", CONTENTS)
     (tmp_path / "near").mkdir()
     (tmp_path / "near" / "link").symlink_to(tmp_path / "far")

@@ -30,7 +30,24 @@ def test_a_loop_of_links_adds_nothing(ten, capsys):
     assert capsys.readouterr().err.count("3 links lead to what is there already") == 1
 
 
-def test_links_to_elsewhere_are_followed_once(tmp_path, ten):
+def test_links_to_elsewhere_are_refused(tmp_path, ten):
+    other = tmp_path / "linked"
+    other.mkdir()
+    (other / "deep").mkdir()
+    (other / "deep" / "x").symlink_to(ten)
+    with pytest.raises(InputError, match=r"deep/x cannot be read: it is a link to .*/c, outside"):
+        containers.image_names(other)
+    (other / "deep" / "x").unlink()
+    (other / "one.png").symlink_to(ten / "03.png")
+    with pytest.raises(InputError, match=r"one\.png cannot be read: it is a link to .*03\.png"):
+        containers.reader(other)("one.png")
+    # A link to the folder itself is the user's own word.
+    (tmp_path / "named").symlink_to(ten)
+    assert containers.image_names(tmp_path / "named") == sorted(NUMBERED)
+
+
+def test_links_to_declared_folders_are_followed_once(tmp_path, ten, monkeypatch):
+    monkeypatch.setenv("BENCH_FOLDERS", os.pathsep.join(("/nowhere", str(ten))))
     other = tmp_path / "linked"
     other.mkdir()
     (other / "x").symlink_to(ten)

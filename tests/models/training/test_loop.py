@@ -136,6 +136,25 @@ def test_damaged_snapshot_is_refused(recipe, images, tmp_path):
         run(recipe, images, path)
 
 
+def test_a_snapshot_with_another_bit_is_set_aside_and_one_without_a_hash_is_told(
+    recipe, images, tmp_path, capsys
+):
+    path = tmp_path / "a.pt"
+    Trainer(recipe, images).save(path)
+    sealed = path.read_bytes()
+    whole = torch.load(path, weights_only=True)
+    content = bytearray(sealed)
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="not a whole snapshot, and set aside"):
+        Trainer(recipe, images).load(path)
+    assert not path.exists() and (tmp_path / "a.pt.damaged").read_bytes() == content
+    # As earlier releases wrote them.
+    torch.save(whole, path)
+    Trainer(recipe, images).load(path)
+    assert "no SHA-256 to be held against: read as it is" in capsys.readouterr().err
+
+
 def test_divergence_keeps_the_last_good_snapshot(recipe, images, tmp_path):
     path, trainer = tmp_path / "a.pt", Trainer(recipe, images)
     trainer.save(path)
