@@ -151,6 +151,10 @@ Force = Annotated[
     bool,
     typer.Option("--force", help="Take checkpoints, too, that denoise worse than no network."),
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option("--trust-code", help="Execute the code of networks that cards name."),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the cells and the estimate; run nothing.")
 ]

@@ -12,13 +12,14 @@ from typing import Annotated, NamedTuple
 import typer
 
 from bench import __version__
-from bench.cli.flags import Cards, Force, Names, Out, listed
+from bench.cli.flags import Cards, Force, Names, Out, TrustCode, listed
 from bench.core import extensions, tables
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError, offer
 from bench.core.printable import quoted, say
 from bench.evaluation import fits
 from bench.models.cards import card_file, load_cards, select, verify
+from bench.system import trust
 from bench.system.runs import run_folders
 
 _ARXIV = re.compile(r"arXiv[ :](\d{4}\.\d{4,5})")
@@ -100,8 +101,14 @@ def _described(module: str, attribute: str) -> Described:
     return Described()
 
 
-def check(cards: Cards = None, checkpoints: Names = None, force: Force = False) -> None:
+def check(
+    cards: Cards = None,
+    checkpoints: Names = None,
+    force: Force = False,
+    trust_code: TrustCode = False,
+) -> None:
     """Validate cards, the hashes of their files, and whether descriptions fit the weights."""
+    trust.allow(trust_code)
     path = card_file(cards)
     for card in select(load_cards(path), listed("--checkpoints", checkpoints) or ["*"]):
         verified = verify(card)

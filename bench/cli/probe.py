@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import execution, exits, publishing
-from bench.cli.flags import Cards, Device, Out, Seed, listed
+from bench.cli.flags import Cards, Device, Out, Seed, TrustCode, listed
 from bench.core import extensions, probe_record, tables
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.errors import InputError
@@ -22,7 +22,7 @@ from bench.evaluation import planning
 from bench.evaluation.probe_context import SMOKE_EXAMPLES
 from bench.models.cards import card_file, load_cards, select, verify
 from bench.report import redaction
-from bench.system import devices, store
+from bench.system import devices, store, trust
 from bench.system.checkout import git_state
 from bench.system.host import fingerprint
 from bench.system.runs import find_run, read_run
@@ -68,12 +68,14 @@ def probe(
     ] = None,
     seed: Seed = 0,
     cards: Cards = None,
+    trust_code: TrustCode = False,
     out: Out = Path("reports"),
 ) -> int:
     """Flatness, Hessian, exposure bias, prior shift and layer sensitivity; the paper's claims.
 
     Example: bench probe --checkpoints 'fashion-unet-sam*' --probes flatness,hessian
     """
+    trust.allow(trust_code)
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}: choose {', '.join(PRESETS)}")
     names = _names(probes or ALL)

@@ -41,6 +41,7 @@ from bench.cli.flags import (
     Skip,
     Steps,
     SuiteName,
+    TrustCode,
     WeightsFrom,
     Words,
     listed,
@@ -51,7 +52,7 @@ from bench.core.errors import InputError
 from bench.evaluation import added_methods, floors, planning, sequential, skip_lists, suite
 from bench.evaluation.engines import automatic
 from bench.evaluation.planning import EvaluationPlan
-from bench.system import devices, host
+from bench.system import devices, host, trust
 from bench.system.host import fingerprint
 
 
@@ -88,12 +89,14 @@ def run(
     out: Out = Path("reports"),
     redact: Redact = False,
     force: Force = False,
+    trust_code: TrustCode = False,
     dry_run: DryRun = False,
 ) -> int:
     """Quantize, sample and measure; write a versioned report.
 
     Example: bench run --bits 4
     """
+    trust.allow(trust_code)
     name_weights(inception, backbones)
     asked = stopping.asked(precision, until_decided, against, margin)
     place, runner = devices.find(device), automatic.checked(engine)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.flags import Bits, Cards, Device, Words
+from bench.cli.flags import Bits, Cards, Device, TrustCode, Words
 from bench.core.cell import Checkpoint, Draw
 from bench.core.errors import InputError
 from bench.core.printable import say
@@ -18,7 +18,7 @@ from bench.core.record import Host
 from bench.evaluation import planning
 from bench.models.cards import card_file, first_seeds, load_cards, select, verify
 from bench.report.formatting import escape, size, table
-from bench.system import devices
+from bench.system import devices, trust
 from bench.system.host import fingerprint
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def speed(
         int, typer.Option("--rounds", metavar="N", help="Forward passes of each execution.")
     ] = 15,
     cards: Cards = None,
+    trust_code: TrustCode = False,
     format: Annotated[
         str, typer.Option("--format", metavar="NAME", help="markdown or json.")
     ] = "markdown",
@@ -65,6 +66,7 @@ def speed(
 
     Example: bench speed --bits 8 --batches 1,16
     """
+    trust.allow(trust_code)
     if format not in FORMATS:
         raise InputError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
     if rounds < 2:
