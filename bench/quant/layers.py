@@ -36,6 +36,7 @@ from bench.quant.operators import (
 )
 from bench.quant.tracing import cause
 from bench.system import disk
+from bench.system.quiet import quiet_tracing
 
 # What the metadata of a node says where a method added it and wants it in float: the reason.
 KEPT = "bench_kept"
@@ -98,7 +99,8 @@ def export(model: nn.Module, *inputs: Tensor) -> GraphModule:
         model = copy.deepcopy(model).eval()
     with torch.inference_mode(False), torch.no_grad():
         try:
-            graph = torch.export.export(model, tuple(x.clone() for x in inputs)).module()
+            with quiet_tracing():
+                graph = torch.export.export(model, tuple(x.clone() for x in inputs)).module()
         # On code that it cannot trace it raises nearly anything.
         except Exception as error:
             if stop := disk.stops(error):

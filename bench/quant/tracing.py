@@ -26,13 +26,14 @@ OTHERS = tuple(
 def cause(error: BaseException) -> str:
     """The kind of an error, the first line of its message, and the last line of the network's own
     code on the way to it, with its text where that is known."""
-    words = f"{type(error).__name__}: {short(str(error).strip().partition(chr(10))[0], 160)}"
+    said = str(error).strip().partition("\n")[0].partition(" (unhinted")[0]
+    words = f"{type(error).__name__}: {short(said, 160)}"
     places = [frame for link in _chain(error) for frame in _own(link)]
     if not places:
         return words
     last = places[-1]
-    text = f": {short(last.line, 80)}" if last.line else ""
-    return f"{Path(last.filename).name}, line {last.lineno}{text}; {words}"
+    text = f" `{short(last.line, 80)}`" if last.line else ""
+    return f"{Path(last.filename).name}, line {last.lineno}{text}: {words}"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

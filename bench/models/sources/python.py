@@ -147,7 +147,8 @@ def built(
         given = python_code.called(network, known, arguments)
     module, call = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
     if not isinstance(module, nn.Module) or not (call is None or callable(call)):
-        kinds = " and a ".join(type(part).__name__ for part in (module, call) if part is not None)
+        pair = (module,) if call is None else (module, call)
+        kinds = " and a ".join(type(part).__name__ for part in pair)
         raise InputError(
             f"{python_code.title(network)} gives a {kinds}: it must give an nn.Module, or a pair "
             f"of one and a function that calls it, as (module, x, t)"
