@@ -88,9 +88,9 @@ def test_a_network_without_a_graph_is_told_by_its_line_and_runs(branching, batch
 
 @pytest.mark.parametrize("text", ["w4a8+bias", "w~4.5a8"])
 def test_what_needs_the_graph_is_refused(branching, batches, text):
-    with pytest.raises(NotExecuted, match="torch.export cannot trace .* need its graph"):
+    with pytest.raises(NotExecuted, match=r"torch.export cannot trace .* need its graph"):
         Simulated()(branching, Scheme.parse(text), batches)
-    with pytest.raises(NotExecuted, match="torch.export cannot trace"):
+    with pytest.raises(NotExecuted, match=r"torch.export cannot trace"):
         Int8X86()(branching, Scheme.parse("w8a8"), batches)
 
 

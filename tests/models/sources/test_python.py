@@ -214,7 +214,7 @@ def test_changed_code_is_refused_and_every_key_has_the_code(folder):
     assert str(folder) not in str(card.content())
     python_code.forget()
     (folder / "net.py").write_text(NETWORK + "# another")
-    with pytest.raises(InputError, match="field code: net.py has .* the code was changed"):
+    with pytest.raises(InputError, match=r"field code: net.py has .* the code was changed"):
         verify(card)
 
 
@@ -235,7 +235,7 @@ def test_what_lies_beside_the_file_is_code_too(folder):
     loaded(named)
     python_code.forget()
     (folder / "parts" / "layers.py").write_text(NETWORK + "# another")
-    with pytest.raises(InputError, match="field code: parts/layers.py has"):
+    with pytest.raises(InputError, match=r"field code: parts/layers.py has"):
         loaded(named)
 
 
@@ -282,7 +282,7 @@ def test_missing_files_and_other_texts(folder):
     with pytest.raises(InputError, match=r"names no function: write FILE.py:FUNCTION"):
         python_code.parse("net.py")
     (folder / "broken.py").write_text("def net(:\n")
-    with pytest.raises(InputError, match="the file cannot be executed .*line 1"):
+    with pytest.raises(InputError, match=r"the file cannot be executed .*line 1"):
         loaded(checkpoint(folder, "broken.py:net"))
 
 
