@@ -128,7 +128,7 @@ def test_code_must_be_allowed_and_unchanged(bench, folder):
     assert "--trust-code" in error
     for wrong, told in {
         "depth=3": "unexpected keyword argument 'depth'",
-        "width=5": "weights do not fit",
+        "width=5": "the network gives [1, 26, 26]",
         "classes=many": "--set classes must be a whole number",
     }.items():
         code, stdout, error = bench(*words, "--set", wrong, "--trust-code", "--force")
