@@ -9,7 +9,6 @@ import typer
 
 from bench.cli.flags import Force, Sets, TrustCode, settings
 from bench.evaluation import importing
-from bench.system import trust
 
 
 def import_checkpoint(
@@ -48,7 +47,6 @@ def import_checkpoint(
 
     Example: bench import ema_0.9999_500000.pt --dataset cifar10 --set sample_size=32
     """
-    trust.allow(trust_code)
     said = settings({}, sets or ())
     given = importing.Given(name, family, method, dataset, revision, said, force, network)
     importing.write_card(path, given, out)

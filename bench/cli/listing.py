@@ -19,7 +19,6 @@ from bench.core.errors import InputError, offer
 from bench.core.printable import quoted, say
 from bench.evaluation import fits
 from bench.models.cards import card_file, load_cards, select, verify
-from bench.system import trust
 from bench.system.runs import run_folders
 
 _ARXIV = re.compile(r"arXiv[ :](\d{4}\.\d{4,5})")
@@ -108,7 +107,6 @@ def check(
     trust_code: TrustCode = False,
 ) -> None:
     """Validate cards, the hashes of their files, and whether descriptions fit the weights."""
-    trust.allow(trust_code)
     path = card_file(cards)
     for card in select(load_cards(path), listed("--checkpoints", checkpoints) or ["*"]):
         verified = verify(card)

@@ -22,7 +22,7 @@ from bench.evaluation import planning
 from bench.evaluation.probe_context import SMOKE_EXAMPLES
 from bench.models.cards import card_file, load_cards, select, verify
 from bench.report import redaction
-from bench.system import devices, store, trust
+from bench.system import devices, store
 from bench.system.checkout import git_state
 from bench.system.host import fingerprint
 from bench.system.runs import find_run, read_run
@@ -75,7 +75,6 @@ def probe(
 
     Example: bench probe --checkpoints 'fashion-unet-sam*' --probes flatness,hessian
     """
-    trust.allow(trust_code)
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}: choose {', '.join(PRESETS)}")
     names = _names(probes or ALL)

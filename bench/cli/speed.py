@@ -18,7 +18,7 @@ from bench.core.record import Host
 from bench.evaluation import planning
 from bench.models.cards import card_file, first_seeds, load_cards, select, verify
 from bench.report.formatting import escape, size, table
-from bench.system import devices, trust
+from bench.system import devices
 from bench.system.host import fingerprint
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def speed(
 
     Example: bench speed --bits 8 --batches 1,16
     """
-    trust.allow(trust_code)
     if format not in FORMATS:
         raise InputError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
     if rounds < 2:

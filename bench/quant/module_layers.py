@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from bench.core.denoiser import Denoiser
+from bench.core.errors import NotExecuted
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.layers import Layer, check_plan, matches
 
@@ -55,6 +56,7 @@ def layers(denoiser: Denoiser, scheme: Scheme, batch: int) -> tuple[Layer, ...]:
     """All layers in execution order, with the bits at which the scheme runs them.
 
     Raises:
+        NotExecuted: nothing of it could be rounded.
         InputError: the scheme does not fit the network.
     """
     products = executed(denoiser, batch)
@@ -66,6 +68,10 @@ def layers(denoiser: Denoiser, scheme: Scheme, batch: int) -> tuple[Layer, ...]:
         counts[product.name] += 1
         node = f"{product.name} {counts[product.name]}"
         planned.append(_layer(product, node, scheme, k in edges, batch))
+    if not scheme.is_float and not any(product.is_module for product in products):
+        raise NotExecuted(
+            "the network has no graph, and no nn.Linear or nn.Conv2d to round module by module"
+        )
     check_plan(planned, scheme)
     return tuple(planned)
 
