@@ -11,6 +11,7 @@ import typer
 
 from bench.core.errors import InputError
 from bench.core.printable import quoted
+from bench.system import trust
 
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")]
 Cards = Annotated[
@@ -150,6 +151,22 @@ Batch = Annotated[int, typer.Option("--batch", metavar="N", help="Images per for
 Force = Annotated[
     bool,
     typer.Option("--force", help="Take checkpoints, too, that denoise worse than no network."),
+]
+
+
+def _trusted(said: bool) -> bool:
+    """Let the command that is parsed execute the code of cards, or not."""
+    trust.allow(said)
+    return said
+
+
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        callback=_trusted,
+        help="Execute the code of networks that cards name.",
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the cells and the estimate; run nothing.")

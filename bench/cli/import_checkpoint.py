@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.flags import Force, Sets, settings
+from bench.cli.flags import Force, Sets, TrustCode, settings
 from bench.evaluation import importing
 
 
@@ -28,7 +28,16 @@ def import_checkpoint(
     revision: Annotated[
         str, typer.Option("--revision", metavar="COMMIT", help="Of a hub repository.")
     ] = "",
+    network: Annotated[
+        str,
+        typer.Option(
+            "--network",
+            metavar="FILE.py:FUNCTION",
+            help="What builds the network of the weights; or MODULE:FUNCTION.",
+        ),
+    ] = "",
     sets: Sets = None,
+    trust_code: TrustCode = False,
     force: Force = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Card file [default: beside it].")
@@ -38,7 +47,6 @@ def import_checkpoint(
 
     Example: bench import ema_0.9999_500000.pt --dataset cifar10 --set sample_size=32
     """
-    given = importing.Given(
-        name, family, method, dataset, revision, settings({}, sets or ()), force
-    )
+    said = settings({}, sets or ())
+    given = importing.Given(name, family, method, dataset, revision, said, force, network)
     importing.write_card(path, given, out)

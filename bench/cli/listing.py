@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from bench import __version__
-from bench.cli.flags import Cards, Force, Names, Out, listed
+from bench.cli.flags import Cards, Force, Names, Out, TrustCode, listed
 from bench.core import extensions, tables
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError, offer
@@ -100,7 +100,12 @@ def _described(module: str, attribute: str) -> Described:
     return Described()
 
 
-def check(cards: Cards = None, checkpoints: Names = None, force: Force = False) -> None:
+def check(
+    cards: Cards = None,
+    checkpoints: Names = None,
+    force: Force = False,
+    trust_code: TrustCode = False,
+) -> None:
     """Validate cards, the hashes of their files, and whether descriptions fit the weights."""
     path = card_file(cards)
     for card in select(load_cards(path), listed("--checkpoints", checkpoints) or ["*"]):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import execution, exits, publishing
-from bench.cli.flags import Cards, Device, Out, Seed, listed
+from bench.cli.flags import Cards, Device, Out, Seed, TrustCode, listed
 from bench.core import extensions, probe_record, tables
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.errors import InputError
@@ -68,6 +68,7 @@ def probe(
     ] = None,
     seed: Seed = 0,
     cards: Cards = None,
+    trust_code: TrustCode = False,
     out: Out = Path("reports"),
 ) -> int:
     """Flatness, Hessian, exposure bias, prior shift and layer sensitivity; the paper's claims.

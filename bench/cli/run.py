@@ -41,6 +41,7 @@ from bench.cli.flags import (
     Skip,
     Steps,
     SuiteName,
+    TrustCode,
     WeightsFrom,
     Words,
     listed,
@@ -88,6 +89,7 @@ def run(
     out: Out = Path("reports"),
     redact: Redact = False,
     force: Force = False,
+    trust_code: TrustCode = False,
     dry_run: DryRun = False,
 ) -> int:
     """Quantize, sample and measure; write a versioned report.
@@ -99,8 +101,7 @@ def run(
     place, runner = devices.find(device), automatic.checked(engine)
     choices = _choices(bits, scheme, backend, compiled, place)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
-    names = listed("--checkpoints", checkpoints)
-    cells = Selection(cards, names, choices, planning.without_none(given))
+    cells = Selection(cards, listed("--checkpoints", checkpoints), choices, given)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
     plans = _plans(runs, asked, place, runner, probes, preset, beside, out)
@@ -142,13 +143,18 @@ class Selection:
         cards: file of the cards, None for the default one.
         globs: names or methods of the checkpoints.
         choices: what is done to each checkpoint.
-        changes: fields of the draw that the user set.
+        given: fields of the draw, None where the user did not set them.
     """
 
     cards: Path | None
     globs: Sequence[str]
     choices: planning.Choices
-    changes: Mapping[str, Any]
+    given: Mapping[str, Any]
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The fields of the draw that the user set."""
+        return planning.without_none(self.given)
 
     def runs(
         self, suite_name: str | None, preset: str, scored: Scored, asked: stopping.Asked

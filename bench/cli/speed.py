@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.flags import Bits, Cards, Device, Words
+from bench.cli.flags import Bits, Cards, Device, TrustCode, Words
 from bench.core.cell import Checkpoint, Draw
 from bench.core.errors import InputError
 from bench.core.printable import say
@@ -57,6 +57,7 @@ def speed(
         int, typer.Option("--rounds", metavar="N", help="Forward passes of each execution.")
     ] = 15,
     cards: Cards = None,
+    trust_code: TrustCode = False,
     format: Annotated[
         str, typer.Option("--format", metavar="NAME", help="markdown or json.")
     ] = "markdown",

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from bench.core.elsewhere import FLOOR
@@ -38,6 +39,9 @@ class Checkpoint:
         assumed: what the description says and neither the files nor the user did, in words.
         force: whether it is measured although it denoises worse than no network
             (`bench.models.plausibility`).
+        network: of source python the function that builds it, FILE.py:FUNCTION with an absolute
+            path, or MODULE:FUNCTION; "" for the others.
+        code: SHA-256 (hex) of that code, by the name of the file or package.
     """
 
     name: str
@@ -54,10 +58,16 @@ class Checkpoint:
     reported: Mapping[str, float] = field(default_factory=dict, hash=False)
     assumed: tuple[str, ...] = ()
     force: bool = False
+    network: str = ""
+    code: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def content(self) -> dict[str, Any]:
         """The fields that decide the arithmetic, for content keys."""
-        return {"sha256": self.sha256, "source": self.source, "config": dict(self.config)}
+        own = {"sha256": self.sha256, "source": self.source, "config": dict(self.config)}
+        if not self.network:
+            return own
+        # The path decides nothing; what is called in the code does.
+        return own | {"network": Path(self.network).name, "code": dict(self.code)}
 
 
 @dataclass(frozen=True)

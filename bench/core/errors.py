@@ -15,6 +15,11 @@ class NotMeasured(InputError):
     reason, so the line reads well after the words "not measured"."""
 
 
+class NotExecuted(InputError):
+    """A network that a backend cannot execute. Its cell is refused with this reason, and the other
+    cells go on."""
+
+
 def offer(word: str, known: Iterable[str]) -> str:
     """End of a message about an unknown word: similar known words, else all known words."""
     words = list(known)

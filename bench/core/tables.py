@@ -11,6 +11,7 @@ SOURCES = {
     "torch": "bench.models.sources.weights_file:load",
     "adm": "bench.models.sources.adm:load",
     "diffusers": "bench.models.sources.diffusers_folder:load",
+    "python": "bench.models.sources.python:load",
 }
 DATASETS = {
     "fashion-mnist": "bench.measurement.data.fashion_mnist:load",

@@ -24,6 +24,7 @@ from bench.core.printable import say
 from bench.evaluation import fits
 from bench.models.cards import LONGEST, verify
 from bench.models.sources import given as words
+from bench.models.sources import weights_folder
 from bench.system import hub, store
 from bench.system.runs import save_strip
 
@@ -48,6 +49,7 @@ class Given:
         name, family, method, dataset, revision: as on a card.
         config: fields of the config, as text.
         force: take a network, too, that denoises worse than no network.
+        network: the function that builds the network, FILE.py:FUNCTION or MODULE:FUNCTION.
     """
 
     name: str = ""
@@ -57,6 +59,7 @@ class Given:
     revision: str = ""
     config: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
+    network: str = ""
 
 
 def write_card(uri: str, given: Given, out: Path | None) -> None:
@@ -71,31 +74,72 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     Raises:
         InputError: not a checkpoint, one that cannot be loaded, or a card file that exists.
     """
-    from bench.models.sources import drafts
-
-    said = words.parse(given.config)
     for name in ("name", "family", "method", "revision"):
         _check_word(name, getattr(given, name))
     remote = uri.startswith(hub.PREFIX)
+    if remote and given.network:
+        raise InputError(f"{uri}: with --network name a file or folder (hf download)")
     place = hub.folder(uri, given.revision) if remote else _place(uri)
     if given.dataset:
         _check_dataset(given.dataset)
-    draft = drafts.folder(place, said) if place.is_dir() else drafts.file(place, said)
+    draft = _draft(place, given)
     entry = _entry(uri if remote else place.name, place, draft, given)
     target = out or (Path.cwd() if remote else place.parent) / f"{entry['name']}.yaml"
     if target.exists():
         raise InputError(f"{target} exists: name another card file with --out, or remove it")
     if not remote:
         entry["uri"] = _relative(place, target)
-    checkpoint = Checkpoint(**{**entry, "uri": uri if remote else str(place)})
+    absolute = {"uri": uri if remote else str(place), "network": draft.network}
+    checkpoint = Checkpoint(**{**entry, **absolute})
+    if draft.network:
+        entry["network"] = _named_on(target, draft.network)
     entry, denoiser = _chosen(verify(checkpoint), entry, draft, given)
-    _show(denoiser, target.with_name(f"{target.stem}.samples.png"))
     comments = "".join(f"# assumed: {text}\n" for text in draft.assumed)
+    if draft.network:
+        comments += _traced(denoiser)
+    _show(denoiser, target.with_name(f"{target.stem}.samples.png"))
     text = comments + yaml_files.dump({"checkpoints": [entry]})
     store.save_text(target, text)
     print(text, end="")
-    command = shlex.join(["bench", "run", "--cards", str(target)])
+    trusted = ["--trust-code"] if draft.network else []
+    command = shlex.join(["bench", "run", "--cards", str(target), *trusted])
     say(f"{target}: loads; `{command}`", file=sys.stderr)
+
+
+def _draft(place: Path, given: Given) -> Draft:
+    """What the files, and the function where there is one, tell."""
+    from bench.models.sources import drafts
+
+    if given.network:
+        from bench.models.sources import python_code, python_drafts
+
+        network = python_code.resolved(given.network, Path.cwd())
+        return python_drafts.draft(place, network, given.config)
+    said = words.parse(given.config)
+    return drafts.folder(place, said) if place.is_dir() else drafts.file(place, said)
+
+
+def _named_on(target: Path, network: str) -> str:
+    """The function as the card names it: relative to the card where it lies below its folder."""
+    folder, (path, suffix, function) = target.absolute().parent, network.rpartition(":")
+    if not path.endswith(".py") or not Path(path).is_relative_to(folder):
+        return network
+    return f"{Path(path).relative_to(folder)}{suffix}{function}"
+
+
+def _traced(denoiser: Denoiser) -> str:
+    """A comment on whether the network can be exported, on which most backends rest; told, too."""
+    from bench.quant.layers import untraceable
+
+    reason = untraceable(denoiser, 2)
+    if not reason:
+        return "# torch.export traces the network: every backend can execute it\n"
+    line = (
+        f"{_plain(reason)}: it runs in full precision, by ao-* and bnb-*, and in simulation "
+        f"module by module; integer kernels and methods refuse it"
+    )
+    say(line, file=sys.stderr)
+    return f"# {line}\n"
 
 
 def _check_word(name: str, text: str) -> None:
@@ -207,6 +251,12 @@ def _relative(place: Path, target: Path) -> str:
     return str(place.relative_to(folder))
 
 
+def _digest(place: Path, draft: Draft) -> str:
+    if not place.is_dir():
+        return store.sha256(place)
+    return weights_folder.digest(place) if draft.network else hub.digest(place)
+
+
 def _entry(uri: str, place: Path, draft: Draft, given: Given) -> dict[str, Any]:
     """The fields of the card, with the assumptions that they take."""
     stem = uri.rpartition("/")[2] if uri.startswith(hub.PREFIX) else place.stem
@@ -224,8 +274,9 @@ def _entry(uri: str, place: Path, draft: Draft, given: Given) -> dict[str, Any]:
     method = given.method or (kind if kind in ("ema", "swa") else "baseline")
     if not given.method:
         draft.assumed.append(f"method {method} (--method)")
-    digest = hub.digest(place) if place.is_dir() else store.sha256(place)
+    digest = _digest(place, draft)
     entry = {"name": name, "family": given.family or name, "method": method}
     entry |= {"source": draft.source, "uri": uri, "sha256": digest}
     entry |= {"revision": given.revision} if given.revision else {}
+    entry |= {"network": draft.network, "code": dict(draft.code)} if draft.network else {}
     return entry | {"dataset": dataset, "config": draft.config}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.core import extensions, printable
-from bench.core.errors import InputError
+from bench.core.errors import InputError, NotExecuted
 from bench.core.images import RealSplit, equal_pairs
 from bench.core.progress import Steps
 from bench.core.record import Host, Record
@@ -90,6 +90,8 @@ class Pipeline:
             except artifacts.Lost:
                 # It was told, or somebody cleans the cache: what is missing is made again.
                 continue
+            except NotExecuted as error:
+                return _without_numbers(wanted, "refused", str(error), self.watch.seconds)
             except InputError:
                 raise
             except Exception as error:

@@ -9,7 +9,7 @@ it loads, it loads there, when it is called.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from bench.core.errors import InputError
 from bench.core.progress import Progress
 from bench.core.record import Host, Record
 from bench.evaluation.pipeline import Pipeline
+from bench.system import trust
 from bench.system.host import fingerprint
 
 if TYPE_CHECKING:
@@ -32,10 +33,12 @@ class Worker:
     Attributes:
         device: where networks are evaluated, from `devices.find`.
         cache: the cache folder, which all workers of a run share.
+        trusts_code: whether the code that cards name may be executed, as the command line says.
     """
 
     device: str
     cache: Path
+    trusts_code: bool = field(default_factory=trust.allowed)
 
     def __call__(self, cells: Iterable[ResolvedCell]) -> Iterator[Told]:
         """Run cells one after the other; they are taken as they are come to.
@@ -47,6 +50,7 @@ class Worker:
             InputError: bad input, a machine that does not allow what is to be done, or a cell
                 that was resolved for a machine whose arithmetic is not that of this one.
         """
+        trust.allow(self.trusts_code)
         here = fingerprint(self.device)
         pipeline = Pipeline(here, self.cache)
         for cell in cells:

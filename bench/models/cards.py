@@ -14,9 +14,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from bench.core import extensions, tables, yaml_files
+from bench.core import border, extensions, tables, yaml_files
 from bench.core.cell import Checkpoint
 from bench.core.errors import InputError, offer
+from bench.models.sources import python_code, weights_folder
 from bench.system import hub, store
 
 _SHA256 = re.compile(r"(?:[0-9a-fA-F]{64})?")
@@ -25,10 +26,13 @@ ZOO = Path(__file__).parents[1] / "zoo"
 SHIPPED = tuple(folder / "checkpoints.yaml" for folder in (ZOO.parent, ZOO.parent.parent))
 REQUIRED = ("name", "family", "method", "source", "uri", "dataset")
 # Sources that read pickles of torch.save (weights only), and sources that read folders.
-PICKLES = ("torch", "adm")
+PICKLES = ("torch", "adm", "python")
 FOLDERS = ("diffusers",)
+# The source whose networks are built by code that the card names.
+CODE = "python"
 METHODS = ("baseline", "ema", "swa", "sam", "ip")
 _TYPES = {"config": dict, "reported": dict, "seed": int, "assumed": list, "force": bool}
+_TYPES |= {"code": dict}
 _WORDS = {
     dict: "a mapping",
     int: "a whole number",
@@ -110,7 +114,13 @@ def _card(path: Path, number: int, entry: Any) -> Checkpoint:
             raise InputError(
                 f"{label}, field {name}: unknown {getattr(card, name)!r}; known: {known_names}"
             )
-    return replace(card, uri=str(_resolve(label, path, card.uri)))
+    if (card.source == CODE) != bool(card.network):
+        raise InputError(f"{label}, field network: source {CODE} has one, and no other source")
+    try:
+        network = card.network and python_code.resolved(card.network, path.parent.absolute())
+    except InputError as error:
+        raise InputError(f"{label}, field network: {error}") from None
+    return replace(card, uri=str(_resolve(label, path, card.uri)), network=network)
 
 
 def _check_fields(label: str, entry: Mapping[str, Any]) -> None:
@@ -139,6 +149,9 @@ def _check_fields(label: str, entry: Mapping[str, Any]) -> None:
     for name, figure in entry.get("reported", {}).items():
         if isinstance(figure, bool) or not isinstance(figure, int | float):
             raise InputError(f"{label}, field reported: {name} must be a number, not {figure!r}")
+    for name, digest in entry.get("code", {}).items():
+        if not isinstance(name, str) or not isinstance(digest, str) or len(digest) != 64:
+            raise InputError(f"{label}, field code: must be names of files and their SHA-256")
     if not _SHA256.fullmatch(entry.get("sha256", "")):
         raise InputError(f"{label}, field sha256: must be 64 hexadecimal digits (bench check)")
 
@@ -223,10 +236,14 @@ def verify(card: Checkpoint) -> Checkpoint:
     """Check the weights against the card; a card without sha256 gets that of the file or folder.
 
     Raises:
-        InputError: missing file, pickle where a source of bench reads none, Git LFS pointer, or
-            other content than the card says.
+        InputError: missing file, pickle where a source of bench reads none, Git LFS pointer,
+            other content than the card says, or code that may not be executed or was changed.
     """
     label = f"card {card.name!r}"
+    if card.source == CODE:
+        card = python_code.verified(card)
+        if border.is_folder(Path(card.uri)):
+            return _same(card, Path(card.uri), weights_folder.digest(Path(card.uri)))
     if card.source in FOLDERS:
         try:
             path = hub.folder(card.uri, card.revision)

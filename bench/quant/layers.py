@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -19,7 +19,7 @@ from torch.fx import GraphModule, Node
 
 from bench.core.allocation import Share
 from bench.core.denoiser import Denoiser
-from bench.core.errors import InputError
+from bench.core.errors import InputError, NotExecuted
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant import budget
 from bench.quant.operators import (
@@ -34,11 +34,17 @@ from bench.quant.operators import (
     shape_of,
     value_of,
 )
+from bench.quant.tracing import cause
+from bench.system import disk
+from bench.system.quiet import quiet_tracing
 
 # What the metadata of a node says where a method added it and wants it in float: the reason.
 KEPT = "bench_kept"
 _PART = re.compile(r"\.part\d+$")
-_EXPORTED: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], GraphModule]] = WeakKeyDictionary()
+# The graphs of a network, or why it has none.
+_EXPORTED: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], GraphModule | str]] = (
+    WeakKeyDictionary()
+)
 
 
 @dataclass(frozen=True)
@@ -86,12 +92,20 @@ def export(model: nn.Module, *inputs: Tensor) -> GraphModule:
         inputs: what it is called with, (B, ...) each.
 
     Raises:
+        NotExecuted: torch.export cannot trace it.
         RuntimeError: the graph has nested graphs, whose layers would be missed.
     """
     if any(module.training for module in model.modules()):
         model = copy.deepcopy(model).eval()
     with torch.inference_mode(False), torch.no_grad():
-        graph = torch.export.export(model, tuple(x.clone() for x in inputs)).module()
+        try:
+            with quiet_tracing():
+                graph = torch.export.export(model, tuple(x.clone() for x in inputs)).module()
+        # On code that it cannot trace it raises nearly anything.
+        except Exception as error:
+            if stop := disk.stops(error):
+                raise stop from error
+            raise NotExecuted(f"torch.export cannot trace the network ({cause(error)})") from None
     for node in graph.graph.nodes:
         if node.op == "get_attr" and "val" not in node.meta:
             raise RuntimeError(f"the network has control flow, {node.target}: cannot read it")
@@ -103,13 +117,31 @@ def exported(denoiser: Denoiser, batch: int) -> GraphModule:
 
     Tracing takes seconds, so each network's graphs are kept as long as it is; what is returned is
     a copy that may be changed, and shares the network's parameters.
+
+    Raises:
+        NotExecuted: torch.export cannot trace it.
     """
     inputs = denoiser.example_inputs(batch)
     kept = _EXPORTED.setdefault(denoiser.model, {})
     key = tuple((x.device, x.dtype, *x.shape) for x in inputs)
     if key not in kept:
-        kept[key] = export(denoiser.model, *inputs)
-    return copied(kept[key])
+        try:
+            kept[key] = export(denoiser.model, *inputs)
+        except NotExecuted as error:
+            kept[key] = str(error)
+    graph = kept[key]
+    if isinstance(graph, str):
+        raise NotExecuted(graph)
+    return copied(graph)
+
+
+def untraceable(denoiser: Denoiser, batch: int) -> str:
+    """Why a denoiser's network has no graph, in a line; "" where it has one."""
+    try:
+        exported(denoiser, batch)
+    except NotExecuted as error:
+        return str(error)
+    return ""
 
 
 def copied(graph: GraphModule) -> GraphModule:
@@ -139,16 +171,25 @@ def plan(
     convolutions = [n for n in nodes if n.target in CONVOLUTIONS and KEPT not in n.meta]
     edges = {convolutions[0], convolutions[-1]} if convolutions else set()
     layers = tuple(_layer(node, scheme, node in edges) for node in nodes)
+    check_plan(layers, scheme)
+    if scheme.budget:
+        budget.check(shares(graph, scheme), scheme)
+    return tuple(_with_bits(layer, bits) for layer in layers) if bits else layers
+
+
+def check_plan(layers: Sequence[Layer], scheme: Scheme) -> None:
+    """Refuse a scheme that does not fit the layers of a network.
+
+    Raises:
+        InputError: a skip glob matches no layer, or nothing is left to quantize.
+    """
     if scheme.is_float:
-        return layers
+        return
     for glob in scheme.skip:
         if not any(matches(layer.name, glob) for layer in layers):
             raise InputError(f"skip={glob} matches no layer of this network")
     if not any(layer.quantized for layer in layers):
         raise InputError(f"scheme {scheme} leaves every layer of this network in float")
-    if scheme.budget:
-        budget.check(shares(graph, scheme), scheme)
-    return tuple(_with_bits(layer, bits) for layer in layers) if bits else layers
 
 
 def shares(graph: GraphModule, scheme: Scheme) -> tuple[Share, ...]:
@@ -215,9 +256,9 @@ def _reason(node: Node, name: str, scheme: Scheme) -> str:
 
 
 def matches(name: str, glob: str) -> bool:
-    """Whether a glob of a scheme means a layer; the wrapper's `unet.` may be left out, and so may
-    which part it is of a layer that a method split."""
-    names = {name, name.removeprefix("unet.")}
+    """Whether a glob of a scheme means a layer; the wrapper's `unet.` or `network.` may be left
+    out, and so may which part it is of a layer that a method split."""
+    names = {name, name.removeprefix("unet."), name.removeprefix("network.")}
     names |= {_PART.sub("", text) for text in names}
     # Schemes are read in lower case.
     return any(fnmatchcase(text.lower(), glob.lower()) for text in names)
@@ -231,7 +272,8 @@ def _name(node: Node, weight: Node | None) -> str:
 
 
 def layers(denoiser: Denoiser, scheme: Scheme, batch: int = 1) -> tuple[Layer, ...]:
-    """The layers of a network under a scheme, for one image.
+    """The layers of a network under a scheme, for one image: those of its graph, or where it has
+    none, those that one evaluation executes.
 
     Args:
         batch: size of the batch that the network is traced with; it changes no layer, and a graph
@@ -240,4 +282,10 @@ def layers(denoiser: Denoiser, scheme: Scheme, batch: int = 1) -> tuple[Layer, .
     Raises:
         InputError: the scheme does not fit the network.
     """
-    return plan(exported(denoiser, batch), scheme)
+    try:
+        graph = exported(denoiser, batch)
+    except NotExecuted:
+        from bench.quant import module_layers
+
+        return module_layers.layers(denoiser, scheme, batch)
+    return plan(graph, scheme)

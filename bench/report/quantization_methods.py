@@ -18,6 +18,9 @@ def lines(all_rows: Sequence[CellRow]) -> list[list[str]]:
     told: dict[str, str] = {}
     said: dict[str, dict[str, None]] = {}
     for row in all_rows:
+        if row.ok and not row.scheme.methods and row.record.coverage:
+            for name, text in row.record.coverage.told.items():
+                told[f"How {row.checkpoint} {row.scheme} was rounded, {name}"] = text
         if row.ok and row.scheme.methods:
             setting = f"Quantization methods, {row.scheme}"
             told[setting] = ", then ".join(_words(row.record))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import logging
 import os
 import sys
@@ -22,6 +23,7 @@ NOISE = {
     "bitsandbytes.backends.cpu.ops": ("Failed to load CPU gemm_4bit_forward",),
     "torch.utils.cpp_extension": ("No CUDA runtime is found",),
     "torchao": ("Failed to load ", "Skipping import of cpp extensions"),
+    "torch.fx.experimental.symbolic_shapes": ("Unable to find user code",),
     "torch.utils._pytree": ("is an Enum subclass and is now natively supported",),
     "diffusers.quantizers.torchao.torchao_quantizer": ("Unable to import `torchao` Tensor",),
 }
@@ -68,6 +70,15 @@ def quiet_compiler() -> Iterator[None]:
     """Drop what inductor says of itself when it reads the zero points of integer layers."""
     with quiet_import(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
+        yield
+
+
+@contextlib.contextmanager
+def quiet_tracing() -> Iterator[None]:
+    """Drop what is printed while a network is traced: torch.export prints the graph as far as it
+    came, for every attempt. Errors are raised as ever."""
+    printed = io.StringIO()
+    with quiet_import(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         yield
 
 

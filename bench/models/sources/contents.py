@@ -8,7 +8,7 @@ buffers of a noise schedule and of an average.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,8 +78,14 @@ class Contents:
     averaged_by: str = ""
 
 
-def collect(data: Any, path: Path) -> Contents:
+def collect(data: Any, path: Path, expected: Collection[str] = ()) -> Contents:
     """Walk what a file holds.
+
+    Args:
+        data: the content of the file.
+        path: the path of the file.
+        expected: names of the weights of the network that is looked for, wrappers dropped; none
+            for the networks that bench knows.
 
     Raises:
         InputError: an optimizer's state, no mapping, a name that stands twice, or no weights.
@@ -103,7 +109,7 @@ def collect(data: Any, path: Path) -> Contents:
         contents.tensors[name] = value
     if not contents.tensors and not contents.lists:
         _refuse_empty(data, path)
-    _sort(contents)
+    _sort(contents, frozenset(expected))
     contents.averaged_by = _callback(data.get("callbacks"))
     contents.others = tuple(_others(data, contents))
     return contents
@@ -209,12 +215,20 @@ def _walk_list(
         yield from _walk(inner, here, path, contents)
 
 
-def _sort(contents: Contents) -> None:
+def plain_name(name: str) -> str:
+    """A name of a weight without the parts that wrappers put in."""
+    return ".".join(word for word in name.split(".") if word not in WRAPPERS)
+
+
+def _sort(contents: Contents, expected: Collection[str] = ()) -> None:
     """Give each tensor to the network that it lies under, or to what lies beside one."""
+    # The longest names are those that no other network has.
+    longest = sorted(expected, key=lambda name: (len(name), name))[-2:]
+    pairs = [(longest[-1], longest[0])] if longest else NETWORKS
     stems = [
         name[: -len(first)].rstrip(".")
         for name in contents.tensors
-        for first, second in NETWORKS
+        for first, second in pairs
         if (name == first or name.endswith(f".{first}"))
         and f"{name[: -len(first)]}{second}" in contents.tensors
     ]
@@ -232,7 +246,7 @@ def _sort(contents: Contents) -> None:
             contents.objectives[prefix] = value
         elif last == "n_averaged":
             contents.counts.append(prefix)
-        if _is_buffer(last):
+        if _is_buffer(last) and not _is_expected(name, expected):
             continue
         if prefix.rpartition(".")[2] == "model_ema" and last not in ("weight", "bias"):
             contents.undotted.setdefault(prefix, {})[last] = value
@@ -241,6 +255,12 @@ def _sort(contents: Contents) -> None:
         if under:
             stem = max(under, key=len)
             contents.networks[stem][name[len(stem) :].lstrip(".")] = value
+
+
+def _is_expected(name: str, expected: Collection[str]) -> bool:
+    """Whether a name ends with one of the expected names."""
+    words = name.split(".")
+    return any(".".join(words[start:]) in expected for start in range(len(words)))
 
 
 def _callback(callbacks: Any) -> str:

@@ -43,12 +43,15 @@ class Draft:
         config: the config of the card.
         shape: (channels, edge) of an image, for a guess of the data set; 0 for none.
         assumed: settings that neither the file nor the user states, in words.
+        network, code: of a network that a function of the user builds, as on a card.
     """
 
     source: str
     config: dict[str, Any]
     shape: tuple[int, int]
     assumed: list[str] = field(default_factory=list)
+    network: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 def folder(path: Path, given: Mapping[str, Any]) -> Draft:
@@ -94,7 +97,7 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
             raise InputError(f"--set {name}: a folder of diffusers has one, a file does not")
     content = files.read(path)
     assumed: list[str] = []
-    kind = given.get("weights") or _kind(path, content, given.get("part"), assumed)
+    kind = given.get("weights") or kind_of(path, content, given.get("part"), assumed)
     part = files.choose(content, kind, given.get("part"))
     if part.ordered:
         raise InputError(
@@ -104,8 +107,7 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
     source = _source(path, part.tensors, content.passed)
     if "attention_order" in given and source != "adm":
         raise InputError("--set attention_order: a UNet2DModel has q, k and v apart")
-    files.check_tensors(part.tensors, path)
-    _check_finite(part.tensors, path)
+    check(part.tensors, path)
     card = sketch.Sketch(path, given, part.tensors, assumed=assumed)
     card.config |= {"weights": kind} if kind else {}
     card.config |= {"part": given["part"]} if "part" in given else {}
@@ -122,7 +124,9 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
     return Draft(source, card.config, (channels, height if height == width else 0), assumed)
 
 
-def _kind(path: Path, content: files.Weights, part: str | None, assumed: list[str]) -> str | None:
+def kind_of(
+    path: Path, content: files.Weights, part: str | None, assumed: list[str]
+) -> str | None:
     """The kind that is there alone, else what the name of the file says."""
     known = {p.kind for p in content.parts if part is None or p.name.startswith(part)}
     if len(known) != 1:
@@ -164,7 +168,13 @@ def _source(path: Path, weights: Mapping[str, Tensor], passed: tuple[str, ...]) 
     )
 
 
-def _check_finite(weights: Mapping[str, Tensor], path: Path) -> None:
+def check(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Hold weights against what a network can be filled with.
+
+    Raises:
+        InputError: as for `state_dicts.check_tensors`; or numbers that are not finite.
+    """
+    files.check_tensors(weights, path)
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise InputError(

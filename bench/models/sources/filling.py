@@ -25,6 +25,8 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], stored: str = "float
         InputError: a missing, additional, misshapen or not finite weight, or another precision.
     """
     for name, value in weights.items():
+        if not value.is_floating_point() and _is_counter(network, name, value):
+            continue
         precision = str(value.dtype).removeprefix("torch.")
         expected = PRECISIONS if stored == "mixed" else (stored,)
         if precision not in expected:
@@ -39,6 +41,12 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], stored: str = "float
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"weights do not fit the network: {reason}") from None
+
+
+def _is_counter(network: nn.Module, name: str, value: Tensor) -> bool:
+    """Whether a network keeps whole numbers under a name, as a count of batches or positions."""
+    own = dict(network.named_buffers()).get(name)
+    return own is not None and own.dtype == value.dtype
 
 
 def named(network: nn.Module, ordered: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -33,15 +33,19 @@ SHARD = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.\w+$|\.index\.json$")
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".th", ".tar", ".model")
 
 
-def read(path: Path) -> Any:
+def read(path: Path, is_shard: bool = False) -> Any:
     """The content of a file: for safetensors names to tensors, else whatever was saved.
+
+    Args:
+        path: the path of the file.
+        is_shard: whether one part of weights in several files is wanted.
 
     Raises:
         InputError: no regular file, one that cannot be opened, or one that is no whole file of
             safetensors or `torch.save`.
     """
     head = beginning(path)
-    if SHARD.search(path.name):
+    if SHARD.search(path.name) and not is_shard:
         raise InputError(f"{path} is one part of weights in several files: import their folder")
     for start, reason in FOREIGN:
         if head.lstrip().startswith(start) or head.startswith(start):

@@ -19,7 +19,7 @@ Whatever is not taken is named in `Weights.passed`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,15 +99,21 @@ def read(path: Path) -> Weights:
     return unpack(reading.read(path), path)
 
 
-def unpack(data: Any, path: Path) -> Weights:
+def unpack(data: Any, path: Path, expected: Collection[str] = ()) -> Weights:
     """Sort what a file holds into networks and what lies beside them.
+
+    Args:
+        data: the content of the file.
+        path: the path of the file.
+        expected: as for `contents.collect`.
 
     Raises:
         InputError: an optimizer's state, or no weights.
     """
-    content = contents.collect(data, path)
+    content = contents.collect(data, path, expected)
     # Averages without names beside a network that is not loaded: score_sde's.
-    if content.lists and not content.networks and (title := unsupported.network(content.tensors)):
+    unknown = content.lists and not content.networks and not expected
+    if unknown and (title := unsupported.network(content.tensors)):
         raise InputError(f"{path} holds {unsupported.refusal(title)}")
     parts = [Part(name, kinds.of_path(name.split(".")), t) for name, t in content.networks.items()]
     parts += _undotted(content, parts)

@@ -26,13 +26,13 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError, offer
 from bench.core.noise_levels import NoiseLevels
-from bench.models.networks import PatchedUNet, build_network, check_network
+from bench.models.networks import build_network, check_network
 from bench.models.schedules import SCHEDULES
 from bench.models.sources import network_config, scheduler_defaults, unet_shapes
 from bench.models.sources import noise as noises
@@ -140,10 +140,11 @@ def build(checkpoint: Checkpoint, rename: Rename) -> Denoiser:
         fill(model, weights, config["stored"])
     except InputError as error:
         raise InputError(f"{label}: {error}") from None
-    return _denoiser(model, config, noise, _assumed(checkpoint.config, config))
+    classes = config["network"]["unet"].get("num_class_embeds") or 0
+    return described(model, config, noise, assumed(checkpoint.config, config), classes)
 
 
-def _assumed(said: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+def assumed(said: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """What a card leaves to defaults, of the noise and the prediction."""
     learns = config["learns_variance"]
     if config["scheduler"] is not None:
@@ -153,9 +154,18 @@ def _assumed(said: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     return [f"{name} {config[name]}: the card does not say" for name in names if name not in said]
 
 
-def _denoiser(
-    model: PatchedUNet, config: Mapping[str, Any], noise: Noise, assumed: list[str]
+def described(
+    model: nn.Module, config: Mapping[str, Any], noise: Noise, assumed: list[str], classes: int
 ) -> Denoiser:
+    """A network with its noise and what the card says of it.
+
+    Args:
+        model: called with images and timesteps, or codes where there are classes.
+        config: complete.
+        noise: its schedule and prediction.
+        assumed: what nobody told, in words.
+        classes: their number, 0 for none.
+    """
     variance = noise.variance or "fixed_small"
     variance = variance if variance in CHOICES["variance"] else "fixed_small"
     clips = noise.clips is not False
@@ -167,7 +177,7 @@ def _denoiser(
         shape=tuple(config["shape"]),
         learns_variance=config["learns_variance"],
         variance=variance,
-        classes=config["network"]["unet"].get("num_class_embeds") or 0,
+        classes=classes,
         clips=clips,
         clip_range=noise.clip_range,
         thresholds=noise.thresholds,

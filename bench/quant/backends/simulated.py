@@ -26,13 +26,22 @@ class Simulated:
         return refusal(scheme)
 
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
-        """Quantize; the result takes inputs of the shape of `calibrate` only."""
+        """Quantize; the result takes inputs of the shape of `calibrate` only. A network that has
+        no graph is simulated module by module.
+
+        Raises:
+            NotExecuted: it has none, and the scheme needs one.
+        """
+        from bench.quant import module_wise
         from bench.quant.coverage import measure
         from bench.quant.graph import calibration_of, layers_of, step_bytes, told_by
+        from bench.quant.layers import untraceable
         from bench.quant.rewrite import executed
         from bench.quant.simulate import simulate
         from bench.quant.stored import quantized, stored_bytes
 
+        if reason := untraceable(denoiser, calibrate.shape[0]):
+            return module_wise.simulated(denoiser, scheme, calibrate, reason)
         graph = quantized(denoiser, scheme, calibrate)
         simulation = simulate(graph)
         coverage = measure(

@@ -18,8 +18,8 @@ from bench.core.denoiser import Denoiser
 from bench.core.printable import say, short
 from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant.methods.from_file import tried
 from bench.quant.methods.guarding import guarded
+from bench.system.user_code import tried
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule, Node

@@ -8,22 +8,18 @@ class may have the rest of that contract too, and `FILE.py:NAME:ARGUMENT` hands 
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import sys
-import traceback
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.core.denoiser import Denoiser
-from bench.core.errors import InputError, offer
+from bench.core.errors import InputError
 from bench.core.printable import short
 from bench.core.protocols import Calibration
 from bench.core.scheme import Scheme
-from bench.system import given_files
+from bench.system import given_files, user_code
+from bench.system.user_code import tried
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -115,12 +111,7 @@ def sha256(argument: str) -> str:
 
 def _made(named: Named, title: str) -> Any:
     """The function, or the class once it was made."""
-    module = _module(named.path)
-    given = vars(module).get(named.name)
-    if given is None:
-        own = [name for name, value in vars(module).items() if _is_of(value, module)]
-        known = f" ({offer(named.name, own)})" if own else ""
-        raise InputError(f"there is no {named.name} in the file{known}")
+    given = user_code.named(user_code.module(named.path, "method"), named.name)
     if inspect.isclass(given):
         takes = "argument" in _parameters(given)
         if named.argument is not None and not takes:
@@ -136,11 +127,6 @@ def _made(named: Named, title: str) -> Any:
         raise InputError(f"{named.name} is a {type(given).__name__}, not a function")
     _check_signature(given)
     return given
-
-
-def _is_of(value: object, module: ModuleType) -> bool:
-    """Whether a function or a class was defined in a module, not imported there."""
-    return callable(value) and getattr(value, "__module__", None) == module.__name__
 
 
 def _parameters(given: Callable[..., Any]) -> Any:
@@ -160,46 +146,6 @@ def _check_signature(given: Callable[..., Any]) -> None:
         return
 
 
-@cache
-def _module(path: Path) -> ModuleType:
-    """The file as a module, executed."""
-    text = given_files.code(path)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    module = ModuleType(f"bench_method_{path.stem}_{digest}")
-    module.__file__ = str(path)
-    # Where dataclasses and pickles look for it.
-    sys.modules[module.__name__] = module
-    try:
-        exec(compile(text, str(path), "exec"), vars(module))
-    except (Exception, SystemExit) as error:
-        del sys.modules[module.__name__]
-        raise InputError(f"the file cannot be executed ({told(error, path)})") from None
-    return module
-
-
-def tried(title: str, what: str, call: Callable[[], Any]) -> Any:
-    """What a call gives, whatever it raises as one line; its own InputError stays."""
-    try:
-        return call()
-    except InputError as error:
-        text = str(error)
-        raise InputError(text if text.startswith(title) else f"{title}: {text}") from None
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{title}: {what} fails ({told(error)})") from None
-
-
-def told(error: BaseException, path: Path | None = None) -> str:
-    """An error in one line, with the line of the file that it came from where that is known."""
-    name = type(error).__name__
-    if isinstance(error, SyntaxError) and error.lineno:
-        return f"{name}: {short(error.msg, 200)}, line {error.lineno}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame.lineno for frame in frames if path is not None and frame.filename == str(path)]
-    where = f", line {own[-1]}" if own else ""
-    return f"{name}: {short(str(error), 200)}{where}"
-
-
 def forget() -> None:
     """Execute files anew when they are asked for again, as another command does."""
-    _module.cache_clear()
-    given_files.forget()
+    user_code.forget()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from bench.core import extensions
 from bench.core.denoiser import Denoiser
 from bench.core.tables import METHODS
-from bench.quant.methods.from_file import parse, told
+from bench.quant.methods.from_file import parse
 from bench.system import disk
+from bench.system.user_code import told
 
 if TYPE_CHECKING:
     from torch import Tensor
