@@ -36,6 +36,11 @@ ORDERS = {
 USUAL = {"ddim": 0.98, "heun": 2.05, "dpmpp-2m": 2.12}
 
 
+# The others are like one of these.
+FAST = ("discrete", "zero terminal", "edm", "flow")
+CASES = [pytest.param(k, marks=[] if k in FAST else [pytest.mark.slow]) for k in KINDS]
+
+
 def error(sampler, data, kind, steps):
     """Mean distance of the ends of paths from the exact ones; they start at quantiles of noise."""
     levels = KINDS[kind].steps(steps, SPACINGS[kind])
@@ -46,7 +51,7 @@ def error(sampler, data, kind, steps):
 
 
 @pytest.mark.parametrize("name", ORDERS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CASES)
 def test_order_of_convergence(name, kind):
     sampler = extensions.lookup("samplers", name)
     for title, data in DATA.items():
@@ -56,7 +61,7 @@ def test_order_of_convergence(name, kind):
         assert many < 0.02
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CASES)
 def test_ancestral_steps_reach_the_mixture(kind):
     """Of first order in distribution: mean and deviation of many images."""
     data, levels = (
