@@ -93,7 +93,18 @@ Bits = Annotated[
     ),
 ]
 Sampler = Annotated[
-    str | None, typer.Option("--sampler", metavar="NAME", help="ddim or ddpm [default: ddim].")
+    str | None,
+    typer.Option(
+        "--sampler", metavar="NAME", help="ddim, ddpm, heun or dpmpp-2m [default: ddim]."
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance",
+        metavar="FLOAT",
+        help="Scale of classifier-free guidance of class-conditional networks [default: 1].",
+    ),
 ]
 Sets = Annotated[
     list[str] | None,

@@ -23,6 +23,7 @@ from bench.cli.flags import (
     Extractors,
     Floor,
     Force,
+    Guidance,
     Images,
     Inception,
     Kernels,
@@ -74,6 +75,7 @@ def run(
     margin: Margin = None,
     steps: Steps = None,
     sampler: Sampler = None,
+    guidance: Guidance = None,
     seed: Seed = 0,
     batch: Batch = 50,
     engine: Engine = automatic.AUTO,
@@ -97,11 +99,11 @@ def run(
     Example: bench run --bits 4
     """
     name_weights(inception, backbones)
-    asked = stopping.asked(precision, until_decided, against, margin)
-    place, runner = devices.find(device), automatic.checked(engine)
-    choices = _choices(bits, scheme, backend, compiled, place)
+    asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
+    runner, choices = automatic.checked(engine), _choices(bits, scheme, backend, compiled, place)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
-    cells = Selection(cards, listed("--checkpoints", checkpoints), choices, given)
+    names, given = listed("--checkpoints", checkpoints), given | {"guidance": guidance}
+    cells = Selection(cards, names, choices, given)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
     plans = _plans(runs, asked, place, runner, probes, preset, beside, out)

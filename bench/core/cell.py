@@ -82,8 +82,10 @@ class Draw:
         images: number N of images, indices 0..N-1.
         seed: stream of random numbers.
         eta: stochasticity of DDIM, 0..1.
-        spacing: diffusers' `timestep_spacing`.
+        spacing: of `bench.core.spacings`.
         batch: images per forward pass; the last batch is padded.
+        guidance: scale of classifier-free guidance, 1 for none.
+        guided_from, guided_to: it is applied where noise / (signal + noise) lies between these.
     """
 
     sampler: str = "ddim"
@@ -94,6 +96,9 @@ class Draw:
     spacing: str = "trailing"
     dtype: str = "float32"
     batch: int = 50
+    guidance: float = 1.0
+    guided_from: float = 0.0
+    guided_to: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("steps", "images", "batch"):
@@ -103,6 +108,28 @@ class Draw:
             raise InputError(f"steps must be at most 1000, not {self.steps}")
         if not 0 <= self.seed < 2**62:
             raise InputError(f"seed must be at least 0 and below 2^62, not {self.seed}")
+        if not 0 <= self.guidance <= 1000:
+            raise InputError(f"guidance must be 0 to 1000, not {self.guidance:g}")
+        if not 0 <= self.guided_from <= self.guided_to <= 1:
+            raise InputError(
+                f"guidance is applied between two numbers of 0 to 1, not from "
+                f"{self.guided_from:g} to {self.guided_to:g}"
+            )
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether the network is evaluated with the labels of images and without at once."""
+        return self.guidance != 1
+
+    @property
+    def evaluated(self) -> int:
+        """Images of each evaluation of the network."""
+        return 2 * self.batch if self.is_guided else self.batch
+
+    def scale(self, signal: float, noise: float) -> float:
+        """Scale of the guidance at a level."""
+        applied = self.guided_from <= noise / (signal + noise) <= self.guided_to
+        return self.guidance if applied else 1.0
 
 
 def of_any_size(draw: Draw) -> Draw:

@@ -55,7 +55,12 @@ METHODS = {
 ROUNDINGS = ("gptq", "adaround", "brecq")
 # Methods whose argument begins with the path of a file, of which the content decides the numbers.
 OF_FILES = ("python", "weights")
-SAMPLERS = {"ddim": "bench.models.samplers.ddim:ddim", "ddpm": "bench.models.samplers.ddpm:ddpm"}
+SAMPLERS = {
+    "ddim": "bench.models.samplers.ddim:ddim",
+    "ddpm": "bench.models.samplers.ddpm:ddpm",
+    "dpmpp-2m": "bench.models.samplers.dpmpp_2m:dpmpp_2m",
+    "heun": "bench.models.samplers.heun:heun",
+}
 EXTRACTORS = {
     "efficientnet": "bench.measurement.features.efficientnet:EfficientNet",
     "inception": "bench.measurement.features.inception:Inception",

@@ -140,6 +140,11 @@ def memory(cell: Cell, dims: dict[str, int]) -> int:
 COSTS = {"float": 1.0, "simulated": 1.7, "float:bf16": 2.0}
 
 
+# Evaluations of the network for each step, where they are more than one.
+EVALUATIONS = {"heun": 2.0}
+
+
 def sampling_cost(cell: Cell, batches: int = 1) -> float:
     """Cost of sampling batches of a cell, in forward passes of full precision."""
-    return batches * cell.draw.steps * COSTS.get(cell.backend, 1.0)
+    evaluations = EVALUATIONS.get(cell.draw.sampler, 1.0) * (2 if cell.draw.is_guided else 1)
+    return batches * cell.draw.steps * evaluations * COSTS.get(cell.backend, 1.0)

@@ -64,7 +64,7 @@ class Generation:
 
         full = self.denoiser(cell.checkpoint)
         with torch.inference_mode():
-            call = functools.partial(full.model, *full.example_inputs(cell.draw.batch))
+            call = functools.partial(full.model, *full.example_inputs(cell.draw.evaluated))
             seconds = alternate({"": call}, rounds=3, warm=1, device=self.device)
         return statistics.median(seconds[""])
 

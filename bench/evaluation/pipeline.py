@@ -52,10 +52,12 @@ class Pipeline:
         """Load what must be computed, so that bad input is found before hours of sampling.
 
         Raises:
-            InputError: a checkpoint that cannot be loaded, more steps than timesteps, images of
-                another size than the real ones, an extractor or metric without its weights, or a
-                scheme or a method that does not fit a network.
+            InputError: a checkpoint that cannot be loaded, more steps than timesteps, guidance
+                without a null label, images of another size than the real ones, an extractor or
+                metric without its weights, or a scheme or a method that does not fit a network.
         """
+        from bench.models.samplers.drawing import check_guidance
+
         for wanted in cells:
             if wanted.refusal is not None or records.cached(wanted):
                 continue
@@ -66,6 +68,7 @@ class Pipeline:
                     f"card {cell.checkpoint.name!r} has {len(full.levels)} timesteps: lower "
                     f"--steps {cell.draw.steps}"
                 )
+            check_guidance(full, cell.draw)
             for name in cell.extractors:
                 extractor(name)
             for name in cell.metrics:
@@ -75,7 +78,7 @@ class Pipeline:
             if cell.scheme.skip or cell.scheme.budget:
                 from bench.quant.layers import layers
 
-                layers(full, cell.scheme, cell.draw.batch)
+                layers(full, cell.scheme, cell.draw.evaluated)
 
     def run(self, wanted: ResolvedCell) -> Steps[Record]:
         """Compute a cell, or take it from the cache. Only InputError and interrupts escape."""

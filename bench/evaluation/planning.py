@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.core import distances, extensions
+from bench.core import distances, extensions, spacings
 from bench.core.cell import Cell, Checkpoint, Draw, expand
 from bench.core.errors import InputError
 from bench.core.refusals import refusal
@@ -163,6 +163,7 @@ def plan(
         InputError: bad cards, hashes, sizes or names.
     """
     extensions.require("samplers", draw.sampler)
+    spacings.require(draw.spacing)
     chosen = [verify(card) for card in _selected(cards, globs, size)]
     asked, draw = draw.batch, fitted(draw)
     cells = expand(chosen, choices.schemes, choices.backends, draw)

@@ -101,4 +101,4 @@ def test_sampling_starts_at_the_deviation_of_the_noise():
     sigmas = NoiseLevels.sigmas(0.01, 80.0)
     assert sigmas.deviation(sigmas.at(999)) == pytest.approx(80.0)
     flow = NoiseLevels.flow()
-    assert flow.at(999) == Level(0.0, 1.0, 999) and flow.deviation(flow.at(999)) == 1.0
+    assert flow.at(999) == Level(0.0, 1.0, 999, 1000.0) and flow.deviation(flow.at(999)) == 1.0

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench.core.cell import Draw
 from bench.core.denoiser import Denoised, Denoiser
+from bench.core.errors import InputError
 from bench.core.noise_levels import Level
 from bench.core.protocols import Denoise, Sampler
 from bench.models.samplers.noise import normal, uniform_labels
@@ -43,13 +44,15 @@ class Batch:
         generators: Sequence[torch.Generator],
         draw: Draw,
     ) -> None:
+        check_guidance(denoiser, draw)
         self.denoiser, self.sampler, self.generators = denoiser, sampler, generators
+        self.draw = draw
         self.levels = chosen_levels(denoiser, sampler, draw)
         takes_eta = "eta" in inspect.signature(sampler).parameters
         self.options = {"eta": draw.eta} if takes_eta else {}
         self.x_T = denoiser.levels.deviation(self.levels[0]) * self.noise()
         self.labels = (
-            uniform_labels(denoiser.classes, generators, denoiser.device)
+            denoiser.labels(uniform_labels(denoiser.classes, generators, denoiser.device))
             if denoiser.classes
             else None
         )
@@ -58,8 +61,18 @@ class Batch:
         """Fresh standard normal noise of each image, (B, C, H, W)."""
         return normal(self.denoiser.shape, self.generators, self.denoiser.device)
 
+    def inputs(self, x: Tensor, level: Level) -> tuple[Tensor, ...]:
+        """What `denoise` calls the network with."""
+        if self.draw.is_guided and self.labels is not None:
+            return self.denoiser.guided_inputs(x, level, self.labels)
+        return self.denoiser.inputs(x, level, self.labels)
+
     def denoise(self, x: Tensor, level: Level) -> Denoised:
-        """One evaluation of the network, with the labels of the images."""
+        """One evaluation of the network, with the labels of the images, guided as drawn."""
+        if self.draw.is_guided and self.labels is not None:
+            # Outside of the interval too it is given 2B images: a graph takes no others.
+            scale = self.draw.scale(level.signal, level.noise)
+            return self.denoiser.guided(x, level, self.labels, scale)
         return self.denoiser.denoise(x, level, self.labels)
 
     @torch.inference_mode()
@@ -89,6 +102,21 @@ def chosen_levels(denoiser: Denoiser, sampler: Sampler, draw: Draw) -> Sequence[
         return denoiser.levels.steps(draw.steps, draw.spacing)
     chosen: Sequence[Level] = choose(denoiser.levels, draw.steps)
     return chosen
+
+
+def check_guidance(denoiser: Denoiser, draw: Draw) -> None:
+    """Refuse guidance of a network that it does not fit.
+
+    Raises:
+        InputError: it has no classes, or no label for none of them.
+    """
+    if draw.is_guided and (not denoiser.classes or denoiser.null_label is None):
+        lacking = "a null label" if denoiser.classes else "classes"
+        raise InputError(
+            f"guidance {draw.guidance:g} is for class-conditional networks with a null label, and "
+            f"this one has no {lacking.removeprefix('a ')}: leave --guidance out"
+            + (", or say null_class in the card's config" if denoiser.classes else "")
+        )
 
 
 def to_uint8(x_0: Tensor) -> Tensor:

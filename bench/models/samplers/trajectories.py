@@ -31,7 +31,7 @@ class Trajectories:
         count: trajectories, rounded up to whole batches.
 
     Attributes:
-        shape: (B, C, H, W) of x at each evaluation.
+        shape: (B, C, H, W) of x at each evaluation; B is twice the draw's batch under guidance.
         place: folder for what the calibration leads to.
         plain: folder for what it leads to without the methods of the scheme.
         kept: inputs of the network: the first at or below each share of the noise levels.
@@ -42,7 +42,7 @@ class Trajectories:
 
     def __init__(self, denoiser: Denoiser, draw: Draw, sampler: Sampler, count: int) -> None:
         self.denoiser, self.draw, self.sampler, self.count = denoiser, draw, sampler, count
-        self.shape: tuple[int, ...] = (draw.batch, *denoiser.shape)
+        self.shape: tuple[int, ...] = (draw.evaluated, *denoiser.shape)
         self.kept: list[tuple[Tensor, ...]] = []
 
     def __call__(self, model: Callable[..., Tensor]) -> str:
@@ -57,7 +57,7 @@ class Trajectories:
             batch = Batch(executed, self.sampler, generators, self.draw)
 
             def noted(x: Tensor, level: Level, batch: Batch = batch) -> Denoised:
-                inputs = executed.inputs(x, level, batch.labels)
+                inputs = batch.inputs(x, level)
                 for tensor in inputs:
                     hashed.update(tensor.cpu().contiguous().numpy().tobytes())
                 if wanted and level.index <= wanted[0]:

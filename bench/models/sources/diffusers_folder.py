@@ -121,12 +121,25 @@ def _build(described: Described, config: Mapping[str, Any]) -> Denoiser:
         learns_variance=learns,
         variance="fixed_large" if noise.variance == "fixed_large" else "fixed_small",
         classes=classes,
+        null_label=_null_label(described, model),
         clips=clips,
         decode=decoder,
         clip_range=noise.clip_range,
         thresholds=noise.thresholds,
         description=description(described, config, clips, learns),
     )
+
+
+def _null_label(described: Described, model: Any) -> int | None:
+    """The label behind the classes by which a DiT was trained without one (Peebles and Xie 2023);
+    a U-Net of diffusers has none."""
+    if described.name != "DiTTransformer2DModel" or not described.classes:
+        return None
+    tables = [
+        m for name, m in model.named_modules() if name.endswith("class_embedder.embedding_table")
+    ]
+    has_null = any(table.num_embeddings > described.classes for table in tables)
+    return described.classes if has_null else None
 
 
 def description(

@@ -242,3 +242,13 @@ def test_the_hash_covers_all_that_is_read(tmp_path):
     save_decoder(model)
     digests.add(hub.digest(model))
     assert len(digests) == 3
+
+
+def test_a_dit_has_a_null_label_behind_its_classes(tmp_path):
+    save_dit(tmp_path / "model")
+    denoiser = load(card(tmp_path))
+    assert (denoiser.classes, denoiser.null_label) == (10, 10)
+    x, y = torch.zeros(2, 4, 8, 8), torch.tensor([3, 9])
+    with torch.no_grad():
+        guided = denoiser.guided(x, denoiser.levels.at(500), y, 4.0)
+    assert torch.isfinite(guided.x_0).all()
