@@ -47,6 +47,10 @@ def train(
     ] = "",
     device: Device = "auto",
     compiled: Compiled = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print what would be trained and how long; train nothing."),
+    ] = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")
     ] = Path("runs"),
@@ -61,4 +65,9 @@ def train(
     from bench.models.training import cards, recipes
 
     destination = cards.Destination(out, name, device, compiled)
-    cards.run(recipes.find(recipe).changed(settings(given, sets or ())), destination)
+    wanted = recipes.find(recipe).changed(settings(given, sets or ()))
+    if dry_run:
+        for line in cards.planned(wanted, destination):
+            print(line)
+        return
+    cards.run(wanted, destination)
