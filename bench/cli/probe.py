@@ -41,6 +41,11 @@ PRESETS = ("smoke", "default")
 ALL = "all"
 
 
+Bits = Annotated[
+    int | None, typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8.")
+]
+
+
 def probe(
     checkpoints: Annotated[
         str, typer.Option("--checkpoints", metavar="GLOB,...", help="Names or methods.")
@@ -49,9 +54,7 @@ def probe(
         str | None,
         typer.Option("--probes", metavar="NAME,...", help="Which (bench list) [default: all]."),
     ] = None,
-    bits: Annotated[
-        int | None, typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8.")
-    ] = None,
+    bits: Bits = None,
     scheme: Annotated[
         list[str] | None,
         typer.Option(

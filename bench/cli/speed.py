@@ -38,20 +38,23 @@ Backends = Annotated[
 ]
 
 
+Chosen = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoints",
+        "--checkpoint",
+        metavar="GLOB,...",
+        help="Names or methods [default: baseline, or the only].",
+    ),
+]
+
+
 def speed(
     bits: Bits = None,
     scheme: Words = None,
     backend: Backends = None,
     device: Device = devices.CPU,
-    checkpoints: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoints",
-            "--checkpoint",
-            metavar="GLOB,...",
-            help="Names or methods [default: baseline, or the only].",
-        ),
-    ] = None,
+    checkpoints: Chosen = None,
     batches: Annotated[
         str, typer.Option("--batches", metavar="N,...", help="Images per forward pass.")
     ] = "1,50",

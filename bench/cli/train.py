@@ -15,6 +15,13 @@ Equal = Annotated[
 ]
 
 
+Rho = Annotated[float | None, typer.Option("--rho", metavar="FLOAT", help="Radius of sam.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print what would be trained and how long; train nothing."),
+]
+
+
 def train(
     recipe: Annotated[
         str, typer.Option("--recipe", metavar="NAME", help="What to train (see bench list).")
@@ -22,9 +29,7 @@ def train(
     method: Annotated[
         str | None, typer.Option("--method", metavar="NAME", help="baseline, ip, sam or ip+sam.")
     ] = None,
-    rho: Annotated[
-        float | None, typer.Option("--rho", metavar="FLOAT", help="Radius of sam.")
-    ] = None,
+    rho: Rho = None,
     gamma: Annotated[
         float | None, typer.Option("--gamma", metavar="FLOAT", help="Input perturbation of ip.")
     ] = None,
@@ -47,10 +52,7 @@ def train(
     ] = "",
     device: Device = "auto",
     compiled: Compiled = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print what would be trained and how long; train nothing."),
-    ] = False,
+    dry_run: DryRun = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")
     ] = Path("runs"),
@@ -67,7 +69,6 @@ def train(
     destination = cards.Destination(out, name, device, compiled)
     wanted = recipes.find(recipe).changed(settings(given, sets or ()))
     if dry_run:
-        for line in cards.planned(wanted, destination):
-            print(line)
-        return
-    cards.run(wanted, destination)
+        print("\n".join(cards.planned(wanted, destination)))
+    else:
+        cards.run(wanted, destination)
