@@ -28,25 +28,30 @@ from bench.cli import (
     speed,
     train,
 )
+from bench.cli.grouped_help import GroupedCommand, GroupedVerbs
+
+# What a shell sets where it asks for completions.
+COMPLETION = "_BENCH_COMPLETE"
 
 app = typer.Typer(
     name="bench",
     help="How much image quality a diffusion checkpoint loses under quantization.",
-    add_completion=False,
+    cls=GroupedVerbs,
+    epilog="Complete names of verbs and flags by the tabulator: bench --install-completion",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-app.command(epilog=exits.HELP)(run.run)
-app.command(epilog=exits.HELP)(score.score)
+app.command(cls=GroupedCommand, epilog=exits.HELP)(run.run)
+app.command(cls=GroupedCommand, epilog=exits.HELP)(score.score)
 app.command()(report.report)
 app.command(epilog=exits.HELP_COMPARE)(compare.compare)
 app.add_typer(baseline.baseline, name="baseline")
 app.command()(certify.certify)
 app.command()(history.history)
-app.command()(speed.speed)
-app.command()(probe.probe)
+app.command(cls=GroupedCommand)(speed.speed)
+app.command(cls=GroupedCommand)(probe.probe)
 app.command()(train.train)
 app.command("import")(import_checkpoint.import_checkpoint)
 app.command()(reference.reference)
@@ -71,6 +76,8 @@ def root(
 
 def main() -> None:
     """Entry point of the command `bench`."""
+    if COMPLETION in os.environ:
+        app(prog_name="bench")
     sys.exit(exits.ended(lambda: app(standalone_mode=False)))
 
 

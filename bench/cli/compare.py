@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench.cli.flags import Limits, Out
-from bench.core.errors import InputError
+from bench.core.errors import InputError, offer
 from bench.core.printable import quoted
 from bench.system import chronology
 from bench.system.runs import LoadedRun, run_folders
@@ -89,7 +89,7 @@ def decide(
         if kind not in KINDS:
             raise InputError(f"--allow {quoted(kind)}: choose {', '.join(KINDS)}")
     if form not in FORMATS:
-        raise InputError(f"unknown format {quoted(form)}: choose {', '.join(FORMATS)}")
+        raise InputError(f"unknown format {quoted(form)}: {offer(form[:100], FORMATS)}")
     comparison = gate.compared(runs, limits, fail_on)
     code = comparison.code(allow, gate.UNDECIDED in fail_on)
     print(FORMATS[form](comparison, allow, code), end="")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli import publishing
+from bench.cli import ending, publishing
 from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.errors import InputError
@@ -114,6 +114,7 @@ def run(
     _tell(outcomes, count, time.monotonic() - start)
     for line in publishing.nearer_than_the_floor(described, folder):
         say(line, file=sys.stderr)
+    ending.tell(described, folder)
     print(folder / "report.md")
     return folder, any(record.status == "failed" for record in outcomes)
 

@@ -12,11 +12,11 @@ import typer
 from bench.cli import exits
 from bench.cli.flags import Limits, Out
 from bench.core.errors import InputError
-from bench.core.printable import quoted
+from bench.core.printable import quoted, say
 from bench.system import chronology, store
 from bench.system.runs import read_run, run_folders
 from bench.verdicts import thresholds as limits_of
-from bench.verdicts.history import histories
+from bench.verdicts.history import histories, repeated
 
 
 def history(
@@ -43,6 +43,9 @@ def trend(out: Path, last: int, metric: str, limits: Path | None) -> int:
     if not folders:
         raise InputError(f"no runs in {out}: run `bench run` first, or name --out DIR")
     runs = [read_run(folder) for folder in folders]
+    for copy in repeated(runs):
+        runs.remove(copy)
+        say(f"{copy.id} is not counted: all its cells came from the cache", file=sys.stderr)
     trends = [
         series
         for series in histories(runs, last, limits_of.load(limits))

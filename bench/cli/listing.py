@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import sys
+import textwrap
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -30,6 +32,21 @@ OWN_METHODS = (
 )
 
 
+# What each table holds, in a few words.
+WHAT = {
+    "sources": "kinds of checkpoints that can be loaded",
+    "datasets": "data sets of real images",
+    "backends": "what executes a quantized network",
+    "methods": "what changes a quantized network, so that it loses less",
+    "samplers": "ways from noise to images",
+    "extractors": "features of images, by which distances are measured",
+    "metrics": "what is measured of the images",
+    "probes": "what is measured of a network, as its flatness",
+    "engines": "where the cells of a run are computed",
+}
+WIDTH = 78
+
+
 def list_all(
     table: Annotated[
         str | None,
@@ -38,22 +55,42 @@ def list_all(
     cards: Cards = None,
     out: Out = Path("reports"),
 ) -> None:
-    """List checkpoints, recipes, extensions and runs."""
+    """List checkpoints, extensions and runs; `bench list metrics` explains a table."""
     if table is not None:
         _list_table(table)
         return
     from bench.models.training.recipes import RECIPES
 
     known = load_cards(card_file(cards))
-    print("checkpoints")
-    for card in known:
-        say(f"  {card.name:32} {card.method:10} {card.dataset:16} {card.family}")
+    print("checkpoints: what is quantized (bench run --checkpoints NAME)")
+    rows = [("name", "method", "data set", "family")]
+    rows += [(card.name, card.method, card.dataset, card.family) for card in known]
+    for line in _columns(rows):
+        say(f"  {line}")
     for table in tables.TABLES:
-        print(f"{table}\n  {'  '.join(extensions.names(table))}")
-    print(f"recipes\n  {'  '.join(RECIPES)}")
-    print("runs")
+        print(f"{table}: {WHAT[table]} (bench list {table})")
+        _print_wrapped(extensions.names(table))
+    print("recipes: what bench train trains")
+    _print_wrapped(RECIPES)
+    print("runs: what bench report and bench compare read")
     for folder in run_folders(out):
         say(f"  {folder.name}")
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines of padded columns; the last one is as long as it is."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _print_wrapped(names: Iterable[str]) -> None:
+    """Names in lines that fit a narrow terminal."""
+    text = "  ".join(names)
+    for line in textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False):
+        print(f"  {line}")
 
 
 def _list_table(table: str) -> None:
@@ -61,6 +98,7 @@ def _list_table(table: str) -> None:
     where it was published."""
     if table not in tables.TABLES:
         raise InputError(f"unknown table {quoted(table)}: {offer(table, tables.TABLES)}")
+    print(f"{table}: {WHAT[table]}", file=sys.stderr)
     for name in extensions.names(table):
         module, attribute, package = extensions.origin(table, name)
         described = _described(module, attribute)

@@ -14,8 +14,8 @@ from bench.cli import execution, exits, publishing
 from bench.cli.flags import Cards, Device, Out, Seed, TrustCode, listed
 from bench.core import extensions, probe_record, tables
 from bench.core.cell import Cell, Checkpoint, Draw
-from bench.core.errors import InputError
-from bench.core.printable import plain
+from bench.core.errors import InputError, offer
+from bench.core.printable import plain, quoted
 from bench.core.probe_record import ProbePart, ProbeRun
 from bench.core.scheme import Scheme
 from bench.evaluation import planning
@@ -41,6 +41,11 @@ PRESETS = ("smoke", "default")
 ALL = "all"
 
 
+Bits = Annotated[
+    int | None, typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8.")
+]
+
+
 def probe(
     checkpoints: Annotated[
         str, typer.Option("--checkpoints", metavar="GLOB,...", help="Names or methods.")
@@ -49,6 +54,7 @@ def probe(
         str | None,
         typer.Option("--probes", metavar="NAME,...", help="Which (bench list) [default: all]."),
     ] = None,
+    bits: Bits = None,
     scheme: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,11 +82,11 @@ def probe(
     Example: bench probe --checkpoints 'fashion-unet-sam*' --probes flatness,hessian
     """
     if preset not in PRESETS:
-        raise InputError(f"unknown preset {preset!r}: choose {', '.join(PRESETS)}")
+        raise InputError(f"unknown preset {quoted(preset)}: {offer(preset[:100], PRESETS)}")
     names = _names(probes or ALL)
     extensions.require("backends", backend)
     place = devices.find(device)
-    wanted = planning.schemes(None, scheme or ())
+    wanted = planning.schemes(bits, scheme or ())
     all_cards = load_cards(card_file(cards))
     chosen = [verify(card) for card in select(all_cards, listed("--checkpoints", checkpoints))]
     folder = None if run is None else find_run(out, run)

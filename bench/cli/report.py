@@ -12,7 +12,7 @@ import typer
 from bench.cli import images
 from bench.cli.flags import Out, Redact
 from bench.core import border, probe_record
-from bench.core.errors import InputError
+from bench.core.errors import InputError, offer
 from bench.core.printable import quoted
 from bench.core.record import Run, to_json
 from bench.report import redaction
@@ -52,7 +52,7 @@ def _render(out: Path, name: str | None, form: str, redact: bool = False) -> Non
 
     known = [*rendering.FORMATS, images.FORMAT]
     if form not in known:
-        raise InputError(f"unknown format {quoted(form)}: choose {', '.join(known)}")
+        raise InputError(f"unknown format {quoted(form)}: {offer(form[:100], known)}")
     folder = find_run(out, name)
     run = read_run(folder)
     store.check_writable(folder, "copy the run to a folder of yours, and name that")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli import execution, exits, publishing
+from bench.cli import ending, execution, exits, publishing
 from bench.cli.flags import (
     Backbones,
     Extractors,
@@ -217,6 +217,7 @@ def written(asked: Asked, out: Path, redact: bool = False) -> Path:
     folder = publishing.write(out, run, kept, redact)
     for line in publishing.nearer_than_the_floor(run, folder):
         _tell(line)
+    ending.tell(run, folder)
     return folder
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.flags import Bits, Cards, Device, TrustCode, Words
+from bench.cli.flags import Bits, Cards, Device, TrustCode, Words, listed
 from bench.core.cell import Checkpoint, Draw
-from bench.core.errors import InputError
-from bench.core.printable import say
+from bench.core.errors import InputError, offer
+from bench.core.printable import quoted, say
 from bench.core.record import Host
 from bench.evaluation import planning
 from bench.models.cards import card_file, first_seeds, load_cards, select, verify
@@ -38,17 +38,23 @@ Backends = Annotated[
 ]
 
 
+Chosen = Annotated[
+    str | None,
+    typer.Option(
+        "--checkpoints",
+        "--checkpoint",
+        metavar="GLOB,...",
+        help="Names or methods [default: baseline, or the only].",
+    ),
+]
+
+
 def speed(
     bits: Bits = None,
     scheme: Words = None,
     backend: Backends = None,
     device: Device = devices.CPU,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint", metavar="NAME", help="Name or method [default: baseline, or the only]."
-        ),
-    ] = None,
+    checkpoints: Chosen = None,
     batches: Annotated[
         str, typer.Option("--batches", metavar="N,...", help="Images per forward pass.")
     ] = "1,50",
@@ -67,7 +73,7 @@ def speed(
     Example: bench speed --bits 8 --batches 1,16
     """
     if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}: choose {', '.join(FORMATS)}")
+        raise InputError(f"unknown format {quoted(format)}: {offer(format[:100], FORMATS)}")
     if rounds < 2:
         raise InputError(f"--rounds must be at least 2, not {rounds}")
     wanted = planning.schemes(bits, scheme or ())
@@ -75,31 +81,33 @@ def speed(
     backends = planning.backends(backend or (), wanted, place)
     kinds = [(str(s), name) for s in wanted if not s.is_float for name in backends]
     draws = [Draw(steps=steps, batch=_count(text)) for text in batches.split(",")]
-    card = _card(cards, checkpoint)
+    chosen = _cards(cards, listed("--checkpoints", checkpoints))
     from bench.evaluation.speed import measure
 
-    timings = []
-    for draw in draws:
-        say(f"{card.name}, batch {draw.batch}: {len(kinds) + 2} executions", file=sys.stderr)
-        timings += measure(card, kinds, draw, rounds, place)
+    timings: dict[str, list[Timing]] = {}
+    for card in chosen:
+        for draw in draws:
+            say(f"{card.name}, batch {draw.batch}: {len(kinds) + 2} executions", file=sys.stderr)
+            timings.setdefault(card.name, []).extend(measure(card, kinds, draw, rounds, place))
     host = fingerprint(place)
-    print(_json(host, timings) if format == "json" else _markdown(host, card.name, timings))
+    if format == "json":
+        print(_json(host, timings))
+        return
+    print("\n\n".join(_markdown(host, name, members) for name, members in timings.items()))
 
 
-def _card(cards: Path | None, name: str | None) -> Checkpoint:
-    """The one verified card of a name or method; without one the baseline, or the only card."""
+def _cards(cards: Path | None, names: list[str]) -> list[Checkpoint]:
+    """The verified cards of names or methods; without one the baseline, or the only card."""
     known = load_cards(card_file(cards))
-    if name is not None:
-        chosen = select(known, [name])
-    else:
-        chosen = [card for card in known if card.method == DEFAULT] or known
-    chosen = first_seeds(chosen)
+    if names:
+        return [verify(card) for card in first_seeds(select(known, names))]
+    chosen = first_seeds([card for card in known if card.method == DEFAULT] or known)
     if not chosen:
         raise InputError("no checkpoint to time: write a card with `bench import PATH`")
     if len(chosen) > 1:
-        names, asked = ", ".join(card.name for card in chosen), f" {name}" if name else ""
-        raise InputError(f"--checkpoint{asked} is not one but several: {names}; name one of them")
-    return verify(chosen[0])
+        known_names = ", ".join(card.name for card in chosen)
+        raise InputError(f"several checkpoints: {known_names}; name some by --checkpoints")
+    return [verify(chosen[0])]
 
 
 def _count(text: str) -> int:
@@ -108,8 +116,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _json(host: Host, timings: list[Timing]) -> str:
-    return json.dumps({"host": asdict(host), "timings": [asdict(t) for t in timings]}, indent=1)
+def _json(host: Host, timings: dict[str, list[Timing]]) -> str:
+    lines = [
+        {"checkpoint": name, **asdict(timing)}
+        for name, members in timings.items()
+        for timing in members
+    ]
+    return json.dumps({"host": asdict(host), "timings": lines}, indent=1)
 
 
 def _markdown(host: Host, name: str, timings: list[Timing]) -> str:

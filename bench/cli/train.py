@@ -15,6 +15,13 @@ Equal = Annotated[
 ]
 
 
+Rho = Annotated[float | None, typer.Option("--rho", metavar="FLOAT", help="Radius of sam.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print what would be trained and how long; train nothing."),
+]
+
+
 def train(
     recipe: Annotated[
         str, typer.Option("--recipe", metavar="NAME", help="What to train (see bench list).")
@@ -22,9 +29,7 @@ def train(
     method: Annotated[
         str | None, typer.Option("--method", metavar="NAME", help="baseline, ip, sam or ip+sam.")
     ] = None,
-    rho: Annotated[
-        float | None, typer.Option("--rho", metavar="FLOAT", help="Radius of sam.")
-    ] = None,
+    rho: Rho = None,
     gamma: Annotated[
         float | None, typer.Option("--gamma", metavar="FLOAT", help="Input perturbation of ip.")
     ] = None,
@@ -47,6 +52,7 @@ def train(
     ] = "",
     device: Device = "auto",
     compiled: Compiled = False,
+    dry_run: DryRun = False,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")
     ] = Path("runs"),
@@ -61,4 +67,8 @@ def train(
     from bench.models.training import cards, recipes
 
     destination = cards.Destination(out, name, device, compiled)
-    cards.run(recipes.find(recipe).changed(settings(given, sets or ())), destination)
+    wanted = recipes.find(recipe).changed(settings(given, sets or ()))
+    if dry_run:
+        print("\n".join(cards.planned(wanted, destination)))
+    else:
+        cards.run(wanted, destination)

@@ -59,10 +59,8 @@ class Evidence:
             (`bench.core.shards.same_sizes` says which rows these are).
         simulated_images: images of the same scheme in simulation, where a metric asks for them.
         features, twin_features: features of `images` and of `twin_images`.
-        real_features: features of real images of the data set, None where there are only
-            statistics.
-        real_statistics: statistics of the real features, None where the kind of extractor has
-            none.
+        real_features: of real images of the data set, None where there are only statistics.
+        real_statistics: of the real features, None where the kind of extractor has none.
         prompts: the text that each image and its twin were made from, where that is known.
         pairwise: by `id` of a metric what its `together` knows of each pair already.
     """
@@ -97,8 +95,8 @@ class Calibration(Protocol):
     Attributes:
         shape: (B, C, H, W) of x.
         kept: a few of the inputs, from the start, the middle and near the end of trajectories.
-        place: folder for what the calibration leads to, None to keep nothing.
-        plain: likewise for the same scheme without its methods, which start from that.
+        place, plain: folders for what the calibration leads to with the methods of the scheme, and
+            without them; None to keep nothing.
     """
 
     shape: tuple[int, ...]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core import distances, extensions, spacings
 from bench.core.cell import Cell, Checkpoint, Draw, expand
-from bench.core.errors import InputError
+from bench.core.errors import InputError, offer
+from bench.core.printable import quoted
 from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
 from bench.evaluation import prompted
@@ -90,7 +91,7 @@ PRESETS = {
 def preset(name: str) -> Preset:
     """The preset of a name; InputError where there is none."""
     if name not in PRESETS:
-        raise InputError(f"unknown preset {name!r}: choose {', '.join(PRESETS)}")
+        raise InputError(f"unknown preset {quoted(name)}: {offer(name[:100], PRESETS)}")
     return PRESETS[name]
 
 

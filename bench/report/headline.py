@@ -15,12 +15,8 @@ from bench.report.ranking import Group, groups
 from bench.report.ranking_words import lines_of
 from bench.report.rows import CellRow, labels, schemes
 from bench.report.sample_sizes import draws, span
+from bench.report.verdict import titles
 from bench.system.influences import Influences
-
-
-def _kernel(kernel: str) -> str:
-    """The kind of execution, in a word or two."""
-    return kernel if kernel in ("none", "simulated") else f"{kernel} kernels"
 
 
 def summary(all_rows: Sequence[CellRow]) -> list[str]:
@@ -66,19 +62,9 @@ def headline(all_rows: Sequence[CellRow], influences: Influences | None = None) 
     ranked = groups(all_rows, influences)
     if not ranked:
         return ["No quantized cell was measured."]
-    several = len({group.family for group in ranked}) > 1
-    kernels = len({group.kernel for group in ranked}) > 1
-    sizes = len({row.images for group in ranked for row in group.rows}) > 1
     lines = [_guide(all_rows, ranked)]
-    for group in ranked:
-        words = []
-        if kernels:
-            words.append(_kernel(group.kernel))
-        if several:
-            words.append(f"family {group.family}")
-        if sizes:
-            words.append(f"N = {group.rows[0].images}")
-        lines += ["", *lines_of(group, labels(all_rows), words, influences or {})]
+    for group, words in zip(ranked, titles(ranked), strict=True):
+        lines += ["", *lines_of(group, labels(all_rows), words[1:], influences or {})]
     return lines
 
 

@@ -1,16 +1,17 @@
-"""A run as one self-contained HTML page: the answer, a sortable table, figures, a slider between
-full precision and quantized images, then the protocol and the host.
+"""A run as one self-contained HTML page: the answer on the first screen, a heat map and a table,
+pairs of images that flip, then all details folded.
 
 The words are those of the Markdown report. Everything is in the one file, also the images and the
-script, so that it can be mailed, and kept as an artifact of a CI job. `page.html` is the frame.
+script, so that it can be mailed, and kept as an artifact of a CI job. `page.html`, `page.css` and
+`page.js` are the frame.
 """
 
 from __future__ import annotations
 
 import base64
 import html
-import io
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -18,20 +19,21 @@ from typing import TYPE_CHECKING
 
 from bench.core.printable import plain
 from bench.core.record import Run
-from bench.report import elsewhere
-from bench.report.figures import grid
+from bench.report import cells, elsewhere
 from bench.report.figures.captions import captions
+from bench.report.first_screen import first_screen, text
 from bench.report.markdown import sections
+from bench.report.pairs import Pairs, pairs
 from bench.report.rows import CellRow, labels, rows
-from bench.system import store
+from bench.report.verdict import Verdict, verdicts
+from bench.system import influences, store
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-FRAME = Path(__file__).parent / "page.html"
-FIRST = ("What quantization costs", "")
-# Side of a square of images in pixels; larger images are shown in smaller numbers.
-SIDE = 256
+FRAME, STYLE, SCRIPT = (Path(__file__).parent / f"page.{kind}" for kind in ("html", "css", "js"))
+# What stands on the page in a form of its own.
+SHOWN = ("In one look", "Figures")
 
 
 def page(run: Run, folder: Path) -> str:
@@ -40,20 +42,29 @@ def page(run: Run, folder: Path) -> str:
 
     # Raw HTML stays text: names of checkpoints and errors are of unknown content.
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
-    parts = dict(sections(run, folder))
-    answer = [_section(reader, heading, parts.pop(heading, [])) for heading in FIRST]
-    answer = ['<div class="verdict">', *answer, "</div>"]
-    all_rows = rows(run)
-    middle = [
-        _section(reader, name, parts.pop(name, [])) for name in ("Results", "Refused and failed")
+    all_rows, terms = rows(run), influences.load(folder / influences.NAME)
+    found = verdicts(all_rows, terms)
+    folded = [
+        _folded(heading, _rendered(reader, lines))
+        for heading, lines in sections(run, folder)
+        if heading not in SHOWN
     ]
-    parts.pop("Figures", None)
-    rest = [_section(reader, heading, lines) for heading, lines in parts.items()]
-    pictures = [*_figures(all_rows, folder), *_slider(all_rows, folder / "samples")]
-    body = [*answer, *middle, *pictures, *rest]
+    if pictures := _figures(all_rows, folder):
+        folded.insert(1, _folded("Figures", pictures))
+    heat, table = cells.heat_map(found), cells.table(found) if found else ""
+    if heat:
+        folded.insert(0, _folded("Every quantized cell", table))
+    body = [
+        f'<div class="first">{first_screen(run, all_rows, found)}</div>',
+        _section("Who is harmed under what", heat),
+        "" if heat else _section("Every quantized cell", table),
+        _flips(all_rows, pairs(all_rows, folder / "samples", terms), _most(found)),
+        _section("Details", "\n".join(folded)),
+    ]
     name = html.escape(plain(f"Quantization robustness, run {run.id}"))
     frame = Template(FRAME.read_text(encoding="utf-8"))
-    return frame.substitute(title=name, body="\n".join(part for part in body if part))
+    parts = {"style": STYLE.read_text(encoding="utf-8"), "script": SCRIPT.read_text("utf-8")}
+    return frame.substitute(title=name, body="\n".join(part for part in body if part), **parts)
 
 
 def write(run: Run, folder: Path) -> Path:
@@ -63,81 +74,72 @@ def write(run: Run, folder: Path) -> Path:
     return path
 
 
-def _section(reader: MarkdownIt, heading: str, lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    text = reader.render("\n".join(lines))
-    text = text.replace("<table>", '<div class="scroll" tabindex="0"><table>')
-    text = text.replace("</table>", "</table></div>")
-    return f"<section>{f'<h2>{html.escape(heading)}</h2>' if heading else ''}\n{text}</section>"
+def _section(heading: str, inner: str) -> str:
+    return f"<section><h2>{text(heading)}</h2>\n{inner}</section>" if inner else ""
 
 
-def _figures(all_rows: Sequence[CellRow], folder: Path) -> list[str]:
+def _folded(heading: str, inner: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+    return f'<details id="{name}"><summary><h3>{text(heading)}</h3></summary>\n{inner}</details>'
+
+
+def _rendered(reader: MarkdownIt, lines: Sequence[str]) -> str:
+    shown: str = reader.render("\n".join(lines))
+    shown = re.sub(r"<(/?)h3>", r"<\1h4>", shown)
+    opened = (
+        '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table class="sort">'
+    )
+    return shown.replace("<table>", opened).replace("</table>", "</table></div>")
+
+
+def _figures(all_rows: Sequence[CellRow], folder: Path) -> str:
     lines = []
     for name, caption in captions(all_rows).items():
         path = folder / "figures" / name
         if path.is_file():
-            text = html.escape(caption)
-            image = f'<img src="{_data(path.read_bytes())}" alt="{text}">'
-            lines.append(f"<figure>{image}<figcaption>{text}</figcaption></figure>")
-    return ["<section><h2>Figures</h2>", *lines, "</section>"] if lines else []
+            data = base64.b64encode(path.read_bytes()).decode()
+            image = f'<img src="data:image/png;base64,{data}" alt="{text(caption)}">'
+            lines.append(f"<figure>{image}<figcaption>{text(caption)}</figcaption></figure>")
+    return "\n".join(lines)
 
 
-def _slider(all_rows: Sequence[CellRow], samples: Path) -> list[str]:
-    """A choice of quantized cells and the slider over their images; nothing without samples."""
-    squares = {id(row): square for row in all_rows if (square := _square(row, samples))}
+def _most(found: Sequence[Verdict]) -> CellRow | None:
+    """The row that is harmed most."""
+    known = [judged for verdict in found for judged in verdict.judged if judged.change]
+    return max(known, key=lambda j: j.change.value if j.change else 0.0).row if known else None
+
+
+def _flips(all_rows: Sequence[CellRow], made: Sequence[Pairs], first: CellRow | None) -> str:
+    """A choice of cells and their pairs, each a button that flips; nothing without samples.
+
+    The cell of the row `first` is shown at first."""
+    if not made:
+        return ""
     names, options = labels(all_rows), []
-    pictures: dict[str, str] = {}
-    for row in all_rows:
-        reference = row.reference
-        if reference is None or not {id(row), id(reference)} <= set(squares):
-            continue
-        keys = [plain(f"{r.checkpoint} {r.scheme} {r.backend}") for r in (reference, row)]
-        for key, member in zip(keys, (reference, row), strict=True):
-            pictures[key] = squares[id(member)]
-        label = html.escape(plain(f"{names[row.checkpoint]}, {row.scheme}, {row.kernel}"))
-        full, quantized = map(html.escape, keys)
-        data = f'data-full="{full}" data-quantized="{quantized}"'
-        options.append(f"<option {data}>{label}</option>")
-    if not options:
-        return []
-    # "<" would let a name close the script element.
-    text = json.dumps(pictures).replace("<", "\\u003c")
-    same_noise = "Full precision and quantized, from the same noise"
-    heading = elsewhere.worded(all_rows, same_noise, "Reference and test, in pairs")
+    known = []
+    for k, pair in enumerate(made):
+        label = f"{names[pair.row.checkpoint]}, {pair.row.scheme.label}, {pair.row.kernel}"
+        selected = " selected" if first and pair.row.record is first.record else ""
+        options.append(f'<option value="{k}"{selected}>{text(label)}</option>')
+        told = [plain(caption) for caption in pair.captions]
+        known.append({"data": pair.data, "size": pair.size, "captions": told})
     full = elsewhere.worded(all_rows, "full precision", "reference")
     quantized = elsewhere.worded(all_rows, "quantized", "test")
-    same = elsewhere.worded(all_rows, "in full precision", "of the reference")
-    return [
-        f"<section><h2>{heading}</h2>",
-        f'<label class="control">Cell<select id="choice">{"".join(options)}</select></label>',
-        f'<div class="pair"><img alt="The same images {same}"><img alt="">',
-        f"<span>{full}</span><span>{quantized}</span></div>",
-        f'<label class="control">Left of the slider: {full}',
-        '<input id="slider" type="range" min="0" max="100" value="50"></label>',
-        f'<script id="pictures" type="application/json">{text}</script></section>',
-    ]
-
-
-def _square(row: CellRow, samples: Path) -> str:
-    """The first images of a row as a square, a data URI; "" where there are none."""
-    import numpy as np
-    from PIL import Image
-
-    images = grid.strip(row, samples)
-    if images is None:
-        return ""
-    count, height, width = images.shape[:3]
-    columns = max(1, min(int(count**0.5), SIDE // max(height, width)))
-    square = images[: columns**2].reshape(columns, columns, height, width, 3)
-    pixels = square.swapaxes(1, 2).reshape(columns * height, columns * width, 3)
-    grey = bool((pixels == pixels[..., :1]).all())
-    stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels[..., 0] if grey else pixels)).save(
-        stream, "PNG", optimize=True
+    # "<" would let a name close the script element.
+    data = json.dumps({"names": [full, quantized], "pairs": known}).replace("<", "\\u003c")
+    same = elsewhere.worded(
+        all_rows,
+        "Each pair has the same noise. Hover, tap or press Space to see it in full precision.",
+        "Each pair has the same name. Hover, tap or press Space to see the reference.",
     )
-    return _data(stream.getvalue())
-
-
-def _data(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    inner = (
+        f'<p>{same}</p><p class="control"><label for="choice">Cell</label> '
+        f'<select id="choice">{"".join(options)}</select> '
+        f'<button type="button" id="all" aria-pressed="false">Flip all</button></p>'
+        f'<div id="flips" class="flips"></div>'
+        f'<script id="pictures" type="application/json">{data}</script>'
+    )
+    heading = elsewhere.worded(
+        all_rows, "Images: full precision and quantized", "Images: reference and test"
+    )
+    return _section(heading, inner)

@@ -11,7 +11,16 @@ from pathlib import Path
 
 from bench.core import distances
 from bench.core.record import Measurement, Run
-from bench.report import descriptions, elsewhere, floors, methods, probe_page, quantization_methods
+from bench.report import (
+    descriptions,
+    elsewhere,
+    floors,
+    methods,
+    one_look,
+    probe_page,
+    provenance,
+    quantization_methods,
+)
 from bench.report.coverage import agreement, coverage
 from bench.report.figures.captions import captions
 from bench.report.formatting import (
@@ -23,8 +32,9 @@ from bench.report.formatting import (
     without_interval,
 )
 from bench.report.headline import headline, summary
-from bench.report.rows import CellRow, interval, rows, with_floors
+from bench.report.rows import CellRow, interval, labels, rows, with_floors
 from bench.report.sample_sizes import draws, few_real, precision, span, verdicts
+from bench.report.verdict import verdicts as judged
 from bench.system import influences
 from bench.system.runs import sample_path
 from bench.verdicts.methods import ignored, method_comparisons, unmatched
@@ -62,7 +72,8 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
     foreign = elsewhere.is_elsewhere(all_rows)
     cards = ("Checkpoints", _checkpoints(all_rows))
     parts = [
-        ("", summary(all_rows)),
+        ("In one look", one_look.lines(judged(all_rows, terms))),
+        ("What was measured", summary(all_rows)),
         ("What quantization costs", headline(all_rows, terms)),
         ("The noise floor", floors.section(all_rows, terms)),
         (
@@ -81,15 +92,15 @@ def sections(run: Run, folder: Path) -> list[tuple[str, list[str]]]:
         ("Agreement of kernels with the simulation", agreement(all_rows)),
         ("Protocol", _protocol(all_rows, run)),
         ("Sets of images", elsewhere.sets(everything)) if foreign else cards,
-        ("Host and versions", _hosts(all_rows)),
-        ("Provenance", _provenance(run)),
+        ("Host and versions", provenance.hosts(all_rows)),
+        ("Provenance", provenance.lines(run)),
         ("Notes", _notes(all_rows)),
     ]
     return [(heading, body) for heading, body in parts if body]
 
 
 def _results(all_rows: Sequence[CellRow]) -> list[str]:
-    header = ["Checkpoint", "Method", "Scheme", "Kernel", "Coverage", "N"]
+    header, names = ["Checkpoint", "Scheme", "Kernel", "Coverage", "N"], labels(all_rows)
     used = {row.extractor for row in all_rows}
     fd, kd = distances.frechet_title(used), distances.kernel_title(used)
     columns = _columns(used)
@@ -102,7 +113,7 @@ def _results(all_rows: Sequence[CellRow]) -> list[str]:
     decimals["fd"] = decimals["fd_change"] = decimal_places([row.fd for row in all_rows])
     lines = []
     for row in all_rows:
-        line = [row.checkpoint, row.method, elsewhere.scheme(row), row.kernel or row.status]
+        line = [names[row.checkpoint], elsewhere.scheme(row), row.kernel or row.status]
         line = [*map(escape, line), elsewhere.share(row), str(row.images)]
         for _, field in columns:
             value = getattr(row, field)
@@ -119,7 +130,7 @@ def _results(all_rows: Sequence[CellRow]) -> list[str]:
     )
     paragraphs = [part for part in (precision(all_rows), few_real(all_rows)) if part]
     told = [line for part in paragraphs for line in ("", *part)]
-    return [*table(header, lines, left=4), "", legend, *told]
+    return [*table(header, lines, left=3), "", legend, *told]
 
 
 def _columns(used: Collection[str]) -> tuple[tuple[str, str], ...]:
@@ -136,7 +147,7 @@ def _further(all_rows: Sequence[CellRow]) -> list[str]:
         for row in all_rows
         for measurement in (*((row.kd_change,) if row.kd_change else ()), *row.rest)
     ]
-    alike: dict[str, list[Measurement]] = {}
+    names, alike = labels(all_rows), dict[str, list[Measurement]]()
     for _, measurement in further:
         alike.setdefault(measurement.name, []).append(measurement)
     lines = []
@@ -144,7 +155,7 @@ def _further(all_rows: Sequence[CellRow]) -> list[str]:
         decimals = decimal_places(alike[measurement.name])
         signed = measurement.name.startswith("delta_")
         text = measured(measurement, decimals, signed)
-        line = [row.checkpoint, row.scheme.label, row.kernel, measurement.name]
+        line = [names[row.checkpoint], row.scheme.label, row.kernel, measurement.name]
         known = interval(measurement) or without_interval(measurement)
         line.append(text if known else f"{text}, no interval yet")
         lines.append([*map(escape, line[:4]), line[4], escape(measurement.unit)])
@@ -216,38 +227,13 @@ def _sampling(all_rows: Sequence[CellRow]) -> list[list[str]]:
 
 def _checkpoints(all_rows: Sequence[CellRow]) -> list[str]:
     cards = {row.checkpoint: row.cell.checkpoint for row in all_rows}
-    lines = []
+    lines, names = [], labels(all_rows)
     for card in cards.values():
         reported = ", ".join(f"{name} {value:g}" for name, value in card.reported.items())
-        line = (card.name, card.family, card.method, card.dataset, card.sha256[:12])
-        lines.append(list(map(escape, (*line, reported or NONE))))
-    header = ["Checkpoint", "Family", "Method", "Data set", "Weights (SHA-256)", "Published"]
-    return table(header, lines, left=6) if lines else []
-
-
-def _hosts(all_rows: Sequence[CellRow]) -> list[str]:
-    lines: list[str] = []
-    seen = []
-    for host in (row.record.host for row in all_rows):
-        if host not in seen:
-            seen.append(host)
-            text = f"{host.name}: {host.device}, {host.isa}, {host.threads} threads"
-            versions = ", ".join(f"{name} {version}" for name, version in host.versions.items())
-            lines.append(f"- {escape(text)}; {escape(versions)}")
-    return lines
-
-
-def _provenance(run: Run) -> list[str]:
-    state = "with uncommitted changes" if run.dirty else "clean checkout"
-    commit = f"{escape(run.commit)}, {state}" if run.commit else "none: not in a git checkout"
-    engine = ", ".join(run.engine.values())
-    return [
-        f"- Created: {escape(run.created)}",
-        f"- Commit: {commit}",
-        f"- Command: {escape(run.command)}",
-        *([f"- Engine: {escape(engine)}"] if engine else []),
-        f"- Schema of run.json: {run.schema}",
-    ]
+        line = (names[card.name], card.name, card.family, card.method, card.dataset)
+        lines.append(list(map(escape, (*line, card.sha256[:12], reported or NONE))))
+    header = ["Here", "Checkpoint", "Family", "Method", "Data set", "Weights (SHA-256)"]
+    return table([*header, "Published"], lines, left=7) if lines else []
 
 
 def _named(all_rows: Sequence[CellRow]) -> str:

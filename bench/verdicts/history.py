@@ -80,6 +80,22 @@ class Series:
         return [point.measurement for point in self.points if point.measurement]
 
 
+def repeated(runs: Sequence[Run]) -> list[Run]:
+    """The runs that measured nothing: all their records, with the time that each took, are those
+    of one earlier run, as where a command was answered from the cache. They are no evidence.
+
+    Args:
+        runs: oldest first.
+    """
+    found: list[Run] = []
+    for k, run in enumerate(runs):
+        # Records without times cannot be told apart.
+        is_timed = any(record.seconds for record in run.records)
+        if is_timed and any(run.records == earlier.records for earlier in runs[:k]):
+            found.append(run)
+    return found
+
+
 def histories(runs: Sequence[Run], last: int, thresholds: Sequence[Threshold]) -> list[Series]:
     """The series of every number of the newest run, decided.
 

@@ -8,7 +8,7 @@ import pytest
 from helpers.gates import altered, kernels, made, side
 
 from bench.system.runs import read_run, run_folders
-from bench.verdicts.history import LEAST, histories
+from bench.verdicts.history import LEAST, histories, repeated
 from bench.verdicts.thresholds import load
 
 
@@ -174,3 +174,16 @@ def test_a_number_of_which_no_earlier_run_compares_fails():
     assert (series.verdict, series.failing) == ("", True)
     assert series.reason == "too few runs for a line: 1 of 4; 4 not comparable (unit)"
     assert psnr(histories(many[:4], 9, load())).verdict == "unchanged"
+
+
+def test_a_run_from_the_cache_is_no_evidence():
+    first, other = runs(0.0, 0.1)
+    timed = [replace(record, seconds={"sample": 60.0}) for record in first.records]
+    first = replace(first, records=tuple(timed))
+    copy = replace(first, id="20260109T000000Z-aaaaaaaa")
+    assert repeated([first, other, copy]) == [copy]
+    fewer = replace(copy, records=copy.records[:1])
+    assert repeated([first, fewer]) == []
+    # Canned records without times may be alike by chance.
+    bare = replace(other, records=tuple(replace(r, seconds={}) for r in other.records))
+    assert repeated([bare, replace(bare, id="x")]) == []

@@ -25,6 +25,8 @@ from bench.system.host import fingerprint
 
 # Reading the loss makes the CPU wait for the GPU, so it is read only now and then.
 SHOW_EVERY = 20
+# Updates by which an estimate goes.
+TIMED = 3
 
 
 @dataclass(frozen=True)
@@ -51,27 +53,68 @@ def run(recipe: Recipe, destination: Destination) -> None:
         InputError: an unwritable folder, an unknown device, a missing data set, a foreign
             snapshot, or a run that diverged.
     """
-    name = destination.name or recipe.name + (f"-seed{recipe.seed}" if recipe.seed else "")
-    if Path(name).name != name or len(name) > 200:
-        raise InputError(f"--name must be the stem of a file, not {name!r}")
+    name = _name(recipe, destination)
     store.check_writable(destination.out)
-    images = extensions.lookup("datasets", recipe.dataset)("train")
-    trainer = Trainer(recipe, images, devices.find(destination.device), destination.compiled)
-    stem = f"{name}-{recipe.method.replace('+', '-')}"
-    _train_with_bar(trainer, destination.out / f"{stem}.snapshot.pt")
+    trainer = _trainer(recipe, destination)
+    _train_with_bar(trainer, _snapshot(recipe, destination))
     print(write_cards(trainer, name, destination.out), end="")
 
 
-def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:
-    console, recipe = Console(stderr=True), trainer.recipe
-    size = sum(p.numel() for p in trainer.parameters)
+def planned(recipe: Recipe, destination: Destination) -> list[str]:
+    """What `run` would train and write, and how long it takes by the time of a few updates.
+
+    Raises:
+        InputError: as for `run`; nothing is written in any case.
+    """
+    name, snapshot = _name(recipe, destination), _snapshot(recipe, destination)
+    trainer = _trainer(recipe, destination)
+    seconds = []
+    for _ in range(TIMED):
+        start = time.perf_counter()
+        float(trainer.step())
+        seconds.append(time.perf_counter() - start)
+    minutes = recipe.steps * min(seconds) / 60
+    begun = "goes on from" if snapshot.is_file() else "will be kept in"
+    kinds = (method_name(recipe.method, average) for average in trainer.averages.weights())
+    return [
+        _summary(trainer),
+        f"estimated time: {minutes:.1f} minutes for all updates, by the fastest of {TIMED}",
+        f"state: {begun} {snapshot}",
+        f"cards: {', '.join(f'{name}-{kind}' for kind in kinds)}, in {destination.out}",
+    ]
+
+
+def _name(recipe: Recipe, destination: Destination) -> str:
+    """The stem of the files."""
+    name = destination.name or recipe.name + (f"-seed{recipe.seed}" if recipe.seed else "")
+    if Path(name).name != name or len(name) > 200:
+        raise InputError(f"--name must be the stem of a file, not {name!r}")
+    return name
+
+
+def _snapshot(recipe: Recipe, destination: Destination) -> Path:
+    stem = f"{_name(recipe, destination)}-{recipe.method.replace('+', '-')}"
+    return destination.out / f"{stem}.snapshot.pt"
+
+
+def _trainer(recipe: Recipe, destination: Destination) -> Trainer:
+    images = extensions.lookup("datasets", recipe.dataset)("train")
+    return Trainer(recipe, images, devices.find(destination.device), destination.compiled)
+
+
+def _summary(trainer: Trainer) -> str:
+    recipe, size = trainer.recipe, sum(p.numel() for p in trainer.parameters)
     plural = "gradient" if recipe.gradients == 1 else "gradients"
-    print(
+    return (
         f"{recipe.method}: {recipe.steps} updates of {recipe.batch} images, {recipe.gradients} "
         f"{plural} each; {size / 1e6:.2f} M parameters on "
-        f"{trainer.device}, {recipe.precision}",
-        file=sys.stderr,
+        f"{trainer.device}, {recipe.precision}"
     )
+
+
+def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:
+    console = Console(stderr=True)
+    print(_summary(trainer), file=sys.stderr)
     columns = (BarColumn(24), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         report = _reporter(trainer, progress, console.is_terminal)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.core.printable import on_figure
 from bench.core.record import Measurement
-from bench.report.labels import legend
+from bench.report.labels import Trained, legend
 from bench.report.rows import CellRow, interval, trained
 from bench.system import store
 
@@ -22,7 +22,8 @@ COLOURS = 128
 LEGEND_CHARACTERS = 100
 # Height of a line of a legend, in inches.
 LEGEND_LINE = 0.21
-STYLES = {
+Style = tuple[str, str]
+STYLES: dict[str, Style] = {
     "baseline": ("#000000", "o"),
     "ema": ("#56B4E9", "s"),
     "swa": ("#0072B2", "^"),
@@ -30,10 +31,22 @@ STYLES = {
     "sam+ema": ("#E69F00", "v"),
     "sam+swa": ("#CC79A7", "P"),
     "ip": ("#009E73", "X"),
-    "ip+ema": ("#56B4E9", "<"),
-    "ip+swa": ("#0072B2", "h"),
+    "ip+ema": ("#882255", "<"),
+    "ip+swa": ("#999933", "h"),
 }
-OTHERS = (("#009E73", "<"), ("#0072B2", ">"), ("#CC79A7", "d"), ("#E69F00", "*"))
+OTHERS: tuple[Style, ...] = (
+    *(("#009E73", "<"), ("#0072B2", ">"), ("#CC79A7", "d"), ("#E69F00", "*")),
+)
+# For checkpoints of a method that already has its style in a figure.
+SPARE: tuple[Style, ...] = tuple(
+    (colour, mark)
+    for mark in ">dpH1234"
+    for colour in ("#D55E00", "#0072B2", "#009E73", "#000000")
+)
+MEANS = (
+    "Means over the trainings of a method, bars from the least to the largest; "
+    "of one training its 95% interval"
+)
 # Larger values are not drawn: sums of the ends of axes would overflow.
 LARGEST = 1e100
 
@@ -67,12 +80,26 @@ def finite(measurement: Measurement | None) -> Measurement | None:
     return measurement if all(abs(number) < LARGEST for number in numbers) else None
 
 
-def style(method: str) -> tuple[str, str]:
+def style(method: str) -> Style:
     """Colour and mark of a method; unknown ones share the last few, always the same one."""
     return STYLES.get(method) or OTHERS[sum(method.encode()) % len(OTHERS)]
 
 
-def method_handles(members: Iterable[CellRow]) -> list[Line2D]:
+def styles(trained_by: Trained) -> dict[str, Style]:
+    """Colour and mark of each checkpoint: those of its method, unless another entry of the legend
+    has them, as where two checkpoints share method and seed."""
+    entries, taken = legend(trained_by), dict[str, Style]()
+    for name, (method, _) in trained_by.items():
+        if entries[name] in taken:
+            continue
+        wanted, used = style(method), set(taken.values())
+        if wanted in used:
+            wanted = next((spare for spare in SPARE if spare not in used), wanted)
+        taken[entries[name]] = wanted
+    return {name: taken[entries[name]] for name in trained_by}
+
+
+def method_handles(members: Iterable[CellRow], marks: Mapping[str, Style]) -> list[Line2D]:
     """A legend's marks, one for each checkpoint and one for all trainings of a method."""
     from matplotlib.lines import Line2D
 
@@ -80,12 +107,19 @@ def method_handles(members: Iterable[CellRow]) -> list[Line2D]:
     for row in members:
         first.setdefault(row.checkpoint, row)
     entries = legend(trained(first.values()))
-    methods = {entries[checkpoint]: row.method for checkpoint, row in first.items()}
+    kinds = {entries[checkpoint]: marks[checkpoint] for checkpoint in reversed([*first])}
     handles = []
-    for label, method in methods.items():
-        colour, mark = style(method)
+    for label in dict.fromkeys(entries.values()):
+        colour, mark = kinds[label]
         handles.append(Line2D([], [], color=colour, marker=mark, label=on_figure(label)))
     return handles
+
+
+def note_empty(axes: Axes, drawn: bool) -> None:
+    """Say that a panel has nothing to show."""
+    if not drawn:
+        text = axes.text(0.5, 0.5, "no finite values", fontsize=10, color="#666666")
+        text.set(transform=axes.transAxes, ha="center", va="center")
 
 
 def place_legend(figure: Figure, handles: list[Line2D]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,11 @@ from bench.report.figures.drawing import LARGEST, plain_axes, save, style
 from bench.report.history import _file
 from bench.report.rows import interval
 from bench.verdicts.history import Series
+
+# Ids that runs are given: time, commit, and a number where two began in one second.
+ID = re.compile(
+    r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)\d\dZ-(?P<commit>.+)"
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,11 +49,20 @@ def _figure(metric: str, members: Sequence[Series]) -> Figure:
         worse = "higher" if inside[0].measured[-1].better == "lower" else "lower"
         panel.set_ylabel(f"{on_figure(metric)}\n({worse} is worse)", fontsize=9)
         plain_axes(panel, "y")
-    days = [f"{on_figure(run[:8])}\n{on_figure(run[-8:])}" for run in runs]
+    days = ["\n".join(map(on_figure, _named(run))) for run in runs]
     axes[-1].set_xticks(range(len(runs)), days, fontsize=8)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     return figure
+
+
+def _named(run: str) -> list[str]:
+    """The lines of a run's label: day, time and commit, else its id."""
+    if (match := ID.fullmatch(run)) is None:
+        return [run]
+    day = f"{match['year']}-{match['month']}-{match['day']}"
+    commit = [] if match["commit"] == "nogit" else [match["commit"]]
+    return [day, f"{match['hour']}:{match['minute']}", *commit]
 
 
 def _lines(axes: Axes, series: Series, runs: Sequence[str], shift: float) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core.printable import on_figure
 from bench.core.probe_record import ProbeRun, ProbeValue
 from bench.report.figures import allocation
-from bench.report.figures.drawing import LEGEND_LINE, plain_axes, save, style
+from bench.report.figures.drawing import LEGEND_LINE, MEANS, Style, plain_axes, save, styles
 from bench.report.figures.run import DPI
 from bench.report.labels import legend
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DASHES = ("-", "--", ":", "-.")
+# More curves in a panel than these are means over trainings, with bars in place of bands.
+MOST_CURVES = 9
 CURVES = "probe_loss.png"
 SPECTRUM = "probe_spectrum.png"
 EXPOSURE = "probe_exposure.png"
@@ -93,6 +96,8 @@ def curves(probed: ProbeRun) -> Figure | None:
         _panel(axes, probed, kind, schemes)
     for axes in panels.flat[len(kinds) :]:
         axes.set_visible(False)
+    if len(set(entries(probed).values())) < len(checkpoints(probed)) > MOST_CURVES:
+        figure.supxlabel(MEANS, fontsize=10)
     _legend(figure, panels.flat[0])
     return figure
 
@@ -111,18 +116,26 @@ def _panel(axes: Axes, probed: ProbeRun, kind: str, schemes: Sequence[str]) -> N
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator, NullLocator
 
-    labels = entries(probed)
-    for name, method in checkpoints(probed):
+    labels, marks, trainings = (
+        entries(probed),
+        _marks(probed),
+        dict[tuple[str, str], list[Curve]](),
+    )
+    for name, _ in checkpoints(probed):
         rows = probed.rows(name, "loss_rise", direction=kind)
         for scheme in dict.fromkeys(row.scheme for row in rows):
-            dash = DASHES[schemes.index(scheme) % len(DASHES)] if scheme else "-"
-            members = [r for r in rows if r.scheme == scheme]
-            _curve(axes, members, method, labels[name], dash)
+            curve = Curve.of([row for row in rows if row.scheme == scheme], marks[name])
+            trainings.setdefault((labels[name], scheme), []).append(curve)
+    is_full = sum(map(len, trainings.values())) > MOST_CURVES
+    for (label, scheme), curves in trainings.items():
+        dash = DASHES[schemes.index(scheme) % len(DASHES)] if scheme else "-"
+        for curve in _mean(curves) if is_full else curves:
+            _draw(axes, curve, label, dash, is_full)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_yscale("symlog", linthresh=1e-3)
+    _rise_axis(axes, [curve for curves in trainings.values() for curve in curves])
     axes.axhline(0.0, color="#999999", linewidth=0.8, zorder=0)
     if kind == "quantization" and len(schemes) > 1:
         dashes = (DASHES[k % len(DASHES)] for k in range(len(schemes)))
@@ -134,16 +147,62 @@ def _panel(axes: Axes, probed: ProbeRun, kind: str, schemes: Sequence[str]) -> N
     plain_axes(axes, "both")
 
 
-def _curve(axes: Axes, rows: Sequence[ProbeValue], method: str, label: str, dash: str) -> None:
-    """One line with the interval as a band; schemes differ by their dashes."""
-    ordered = sorted(rows, key=lambda row: float(row.where["radius"]))
-    x = [float(row.where["radius"]) for row in ordered]
-    colour, mark = style(method)
-    axes.plot(x, [r.value for r in ordered], dash, color=colour, marker=mark, ms=4, label=label)
-    low = [r.low for r in ordered if r.low is not None]
-    high = [r.high for r in ordered if r.high is not None]
-    if len(low) == len(high) == len(x):
-        axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
+@dataclass(frozen=True)
+class Curve:
+    """Values over radii, with the ends of their intervals where all have one."""
+
+    x: list[float]
+    y: list[float]
+    low: list[float]
+    high: list[float]
+    mark: Style
+
+    @classmethod
+    def of(cls, rows: Sequence[ProbeValue], mark: Style) -> Curve:
+        """The rows of one checkpoint, direction and scheme."""
+        ordered = sorted(rows, key=lambda row: float(row.where["radius"]))
+        low = [r.low for r in ordered if r.low is not None]
+        high = [r.high for r in ordered if r.high is not None]
+        has_all = len(low) == len(high) == len(ordered)
+        x = [float(row.where["radius"]) for row in ordered]
+        y = [row.value for row in ordered]
+        return cls(x, y, low if has_all else [], high if has_all else [], mark)
+
+
+def _mean(curves: Sequence[Curve]) -> list[Curve]:
+    """The mean of trainings, from the least of them to the largest; as they are where their radii
+    are not as many."""
+    if len({len(curve.x) for curve in curves}) > 1 or len(curves) < 2:
+        return list(curves)
+    at = list(zip(*(curve.y for curve in curves), strict=True))
+    x = [sum(each) / len(each) for each in zip(*(curve.x for curve in curves), strict=True)]
+    y = [sum(each) / len(each) for each in at]
+    return [Curve(x, y, list(map(min, at)), list(map(max, at)), curves[0].mark)]
+
+
+def _draw(axes: Axes, curve: Curve, label: str, dash: str, is_full: bool) -> None:
+    """One line, with a band, or with bars where bands would lie on each other."""
+    colour, mark = curve.mark
+    axes.plot(curve.x, curve.y, dash, color=colour, marker=mark, ms=4, lw=1.2, label=label)
+    if curve.low and is_full:
+        axes.vlines(curve.x, curve.low, curve.high, color=colour, lw=1.0)
+    elif curve.low:
+        axes.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.12, linewidth=0)
+
+
+def _rise_axis(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Logarithmic, linear near 0 where a rise is not above it; no lower than what is drawn."""
+    values = [value for curve in curves for value in (*curve.y, *curve.low)]
+    if min(values) > 0:
+        axes.set_yscale("log")
+        return
+    axes.set_yscale("symlog", linthresh=1e-3)
+    axes.set_ylim(bottom=1.1 * min(values) - 1e-4)
+
+
+def _marks(probed: ProbeRun) -> dict[str, Style]:
+    """Colour and mark of each checkpoint."""
+    return styles({part.checkpoint: (part.method, part.seed) for part in probed.parts})
 
 
 def spectrum(probed: ProbeRun) -> Figure | None:
@@ -154,11 +213,11 @@ def spectrum(probed: ProbeRun) -> Figure | None:
     if not names:
         return None
     figure = Figure(figsize=(7.2, 4.6), dpi=DPI, layout="constrained")
-    axes, labels = figure.subplots(), entries(probed)
-    for name, method in names:
+    axes, labels, marks = figure.subplots(), entries(probed), _marks(probed)
+    for name, _ in names:
         # The largest eigenvalue comes first.
         rows = probed.rows(name, "hessian_density")
-        colour, mark = style(method)
+        colour, mark = marks[name]
         x = [float(row.where["eigenvalue"]) for row in rows]
         y = list(itertools.accumulate(row.value for row in rows))
         axes.step(x, y, where="post", color=colour, marker=mark, ms=4, lw=0.9, label=labels[name])
@@ -181,14 +240,14 @@ def exposure(probed: ProbeRun) -> Figure | None:
         return None
     figure = Figure(figsize=(10.0, 4.2), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
-    labels = entries(probed)
+    labels, marks = entries(probed), _marks(probed)
     for axes, number, title in (
         (left, "gap", "Squared norm of predicted noise:\nsampling minus noised data"),
         (right, "energy_distance", "Energy distance of x_t:\nsampled against noised data"),
     ):
-        for name, method in names:
+        for name, _ in names:
             rows = [row for row in probed.rows(name, number) if not row.scheme]
-            colour, mark = style(method)
+            colour, mark = marks[name]
             t = [float(row.where["t"]) for row in rows]
             values = [row.value for row in rows]
             axes.plot(t, values, "-", color=colour, marker=mark, ms=4, label=labels[name])

@@ -7,14 +7,21 @@ is the distance between two marks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bench.core.distances import frechet_title, kernel_title
 from bench.core.printable import on_figure
 from bench.core.scheme import Scheme
-from bench.report.figures.drawing import finite, method_handles, place_legend, plain_axes, style
-from bench.report.rows import CellRow, interval
+from bench.report.figures.drawing import (
+    Style,
+    finite,
+    method_handles,
+    place_legend,
+    plain_axes,
+    styles,
+)
+from bench.report.rows import CellRow, interval, trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,14 +62,15 @@ def loss_by_scheme(all_rows: Sequence[CellRow]) -> Figure | None:
     field = "kd_change" if any(row.kd_change for row in drawn) else change(all_rows)[0]
     title = kernel_title if field == "kd_change" else frechet_title
     name = title([row.extractor for row in all_rows])
-    _panel(left, drawn, ordered, "psnr")
-    _panel(right, drawn, ordered, field)
+    marks = styles(trained(all_rows))
+    _panel(left, drawn, ordered, "psnr", marks)
+    _panel(right, drawn, ordered, field, marks)
     right.axvline(0.0, color="#999999", linewidth=0.8, zorder=0)
     left.set_yticks(range(len(ordered)), [on_figure(scheme.label) for scheme in ordered])
     left.set_ylim(len(ordered) - 0.5, -0.5)
     left.set_xlabel("PSNR to own full-precision images, dB (left is worse)", fontsize=10)
     right.set_xlabel(f"Change of {name} (right is worse)", fontsize=10)
-    place_legend(figure, method_handles(drawn))
+    place_legend(figure, method_handles(drawn, marks))
     return figure
 
 
@@ -84,7 +92,13 @@ def _order(scheme: Scheme) -> tuple[float, int, bool]:
     return -scheme.mean_bits, -scheme.act_bits, is_more(scheme)
 
 
-def _panel(axes: Axes, drawn: Sequence[CellRow], ordered: list[Scheme], field: str) -> None:
+def _panel(
+    axes: Axes,
+    drawn: Sequence[CellRow],
+    ordered: list[Scheme],
+    field: str,
+    marks: Mapping[str, Style],
+) -> None:
     for place, scheme in enumerate(ordered):
         rows = [row for row in drawn if row.scheme == scheme]
         for k, row in enumerate(rows):
@@ -92,7 +106,7 @@ def _panel(axes: Axes, drawn: Sequence[CellRow], ordered: list[Scheme], field: s
             if measurement is None:
                 continue
             y = place + (k - (len(rows) - 1) / 2) * 0.8 / max(len(rows), 2)
-            colour, mark = style(row.method)
+            colour, mark = marks[row.checkpoint]
             if ends := interval(measurement):
                 axes.plot(ends, [y, y], color=colour, linewidth=1.4)
             axes.plot([measurement.value], [y], mark, color=colour, markersize=5)

@@ -13,7 +13,8 @@ from helpers import canned_run
 from PIL import Image
 
 from bench import report
-from bench.report.figures import grid
+from bench.report.figures import grid, history
+from bench.report.figures.drawing import STYLES, styles
 from bench.report.figures.run import loss_by_bits, loss_by_method
 from bench.report.rows import rows
 from bench.system.runs import sample_name, save_strip
@@ -150,3 +151,45 @@ def test_no_line_joins_points_of_different_n(run):
         assert [line.get_markerfacecolor() for line in marked] == [marked[0].get_color(), "white"]
     _, names = broken.axes[1].get_legend_handles_labels()
     assert names == ["baseline", "ema", "swa", "sam"]
+
+
+def test_no_two_entries_of_a_legend_look_alike():
+    colours, marks = zip(*STYLES.values(), strict=True)
+    assert len(set(colours)) == len(colours)
+    assert len(set(marks)) == len(marks)
+    # Two averages of one training, as two lengths of EMA.
+    trained = {"short": ("ema", 0), "long": ("ema", 0), "swa": ("swa", 0)}
+    drawn = styles(trained)
+    assert drawn["short"] == STYLES["ema"]
+    assert len(set(drawn.values())) == 3
+    # Trainings of one method share an entry, and so their look.
+    assert len(set(styles({"a": ("sam", 0), "b": ("sam", 1)}).values())) == 1
+
+
+def test_many_trainings_are_drawn_as_means_from_the_least_to_the_largest(run):
+    def seeded(record, seed):
+        card = record.cell.checkpoint
+        card = replace(card, name=f"{card.name}-{seed}", seed=seed, sha256=f"{seed}" * 64)
+        shifted = tuple(replace(m, value=m.value + seed) for m in record.measurements)
+        return replace(record, cell=replace(record.cell, checkpoint=card), measurements=shifted)
+
+    many = [seeded(record, seed) for record in run.records for seed in range(3)]
+    figure = loss_by_bits(rows(replace(run, records=tuple(many))))
+    lines, names = figure.axes[1].get_legend_handles_labels()
+    assert len(names) == 4
+    # The change of FD is 0.31 at W8A8 and 6.84 at W4A8, and one more for each seed.
+    assert list(lines[0].get_ydata()) == pytest.approx([0, 1.31, 7.84])
+    bars = [list(line.get_ydata()) for line in figure.axes[1].lines]
+    assert any(bar == pytest.approx([6.84, 8.84]) for bar in bars if len(bar) == 2)
+    assert figure.get_supxlabel().startswith("Means over the trainings")
+
+
+def test_panels_of_one_column_share_their_range(run):
+    left = loss_by_method(rows(run)).axes[::2]
+    assert left[0].get_xlim() == left[1].get_xlim()
+
+
+def test_a_label_of_a_run_has_its_day_time_and_commit():
+    assert history._named("20261120T081530Z-nogit") == ["2026-11-20", "08:15"]
+    assert history._named("20261120T081530Z-5fa5af2a")[2] == "5fa5af2a"
+    assert history._named("mine") == ["mine"]
