@@ -102,8 +102,8 @@ def run(
     asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
     runner, choices = automatic.checked(engine), _choices(bits, scheme, backend, compiled, place)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
-    names, given = listed("--checkpoints", checkpoints), given | {"guidance": guidance}
-    cells = Selection(cards, names, choices, given)
+    names, drawn = listed("--checkpoints", checkpoints), {**given, "guidance": guidance}
+    cells = Selection(cards, names, choices, drawn)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
     plans = _plans(runs, asked, place, runner, probes, preset, beside, out)

@@ -33,7 +33,8 @@ def fake_quantized(
         high: the highest code.
     """
     if x.device.type != "cpu" or (torch.is_grad_enabled() and x.requires_grad):
-        return torch.fake_quantize_per_tensor_affine(x, scale, zero, low, high)
+        rounded: Tensor = torch.ops.aten.fake_quantize_per_tensor_affine(x, scale, zero, low, high)
+        return rounded
     step, zero = torch.tensor(float(scale), dtype=torch.float32), int(zero)
     codes = torch.mul(x, step.reciprocal().item()).round_()
     return codes.clamp_(low - zero, high - zero).mul_(step.item())

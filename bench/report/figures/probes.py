@@ -139,8 +139,8 @@ def _panel(axes: Axes, probed: ProbeRun, kind: str, schemes: Sequence[str]) -> N
     axes.axhline(0.0, color="#999999", linewidth=0.8, zorder=0)
     if kind == "quantization" and len(schemes) > 1:
         dashes = (DASHES[k % len(DASHES)] for k in range(len(schemes)))
-        marks = [Line2D([], [], color="#555555", ls=dash) for dash in dashes]
-        axes.legend(marks, list(map(on_figure, schemes)), frameon=False, fontsize=9)
+        lines = [Line2D([], [], color="#555555", ls=dash) for dash in dashes]
+        axes.legend(lines, list(map(on_figure, schemes)), frameon=False, fontsize=9)
     axes.set_title(TITLES[kind], fontsize=11)
     axes.set_xlabel("Radius / norm of the weights", fontsize=10)
     axes.set_ylabel("Rise of the loss", fontsize=10)

@@ -55,8 +55,8 @@ def loss_by_scheme(all_rows: Sequence[CellRow]) -> Figure | None:
     if not any(is_more(row.scheme) for row in drawn):
         return None
     ordered = sorted(dict.fromkeys(row.scheme for row in drawn), key=_order)
-    marks = max(sum(row.scheme == scheme for row in drawn) for scheme in ordered)
-    height = len(ordered) * (SCHEME + MARK * marks) + REST
+    most = max(sum(row.scheme == scheme for row in drawn) for scheme in ordered)
+    height = len(ordered) * (SCHEME + MARK * most) + REST
     figure = Figure(figsize=(9.0, height), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     field = "kd_change" if any(row.kd_change for row in drawn) else change(all_rows)[0]
