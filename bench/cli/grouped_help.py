@@ -23,16 +23,8 @@ FLAGS = {
     ),
     "What is sampled": (
         *("checkpoint", "checkpoints", "cards", "preset", "suite_name", "images", "steps"),
-        *(
-            "sampler",
-            "seed",
-            "batch",
-            "batches",
-            "precision",
-            "until_decided",
-            "against",
-            "margin",
-        ),
+        *("sampler", "guidance", "seed", "batch", "batches"),
+        *("precision", "until_decided", "against", "margin"),
     ),
     "What is measured": (
         *("extractors", "metrics", "real", "inception", "backbones", "probes", "floor", "prompts"),
@@ -40,6 +32,7 @@ FLAGS = {
     ),
     "How it runs, and what it writes": (
         *("engine", "out", "redact", "force", "dry_run", "format", "run", "name"),
+        *("trust_code",),
     ),
 }
 # Commands with at least so many flags have them in groups.

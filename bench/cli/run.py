@@ -102,8 +102,7 @@ def run(
     asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
     runner, choices = automatic.checked(engine), _choices(bits, scheme, backend, compiled, place)
     given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
-    names, drawn = listed("--checkpoints", checkpoints), {**given, "guidance": guidance}
-    cells = Selection(cards, names, choices, drawn)
+    cells = Selection(cards, listed("--checkpoints", checkpoints), choices, given, guidance)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
     plans = _plans(runs, asked, place, runner, probes, preset, beside, out)
@@ -146,17 +145,19 @@ class Selection:
         globs: names or methods of the checkpoints.
         choices: what is done to each checkpoint.
         given: fields of the draw, None where the user did not set them.
+        guidance: likewise the scale of guidance.
     """
 
     cards: Path | None
     globs: Sequence[str]
     choices: planning.Choices
     given: Mapping[str, Any]
+    guidance: float | None
 
     @property
     def changes(self) -> dict[str, Any]:
         """The fields of the draw that the user set."""
-        return planning.without_none(self.given)
+        return planning.without_none({**self.given, "guidance": self.guidance})
 
     def runs(
         self, suite_name: str | None, preset: str, scored: Scored, asked: stopping.Asked

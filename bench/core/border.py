@@ -30,13 +30,13 @@ WHOLE = 2**63
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def text(path: Path, what: str, most: int = BYTES) -> str:
+def text(path: Path, what: str, most: int | None = None) -> str:
     """The text of a regular file in UTF-8, with or without a byte order mark.
 
     Args:
         path: the file; a link to one will do, a pipe or device will not.
         what: name of what the file should be, for the message: "a run.json of bench".
-        most: bytes that such a file may have.
+        most: bytes that such a file may have, None for 2^28.
 
     Raises:
         InputError: no such file, no regular one, a huge one, or no UTF-8.
@@ -46,7 +46,7 @@ def text(path: Path, what: str, most: int = BYTES) -> str:
         if not stat.S_ISREG(status.st_mode):
             kind = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise InputError(f"{short(str(path), 300)} is {kind}, not {what}")
-        if status.st_size > most:
+        if status.st_size > (BYTES if most is None else most):
             raise InputError(f"{path} has {status.st_size} bytes: too many for {what}")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -289,7 +289,6 @@ class NoiseLevels:
         levels = [self.near(-2 * math.log(sigma)) for sigma in chosen]
         if not self.continuous and len({level.index for level in levels}) < count:
             raise InputError(
-                f"spacing {spacing} in {count} steps comes to a timestep twice: take fewer steps, "
-                f"or a card with timesteps between (levels: fractional)"
+                f"spacing {spacing} in {count} steps comes to a timestep twice: take fewer steps"
             )
         return [*levels, CLEAN]

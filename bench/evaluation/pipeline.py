@@ -56,8 +56,6 @@ class Pipeline:
                 without a null label, images of another size than the real ones, an extractor or
                 metric without its weights, or a scheme or a method that does not fit a network.
         """
-        from bench.models.samplers.drawing import check_guidance
-
         for wanted in cells:
             if wanted.refusal is not None or records.cached(wanted):
                 continue
@@ -68,6 +66,9 @@ class Pipeline:
                     f"card {cell.checkpoint.name!r} has {len(full.levels)} timesteps: lower "
                     f"--steps {cell.draw.steps}"
                 )
+            # Torch is not imported where everything is in the cache.
+            from bench.models.samplers.drawing import check_guidance
+
             check_guidance(full, cell.draw)
             for name in cell.extractors:
                 extractor(name)

@@ -106,7 +106,7 @@ def test_methods_are_listed_with_where_they_were_published(bench):
         "rounded already or not: weights=FILE, or --weights-from FILE."
     )
     assert set(lines) >= {"adaround", "bias", "percentile"}
-    assert error.splitlines()[0].startswith("rtn is plain rounding")
+    assert error.splitlines()[1].startswith("rtn is plain rounding")
     assert "--method python:FILE.py:FUNCTION" in error and "bench.methods" in error
     assert "arXiv" not in bench("list", "samplers")[1]
 

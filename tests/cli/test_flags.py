@@ -51,6 +51,15 @@ FOREIGN = {
     "--verify",
     "--ignore-submodules",
     "--traceback",
+    # Of the scripts of docs/experiments that docs/integrity.md tells of.
+    "--hypothesis",
+    "--workers",
+    # Of typer, for every command.
+    "--install-completion",
+    # Colours of the page of a report.
+    "--bad",
+    "--good",
+    "--page",
 }
 
 

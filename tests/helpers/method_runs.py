@@ -25,7 +25,8 @@ def assert_one_graph(words, network, batches, place):
     kept, plain = Replay(batches), Replay(batches)
     kept.place, kept.plain, plain.place = place, place / "plain", place / "plain"
     scheme = Scheme.parse(words)
-    quantized(network, replace(scheme, methods=(), budget=0.0), plain)
+    if not scheme.budget:
+        quantized(network, replace(scheme, methods=()), plain)
     first, second, third = (quantized(network, scheme, each) for each in (kept, kept, batches))
     x, t = batches[0]
     with torch.no_grad():

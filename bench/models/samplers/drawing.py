@@ -115,7 +115,6 @@ def check_guidance(denoiser: Denoiser, draw: Draw) -> None:
         raise InputError(
             f"guidance {draw.guidance:g} is for class-conditional networks with a null label, and "
             f"this one has no {lacking.removeprefix('a ')}: leave --guidance out"
-            + (", or say null_class in the card's config" if denoiser.classes else "")
         )
 
 
