@@ -85,8 +85,7 @@ def probe(
         raise InputError(f"unknown preset {quoted(preset)}: {offer(preset[:100], PRESETS)}")
     names = _names(probes or ALL)
     extensions.require("backends", backend)
-    place = devices.find(device)
-    wanted = planning.schemes(bits, scheme or ())
+    place, wanted = devices.find(device), planning.schemes(bits, scheme or ())
     all_cards = load_cards(card_file(cards))
     chosen = [verify(card) for card in select(all_cards, listed("--checkpoints", checkpoints))]
     folder = None if run is None else find_run(out, run)
