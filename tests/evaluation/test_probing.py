@@ -226,7 +226,7 @@ def test_command_refuses_bad_input(bench, cards, tmp_path):
     out = tmp_path / "reports"
     for words, reason in (
         (("--probes", "flatnes"), "did you mean 'flatness'"),
-        (("--preset", "large"), "choose smoke, default"),
+        (("--preset", "large"), "known: smoke, default"),
         (("--backend", "int8"), "unknown backend"),
         (("--checkpoints", "nothing"), "no checkpoint matches"),
         (("--run", "nothing"), "no run 'nothing'"),
