@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from bench.core.denoiser import Denoiser
@@ -22,7 +22,7 @@ from bench.core.protocols import Calibration
 from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant.allocation import allocated
 from bench.quant.layers import Layer, copied, exported, plan
-from bench.quant.observers import ACTIVATIONS, WidestObserver
+from bench.quant.observers import ACTIVATIONS, Observed, WidestObserver
 from bench.quant.weight_rows import constant, constants, rows_node, size
 from bench.system.quiet import quiet_import
 
@@ -123,11 +123,11 @@ def quantize_graph(
     layers = plan(full, scheme, allocated(denoiser, scheme, calibrate, full))
     with torch.inference_mode(False), torch.no_grad():
         observer = prepare_pt2e(copied(full), LayerQuantizer(layers, scheme.observer))
-        observed = _Observed(observer)
+        observed = Observed(observer)
         digest = calibrate(observed)
         if not observed.calls:
             raise RuntimeError("calibration did not evaluate the network")
-        converted = convert_pt2e(observed.graph)
+        converted = convert_pt2e(observer)
     verify(converted, layers)
     converted.meta[LAYERS] = layers
     converted.meta[INPUTS] = [tuple(inputs) for inputs in calibrate.kept]
@@ -135,21 +135,6 @@ def quantize_graph(
     converted.meta[FLOAT] = full
     converted.meta[OBSERVER] = scheme.observer
     return converted
-
-
-class _Observed(nn.Module):
-    """The network with its observers, callable from inference mode, whose tensors they must not
-    keep."""
-
-    def __init__(self, graph: GraphModule) -> None:
-        super().__init__()
-        self.graph, self.calls = graph, 0
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        self.calls += 1
-        with torch.inference_mode(False), torch.no_grad():
-            prediction: Tensor = self.graph(*(tensor.clone() for tensor in inputs))
-            return prediction
 
 
 def layers_of(graph: GraphModule) -> tuple[Layer, ...]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bench.core.denoiser import Denoiser
 from bench.core.errors import NotExecuted
@@ -22,7 +22,8 @@ from bench.core.scheme import FLOAT_BITS, Scheme
 from bench.quant import module_layers
 from bench.quant.coverage import measure
 from bench.quant.layers import Layer
-from bench.quant.observers import WidestObserver, range_observer
+from bench.quant.observers import Observed, WidestObserver, range_observer
+from bench.quant.simulate import fake_quantized
 
 TOLD = "simulation"
 _decomposed = torch.ops.quantized_decomposed
@@ -51,7 +52,7 @@ def simulated(
     with torch.inference_mode(False), torch.no_grad():
         model = copy.deepcopy(denoiser.model).eval()
         inputs = _observed(model, by_name, scheme.observer)
-        observed = _Counted(model)
+        observed = Observed(model)
         digest = calibrate(observed)
         if not observed.calls:
             raise RuntimeError("calibration did not evaluate the network")
@@ -65,20 +66,6 @@ def simulated(
         coverage, bytes_stored=coverage.bytes, bytes_memory=4 * coverage.params, told={TOLD: told}
     )
     return Quantized(replace(denoiser, model=model), coverage, digest)
-
-
-class _Counted(nn.Module):
-    """A network whose evaluations are counted, callable from inference mode."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.calls = model, 0
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        self.calls += 1
-        with torch.inference_mode(False), torch.no_grad():
-            prediction: Tensor = self.model(*(tensor.clone() for tensor in inputs))
-            return prediction
 
 
 class Input:
@@ -108,7 +95,7 @@ class Input:
         if not self.is_settled:
             self.observer.to(x.device)(x)
             return None
-        x = torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, self.most)
+        x = fake_quantized(x, self.scale, self.zero, 0, self.most)
         return ((x, *arguments[1:]), named) if arguments else (arguments, {**named, "input": x})
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.quant.steps import widest
 from bench.system.quiet import quiet_import
@@ -60,3 +60,22 @@ def range_observer(observer: str, bits: int) -> nn.Module:
         qscheme=torch.per_tensor_affine,
     )
     return made
+
+
+class Observed(nn.Module):
+    """A network with observers, callable from inference mode, whose tensors they must not keep.
+
+    Attributes:
+        calls: how often it was evaluated.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.calls = network, 0
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Evaluate on copies of the inputs."""
+        self.calls += 1
+        with torch.inference_mode(False), torch.no_grad():
+            prediction: Tensor = self.network(*(tensor.clone() for tensor in inputs))
+            return prediction

@@ -111,10 +111,10 @@ def check_guidance(denoiser: Denoiser, draw: Draw) -> None:
         InputError: it has no classes, or no label for none of them.
     """
     if draw.is_guided and (not denoiser.classes or denoiser.null_label is None):
-        lacking = "a null label" if denoiser.classes else "classes"
+        lacking = "null label" if denoiser.classes else "classes"
         raise InputError(
             f"guidance {draw.guidance:g} is for class-conditional networks with a null label, and "
-            f"this one has no {lacking.removeprefix('a ')}: leave --guidance out"
+            f"this one has no {lacking}: leave --guidance out"
         )
 
 
