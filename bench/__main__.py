@@ -35,9 +35,10 @@ def _command() -> int | None:
 
     address_space.check()
     from bench.cli.app import app
-    from bench.system import interrupts
+    from bench.system import freed_memory, interrupts
 
     interrupts.install()
+    freed_memory.keep()
     code: int | None = app(standalone_mode=False)
     return code
 

@@ -19,16 +19,68 @@ with quiet_import():
     )
 
 
+# Values that are counted at a time: what is computed of them stays in a core's cache.
+PIECE = 1 << 17
+
+
 class LevelHistogramObserver(HistogramObserver):
     """A histogram observer that searches the range for the levels that there are.
 
     torchao's assumes the 256 levels of the integer type, whatever the limits, and so clips too
-    little below 8 bits (about 1 dB lost at w4a4 on the small network).
+    little below 8 bits (about 1 dB lost at w4a4 on the small network). Beyond that it gives the
+    very same ranges, in less time.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.dst_nbins = self.quant_max - self.quant_min + 1
+
+    def forward(self, x_orig: Tensor) -> Tensor:
+        """Count values of any shape, and give them back."""
+        x = x_orig.detach().flatten()
+        first = bool(torch.isinf(self.min_val))
+        if x.device.type != "cpu" or x.dtype != torch.float32 or first or not len(x):
+            return super().forward(x_orig)  # type: ignore[no-any-return]
+        least, largest = torch.aminmax(x)
+        low, high = torch.minimum(self.min_val, least), torch.maximum(self.max_val, largest)
+        if not bool(torch.isfinite(high - low)) or low == high:
+            return super().forward(x_orig)  # type: ignore[no-any-return]
+        counted = counts(x, self.bins, low, high)
+        both = self._combine_histograms(
+            self.histogram, self.min_val, self.max_val, counted, low, high
+        )
+        self.histogram.copy_(both)
+        self.min_val.copy_(low)
+        self.max_val.copy_(high)
+        return x_orig
+
+    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        """Step and zero point. The search looks at one bin after the other, each of which an
+        accelerator would have to be waited for."""
+        device = self.histogram.device
+        self.to("cpu")
+        step, zero = super().calculate_qparams()
+        self.to(device)
+        return step.to(device), zero.to(device)
+
+
+def counts(values: Tensor, bins: int, low: Tensor, high: Tensor) -> Tensor:
+    """What `torch.histc` counts, in less than half of its time on a CPU.
+
+    Args:
+        values: float32, finite, (N,).
+        bins: of equal width from low to high.
+        low: at most all values.
+        high: at least all values, and more than low.
+
+    Returns:
+        float32, (bins,).
+    """
+    total = torch.zeros(bins, dtype=torch.int64)
+    for piece in values.split(PIECE):
+        places = (piece - low).mul_(bins).div_(high - low).to(torch.int64).clamp_(max=bins - 1)
+        total += torch.bincount(places, minlength=bins)
+    return total.to(torch.float32)
 
 
 class WidestObserver(PerChannelMinMaxObserver):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.core.record import Record
+from bench.system import freed_memory
 from bench.system.disk import MachineError
 from bench.system.host import cores, threads
 
@@ -192,6 +193,7 @@ def serve(number: int) -> None:
     """
     # A Ctrl-C reaches all processes of a terminal, and the one that started this one tells it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    freed_memory.keep()
     connection: Any = Connection(number)
     worker: Work = connection.recv()
     try:
