@@ -1,0 +1,255 @@
+"""The primary comparisons of docs/claims.md, decided as that page fixed beforehand.
+
+    python docs/experiments/primary.py RUN [RUN ...] [--seeds 3-7] [--backend int8-cuda]
+
+Twelve lines: the change of KD that quantization brings to SAM less that of another method, under
+two schemes, with plain rounding and with the best post-training method. The estimate is the mean
+over the trainings, paired by image and training seed; Holm over the twelve at 5%; equivalence by
+the 90% interval within the margin of the scheme. An undecided line says how many trainings would
+do, were mean and spread the true ones, at the level of its place in Holm's order and a power of
+80%. Then, as secondary, what the method takes off SAM's lead (the interaction), and each
+training's own numbers.
+
+`--simulate` decides instead campaigns drawn from a known truth by the very same code: normal
+trainings with the spreads of RUN, the images' errors by its influences, and true differences of 0,
+at the margin, and as in RUN. How often is a line decided, and how often falsely?
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from methods_table import loaded
+from power import needed
+
+from bench.core.estimates import Estimate
+from bench.core.probe_record import ProbeValue
+from bench.core.record import Record
+from bench.core.scheme import Scheme
+from bench.verdicts import decisions
+from bench.verdicts.claims import loss_of
+from bench.verdicts.paired_difference import paired_difference
+
+BEST = "tgroups=8+adaround"
+# The margin of equivalence of each scheme, in the unit of the change of KD (times 1000).
+MARGINS = {"w4a8": 10.0, "w8a8": 3.0}
+OTHERS = ("ema", "swa", "baseline")
+LEVEL = 0.05
+Losses = Mapping[int, ProbeValue]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A comparison: its scheme, the other method, and the pairs of values of each training."""
+
+    scheme: str
+    other: str
+    pairs: Mapping[int, tuple[ProbeValue, ProbeValue]]
+
+    def differences(self) -> np.ndarray:
+        """SAM less the other, one for each training."""
+        return np.array([a.value - b.value for a, b in self.pairs.values()])
+
+    def estimate(self) -> Estimate:
+        """The mean difference over the trainings."""
+        found = paired_difference(list(self.pairs.values()))
+        assert found is not None
+        return found.estimate
+
+    def influences(self) -> np.ndarray:
+        """The influence of each image on the mean difference."""
+        return np.mean([np.subtract(a.terms, b.terms) for a, b in self.pairs.values()], axis=0)
+
+    def margin(self) -> float:
+        """What counts as equivalent."""
+        return MARGINS[self.scheme.partition("+")[0]]
+
+
+def losses(
+    records: Iterable[Record], terms: Mapping[str, np.ndarray]
+) -> dict[tuple[str, str], dict[int, ProbeValue]]:
+    """The change of KD of each training, by scheme and method of training."""
+    found: dict[tuple[str, str], dict[int, ProbeValue]] = {}
+    for record in records:
+        card, scheme = record.cell.checkpoint, record.cell.scheme
+        value = loss_of(record, "delta_kd", terms)
+        if value is not None and card.seed is not None and not scheme.is_float:
+            found.setdefault((str(scheme), card.method), {})[card.seed] = value
+    return found
+
+
+def lines_of(by: Mapping[tuple[str, str], Losses], seeds: Iterable[int] | None) -> list[Line]:
+    """The twelve comparisons, over the trainings that both methods have."""
+    lines = []
+    for scheme in [f"{bits}{how}" for how in ("", f"+{BEST}") for bits in MARGINS]:
+        for other in OTHERS:
+            ours, theirs = (by[str(Scheme.parse(scheme)), name] for name in ("sam", other))
+            both = sorted(set(ours) & set(theirs) & set(seeds if seeds is not None else ours))
+            lines.append(Line(scheme, other, {k: (ours[k], theirs[k]) for k in both}))
+    return lines
+
+
+def decided(estimates: Sequence[Estimate], margins: Sequence[float]) -> list[tuple[str, float]]:
+    """The verdict of each line and its p after Holm."""
+    adjusted = decisions.holm([decisions.two_sided(each) for each in estimates])
+    return [
+        (_verdict(each, margin, p), p)
+        for each, margin, p in zip(estimates, margins, adjusted, strict=True)
+    ]
+
+
+def _verdict(difference: Estimate, margin: float, adjusted: float) -> str:
+    if adjusted < LEVEL:
+        return "supported" if difference.value < 0 else "contradicted"
+    return "equivalent" if decisions.equivalent(difference, margin) else "undecided"
+
+
+def table(lines: Sequence[Line]) -> None:
+    """Print the primary comparisons."""
+    estimates = [line.estimate() for line in lines]
+    verdicts = decided(estimates, [line.margin() for line in lines])
+    ranks = np.argsort(np.argsort([p for _, p in verdicts], kind="stable"))
+    print("| scheme | SAM less | trainings | difference, 95% | p, Holm | verdict |")
+    print("|" + "---|" * 6)
+    for line, estimate, (verdict, p), rank in zip(lines, estimates, verdicts, ranks, strict=True):
+        low, high = estimate.interval()
+        each = line.differences()
+        if verdict == "undecided":
+            level = LEVEL / (len(lines) - rank)
+            more = needed(float(each.mean()), float(each.std(ddof=1)), level)
+            verdict += f": about {more} trainings"
+        print(
+            f"| {line.scheme} | {line.other} | {len(each)} | "
+            f"{estimate.value:+.1f} [{low:+.1f}, {high:+.1f}] | {p:.3g} | {verdict} |"
+        )
+    print("\nBy training:\n")
+    for line in lines:
+        values = ", ".join(
+            f"{seed}: {value:+.1f}"
+            for seed, value in zip(line.pairs, line.differences(), strict=True)
+        )
+        print(f"- {line.scheme}, SAM less {line.other}: {values}")
+
+
+def interaction(by: Mapping[tuple[str, str], Losses], seeds: Iterable[int] | None) -> None:
+    """Print what the best method takes off each lead: is flatness worth less with it?"""
+    lines = lines_of(by, seeds)
+    rows = []
+    for before, after in zip(lines[:6], lines[6:], strict=True):
+        shared = sorted(set(before.pairs) & set(after.pairs))
+        pairs = [(_less(*before.pairs[k]), _less(*after.pairs[k])) for k in shared]
+        found = paired_difference(pairs)
+        assert found is not None
+        rows.append((before, len(shared), found.estimate))
+    adjusted = decisions.holm([decisions.two_sided(each) for *_, each in rows])
+    print("\n| scheme | SAM less | trainings | plain rounding less best method, 95% | p, Holm |")
+    print("|" + "---|" * 5)
+    for (line, count, estimate), p in zip(rows, adjusted, strict=True):
+        low, high = estimate.interval()
+        print(
+            f"| {line.scheme} | {line.other} | {count} | "
+            f"{estimate.value:+.1f} [{low:+.1f}, {high:+.1f}] | {p:.3g} |"
+        )
+
+
+def means(by: Mapping[tuple[str, str], Losses]) -> None:
+    """Print the mean change of KD of each method of training, and its spread over trainings."""
+    schemes = sorted({scheme for scheme, _ in by}, key=lambda s: (s.partition("+")[0], len(s)))
+    there = {name for _, name in by}
+    methods = [name for name in ("baseline", "ema", "swa", "sam", "sam+ema") if name in there]
+    print("\n| scheme | " + " | ".join(methods) + " |\n|" + "---|" * (len(methods) + 1))
+    for scheme in schemes:
+        cells = []
+        for name in methods:
+            each = np.array([row.value for row in by.get((scheme, name), {}).values()])
+            spread = f" ± {each.std(ddof=1):.1f}" if len(each) > 1 else ""
+            cells.append(f"{each.mean():.1f}{spread} ({len(each)})" if len(each) else "")
+        print(f"| {scheme} | " + " | ".join(cells) + " |")
+
+
+def _less(a: ProbeValue, b: ProbeValue) -> ProbeValue:
+    each = np.subtract(a.terms, b.terms)
+    return ProbeValue(a.name, a.value - b.value, n=a.n, terms=tuple(each.tolist()))
+
+
+def simulate(lines: Sequence[Line], campaigns: int) -> None:
+    """Print how often campaigns of a known truth are decided, rightly and falsely."""
+    each = np.stack([line.differences() for line in lines])
+    margins = np.array([line.margin() for line in lines])
+    truths = {
+        "no difference": np.zeros(len(lines)),
+        "at the margin": margins,
+        "as measured": each.mean(1),
+    }
+    print(
+        "| truth | families with a false decision | lines decided | lines falsely equivalent |\n|"
+        + "---|" * 4
+    )
+    for name, truth in truths.items():
+        verdicts = _campaigns(lines, truth, campaigns)
+        signs = (verdicts == "contradicted").astype(int) - (verdicts == "supported")
+        equal = verdicts == "equivalent"
+        wrong = ((signs != 0) & (signs != np.sign(truth))).any(1).mean()
+        alike = (equal & (np.abs(truth) >= margins)).mean()
+        decided_lines = (verdicts != "undecided").mean()
+        print(f"| {name} | {wrong:.1%} | {decided_lines:.0%} | {alike:.1%} |")
+        if name == "as measured":
+            shares = (verdicts != "undecided").mean(0)
+            print("\nLines decided then: " + ", ".join(f"{share:.0%}" for share in shares))
+
+
+def _campaigns(lines: Sequence[Line], truth: np.ndarray, count: int) -> np.ndarray:
+    """The verdicts of campaigns that are drawn, (campaigns, lines)."""
+    draw = np.random.default_rng(0)
+    each = np.stack([line.differences() for line in lines])
+    margins = [line.margin() for line in lines]
+    # Trainings and images are the same ones in all lines.
+    influences = np.stack([line.influences() for line in lines])
+    images = influences.shape[1]
+    verdicts = []
+    for _ in range(count):
+        drawn = draw.multivariate_normal(truth, np.cov(each), each.shape[1], method="eigh").T
+        drawn += (influences @ draw.standard_normal(images) / images)[:, None]
+        found = [_drawn(*of_line) for of_line in zip(lines, drawn, strict=True)]
+        verdicts.append([verdict for verdict, _ in decided(found, margins)])
+    return np.array(verdicts)
+
+
+def _drawn(line: Line, values: np.ndarray) -> Estimate:
+    """What the code says of trainings that are drawn, with the images' error of the line's own."""
+    pairs = []
+    for value, (a, b) in zip(values, line.pairs.values(), strict=True):
+        moved = dataclasses.replace(a, value=float(value))
+        zero = dataclasses.replace(b, value=0.0)
+        pairs.append((moved, zero))
+    found = paired_difference(pairs)
+    assert found is not None
+    return found.estimate
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--backend", default="int8-cuda")
+    parser.add_argument("--seeds", help="as in 3-7; all that there are by default")
+    parser.add_argument("--simulate", type=int, metavar="CAMPAIGNS")
+    asked = parser.parse_args()
+    seeds = None
+    if asked.seeds:
+        first, last = map(int, asked.seeds.split("-"))
+        seeds = range(first, last + 1)
+    by = losses(*loaded(asked.runs, asked.backend))
+    lines = lines_of(by, seeds)
+    if asked.simulate:
+        simulate(lines, asked.simulate)
+        return
+    table(lines)
+    interaction(by, seeds)
+    means(by)
+
+
+if __name__ == "__main__":
+    main()
