@@ -19,9 +19,11 @@ from helpers.tiny import write_card, write_cards
 
 from bench.cli import app
 from bench.quant.methods import from_file
-from bench.system import interrupts
+from bench.system import freed_memory, interrupts
 
 FITS = "fits"
+# As the command does, which the tests call without its beginning.
+freed_memory.keep()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,9 @@ do, were mean and spread the true ones, at the level of its place in Holm's orde
 80%. Then, as secondary, what the method takes off SAM's lead (the interaction), and each
 training's own numbers.
 
+`--figure FILE` draws the twelve lines: a dot for each training, the mean with its interval, and
+the margin of equivalence.
+
 `--simulate` decides instead campaigns drawn from a known truth by the very same code: normal
 trainings with the spreads of RUN, the images' errors by its influences, and true differences of 0,
 at the margin, and as in RUN. How often is a line decided, and how often falsely?
@@ -37,6 +40,7 @@ BEST = "tgroups=8+adaround"
 # The margin of equivalence of each scheme, in the unit of the change of KD (times 1000).
 MARGINS = {"w4a8": 10.0, "w8a8": 3.0}
 OTHERS = ("ema", "swa", "baseline")
+NAMES = {"ema": "EMA", "swa": "SWA", "baseline": "plain"}
 LEVEL = 0.05
 Losses = Mapping[int, ProbeValue]
 
@@ -132,6 +136,64 @@ def table(lines: Sequence[Line]) -> None:
             for seed, value in zip(line.pairs, line.differences(), strict=True)
         )
         print(f"- {line.scheme}, SAM less {line.other}: {values}")
+
+
+def figure(lines: Sequence[Line], path: str) -> None:
+    """Draw the lines, a panel for each scheme."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    verdicts = decided([line.estimate() for line in lines], [line.margin() for line in lines])
+    schemes = list(dict.fromkeys(line.scheme for line in lines))
+    drawn, panels = pyplot.subplots(2, 2, figsize=(9, 4.6), sharey=True, layout="constrained")
+    for panel, scheme in zip(panels.flat, schemes, strict=True):
+        margin = MARGINS[scheme.partition("+")[0]]
+        panel.axvspan(-margin, margin, color="0.92", zorder=0)
+        panel.axvline(0, color="0.5", linewidth=0.8, zorder=1)
+        of_scheme = [
+            (line, v)
+            for line, (v, _) in zip(lines, verdicts, strict=True)
+            if line.scheme == scheme
+        ]
+        for place, (line, verdict) in enumerate(reversed(of_scheme)):
+            estimate = line.estimate()
+            low, high = estimate.interval()
+            settled = verdict != "undecided"
+            panel.plot(
+                line.differences(),
+                np.full(len(line.pairs), place - 0.2),
+                "o",
+                color="0.6",
+                markersize=3.5,
+            )
+            panel.plot([low, high], [place + 0.1] * 2, color="#1f5fa8", linewidth=2)
+            panel.plot(
+                estimate.value,
+                place + 0.1,
+                "o",
+                color="#1f5fa8",
+                markersize=7,
+                fillstyle="full" if settled else "none",
+            )
+            panel.annotate(
+                verdict,
+                (1, place + 0.1),
+                xycoords=("axes fraction", "data"),
+                xytext=(-4, 5),
+                textcoords="offset points",
+                ha="right",
+                fontsize=8,
+            )
+        how = "plain rounding" if "+" not in scheme else "best method"
+        panel.set_title(f"{scheme.partition('+')[0].upper()}, {how}", fontsize=10)
+        panel.set_yticks(range(3), [f"SAM less {NAMES[other]}" for other in reversed(OTHERS)])
+        panel.set_ylim(-0.5, 2.6)
+    drawn.supxlabel(
+        "change of KD by quantization, SAM less the other: left of 0 SAM loses less", fontsize=9
+    )
+    drawn.savefig(path, dpi=110)
 
 
 def interaction(by: Mapping[tuple[str, str], Losses], seeds: Iterable[int] | None) -> None:
@@ -235,6 +297,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--backend", default="int8-cuda")
     parser.add_argument("--seeds", help="as in 3-7; all that there are by default")
+    parser.add_argument("--figure", metavar="FILE")
     parser.add_argument("--simulate", type=int, metavar="CAMPAIGNS")
     asked = parser.parse_args()
     seeds = None
@@ -246,6 +309,8 @@ def main() -> None:
     if asked.simulate:
         simulate(lines, asked.simulate)
         return
+    if asked.figure:
+        figure(lines, asked.figure)
     table(lines)
     interaction(by, seeds)
     means(by)

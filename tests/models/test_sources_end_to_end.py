@@ -59,7 +59,7 @@ def latent_unet(folder):
 @pytest.mark.parametrize(
     ("make", "sampler", "more"),
     [
-        (adm_file, "ddpm", ["--backend", "simulated"]),
+        pytest.param(adm_file, "ddpm", ["--backend", "simulated"], marks=pytest.mark.slow),
         (classes_and_velocity, "ddpm", ["--backend", "simulated"]),
         # In simulation and, where this host has them, in integer kernels.
         (transformer, "ddim", []),

@@ -115,6 +115,7 @@ def test_changes_of_integer_kernels_have_thresholds_too():
         assert series.threshold == pytest.approx(0.03 * abs(130 - (16 + 300)))
 
 
+@pytest.mark.slow
 def test_every_number_that_gates_is_judged_in_the_reports_that_are_kept():
     for folder in run_folders(Path(__file__).parents[2] / "reports"):
         run = read_run(folder)

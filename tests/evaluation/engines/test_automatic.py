@@ -88,6 +88,7 @@ def test_threads_that_the_user_set_are_kept(machine):
     assert automatic.chosen(cells(8), "cpu", 8) == ("local", 8)
 
 
+@pytest.mark.slow
 def test_a_run_takes_the_engine_and_says_so(bench, cards, monkeypatch, tmp_path):
     """The records are those of one process with as many threads."""
     two_cards = write_cards(tmp_path, [write_card(tmp_path, name) for name in ("one", "two")])
