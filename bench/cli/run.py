@@ -101,7 +101,7 @@ def run(
     """Quantize, sample and measure; write a versioned report."""
     name_weights(inception, backbones)
     asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
-    given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
+    given = dict[str, Any](sampler=sampler, steps=steps, images=images, seed=seed, batch=batch)
     given["guidance"], runner = guidance, automatic.checked(engine, workers)
     cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
