@@ -137,7 +137,7 @@ def test_killed_workers_and_commands_lose_nothing(anew, cards, cache, tmp_path, 
     words = [sys.executable, "-m", "bench", "run", *sizes, "--cards", str(cards)]
     words += ["--workers", "2", "--out", str(tmp_path / "out" / "broken")]
     before = {}
-    for _ in range(2):
+    for is_last in (False, True):
         command = subprocess.Popen(words, env={**os.environ, "BENCH_CACHE": str(broken)})
         kills = 2
         while kills and command.poll() is None:
@@ -145,7 +145,7 @@ def test_killed_workers_and_commands_lose_nothing(anew, cards, cache, tmp_path, 
             if found := workers_of(command):
                 os.kill(random.choice(found), signal.SIGKILL)
                 kills -= 1
-        if not before:
+        if not is_last:
             command.kill()
         command.wait()
         now = images(broken)
