@@ -6,20 +6,19 @@ been checked; a run's folder appears at its end.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli import ending, publishing
+from bench.cli.handing import Execution
 from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.printable import say
-from bench.core.progress import Progress
 from bench.core.record import Fit, Host, Record, Run
 from bench.evaluation import fits, records
 from bench.evaluation.cost import lines, sampling_cost
@@ -50,7 +49,7 @@ def dry_run(plan: EvaluationPlan, force: bool = False) -> None:
         cells = SequentialRunner(resolver, rule).planned(cells)
     resolved = [resolver.resolve(cell) for cell in cells]
     pipeline = Pipeline(resolver.host, resolver.cache)
-    _checked(resolved, pipeline, force, lambda line: print(line, file=sys.stderr))
+    checked_fits(resolved, pipeline, force, lambda line: print(line, file=sys.stderr))
     cost = 0.0
     for wanted in resolved:
         cell, missing, total = (
@@ -102,10 +101,10 @@ def run(
         runner = SequentialRunner(resolver, plan.rule, bar.tell) if plan.rule else None
         planned = runner.planned(plan.cells) if runner else plan.cells
         resolved = [resolver.resolve(cell) for cell in planned]
-        _check_refusals(resolved)
+        check_refusals(resolved)
         checked = _before(resolved, resolver.host, force, bar)
         count = sum(records.cached(wanted) is not None for wanted in resolved)
-        execute = _Execution(plan, resolver, bar)
+        execute = Execution(plan, resolver, bar)
         outcomes = runner.run(plan.cells, execute) if runner else execute(plan.cells)
     if plan.rule:
         _remark(resolver, [record.cell for record in outcomes])
@@ -117,48 +116,6 @@ def run(
     ending.tell(described, folder)
     print(folder / "report.md")
     return folder, any(record.status == "failed" for record in outcomes)
-
-
-class _Execution:
-    """Hands cells to the engine of a run, and draws and counts what it yields."""
-
-    def __init__(self, plan: EvaluationPlan, resolver: Resolver, bar: Bar) -> None:
-        self.plan, self.resolver, self.bar = plan, resolver, bar
-
-    def __call__(self, cells: Sequence[Cell], counts: bool = True) -> list[Record]:
-        """The records of cells, in their order; `counts` as in `sequential.Execute`."""
-        from bench.evaluation.worker import Worker
-
-        if not cells:
-            return []
-        engine = extensions.lookup("engines", self.plan.engine)
-        worker = Worker(self.plan.device, self.resolver.cache)
-        outcomes: dict[Cell, Record] = {}
-        with _closing(engine(worker, [self.resolver.resolve(cell) for cell in cells])) as events:
-            for event in events:
-                if isinstance(event, Progress):
-                    self.bar.advance(event)
-                    continue
-                outcomes[event.cell] = event
-                if counts:
-                    self.bar.finish(event)
-        missing = [str(cell) for cell in cells if cell not in outcomes]
-        if missing:
-            raise InputError(
-                f"engine {self.plan.engine} gave no record of {', '.join(missing)}: mend it, or "
-                f"take another one by --engine"
-            )
-        return [outcomes[cell] for cell in cells]
-
-
-@contextlib.contextmanager
-def _closing(events: Iterator[Progress | Record]) -> Iterator[Iterator[Progress | Record]]:
-    """Let an engine end what it started, also where an error or a Ctrl-C stops the run."""
-    try:
-        yield events
-    finally:
-        if isinstance(events, Generator):
-            events.close()
 
 
 def prepare(out: Path) -> None:
@@ -186,7 +143,7 @@ def outcome_lines(record: Record) -> list[str]:
     return [f"{record.cell}: {text}" for text in told if text]
 
 
-def _check_refusals(resolved: Sequence[ResolvedCell]) -> None:
+def check_refusals(resolved: Sequence[ResolvedCell]) -> None:
     """Refuse a run of which full precision alone would be left."""
     judged = [wanted for wanted in resolved if not wanted.cell.is_floor]
     reasons = [wanted.refusal for wanted in judged if not wanted.cell.is_reference]
@@ -201,12 +158,12 @@ def _before(resolved: Sequence[ResolvedCell], host: Host, force: bool, bar: Bar)
     from bench.evaluation.pipeline import Pipeline
 
     pipeline = Pipeline(host, resolved[0].cache)
-    checked = _checked(resolved, pipeline, force, bar.tell)
+    checked = checked_fits(resolved, pipeline, force, bar.tell)
     bar.start([(r.cell, records.missing_batches(r), sampling_cost(r.cell)) for r in resolved])
     return checked
 
 
-def _checked(
+def checked_fits(
     resolved: Sequence[ResolvedCell],
     pipeline: Pipeline,
     force: bool,

@@ -194,6 +194,23 @@ Engine = Annotated[
         help="What runs the cells: auto, local, processes:2 (bench list).",
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="Processes that share the cells and their images, with OMP_NUM_THREADS threads each, "
+        "else one [default: by cores and memory].",
+    ),
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Make share I of N of the images; the command without it then reports.",
+    ),
+]
 Skip = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.cli import execution, exits, probe, stopping
+from bench.cli import execution, exits, probe, shards, stopping
 from bench.cli.flags import (
     Against,
     Backbones,
@@ -39,12 +39,14 @@ from bench.cli.flags import (
     Redact,
     Sampler,
     Seed,
+    Shard,
     Skip,
     Steps,
     SuiteName,
     TrustCode,
     WeightsFrom,
     Words,
+    Workers,
     listed,
     name_weights,
 )
@@ -79,6 +81,8 @@ def run(
     seed: Seed = 0,
     batch: Batch = 50,
     engine: Engine = automatic.AUTO,
+    workers: Workers = None,
+    shard: Shard = None,
     suite_name: SuiteName = None,
     extractors: Extractors = None,
     metrics: Metrics = None,
@@ -94,19 +98,17 @@ def run(
     trust_code: TrustCode = False,
     dry_run: DryRun = False,
 ) -> int:
-    """Quantize, sample and measure; write a versioned report.
-
-    Example: bench run --bits 4
-    """
+    """Quantize, sample and measure; write a versioned report."""
     name_weights(inception, backbones)
     asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
-    runner, choices = automatic.checked(engine), _choices(bits, scheme, backend, compiled, place)
-    given = {"sampler": sampler, "steps": steps, "images": images, "seed": seed, "batch": batch}
-    cells = Selection(cards, listed("--checkpoints", checkpoints), choices, given, guidance)
+    given = dict[str, Any](sampler=sampler, steps=steps, images=images, seed=seed, batch=batch)
+    given["guidance"], runner = guidance, automatic.checked(engine, workers)
+    cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
-    plans = _plans(runs, asked, place, runner, probes, preset, beside, out)
-    return max(_carried_out(plan, out, redact, force, dry_run) for plan in plans)
+    to = Outcome(out, redact, force, dry_run, shards.parsed(shard))
+    plans = _plans(runs, asked, place, runner, probes, preset, beside, to)
+    return max(_carried_out(plan, to) for plan in plans)
 
 
 def _choices(
@@ -142,22 +144,25 @@ class Selection:
 
     Attributes:
         cards: file of the cards, None for the default one.
-        globs: names or methods of the checkpoints.
+        names: of the checkpoints, or methods, as the user wrote them.
         choices: what is done to each checkpoint.
         given: fields of the draw, None where the user did not set them.
-        guidance: likewise the scale of guidance.
     """
 
     cards: Path | None
-    globs: Sequence[str]
+    names: str | None
     choices: planning.Choices
     given: Mapping[str, Any]
-    guidance: float | None
+
+    @property
+    def globs(self) -> list[str]:
+        """Names or methods of the checkpoints."""
+        return listed("--checkpoints", self.names)
 
     @property
     def changes(self) -> dict[str, Any]:
         """The fields of the draw that the user set."""
-        return planning.without_none({**self.given, "guidance": self.guidance})
+        return planning.without_none(self.given)
 
     def runs(
         self, suite_name: str | None, preset: str, scored: Scored, asked: stopping.Asked
@@ -208,19 +213,21 @@ def _plans(
     probes: str | None,
     preset: str,
     beside: Beside,
-    out: Path,
+    to: Outcome,
 ) -> list[EvaluationPlan]:
     """What is to be done for each run, with its probes, floors and what ends its cells.
 
     Raises:
-        InputError: a floor is asked for where N is not fixed, or bad names.
+        InputError: a floor, or a share, is asked for where N is not fixed, or bad names.
     """
+    if to.share and (asked.is_sequential or probes):
+        raise InputError("--shard is for runs of a fixed N without --probes: leave those out")
     if asked.is_sequential and floors.named(beside.floor):
         raise InputError("--floor is measured in runs of a fixed N: leave it out")
     explained = [probe.of_run(cells, probes, preset, place) for cells in runs]
     plans, given = [], host.given_threads()
     for cells, probed in zip(runs, explained, strict=True):
-        cells = skip_lists.beside(cells, beside.skip, out)
+        cells = skip_lists.beside(cells, beside.skip, to.out)
         cells = added_methods.beside(cells, beside.methods, beside.weights)
         if beside.is_open and not (beside.methods or beside.weights):
             cells = added_methods.by_default(cells)
@@ -228,7 +235,7 @@ def _plans(
         host.set_threads(threads)
         if not asked.is_sequential:
             cells = floors.beside(cells, beside.floor, fingerprint(place))
-        rule = stopping.rule(asked, cells, out)
+        rule = stopping.rule(asked, cells, to.out)
         plans.append(EvaluationPlan(cells, place, engine, threads, rule, probed))
     return plans
 
@@ -236,7 +243,7 @@ def _plans(
 def _engine(name: str, cells: Sequence[Cell], place: str, given: int | None) -> tuple[str, int]:
     """The engine of a run and the threads of its processes; what `auto` chose is told."""
     if name != automatic.AUTO:
-        return name, given or host.cores()
+        return name, given or automatic.threads_of(name, place)
     name, threads = automatic.chosen(cells, place, given)
     if name != automatic.LOCAL:
         each = "1 thread" if threads == 1 else f"{threads} threads"
@@ -244,10 +251,27 @@ def _engine(name: str, cells: Sequence[Cell], place: str, given: int | None) -> 
     return name, threads
 
 
-def _carried_out(plan: EvaluationPlan, out: Path, redact: bool, force: bool, dry_run: bool) -> int:
-    """Measure the cells of one run, or print what would be done; the exit code."""
+@dataclass(frozen=True)
+class Outcome:
+    """What comes of a run: a report, with what flags say about it; a share of its images, number
+    and count; or only lines that say what would be done."""
+
+    out: Path
+    redact: bool
+    force: bool
+    dry_run: bool
+    share: tuple[int, int] | None
+
+
+def _carried_out(plan: EvaluationPlan, to: Outcome) -> int:
+    """Measure the cells of one run, make a share of it, or print what would be done; the exit
+    code."""
     host.set_threads(plan.threads)
-    return _planned(plan, force) if dry_run else _measured(plan, out, redact, force)
+    if to.dry_run:
+        return _planned(plan, to.force)
+    if to.share:
+        return exits.FAILED if shards.run(plan, to.share, to.force) else exits.FINE
+    return _measured(plan, to.out, to.redact, to.force)
 
 
 def _planned(plan: EvaluationPlan, force: bool) -> int:

@@ -8,11 +8,13 @@ values, so the work can as well go on in another process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+# The stage of a network that is loaded and quantized.
+SAMPLING = "sampling"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,21 @@ class Progress:
 
     def __str__(self) -> str:
         return f"{self.subject}: {self.stage}"
+
+
+@dataclass(frozen=True)
+class Done:
+    """A piece of work that ends without a record, as a batch of images.
+
+    Attributes:
+        work: what was to be done.
+        seconds: wall time by stage.
+        error: why it could not be done, one line; "" where it was.
+    """
+
+    work: Any
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
 
 
 Steps = Generator[Progress, None, T]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bench.core.cell import Checkpoint
     from bench.core.noise_levels import Level
     from bench.core.probe_record import ProbeValue
-    from bench.core.progress import Progress
+    from bench.core.progress import Done, Progress
     from bench.core.record import Coverage, Host, Measurement, Record
     from bench.core.scheme import Scheme
     from bench.core.shards import Shards
@@ -281,20 +281,20 @@ class Probe(Protocol):
 
 
 class Work(Protocol):
-    """What an engine runs: resolved cells go in, as they are come to, and what is told of them
-    comes out. It can be pickled (`bench.evaluation.worker.Worker`)."""
+    """What an engine runs: resolved cells or parts go in, as they are come to, and what is told of
+    them comes out. It can be pickled (`bench.evaluation.worker.Worker`)."""
 
-    def __call__(self, cells: Iterable[Any]) -> Iterator[Progress | Record]: ...
+    def __call__(self, cells: Iterable[Any]) -> Iterator[Progress | Done | Record]: ...
 
 
 class Engine(Protocol):
-    """Runs a worker over resolved cells (`bench.evaluation.resolved.ResolvedCell`), wherever that
-    is, and yields what it tells: progress, and the record of each cell once. Given no cells, it
-    looks at its argument, where its name has one, and ends.
-
-    Records may come in any order. The references among the cells are best run first: whatever is
-    held against one needs its images. An engine decides no number, so it is part of no key; a run
-    states its name and its `identity()`.
+    """Runs a worker over resolved cells (`bench.evaluation.resolved.ResolvedCell`), or over parts
+    (`bench.evaluation.parts.Part`), wherever that is, and yields what it tells: progress, and once
+    the record of each cell, or that a part is done. Given no cells, it looks at its argument.
+    Records may come in any order; references are best run first, as others need their images. An
+    engine decides no number, so it is part of no key; a run states its name and `identity()`.
     """
 
-    def __call__(self, worker: Work, cells: Sequence[Any]) -> Iterator[Progress | Record]: ...
+    def __call__(
+        self, worker: Work, cells: Sequence[Any]
+    ) -> Iterator[Progress | Done | Record]: ...

@@ -23,9 +23,9 @@ from bench.core.progress import finished
 from bench.core.protocols import Constants, Denoise, Evidence, Features
 from bench.core.scheme import Scheme
 from bench.evaluation import probe_context
+from bench.evaluation.extraction import extractor
 from bench.evaluation.generation import Generation
 from bench.evaluation.probe_context import EXTRACTOR, METRIC, Plan
-from bench.evaluation.scoring import extractor
 from bench.measurement.features import reference
 from bench.measurement.probes.context import Examples, Network, ProbeContext
 from bench.quant import allocation

@@ -27,8 +27,9 @@ from bench.core.protocols import Statistics
 from bench.core.record import Host, Record
 from bench.core.scheme import Scheme
 from bench.evaluation import pairing, planning, prompted
+from bench.evaluation.extraction import extractor
 from bench.evaluation.resolved import described
-from bench.evaluation.scoring import Real, ScoredImages, Scoring, extractor
+from bench.evaluation.scoring import Real, ScoredImages, Scoring
 from bench.measurement import real
 from bench.measurement.data import prompts
 from bench.measurement.data.pictures import PictureRows, Pictures, counted, strip

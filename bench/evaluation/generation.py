@@ -3,13 +3,15 @@
     checkpoint -> denoiser -> (calibrate, quantize) -> images
 
 Images are cached under content keys, shard by shard (one batch each), so that a killed run goes on
-where it stopped. Torch is imported only when something must be computed.
+where it stopped, and several processes may make the images of one cell. Torch is imported only
+when something must be computed.
 """
 
 from __future__ import annotations
 
 import functools
 import statistics
+from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,11 +22,11 @@ from bench.core import extensions
 from bench.core.cell import Cell, Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.images import ImageSet
-from bench.core.progress import Progress, Steps, finished
+from bench.core.progress import SAMPLING, Progress, Steps, finished
 from bench.core.protocols import Quantized
 from bench.core.record import Coverage, coverage_from_json, to_json
 from bench.core.shards import Shards
-from bench.evaluation import manifests
+from bench.evaluation import back_off, manifests
 from bench.system import artifacts, claims, devices
 from bench.system.timing import Stopwatch, alternate
 
@@ -36,7 +38,8 @@ CALIBRATION, COVERAGE = "calibration.txt", "coverage.json"
 
 
 class Generation:
-    """Makes images on this machine. The checkpoint that was loaded last stays in memory.
+    """Makes images on this machine. The checkpoint that was loaded last stays in memory, and so
+    does the network that was made last of it, as long as images of it are missing.
 
     Args:
         device: where networks are evaluated, from `devices.find`.
@@ -46,6 +49,7 @@ class Generation:
     def __init__(self, device: str, watch: Stopwatch | None = None) -> None:
         self.device, self.watch = device, watch or Stopwatch()
         self.denoiser = functools.lru_cache(maxsize=1)(self._load)
+        self._last: tuple[Path, Denoiser] | None = None
 
     def _load(self, checkpoint: Checkpoint) -> Denoiser:
         """The full-precision network of a checkpoint; InputError where it cannot be loaded."""
@@ -81,14 +85,16 @@ class Generation:
 
     def executed(self, wanted: ResolvedImages) -> Steps[Quantized]:
         """The network as the cell's backend executes it."""
+        from bench.quant.stored import WEIGHTS_FILE
+
         cell = wanted.cell
         full = self.denoiser(cell.checkpoint)
         yield Progress(str(cell), "loaded" if cell.scheme.is_float else "calibrating")
         trajectories = self.calibration(wanted)
         backend = extensions.lookup("backends", cell.backend)()
-        # Of two runs at once one calibrates, and the other one reads what it kept.
-        claim = nullcontext() if cell.scheme.is_float else claims.claimed(wanted.calibration)
-        with claim:
+        # Of several processes one calibrates, and the others read what it kept.
+        is_kept = cell.scheme.is_float or (wanted.calibration / WEIGHTS_FILE).exists()
+        with nullcontext() if is_kept else claims.claimed(wanted.calibration):
             words = full, cell.scheme, trajectories
             made: Quantized = self.watch.timed("quantize", backend, *words)
         for name, text in ((CALIBRATION, made.calibration), (COVERAGE, to_json(made.coverage))):
@@ -107,20 +113,47 @@ class Generation:
 
     def images(self, wanted: ResolvedImages) -> Steps[ImageSet]:
         """All images of a cell, index order, on disk; what is missing is sampled."""
-        cell, denoiser = wanted.cell, None
-        is_kept = functools.partial(_is_kept, batch=cell.draw.batch)
-        with closing(claims.shared(wanted.paths, is_kept)) as missing:
-            for k, path in missing:
-                if denoiser is None:
-                    denoiser = (yield from self.executed(wanted)).denoiser
-                yield Progress(str(cell), "sampling")
-                shard = self.watch.timed("sample", self._sample, cell, denoiser, k)
-                artifacts.save_array(path, artifacts.bound(path), shard)
-                yield Progress(str(cell), "sampling", batches=1)
-        shards = Shards(wanted.paths, cell.draw.images, artifacts.loader(wanted.key))
+        yield from self.make(wanted, range(wanted.batches))
+        self._last = None
+        shards = Shards(wanted.paths, wanted.cell.draw.images, artifacts.loader(wanted.key))
         digests = manifests.settle(wanted)
-        batch = cell.draw.batch
-        return ImageSet(shards, str(cell), wanted.key, batch=batch, digests=digests)
+        batch = wanted.cell.draw.batch
+        return ImageSet(shards, str(wanted.cell), wanted.key, batch=batch, digests=digests)
+
+    def make(
+        self, wanted: ResolvedImages, batches: Sequence[int], waits: bool = True
+    ) -> Steps[None]:
+        """Sample those of some batches of the images of a cell that are missing.
+
+        Args:
+            wanted: the images.
+            batches: numbers of the batches.
+            waits: whether to see to it that those are made, too, that other processes are at.
+
+        Raises:
+            OutOfMemory: a batch of that size does not fit.
+        """
+        cell = wanted.cell
+        is_kept = functools.partial(_is_kept, batch=cell.draw.batch)
+        paths = [wanted.path(k) for k in batches]
+        with closing(claims.shared(paths, is_kept, waits)) as missing:
+            for place, path in missing:
+                try:
+                    shard = yield from self._sampled(wanted, batches[place])
+                except Exception as error:
+                    if stop := back_off.out_of_memory(error, cell):
+                        raise stop from None
+                    raise
+                artifacts.save_array(path, artifacts.bound(path), shard)
+                yield Progress(str(cell), SAMPLING, batches=1)
+
+    def _sampled(self, wanted: ResolvedImages, k: int) -> Steps[np.ndarray]:
+        """Batch k by the network of the cell, which stays in memory for the next one."""
+        if self._last is None or self._last[0] != wanted.folder:
+            self._last = None
+            self._last = wanted.folder, (yield from self.executed(wanted)).denoiser
+        yield Progress(str(wanted.cell), SAMPLING)
+        return self.watch.timed("sample", self._sample, wanted.cell, self._last[1], k)
 
     def _sample(self, cell: Cell, denoiser: Denoiser, shard: int) -> np.ndarray:
         from bench.models.samplers.drawing import images

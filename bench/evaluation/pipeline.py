@@ -9,7 +9,7 @@ when something must be computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,17 +18,19 @@ import numpy as np
 from bench.core import extensions, printable
 from bench.core.errors import InputError, NotExecuted
 from bench.core.images import RealSplit, equal_pairs
-from bench.core.progress import Steps
+from bench.core.progress import Done, Steps
 from bench.core.record import Host, Record
-from bench.evaluation import keys, records
+from bench.evaluation import extraction, keys, records
+from bench.evaluation.extraction import extractor
 from bench.evaluation.generation import Generation
-from bench.evaluation.scoring import ScoredImages, Scoring, extractor
+from bench.evaluation.scoring import ScoredImages, Scoring
 from bench.measurement import real
 from bench.quant.methods import applying
 from bench.system import artifacts, disk
 from bench.system.timing import Stopwatch
 
 if TYPE_CHECKING:
+    from bench.evaluation.parts import Part
     from bench.evaluation.resolved import ResolvedCell
 
 # How often a cell is tried where files that it uses vanish from the cache meanwhile.
@@ -36,7 +38,7 @@ TRIES = 3
 
 
 class Pipeline:
-    """Runs resolved cells on this machine.
+    """Runs resolved cells, and parts of them, on this machine.
 
     Args:
         host: fingerprint of this machine.
@@ -81,6 +83,26 @@ class Pipeline:
 
                 layers(full, cell.scheme, cell.draw.evaluated)
 
+    def part(self, wanted: Part) -> Steps[Done]:
+        """Make a batch of the images of a cell, and its features; as for `run`.
+
+        What another process is at, or somebody removes meanwhile, is left to the cell.
+        """
+        self.watch.reset()
+        try:
+            _check_files(wanted)
+            yield from self.generation.make(wanted.images, [wanted.batch], waits=False)
+            for place in wanted.places:
+                batch = {wanted.features(place): wanted.read}
+                yield from extraction.make(place, batch, str(wanted.cell), self.watch, waits=False)
+        except artifacts.Lost:
+            pass
+        except InputError:
+            raise
+        except Exception as error:
+            return Done(wanted, self.watch.seconds, _reason(error))
+        return Done(wanted, self.watch.seconds)
+
     def run(self, wanted: ResolvedCell) -> Steps[Record]:
         """Compute a cell, or take it from the cache. Only InputError and interrupts escape."""
         if record := records.cached(wanted):
@@ -99,10 +121,7 @@ class Pipeline:
             except InputError:
                 raise
             except Exception as error:
-                if stop := disk.stops(error):
-                    raise stop from error
-                reason = printable.short(f"{type(error).__name__}: {error}", 500)
-                return _without_numbers(wanted, "failed", reason, self.watch.seconds)
+                return _without_numbers(wanted, "failed", _reason(error), self.watch.seconds)
         raise disk.MachineError(
             f"files vanish from {self.cache} while they are used: name another folder by "
             f"BENCH_CACHE, and repeat the command"
@@ -122,7 +141,7 @@ class Pipeline:
             "ok",
             coverage,
             tuple(value for value, _ in measured.values()),
-            dict(self.watch.seconds),
+            _added(wanted.spent, self.watch.seconds),
             calibration,
             unmeasured,
             real=wanted.real,
@@ -145,7 +164,18 @@ class Pipeline:
         return ScoredImages(test, twins, split, simulated)
 
 
-def _check_files(wanted: ResolvedCell) -> None:
+def _reason(error: Exception) -> str:
+    """The line of an error that is the outcome of a cell.
+
+    Raises:
+        MachineError: the machine is its cause, and no cell.
+    """
+    if stop := disk.stops(error):
+        raise stop from error
+    return printable.short(f"{type(error).__name__}: {error}", 500)
+
+
+def _check_files(wanted: ResolvedCell | Part) -> None:
     """Make sure that the files of methods hold what they did when the keys were made, which may
     have been hours ago and in another process.
 
@@ -158,6 +188,11 @@ def _check_files(wanted: ResolvedCell) -> None:
                 f"{name} is {text[:12]}, and was {wanted.host.versions.get(name, 'none')[:12]} "
                 f"when the command began: repeat it"
             )
+
+
+def _added(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    """Wall times by stage together."""
+    return {stage: first.get(stage, 0) + second.get(stage, 0) for stage in {**first, **second}}
 
 
 def _without_numbers(

@@ -43,9 +43,16 @@ class ResolvedImages:
     @property
     def paths(self) -> list[Path]:
         """The files of the images in order, a batch each."""
-        draw = self.cell.draw
-        count = -(-draw.images // draw.batch)
-        return [self.folder / f"{k:05d}.npy" for k in range(count)]
+        return [self.path(k) for k in range(self.batches)]
+
+    @property
+    def batches(self) -> int:
+        """Number of the files."""
+        return -(-self.cell.draw.images // self.cell.draw.batch)
+
+    def path(self, batch: int) -> Path:
+        """The file of a batch."""
+        return self.folder / f"{batch:05d}.npy"
 
     def missing(self) -> int:
         """Batches that are not in the cache."""
@@ -73,6 +80,7 @@ class ResolvedCell:
         real: SHA-256 of the real images' features that metrics take, by extractor.
         real_images: how many real images those are, by extractor; 0 where that is not known.
         refusal: why the backend cannot run the cell on this machine, or None.
+        spent: wall time by stage that its images took where they were made before.
     """
 
     cell: Cell
@@ -85,6 +93,7 @@ class ResolvedCell:
     real: Mapping[str, str] = field(default_factory=dict)
     real_images: Mapping[str, int] = field(default_factory=dict)
     refusal: str | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return str(self.cell)

@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.core import distances, estimates, extensions
+from bench.core import estimates, extensions
 from bench.core.errors import InputError, NotMeasured
 from bench.core.images import ImageSet, RealSplit, require_pairs
 from bench.core.progress import Progress, Steps, finished
 from bench.core.protocols import Evidence, Features, Statistics
 from bench.core.record import Host, Measurement
 from bench.core.shards import Shards, pieces
-from bench.evaluation import keys, prompted
+from bench.evaluation import extraction, keys, prompted, taken
 from bench.measurement import real
 from bench.measurement.features import moments, reference
-from bench.system import artifacts, claims
+from bench.system import artifacts
 from bench.system.timing import Stopwatch
 
 # Measurements by name, each with the influence of every image, (N,).
@@ -93,15 +92,9 @@ class Scoring:
         _require(scored, metrics)
         measured: Measured = {}
         reasons = []
-        for position, extractor_name in enumerate(extractors):
-            chosen = {}
-            for name in metrics:
-                metric = extensions.lookup("metrics", name)()
-                # What looks at images alone is measured once, beside the first extractor.
-                is_first = position == 0
-                fits = distances.kind(extractor_name) in metric.kinds if metric.kinds else is_first
-                if fits and not (metric.paired and scored.twins is None):
-                    chosen[name] = metric
+        for extractor_name in extractors:
+            names = taken.beside(extractor_name, extractors, metrics, scored.twins is not None)
+            chosen = {name: extensions.lookup("metrics", name)() for name in names}
             evidence = yield from self._evidence(scored, extractor_name, chosen)
             for name, metric in chosen.items():
                 yield Progress(scored.test.source, name)
@@ -167,34 +160,17 @@ class Scoring:
     def features(self, scored: ImageSet, extractor_name: str) -> Steps[Features]:
         """The features of images: kept ones, else extracted batch by batch."""
         key = keys.of_features(scored.key, extractor_name, self.host)
-        folder = self.cache / "features" / key / extractor_name
-        starts = range(0, len(scored), scored.batch)
-        counts = [min(scored.batch, len(scored) - start) for start in starts]
-        paths = [folder / _file(scored, k, count) for k, count in enumerate(counts)]
-        is_kept = functools.partial(_is_kept, key=key)
-        with closing(claims.shared(paths, is_kept)) as missing:
-            for k, path in missing:
-                yield Progress(scored.source, "features")
-                shard = [
-                    self.watch.timed("features", _extracted, extractor_name, batch)
-                    for batch in pieces(scored.images, starts[k], starts[k] + counts[k])
-                ]
-                artifacts.save_array(path, f"{key} {path.name}", np.concatenate(shard))
+        place = extraction.Place.of(self.cache, key, extractor_name)
+        batches = {}
+        for k, start in enumerate(range(0, len(scored), scored.batch)):
+            stop = min(start + scored.batch, len(scored))
+            digest = scored.digests[k] if scored.digests else ""
+            read = functools.partial(pieces, scored.images, start, stop)
+            batches[place.path(k, stop - start, digest)] = read
+        yield from extraction.make(place, batches, scored.source, self.watch)
         version = extensions.lookup("extractors", extractor_name).version
-        values = Shards(paths, len(scored), artifacts.loader(key))
+        values = Shards([*batches], len(scored), artifacts.loader(key))
         return Features(extractor_name, version, values, np.arange(len(values)))
-
-
-def _file(scored: ImageSet, k: int, count: int) -> str:
-    """The name of the features of a batch: its place, how many there are, and of which bits."""
-    of = f"-{scored.digests[k][:16]}" if scored.digests else ""
-    return f"{k:05d}-{count}{of}.npy"
-
-
-def _is_kept(path: Path, key: str) -> bool:
-    """Whether the features of a batch are kept, whole."""
-    shape = (int(path.stem.split("-")[1]), None)
-    return artifacts.load_array(path, f"{key} {path.name}", shape, np.float32) is not None
 
 
 class _Unasked(Features):
@@ -244,18 +220,6 @@ def _of_twins(evidence: Evidence) -> Evidence:
     )
 
 
-def _extracted(extractor_name: str, images: np.ndarray) -> np.ndarray:
-    """The features of a batch, float32 (B, D)."""
-    import torch
-
-    features = extractor(extractor_name)(torch.from_numpy(images)).numpy()
-    if features.ndim != 2 or len(features) != len(images):
-        raise RuntimeError(
-            f"extractor {extractor_name} gave {list(features.shape)} for {len(images)} images"
-        )
-    return features.astype(np.float32, copy=False)
-
-
 def change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Measurement:
     """Quantized minus full precision on the same noise, `terms` being what each pair adds."""
     value, low, high = test.value - reference.value, None, None
@@ -266,9 +230,3 @@ def change(test: Measurement, reference: Measurement, terms: np.ndarray) -> Meas
         if estimate.error > 0:
             low, high = estimate.interval()
     return replace(test, name=f"delta_{test.name}", value=value, low=low, high=high, paired=True)
-
-
-@functools.cache
-def extractor(name: str) -> Any:
-    """The extractor of a name, with its weights."""
-    return extensions.lookup("extractors", name)()

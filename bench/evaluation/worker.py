@@ -1,6 +1,11 @@
 """What an engine moves to where the work is done: a frozen value that runs resolved cells.
 
-    worker, resolved cells -> progress and records, as values
+    worker, resolved cells, or parts of them -> progress and records, as values
+
+Threads: how many a worker has decides the last bits of sums, so it is part of every key and never
+of an engine's choice: `OMP_NUM_THREADS` of the command, which `bench.evaluation.engines.automatic`
+sets where the user does not. How many workers there are, and which of them makes what, decides
+nothing, and is part of no key.
 
 A worker holds no network and no open file, so it can be pickled and sent to another process; what
 it loads, it loads there, when it is called.
@@ -14,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import InputError
-from bench.core.progress import Progress
+from bench.core.progress import Done, Progress
 from bench.core.record import Host, Record
+from bench.evaluation.parts import Part
 from bench.evaluation.pipeline import Pipeline
 from bench.system import trust
 from bench.system.host import fingerprint
@@ -23,7 +29,7 @@ from bench.system.host import fingerprint
 if TYPE_CHECKING:
     from bench.evaluation.resolved import ResolvedCell
 
-Told = Progress | Record
+Told = Progress | Done | Record
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,11 @@ class Worker:
     cache: Path
     trusts_code: bool = field(default_factory=trust.allowed)
 
-    def __call__(self, cells: Iterable[ResolvedCell]) -> Iterator[Told]:
-        """Run cells one after the other; they are taken as they are come to.
+    def __call__(self, cells: Iterable[ResolvedCell | Part]) -> Iterator[Told]:
+        """Run cells, or parts, one after the other; they are taken as they are come to.
 
         Yields:
-            `Progress` while a cell is computed, then its `Record`.
+            `Progress` while a cell is computed, then its `Record`, or of a part that it is `Done`.
 
         Raises:
             InputError: bad input, a machine that does not allow what is to be done, or a cell
@@ -55,7 +61,10 @@ class Worker:
         pipeline = Pipeline(here, self.cache)
         for cell in cells:
             _check_machine(cell.host, here)
-            yield (yield from pipeline.run(cell))
+            if isinstance(cell, Part):
+                yield (yield from pipeline.part(cell))
+            else:
+                yield (yield from pipeline.run(cell))
 
 
 def _check_machine(wanted: Host, here: Host) -> None:

@@ -14,6 +14,7 @@ import itertools
 import json
 import operator
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ from bench.quant.methods.applying import applied, prepared, prepares
 from bench.quant.packing import pack, unpack
 from bench.quant.switched import BOUNDARIES, Switch, SwitchedRanges, switch_of
 from bench.quant.weight_rows import constant
-from bench.system import artifacts
+from bench.system import artifacts, claims
 
 WEIGHTS_FILE, INPUTS_FILE = "weights.safetensors", "inputs.safetensors"
 STORED = "bench_stored"
@@ -88,9 +89,11 @@ def _calibrated(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> G
         full = prepared(denoiser, scheme, calibrate)
         return quantize_graph(denoiser, scheme, calibrate, full)
     plain, place = replace(scheme, methods=()), calibrate.plain
-    if place is not None and (graph := _load(denoiser, plain, calibrate, place)):
-        return graph
-    return _stored(quantize_graph(denoiser, plain, calibrate), place)
+    # Of several processes one makes what all schemes of these bits start from.
+    with nullcontext() if place is None else claims.claimed(place):
+        if place is not None and (graph := _load(denoiser, plain, calibrate, place)):
+            return graph
+        return _stored(quantize_graph(denoiser, plain, calibrate), place)
 
 
 def _stored(graph: GraphModule, place: Path | None) -> GraphModule:

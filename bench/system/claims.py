@@ -3,7 +3,8 @@
     for number, path in shared(paths, is_kept): make it and keep it
 
 A process claims a file by a lock of the system, which ends with the process, however that ends.
-What another process has claimed is left to it, and looked at again at the end. No result rests on
+What another process has claimed is left to it, and looked at again at the end, unless somebody
+else will do that. No result rests on
 a claim: files appear whole, and whoever makes one makes the same. So where a disk has no locks,
 or another process holds one for longer than LONGEST, the work is done without.
 """
@@ -21,13 +22,14 @@ TOLD, LONGEST = 5.0, 3600.0
 
 
 def shared(
-    paths: Sequence[Path], is_kept: Callable[[Path], bool]
+    paths: Sequence[Path], is_kept: Callable[[Path], bool], waits: bool = True
 ) -> Generator[tuple[int, Path], None, None]:
     """Yield the files that this process is to make, each while it is claimed.
 
     Args:
         paths: the files, which other processes may be making too.
         is_kept: whether a file is there, whole.
+        waits: whether to look again at what others had claimed.
 
     Yields:
         (position, path); those that others had claimed come last, if they are still missing.
@@ -41,7 +43,7 @@ def shared(
                 others.append((number, path))
             elif not is_kept(path):
                 yield number, path
-    for number, path in others:
+    for number, path in others if waits else ():
         with claimed(path):
             if not is_kept(path):
                 yield number, path

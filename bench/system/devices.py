@@ -10,6 +10,7 @@ Torch is imported only to look for an accelerator.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from bench.core.denoiser import Denoiser
 
 CPU = "cpu"
+# The variable that says which accelerators a process sees.
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def find(wanted: str) -> str:
@@ -58,6 +61,17 @@ def accelerator(device: str) -> tuple[str, dict[str, str]]:
     major, minor = torch.cuda.get_device_capability(device)
     versions = {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
     return f"{torch.cuda.get_device_name(device)} sm_{major}{minor}", versions
+
+
+def visible(device: str) -> list[str]:
+    """The accelerators that a device without a number may be, as `VISIBLE` names them; none where
+    there is no choice: a CPU, one with a number, or another kind than CUDA."""
+    if device != "cuda":
+        return []
+    import torch
+
+    named = [name for name in os.environ.get(VISIBLE, "").split(",") if name]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
 
 
 def placed(denoiser: Denoiser, device: str) -> Denoiser:

@@ -8,8 +8,9 @@ unbroken, and again and again with a fault at a random moment, repeated until it
 happened, the numbers of its run.json, the influences of its images, the strips of samples and the
 bits of its images must be those of the unbroken run.
 
-    kill      SIGKILL of the command, or of a process of `--engine processes:2`, at a moment drawn
-              from the whole of its run; the command is repeated, and killed again or not
+    kill      SIGKILL of the command, or up to two of it or of its workers (`--workers 2`), at
+              moments drawn from the whole of its run; where the command itself was killed it is
+              repeated, and killed again or not
     damage    one file of the cache is truncated, zeroed, changed by a bit, replaced by one of
               another shape, exchanged, emptied or deleted, and what rests on it is deleted, so
               that it is read
@@ -17,8 +18,8 @@ bits of its images must be those of the unbroken run.
               room, and the command is repeated (this needs root, on Linux)
     pair      two commands at once on an empty cache
 
-Each command is a process of its own, forked after all imports. The same seed draws the same
-events, though not the same moments, as a machine is never as fast twice.
+Each command is a process of its own, forked after all imports, and so is each of its workers. The
+same seed draws the same events, though not the same moments, as a machine is never as fast twice.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ import sys
 import tempfile
 import time
 import traceback
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,7 @@ import damage
 from bench import report
 from bench.cli import app
 from bench.evaluation import generation
+from bench.evaluation.engines import processes
 from bench.measurement.features import reference
 from bench.system import influences
 
@@ -90,11 +93,16 @@ class Command:
         if not self.process:
             _become(self.told, cache, words, drawn)
 
-    def kill(self, number: int) -> None:
-        """End the command, or one of its own processes where it has so many."""
+    def kill(self, number: int) -> bool:
+        """End the command, or one of its own processes where it has so many; whether it lived."""
         path = Path(f"/proc/{self.process}/task/{self.process}/children")
-        workers = [int(word) for word in path.read_text().split()]
-        os.kill([self.process, *workers][number % (1 + len(workers))], signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            workers = [int(word) for word in path.read_text().split()]
+            victim = [self.process, *workers][number % (1 + len(workers))]
+            state = Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[0]
+            os.kill(victim, signal.SIGKILL)
+            return state != "Z"
+        return False
 
     def lives(self) -> bool:
         """Whether it has not ended."""
@@ -140,6 +148,8 @@ def _become(told: Path, cache: Path, words: Sequence[str], drawn: Path | None) -
             return sample(self, *arguments)
 
         generation.Generation._sample = counted  # type: ignore[method-assign]
+    known = {"DEVNULL": subprocess.DEVNULL, "TimeoutExpired": subprocess.TimeoutExpired}
+    processes.subprocess = types.SimpleNamespace(Popen=Forked, **known)  # type: ignore[assignment]
     # What draws takes most of the time of so small a run, and no number is read from it.
     report.draw = lambda run, folder: []  # type: ignore[assignment]
     try:
@@ -152,6 +162,43 @@ def _become(told: Path, cache: Path, words: Sequence[str], drawn: Path | None) -
         traceback.print_exc()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 98)
+
+
+class Forked:
+    """A worker as `processes` starts it, but forked; it stands in for `subprocess.Popen`."""
+
+    def __init__(self, words: Sequence[str], pass_fds: Sequence[int], **others: Any) -> None:
+        self.pid, self.code = os.fork(), None
+        if not self.pid:
+            # What it must not hold open: where the command ends, all of its workers see that.
+            (number,) = pass_fds
+            os.closerange(3, number)
+            os.closerange(number + 1, 4096)
+            with contextlib.suppress(SystemExit):
+                processes.serve(number)
+            os._exit(0)
+
+    def wait(self, timeout: float = HANGS) -> int:
+        """Its exit code, negative where it was killed."""
+        end = time.monotonic() + timeout
+        while self.code is None:
+            number, status = os.waitpid(self.pid, os.WNOHANG)
+            if number:
+                self.code = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > end:
+                raise subprocess.TimeoutExpired("worker", timeout)
+            time.sleep(0.005)
+        return self.code
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        if self.code is None:
+            os.kill(self.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        if self.code is None:
+            os.kill(self.pid, signal.SIGKILL)
 
 
 class Campaign:
@@ -219,13 +266,14 @@ class Campaign:
                 cache = self.cache("killed")
                 for _ in range(6):
                     command = Command(self.place, cache, engine)
-                    moment = random.random() * self.seconds[engine]
-                    while command.lives() and time.monotonic() - command.start < moment:
-                        time.sleep(0.005)
-                    victim = random.randrange(3)
-                    if done < most and command.lives():
-                        command.kill(victim)
-                        done += 1
+                    # A worker may be lost twice before what it is at is given up.
+                    moments = [random.random() for _ in range(1 + (engine != "local"))]
+                    for moment in sorted(moments):
+                        victim, end = random.randrange(3), moment * self.seconds[engine]
+                        while command.lives() and time.monotonic() - command.start < end:
+                            time.sleep(0.005)
+                        if done < most and command.lives():
+                            done += command.kill(victim)
                     code = command.wait()
                     killed += code == -signal.SIGKILL
                     if code == 0:

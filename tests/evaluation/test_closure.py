@@ -116,7 +116,8 @@ EXPECTED = {
     "quant.kernels.onednn": {"images x86", "record x86"},
     "quant.backends.linear_only": set(),
     # What looks at images does not make them.
-    "evaluation.scoring": FEATURES | RECORDS | PROBES,
+    "evaluation.scoring": FEATURES | RECORDS,
+    "evaluation.extraction": FEATURES | RECORDS | PROBES,
     "evaluation.pipeline": RECORDS,
     "evaluation.records": RECORDS,
     "measurement.features.efficientnet": {"features"} | RECORDS | PROBES,

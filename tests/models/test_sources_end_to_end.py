@@ -129,11 +129,11 @@ def random_weights(tmp_path, monkeypatch):
     # Cleared as the extractors of other tests hold other weights.
     for kept in (inception.script, inception.network):
         kept.cache_clear()
-    from bench.evaluation import scoring
+    from bench.evaluation import extraction
 
-    scoring.extractor.cache_clear()
+    extraction.extractor.cache_clear()
     yield folder
-    scoring.extractor.cache_clear()
+    extraction.extractor.cache_clear()
     for kept in (inception.script, inception.network):
         kept.cache_clear()
 
@@ -266,9 +266,9 @@ def test_fd_dinov2_and_cmmd_from_file_to_report(bench, tmp_path, faces, monkeypa
     pytest.importorskip("transformers", reason="the extra `transformers` is not installed")
     from helpers.random_vision import save_clip, save_dinov2
 
-    from bench.evaluation import scoring
+    from bench.evaluation import extraction
 
-    scoring.extractor.cache_clear()
+    extraction.extractor.cache_clear()
     monkeypatch.setenv("BENCH_DINOV2", str(tmp_path / "dinov2"))
     monkeypatch.setenv("BENCH_CLIP", str(tmp_path / "clip"))
     save_dinov2(tmp_path / "dinov2")
@@ -303,13 +303,13 @@ def test_fd_dinov2_and_cmmd_from_file_to_report(bench, tmp_path, faces, monkeypa
 
     # Other weights: neither their reference features nor cached features of the first ones.
     save_dinov2(tmp_path / "dinov2", seed=1)
-    scoring.extractor.cache_clear()
+    extraction.extractor.cache_clear()
     code, stdout, stderr = bench("run", *words, "dinov2")
     assert (code, stdout) == (2, "") and "make it anew with `bench reference" in stderr
     assert bench("reference", faces, "dinov2")[0] == 0
     other, _ = figures("dinov2")
     assert other["fd_dinov2@6"]["value"] != found["fd_dinov2@6"]["value"]
-    scoring.extractor.cache_clear()
+    extraction.extractor.cache_clear()
 
 
 @pytest.mark.parametrize(

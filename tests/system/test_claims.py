@@ -30,6 +30,13 @@ def test_what_another_one_makes_comes_last_and_is_not_made_again(tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_what_another_one_makes_is_left_to_it_where_nobody_waits(tmp_path):
+    paths = [tmp_path / f"{k}" for k in range(3)]
+    with claims.claimed(paths[1]):
+        assert [number for number, _ in claims.shared(paths, is_kept, waits=False)] == [0, 2]
+    assert [number for number, _ in claims.shared(paths, is_kept, waits=False)] == [0, 1, 2]
+
+
 def test_what_the_other_one_did_not_make_is_made(tmp_path):
     with claims.claimed(tmp_path / "0"):
         ours = claims.shared([tmp_path / "0", tmp_path / "1"], is_kept)

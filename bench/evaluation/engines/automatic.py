@@ -1,14 +1,16 @@
 """Engine `auto`, the default of `bench run`: another one, chosen by what is to be run.
 
 On a CPU a small network gains little from a second thread, and what is done around it (export,
-calibration, features, metrics) nothing. So where there are several checkpoints, there are several
-processes: as many as checkpoints, cores and memory allow, which share the cores among them as
-threads. Everything else is `local`: a GPU, which one process fills; a run that is over before
-processes have started; and one checkpoint alone, whose cells wait for its images in full
-precision.
+calibration, features, metrics) nothing. So there are several processes of one thread, as many as
+cores, memory and the work allow; where memory allows fewer, they share the cores among them as
+threads. Everything else is `local`: a single GPU, which one process fills, and a run that is over
+before processes have started. Of several GPUs each has a process.
 
-The choice rests on sizes and not on a clock, and on nothing that is cached, so that a command that
-is repeated on a machine finds its results. `OMP_NUM_THREADS` is kept where it is set.
+The number of threads is part of all keys, as it decides the last bits of sums; that of processes
+is part of none. So `--workers N` leaves the threads of each at one, or on a GPU at its share of
+the cores, whatever N is: `OMP_NUM_THREADS` alone changes it. The choice of `auto` rests on sizes
+and not on a clock, and on nothing that is cached, so that a command that is repeated on a machine
+finds its results.
 """
 
 from __future__ import annotations
@@ -23,23 +25,35 @@ from bench.core.printable import quoted
 from bench.evaluation import cost
 from bench.system import devices, disk, host, hub
 
-AUTO, LOCAL = "auto", "local"
-# Values of layers that a run must compute before processes pay: about a minute of one core.
-LEAST = 5e9
+AUTO, LOCAL, PROCESSES = "auto", "local", "processes"
+MOST = 1000
+# Values of layers that a process must have to compute before it pays: half a minute of one core.
+LEAST = 2.5e9
 # What a process takes beside its network: its libraries, graphs and features (measured: 1.2 GB).
 PROCESS = 1.3e9
 # The share of the machine's memory that processes may take.
 SHARE = 0.5
 
 
-def checked(name: str) -> str:
+def checked(name: str, workers: int | None = None) -> str:
     """The name of an engine, checked with its argument before anything is computed.
 
+    Args:
+        name: of an engine.
+        workers: number of processes that the user asks for, None where that is left open.
+
     Raises:
-        InputError: an unknown name, one that takes no argument, or an argument that is none.
+        InputError: an unknown name, one that takes no argument, an argument that is none, or a
+            number of processes beside an engine that says it itself.
     """
     from bench.evaluation.worker import Worker
 
+    if workers is not None:
+        if not 0 < workers < MOST:
+            raise InputError(f"--workers must be 1 to {MOST - 1}, not {workers}")
+        if name not in (AUTO, PROCESSES):
+            raise InputError(f"--workers says how many processes: leave out --engine {name}")
+        return f"{PROCESSES}:{workers}"
     if name == AUTO:
         return name
     run = extensions.lookup("engines", name)
@@ -47,6 +61,16 @@ def checked(name: str) -> str:
     if list(run(Worker(devices.CPU, disk.cache_root()), ())):
         raise InputError(f"engine {quoted(name)} gives records of cells that nobody asked for")
     return name
+
+
+def threads_of(name: str, device: str) -> int:
+    """Threads of each process of an engine where the user leaves them open: all cores in one
+    process; of several one on a CPU, and of a GPU its share, whatever their number."""
+    if name.partition(":")[0] != PROCESSES or name == PROCESSES:
+        return host.cores()
+    if device == devices.CPU:
+        return 1
+    return max(1, host.cores() // max(1, len(devices.visible(device))))
 
 
 def chosen(cells: Sequence[Cell], device: str, given: int | None) -> tuple[str, int]:
@@ -59,15 +83,21 @@ def chosen(cells: Sequence[Cell], device: str, given: int | None) -> tuple[str, 
     """
     cores = host.cores()
     threads = given or cores
-    cards = list(dict.fromkeys(cell.checkpoint for cell in cells))
-    most = min(cores // given if given else cores, len(cards))
-    if device != devices.CPU or most < 2 or _work(cells) < LEAST:
+    if device != devices.CPU:
+        count = len(devices.visible(device))
+        several = f"{PROCESSES}:{count}"
+        return (several, given or threads_of(several, device)) if count > 1 else (LOCAL, threads)
+    batches = sum(-(-cell.draw.images // cell.draw.batch) for cell in cells)
+    most = min(cores // given if given else cores, batches, MOST - 1)
+    most = min(most, int(_work(cells) / LEAST))
+    if most < 2:
         return LOCAL, threads
+    cards = {cell.checkpoint for cell in cells}
     room = SHARE * host.memory() / max(_bytes(card, cells) for card in cards)
     most = min(most, int(room))
     if most < 2:
         return LOCAL, threads
-    return f"processes:{most}", given or cores // most
+    return f"{PROCESSES}:{most}", given or cores // most
 
 
 def _work(cells: Sequence[Cell]) -> float:

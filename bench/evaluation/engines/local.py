@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bench.core.progress import Progress
+    from bench.core.progress import Done, Progress
     from bench.core.protocols import Work
     from bench.core.record import Record
-    from bench.evaluation.resolved import ResolvedCell
+    from bench.evaluation.engines.schedule import Item
 
 
-def run(worker: Work, cells: Sequence[ResolvedCell]) -> Iterator[Progress | Record]:
+def run(worker: Work, cells: Sequence[Item]) -> Iterator[Progress | Done | Record]:
     """Yield what the worker tells of the cells, in order."""
     yield from worker(cells)

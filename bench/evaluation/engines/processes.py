@@ -1,12 +1,13 @@
-"""Engine `processes`: several processes of this machine, each with one cell at a time.
+"""Engine `processes`: several workers of this machine, over cells and over batches of one cell.
 
     processes:2     two processes
     processes       one for every so many cores as a process has threads (OMP_NUM_THREADS)
 
-The number of threads decides the last bits of results, so it is that of the command in every
-process. References are run before what is held against them, and cells of one calibration one
-after the other, so that nothing is computed twice. Where the system ends a process, as for want of
-memory, the cell that it was at has failed, and another process goes on with the rest.
+`bench.evaluation.engines.schedule` says who does what. The number of threads decides the last bits
+of results, so it is that of the command in every process; how many processes there are decides
+nothing. Where they take all cores that this process may use, each keeps to cores of its own (with
+less, those of two commands would meet on the first cores); of several accelerators each has one.
+Where the system ends a process, as for want of memory, another one goes on with what it was at.
 """
 
 from __future__ import annotations
@@ -16,23 +17,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.errors import InputError
 from bench.core.printable import quoted
-from bench.core.record import Record
-from bench.system import freed_memory
+from bench.evaluation.back_off import OutOfMemory
+from bench.evaluation.engines.schedule import Item, Schedule
+from bench.system import devices, freed_memory
 from bench.system.disk import MachineError
 from bench.system.host import cores, threads
 
 if TYPE_CHECKING:
-    from bench.core.progress import Progress
+    from bench.core.progress import Done, Progress
     from bench.core.protocols import Work
-    from bench.evaluation.resolved import ResolvedCell
+    from bench.core.record import Record
+
+    Told = Progress | Done | Record
 
 # What a new process runs. Isolated (-I) nothing is imported from the working folder; what this
 # process imports from is handed over instead.
@@ -45,14 +48,12 @@ START = (
 PATIENCE = 5.0
 
 
-def run(
-    worker: Work, cells: Sequence[ResolvedCell], argument: str = ""
-) -> Iterator[Progress | Record]:
+def run(worker: Work, cells: Sequence[Item], argument: str = "") -> Iterator[Told]:
     """Yield what the worker tells of the cells, as it comes.
 
     Args:
         worker: to run in every process.
-        cells: to run.
+        cells: to run, or parts of them to make.
         argument: number of processes, "" for as many as the cores allow.
 
     Raises:
@@ -68,31 +69,44 @@ def run(
 
 
 class _Process:
-    """A process of this engine, and the cells that it was given and has not finished."""
+    """A process of this engine.
 
-    def __init__(self, worker: Work) -> None:
+    Args:
+        worker: that it runs.
+        cores: that it keeps to, None for all.
+        environment: variables that it has beside those of this process.
+    """
+
+    def __init__(
+        self,
+        worker: Work,
+        cores: Sequence[int] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.connection, theirs = Pipe()
         # bench itself may be imported from where no path of this process says.
         here = Path(__file__).parents[len(__name__.split(".")) - 1]
         paths = [os.path.abspath(path) for path in sys.path if path]
         number = theirs.fileno()
         words = [sys.executable, "-I", "-c", START, str(number), *paths, str(here)]
-        self.process = subprocess.Popen(words, pass_fds=[number], stdin=subprocess.DEVNULL)
+        variables = {**os.environ, "OMP_NUM_THREADS": str(threads()), **(environment or {})}
+        self.process = subprocess.Popen(
+            words, pass_fds=[number], stdin=subprocess.DEVNULL, env=variables
+        )
+        if cores:
+            # It may be gone already, and some systems allow no choice.
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(self.process.pid, cores)
         theirs.close()
-        self.cells: deque[ResolvedCell] = deque()
-        self._send(worker)
+        self.give(worker)
 
-    def give(self, cells: Sequence[ResolvedCell]) -> None:
-        """Hand over cells, which are run in order."""
-        self.cells.extend(cells)
-        self._send(list(cells))
-
-    def _send(self, value: Any) -> None:
+    def give(self, value: Any) -> None:
+        """Hand over the worker, and then what it does."""
         # Where it is gone already, `receive` says so.
         with contextlib.suppress(OSError):
             self.connection.send(value)
 
-    def receive(self) -> Progress | Record | None:
+    def receive(self) -> Told | None:
         """What it tells next; None where it was ended.
 
         Raises:
@@ -104,16 +118,13 @@ class _Process:
             return None
         if isinstance(told, InputError):
             raise told
-        if isinstance(told, Record):
-            self.cells.popleft()
-        return told
+        return cast("Told", told)
 
-    def lost(self) -> Record:
-        """The record of the cell at which it was ended."""
-        wanted, code = self.cells.popleft(), self.process.wait()
+    def reason(self) -> str:
+        """Why nothing more comes from it."""
+        code = self.process.wait()
         how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        reason = f"its process was {how}: too little memory for as many processes, or killed"
-        return Record(wanted.cell, wanted.host, "failed", None, (), {}, error=reason)
+        return f"its process was {how}: too little memory for as many processes, or killed"
 
     def stop(self) -> None:
         """End it; what it has not finished is left."""
@@ -126,67 +137,57 @@ class _Process:
             self.process.wait()
 
 
-def _told(worker: Work, cells: Sequence[ResolvedCell], most: int) -> Iterator[Progress | Record]:
-    waiting, processes = _groups(cells), list[_Process]()
-    # The references that are not there yet, by the folder of their images.
-    awaited = {wanted.images.folder for wanted in cells if wanted.cell.is_reference}
+def _told(worker: Work, items: Sequence[Item], most: int) -> Iterator[Told]:
+    schedule, processes = Schedule(items), dict[int, _Process]()
     try:
-        while waiting or any(process.cells for process in processes):
-            _hand_out(waiting, awaited, processes, worker, most)
-            busy = {process.connection: process for process in processes if process.cells}
+        while not schedule.is_done:
+            _hand_out(schedule, processes, worker, most)
+            busy = {processes[slot].connection: slot for slot in schedule.busy}
             for connection in wait(list(busy)):
-                process = busy[connection]  # type: ignore[index]
-                current = process.cells[0]
-                told = process.receive()
+                slot = busy[connection]  # type: ignore[index]
+                told = processes[slot].receive()
                 if told is None:
-                    told = process.lost()
-                    processes.remove(process)
-                    process.stop()
-                    if process.cells:
-                        waiting.insert(0, list(process.cells))
-                if isinstance(told, Record):
-                    awaited.discard(current.images.folder)
+                    gone = processes.pop(slot)
+                    yield from schedule.lost(slot, gone.reason())
+                    gone.stop()
+                    continue
+                schedule.tell(slot, told)
                 yield told
     finally:
-        for process in processes:
+        for process in processes.values():
             process.stop()
 
 
-def _groups(cells: Sequence[ResolvedCell]) -> list[list[ResolvedCell]]:
-    """The cells in groups of one process: references alone and first, then those of a calibration.
-
-    Cells of one calibration share its result, and kernels are compared with the simulation.
-    """
-    groups: dict[Any, list[ResolvedCell]] = {}
-    for wanted in sorted(cells, key=lambda wanted: not wanted.cell.is_reference):
-        place = wanted.images.folder if wanted.cell.is_reference else wanted.images.calibration
-        groups.setdefault(place, []).append(wanted)
-    return list(groups.values())
-
-
-def _hand_out(
-    waiting: list[list[ResolvedCell]],
-    awaited: set[Path],
-    processes: list[_Process],
-    worker: Work,
-    most: int,
-) -> None:
-    """Give groups whose references are there to idle processes, of which some may be new."""
-    for group in list(waiting):
-        if any(not w.cell.is_reference and w.reference.folder in awaited for w in group):
+def _hand_out(schedule: Schedule, processes: dict[int, _Process], worker: Work, most: int) -> None:
+    """Give work to idle processes, of which some may be new."""
+    # Those that run already come first.
+    for slot in sorted(range(most), key=lambda slot: slot not in processes):
+        if slot in schedule.busy:
             continue
-        idle = next((process for process in processes if not process.cells), None)
-        if idle is None:
-            if len(processes) == most:
-                return
-            idle = _Process(worker)
-            processes.append(idle)
-        waiting.remove(group)
-        idle.give(group)
+        item = schedule.take(slot)
+        if item is None:
+            return
+        if slot not in processes:
+            processes[slot] = _Process(worker, _cores(slot, most), _visible(slot, worker))
+        processes[slot].give(item)
+
+
+def _cores(slot: int, most: int) -> list[int] | None:
+    """The cores that a process keeps to; None where all of them together do not take all."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    every, each = sorted(os.sched_getaffinity(0)), threads()
+    return every[slot * each : (slot + 1) * each] if most * each == len(every) else None
+
+
+def _visible(slot: int, worker: Work) -> dict[str, str]:
+    """The variables by which a process sees one accelerator of several alone."""
+    every = devices.visible(getattr(worker, "device", devices.CPU))
+    return {devices.VISIBLE: every[slot % len(every)]} if len(every) > 1 else {}
 
 
 def serve(number: int) -> None:
-    """Run cells that come through a connection, until it ends; in a process of its own.
+    """Do what comes through a connection, until it ends; in a process of its own.
 
     Args:
         number: the file descriptor of the connection.
@@ -199,6 +200,8 @@ def serve(number: int) -> None:
     try:
         for told in worker(_received(connection)):
             connection.send(told)
+    except OutOfMemory as error:
+        connection.send(error)
     except InputError as error:
         kind = MachineError if isinstance(error, MachineError) else InputError
         connection.send(kind(str(error)))
@@ -207,11 +210,10 @@ def serve(number: int) -> None:
         sys.exit(1)
 
 
-def _received(connection: Any) -> Iterator[ResolvedCell]:
-    """Cells as they come, until the connection ends."""
+def _received(connection: Any) -> Iterator[Item]:
+    """Work as it comes, until the connection ends."""
     while True:
         try:
-            cells = connection.recv()
+            yield connection.recv()
         except (EOFError, OSError):
             return
-        yield from cells

@@ -13,7 +13,7 @@ from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.scheme import Scheme
 from bench.evaluation import cost
 from bench.evaluation.engines import automatic
-from bench.system import host, hub
+from bench.system import devices, host, hub
 
 GB = 10**9
 
@@ -43,13 +43,13 @@ def machine(monkeypatch):
     ("cores", "checkpoints", "expected"),
     [
         (2, 4, ("processes:2", 1)),
-        (8, 4, ("processes:4", 2)),
-        (8, 3, ("processes:3", 2)),
-        (8, 1, ("local", 8)),
+        (8, 4, ("processes:8", 1)),
+        (8, 1, ("processes:3", 2)),
         (1, 4, ("local", 1)),
     ],
 )
-def test_processes_share_the_cores(machine, cores, checkpoints, expected):
+def test_processes_take_the_cores(machine, cores, checkpoints, expected):
+    """A checkpoint has work for three and a half processes: 3 cells, 500 images, 20 steps."""
     machine(cores)
     assert automatic.chosen(cells(checkpoints), "cpu", None) == expected
 
@@ -74,7 +74,7 @@ def test_memory_bounds_the_processes(machine):
 def test_weights_of_the_hub_count(machine, monkeypatch, tmp_path):
     """Half of 16 GB holds three processes of 1.3 GB and three copies of 0.4 GB."""
     machine(8, memory=16 * GB, outputs=1)
-    monkeypatch.setattr(automatic, "LEAST", 0)
+    monkeypatch.setattr(automatic, "LEAST", 1e-9)
     with (tmp_path / "weights").open("wb") as file:
         file.truncate(4 * 10**8)
     monkeypatch.setattr(hub, "folder", lambda uri, revision: tmp_path)
@@ -85,7 +85,25 @@ def test_weights_of_the_hub_count(machine, monkeypatch, tmp_path):
 def test_threads_that_the_user_set_are_kept(machine):
     machine(8)
     assert automatic.chosen(cells(8), "cpu", 4) == ("processes:2", 4)
+    assert automatic.chosen(cells(8), "cpu", 2) == ("processes:4", 2)
     assert automatic.chosen(cells(8), "cpu", 8) == ("local", 8)
+
+
+def test_each_of_several_gpus_has_a_process(machine, monkeypatch):
+    machine(8)
+    monkeypatch.setattr(devices, "visible", lambda device: ["0", "1"] if device == "cuda" else [])
+    assert automatic.chosen(cells(4), "cuda", None) == ("processes:2", 4)
+    assert automatic.chosen(cells(4), "cuda:1", None) == ("local", 8)
+
+
+def test_the_threads_of_workers_do_not_depend_on_their_number(machine, monkeypatch):
+    machine(8)
+    monkeypatch.setattr(devices, "visible", lambda device: ["0", "1"] if device == "cuda" else [])
+    for count in (1, 2, 4):
+        name = automatic.checked(automatic.AUTO, count)
+        assert name == f"processes:{count}"
+        assert automatic.threads_of(name, "cpu") == 1
+        assert automatic.threads_of(name, "cuda") == 4
 
 
 @pytest.mark.slow
@@ -97,7 +115,7 @@ def test_a_run_takes_the_engine_and_says_so(bench, cards, monkeypatch, tmp_path)
     monkeypatch.setattr(host, "cores", lambda: 2)
     code, out, error = bench(*words, "--out", tmp_path / "one")
     assert code == 0 and "engine: " not in error
-    monkeypatch.setattr(automatic, "LEAST", 0)
+    monkeypatch.setattr(automatic, "LEAST", 1e-9)
     shutil.rmtree(Path(os.environ["BENCH_CACHE"]) / "records")
     shutil.rmtree(Path(os.environ["BENCH_CACHE"]) / "images")
     code, again, error = bench(*words, "--out", tmp_path / "two")

@@ -9,7 +9,7 @@ from torchvision import transforms
 
 from bench.core import extensions
 from bench.core.errors import InputError
-from bench.evaluation import scoring
+from bench.evaluation import extraction
 from bench.measurement.features import pretrained, vit
 
 pytest.importorskip("transformers", reason="the extra `transformers` is not installed")
@@ -25,9 +25,9 @@ def images():
 
 @pytest.fixture(autouse=True)
 def fresh():
-    scoring.extractor.cache_clear()
+    extraction.extractor.cache_clear()
     yield
-    scoring.extractor.cache_clear()
+    extraction.extractor.cache_clear()
 
 
 @pytest.fixture

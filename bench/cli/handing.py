@@ -1,0 +1,96 @@
+"""Hands cells to the engine of a run, and draws what comes back.
+
+Where the memory does not hold a batch, all cells of that checkpoint go on with half of it: told,
+and stated in the records. What is finished is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.core import extensions
+from bench.core.cell import Cell
+from bench.core.errors import InputError
+from bench.core.progress import Done, Progress
+from bench.core.record import Record
+from bench.evaluation import back_off
+
+if TYPE_CHECKING:
+    from bench.evaluation.planning import EvaluationPlan
+    from bench.evaluation.resolved import Resolver
+    from bench.system.progress import Bar
+
+
+class Execution:
+    """Hands cells to the engine of a run, and draws and counts what it yields."""
+
+    def __init__(self, plan: EvaluationPlan, resolver: Resolver, bar: Bar) -> None:
+        self.plan, self.resolver, self.bar = plan, resolver, bar
+        # What memory leaves of a batch, by checkpoint.
+        self.batches: dict[str, int] = {}
+
+    def __call__(self, cells: Sequence[Cell], counts: bool = True) -> list[Record]:
+        """The records of cells, in their order; `counts` as in `sequential.Execute`."""
+        outcomes: dict[Cell, Record] = {}
+        while True:
+            now = {cell: back_off.fitted(cell, self.batches) for cell in cells}
+            left = [cell for cell in dict.fromkeys(now.values()) if cell not in outcomes]
+            try:
+                self._run(left, outcomes, counts)
+            except back_off.OutOfMemory as error:
+                self._halve(error)
+                continue
+            return [outcomes[now[cell]] for cell in cells]
+
+    def _run(self, cells: Sequence[Cell], outcomes: dict[Cell, Record], counts: bool) -> None:
+        """Add the records of cells, as they come."""
+        if not cells:
+            return
+        wanted = [self.resolver.resolve(cell) for cell in cells]
+        with told(self.plan, self.resolver, wanted) as events:
+            for event in events:
+                if isinstance(event, Record):
+                    outcomes[event.cell] = event
+                    if counts:
+                        self.bar.finish(event)
+                elif isinstance(event, Progress):
+                    self.bar.advance(event)
+        missing = [str(cell) for cell in cells if cell not in outcomes]
+        if missing:
+            raise InputError(
+                f"engine {self.plan.engine} gave no record of {', '.join(missing)}: mend it, or "
+                f"take another one by --engine"
+            )
+
+    def _halve(self, error: back_off.OutOfMemory) -> None:
+        """Take half of a batch from now on.
+
+        Raises:
+            OutOfMemory: not even one image fits.
+        """
+        if error.batch < 2:
+            raise error
+        self.batches[error.checkpoint] = half = error.batch // 2
+        self.bar.tell(
+            f"{error.checkpoint}: the memory does not hold {error.batch} images at once: all of "
+            f"its cells go on with --batch {half}"
+        )
+
+
+@contextlib.contextmanager
+def told(
+    plan: EvaluationPlan, resolver: Resolver, items: Sequence[Any]
+) -> Iterator[Iterator[Progress | Done | Record]]:
+    """What the engine of a run tells of cells or parts. It ends what it started, also where an
+    error or a Ctrl-C stops the run."""
+    from bench.evaluation.worker import Worker
+
+    engine = extensions.lookup("engines", plan.engine)
+    events = engine(Worker(plan.device, resolver.cache), items)
+    try:
+        yield events
+    finally:
+        if isinstance(events, Generator):
+            events.close()

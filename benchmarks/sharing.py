@@ -1,0 +1,164 @@
+"""What it costs to share work out, and what it gains.
+
+By default: seconds that the engine `processes` and the cache take for a batch of images, with one,
+two and four workers that compute nothing but keep a batch of the shipped size each time; as a
+share of the time that one thread takes to sample such a batch, measured in the same run. And the
+memory of the process that hands out, for few and for many images.
+
+With `--speedup`: `bench run --bits 4` in empty caches, by one worker of two threads and by workers
+as `bench` chooses them, one after the other, again and again; the ratio of the medians, and the
+share of the workers' time that is neither sampling nor features.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bench.core.cell import Draw, expand
+from bench.core.progress import Done
+from bench.core.record import Record
+from bench.core.scheme import Scheme
+from bench.evaluation.engines import processes
+from bench.evaluation.generation import Generation
+from bench.evaluation.parts import Part
+from bench.evaluation.resolved import ResolvedCell, images_of
+from bench.models.cards import card_file, load_cards, verify
+from bench.system import artifacts
+from bench.system.host import fingerprint
+
+BATCH, STEPS = 50, 20
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """A worker that samples nothing, and keeps a batch of images for each part."""
+
+    shape: tuple[int, ...]
+
+    def __call__(self, items: Iterable[ResolvedCell | Part]) -> Iterator[Done | Record]:
+        images = np.zeros((BATCH, *self.shape), np.uint8)
+        for item in items:
+            if isinstance(item, Part):
+                path = item.images.path(item.batch)
+                artifacts.save_array(path, artifacts.bound(path), images)
+                yield Done(item, {"load": 1e-9, "sample": 1.0})
+            else:
+                yield Record(item.cell, item.host, "ok", None, (), {})
+
+
+def reference(cache: Path, images: int) -> ResolvedCell:
+    """The first shipped checkpoint in full precision, without features."""
+    card = verify(load_cards(card_file(None))[0])
+    draw = Draw(images=images, batch=BATCH, steps=STEPS)
+    cell = expand([card], [Scheme.parse("w8a8")], ["simulated"], draw)[0]
+    cell, host = replace(cell, metrics=("psnr",)), fingerprint()
+    made = images_of(cell, host, cache)
+    return ResolvedCell(cell, host, cache, cache / "none.json", made, made)
+
+
+def sampled(wanted: ResolvedCell) -> float:
+    """Seconds of a batch in one thread, the second of two."""
+    generation = Generation("cpu")
+    for k in range(2):
+        start = time.perf_counter()
+        for _ in generation.make(wanted.images, [k]):
+            pass
+        seconds = time.perf_counter() - start
+    return seconds
+
+
+def handed_out(workers: int, images: int, shape: tuple[int, ...]) -> tuple[float, int]:
+    """Seconds of a batch beyond the workers' start, and the peak of this process's memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = reference(Path(folder), images)
+        tracemalloc.start()
+        ends: list[float] = []
+        for told in processes.run(Keeping(shape), [wanted], str(workers)):
+            if isinstance(told, Done):
+                ends.append(time.perf_counter())
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    # The first tenth belongs to the start of processes.
+    ends = ends[len(ends) // 10 :]
+    return (ends[-1] - ends[0]) / (len(ends) - 1), peak
+
+
+def overhead(images: int) -> None:
+    """Print the cost of sharing out."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = reference(Path(folder), 2 * BATCH)
+        batch = sampled(wanted)
+        shape = np.load(wanted.images.path(0)).shape[1:]
+    print(f"one batch of {BATCH} images, {STEPS} steps, one thread: {batch:.2f} s")
+    for workers in (1, 2, 4):
+        seconds, peak = handed_out(workers, images, shape)
+        share = seconds / batch
+        print(f"{workers} workers: {1e3 * seconds:6.1f} ms a batch, {share:.2%} of it; ", end="")
+        print(f"{peak / 1e6:.1f} MB where it is handed out")
+    few, many = (handed_out(2, count, shape)[1] for count in (images, 4 * images))
+    print(f"memory for {4 * images} images against {images}: {many / few:.2f}")
+
+
+def command(images: int, name: str) -> tuple[float, float]:
+    """Wall time of `bench run --bits 4`, and the share of the workers' time for other things."""
+    words = ["run", "--bits", "4", "--images", str(images)]
+    variables = {**os.environ}
+    variables.pop("OMP_NUM_THREADS", None)
+    if name == "one":
+        words += ["--engine", "local"]
+        variables["OMP_NUM_THREADS"] = "2"
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "out")
+        variables["BENCH_CACHE"] = str(Path(folder, "cache"))
+        start = time.perf_counter()
+        program = [sys.executable, "-m", "bench", *words, "--out", str(out)]
+        subprocess.run(program, env=variables, check=True, stdout=subprocess.DEVNULL)
+        wall = time.perf_counter() - start
+        (path,) = out.glob("*/run.json")
+        records = json.loads(path.read_text())["records"]
+    stages = [(stage, s) for record in records for stage, s in record["seconds"].items()]
+    work = sum(seconds for stage, seconds in stages if stage in ("sample", "features"))
+    workers = 1 if name == "one" else len(os.sched_getaffinity(0))
+    return wall, 1 - work / (workers * wall)
+
+
+def speedup(images: int, rounds: int) -> None:
+    """Print how much faster several workers are than one."""
+    walls: dict[str, list[float]] = {"one": [], "workers": []}
+    for _ in range(rounds):
+        for name in walls:
+            wall, other = command(images, name)
+            walls[name].append(wall)
+            print(f"{name:8} {wall:7.1f} s, {other:.1%} neither sampling nor features", flush=True)
+    first, second = (statistics.median(walls[name]) for name in walls)
+    print(f"one worker of two threads / workers: {first / second:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--speedup", action="store_true")
+    parser.add_argument("--images", type=int, help="of a cell; 5000, with --speedup 500")
+    parser.add_argument("--rounds", type=int, default=1)
+    arguments = parser.parse_args()
+    if arguments.speedup:
+        speedup(arguments.images or 500, arguments.rounds)
+    else:
+        overhead(arguments.images or 5000)
+
+
+if __name__ == "__main__":
+    main()
