@@ -32,6 +32,14 @@ PREDICTIONS = {
 }
 
 
+# What networks at levels of a convention predict, by which x_0 can be known at all of them.
+PREDICTED = {
+    "preserving": ("epsilon", "v_prediction", "sample"),
+    "exploding": ("epsilon", "v_prediction", "sample", "edm"),
+    "flow": ("flow_prediction", "velocity", "sample"),
+}
+
+
 def diffuse(x_0: Tensor, noise: Tensor, alpha_bar_t: Tensor) -> Tensor:
     """Sample x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) noise; alpha_bar_t is (B,)."""
     scale = alpha_bar_t.view(-1, *(1,) * (x_0.ndim - 1))

@@ -7,6 +7,9 @@ A class-conditional network takes its label y in the same integer as the timeste
 t + T y (`Denoiser.inputs`): so it is (x, code) -> prediction too, and a code below T is a timestep
 of class 0.
 
+A network at levels of another kind is told a number of its own in the place of the timestep, and
+takes its label apart, (x, told, y).
+
 A network that was trained with rescaled timesteps (Nichol and Dhariwal 2021, rescale_timesteps)
 sees 1000 t / T in place of t. That is done within the network, behind the code, so no stage sees
 anything but integers below T.
@@ -63,7 +66,7 @@ class PatchedUNet(nn.Module):
 
 
 class LabelledUNet(PatchedUNet):
-    """A class-conditional network, called with codes t + T y.
+    """A class-conditional network, called with codes t + T y, or with level and label apart.
 
     Args:
         patch: edge of a patch in pixels.
@@ -78,8 +81,10 @@ class LabelledUNet(PatchedUNet):
         super().__init__(patch, unet, time_scale)
         self.timesteps = timesteps
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Predict from images x (B, C, H, W) at codes t (B,)."""
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """Predict from images x (B, C, H, W) at codes t (B,), or at levels t with labels y."""
+        if y is not None:
+            return self.predict(x, self.scaled(t), y)
         return self.predict(x, self.scaled(t % self.timesteps), t // self.timesteps)
 
 

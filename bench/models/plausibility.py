@@ -36,13 +36,13 @@ from torch import Tensor
 
 from bench.core import extensions
 from bench.core.cell import Checkpoint
-from bench.core.denoiser import Denoiser
+from bench.core.denoiser import PREDICTED, Denoiser
 from bench.core.errors import InputError
 from bench.core.noise_levels import Level, NoiseLevels
 from bench.models.samplers.noise import normal, uniform_labels
 from bench.models.schedules import SCHEDULES
 from bench.models.sources import noise as noises
-from bench.models.sources.weights_file import CHOICES, DEFAULTS
+from bench.models.sources.card_config import DEFAULTS
 from bench.system import devices
 from bench.system.random import seeded
 
@@ -124,8 +124,8 @@ def losses(
 
 def _readings_of(denoiser: Denoiser) -> list[str]:
     """The kinds of prediction as which a network can be read."""
-    known = [kind for kind in CHOICES["predicts"] if kind]
-    return known if denoiser.predicts in known else [denoiser.predicts]
+    known = PREDICTED[denoiser.levels.convention]
+    return [*known] if denoiser.predicts in known else [denoiser.predicts]
 
 
 @torch.inference_mode()

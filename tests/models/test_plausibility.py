@@ -12,13 +12,12 @@ from torch import nn
 
 from bench.core import extensions
 from bench.core.cell import Checkpoint
-from bench.core.denoiser import Denoiser, to_model_range
+from bench.core.denoiser import PREDICTED, Denoiser, to_model_range
 from bench.core.noise_levels import NoiseLevels
 from bench.evaluation import fits
 from bench.models import plausibility
 from bench.models.cards import card_file, load_cards, select, verify
 from bench.models.schedules import SCHEDULES, alpha_bar
-from bench.models.sources.weights_file import CHOICES
 
 CARD = Checkpoint("exact", "f", "baseline", "diffusers", "", "", "fashion-mnist")
 
@@ -73,7 +72,7 @@ def test_the_trivial_predictor_has_one(images):
     assert plausibility.losses(denoiser, x_0)["epsilon"].loss == pytest.approx(1, abs=0.02)
 
 
-@pytest.mark.parametrize("predicts", CHOICES["predicts"])
+@pytest.mark.parametrize("predicts", PREDICTED["preserving"])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_true_description_fits_best(images, schedule, predicts):
     search = plausibility.Search(CARD, exact(images, schedule, predicts), images[:8])
@@ -82,11 +81,11 @@ def test_the_true_description_fits_best(images, schedule, predicts):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("predicts", CHOICES["predicts"])
+@pytest.mark.parametrize("predicts", PREDICTED["preserving"])
 def test_each_wrong_description_is_told_from_the_true_one(images, schedule, predicts):
     true = exact(images, schedule, predicts)
     for other in SCHEDULES:
-        for kind in CHOICES["predicts"]:
+        for kind in PREDICTED["preserving"]:
             if (other, kind) == (schedule, predicts):
                 continue
             curve = NoiseLevels.discrete(alpha_bar(other))

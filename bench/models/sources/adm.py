@@ -29,12 +29,12 @@ from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.models.networks import USUAL_TIMESTEPS
-from bench.models.sources import telling, weights_file
+from bench.models.sources import card_config, telling, weights_file
 from bench.models.sources.adm_names import network, rename
 from bench.models.sources.heads import Heads, of_network
 
 ORDERS = ("new", "legacy")
-FIELDS = (*weights_file.FIELDS, "attention_order")
+FIELDS = (*card_config.FIELDS, "attention_order")
 # Loading itself determines the flags of a network that predicts the noise.
 ALTERNATIVES = {
     "timesteps": (1000, 4000),
@@ -62,7 +62,8 @@ def load(checkpoint: Checkpoint) -> Denoiser:
 
 
 def _tells(config: Mapping[str, Any]) -> bool:
-    return config.get("predicts", weights_file.DEFAULTS["predicts"]) == "epsilon"
+    told = config.get("predicts", card_config.DEFAULTS["predicts"])
+    return told == "epsilon" and config.get("levels") is None
 
 
 def _rename(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -79,7 +80,7 @@ def _rename(weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[st
         if (list(said) if isinstance(said, tuple | list) else said) != value:
             raise InputError(f"the card says {name}: {said}, the weights have {value}")
     renamed = rename(weights, config["attention_order"], heads)
-    if config["predicts"] == "epsilon":
+    if config["predicts"] == "epsilon" and config["levels"] is None:
         _check_flags(weights, config, heads)
     return {f"unet.{name}": value for name, value in renamed.items()}
 

@@ -19,6 +19,7 @@ from bench.models.sources import (
     scheduler_config,
     scheduler_defaults,
 )
+from bench.models.sources.scheduled import Noise
 from bench.system import components
 
 # Scales for a config that states none: SD's pipelines had 0.18215 in their code before their
@@ -50,7 +51,7 @@ class Described:
     name: str
     arguments: Mapping[str, Any]
     shape: tuple[int, int, int]
-    noise: scheduler_config.Noise
+    noise: Noise
     averaged: bool
     decoder: tuple[Path, str, Mapping[str, Any]] | None
     image: tuple[int, int, int]
@@ -101,13 +102,7 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
     for field in ("out_channels", _labels(name)):
         if arguments[field] is not None:
             _count(arguments[field], field, label)
-    learned = arguments.get("num_train_timesteps")
-    timesteps = len(noise.alpha_bar)
-    if arguments.get("time_embedding_type") == "learned" and learned != timesteps:
-        raise InputError(
-            f"{label}: num_train_timesteps = {learned!r} embeds other timesteps than the "
-            f"{timesteps} of the scheduler"
-        )
+    _check_embedding(arguments, noise, label)
     learns = learns_variance(arguments)
     told = scheduler_defaults.assumed(
         stated, components.SCHEDULER, config.get("predicts"), parts.decoder is None, learns
@@ -122,6 +117,23 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
     return Described(
         network_folder, name, arguments, shape, noise, averaged, decoder, image, tuple(assumed)
     )
+
+
+def _check_embedding(arguments: Mapping[str, Any], noise: Noise, label: str) -> None:
+    """Refuse a network that embeds other timesteps than those of the scheduler, each by itself."""
+    if arguments.get("time_embedding_type") != "learned":
+        return
+    if not noise.levels.is_schedule:
+        raise InputError(
+            f"{label}: time_embedding_type = 'learned' embeds whole timesteps, and the scheduler "
+            f"has other noise levels ({noise.levels})"
+        )
+    learned, timesteps = arguments.get("num_train_timesteps"), len(noise.levels)
+    if learned != timesteps:
+        raise InputError(
+            f"{label}: num_train_timesteps = {learned!r} embeds other timesteps than the "
+            f"{timesteps} of the scheduler"
+        )
 
 
 def _count(value: Any, name: str, label: str) -> int:
@@ -144,7 +156,7 @@ def _left_out(said: Mapping[str, Any], place: Path) -> list[str]:
 
 def _noise(
     folder: Path, parts: pipeline_index.Parts, predicts: str | None
-) -> tuple[scheduler_config.Noise, Mapping[str, Any]]:
+) -> tuple[Noise, Mapping[str, Any]]:
     """The scheduler's noise, and its description."""
     path = components.beside(folder)
     if path is None:

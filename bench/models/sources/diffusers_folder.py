@@ -12,6 +12,7 @@ config:
     predicts: ...              only where the folder does not say
     sample_size: 32            only where the network's config does not say
     scaling_factor: 1.0        only where the decoder's config does not say
+    null_class: 10             of a UNet2DModel whose last or any label stands for no class
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from torch import Tensor
 from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
-from bench.core.noise_levels import NoiseLevels
 from bench.models.networks import LabelledUNet, PatchedUNet, check_network
 from bench.models.sources import pretrained
+from bench.models.sources.card_config import CHOICES, check_kind, drawn_classes
 from bench.models.sources.described import Described, describe, kind, learns_variance, positive
-from bench.models.sources.weights_file import CHOICES, check_fields, check_kind
+from bench.models.sources.weights_file import check_fields
 from bench.system import components, hub
 
-FIELDS = ("weights", "variant", "predicts", "sample_size", "scaling_factor")
+FIELDS = ("weights", "variant", "predicts", "sample_size", "scaling_factor", "null_class")
 
 
 class Decoder:
@@ -82,6 +83,8 @@ def _check_config(checkpoint: Checkpoint, label: str) -> None:
             raise InputError(f"{label}: {name} must be one of {words}, not {value!r}")
         if name == "variant" and not isinstance(value, str):
             raise InputError(f"{label}: variant must be text, not {value!r}")
+        if name == "null_class" and (type(value) is not int or value < 0):
+            raise InputError(f"{label}: null_class must be a label, from 0, not {value!r}")
         if name == "scaling_factor" and not positive(value):
             raise InputError(f"{label}: scaling_factor must be a positive number, not {value!r}")
     check_kind(checkpoint.method, checkpoint.config.get("weights"), label)
@@ -92,9 +95,9 @@ def _build(described: Described, config: Mapping[str, Any]) -> Denoiser:
     model = pretrained.component(
         described.network_folder, described.name, described.arguments, variant
     )
-    classes = described.classes
-    timesteps = len(noise.alpha_bar)
-    wrapped = LabelledUNet(1, model, timesteps) if classes else PatchedUNet(1, model)
+    null, classes = _null_label(described, config.get("null_class"), model)
+    timesteps = len(noise.levels)
+    wrapped = LabelledUNet(1, model, timesteps) if described.classes else PatchedUNet(1, model)
     learns = learns_variance(described.arguments)
     check_network(wrapped, described.shape, learns)
     if noise.variance == "learned_range" and not learns:
@@ -115,13 +118,14 @@ def _build(described: Described, config: Mapping[str, Any]) -> Denoiser:
     clips = noise.clips if noise.clips is not None else decoder is None
     return Denoiser(
         model=wrapped,
-        levels=NoiseLevels.discrete(noise.alpha_bar),
+        levels=noise.levels,
         predicts=noise.predicts,
         shape=described.shape,
         learns_variance=learns,
         variance="fixed_large" if noise.variance == "fixed_large" else "fixed_small",
         classes=classes,
-        null_label=_null_label(described, model),
+        null_label=null,
+        sigma_data=noise.sigma_data,
         clips=clips,
         decode=decoder,
         clip_range=noise.clip_range,
@@ -130,16 +134,25 @@ def _build(described: Described, config: Mapping[str, Any]) -> Denoiser:
     )
 
 
-def _null_label(described: Described, model: Any) -> int | None:
-    """The label behind the classes by which a DiT was trained without one (Peebles and Xie 2023);
-    a U-Net of diffusers has none."""
-    if described.name != "DiTTransformer2DModel" or not described.classes:
-        return None
+def _null_label(described: Described, card: int | None, model: Any) -> tuple[int | None, int]:
+    """The label that stands for no class, and the number of classes that are drawn.
+
+    A DiT was trained with one behind its classes (Peebles and Xie 2023); of a U-Net the card says
+    which of its labels it is, if any.
+
+    Raises:
+        InputError: the card names one of a DiT, or one that is none of the network's labels.
+    """
+    classes = described.classes
+    if described.name != "DiTTransformer2DModel":
+        return card, drawn_classes({"num_class_embeds": classes}, card)
+    if card is not None:
+        raise InputError("null_class: a DiT has its own behind its classes: take it off the card")
     tables = [
         m for name, m in model.named_modules() if name.endswith("class_embedder.embedding_table")
     ]
-    has_null = any(table.num_embeddings > described.classes for table in tables)
-    return described.classes if has_null else None
+    has_null = classes and any(table.num_embeddings > classes for table in tables)
+    return (classes if has_null else None), classes
 
 
 def description(
@@ -153,6 +166,8 @@ def description(
         "variance": _variance(described.noise.variance, learns),
         "weights": pretrained.told(described.network_folder, config.get("variant")),
     }
+    if described.noise.own_steps:
+        told["steps of its scheduler"] = f"{described.noise.own_steps}; a run has its own"
     if described.decoder:
         decoder_folder, name, arguments = described.decoder
         told["decoder"] = (

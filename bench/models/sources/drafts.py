@@ -116,6 +116,7 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
     if content.passed:
         more = ", ..." if len(content.passed) > LISTED else ""
         assumed.append(f"passed over in the file: {', '.join(content.passed[:LISTED])}{more}")
+    card.config |= {"null_class": given["null_class"]} if "null_class" in given else {}
     card.config |= _stored(part.tensors, assumed)
     sketch.network(card)
     sketch.schedule(card, content, part)

@@ -46,12 +46,15 @@ def settle(sketch: Sketch) -> None:
         start["heads"] = next(iter(choices["heads"]), sketch.heads)
     start["rescale_timesteps"] = sketch.given.get("rescale_timesteps", False)
     start["timesteps"] = timesteps
-    if "rescale_timesteps" not in sketch.given and timesteps != USUAL_TIMESTEPS:
+    if not timesteps:
+        start["timesteps"] = USUAL_TIMESTEPS
+    elif "rescale_timesteps" not in sketch.given and timesteps != USUAL_TIMESTEPS:
         choices["rescale_timesteps"] = [False, True]
     elif config.get("timesteps") and "timesteps" not in sketch.given and _is_usual(config):
         choices["timesteps"] = list(TIMESTEPS)
     told = None
-    if predicts == "epsilon":
+    # Only timesteps have a last one, at which the input is noise alone.
+    if predicts == "epsilon" and timesteps:
         errors = adm.errors if sketch.is_adm else unet_shapes.errors
         enough = telling.TRAINED if sketch.is_adm else telling.SURE
         told = telling.tell(start, choices, errors(sketch.weights, config), enough)
@@ -60,11 +63,14 @@ def settle(sketch: Sketch) -> None:
 
 
 def _noise(config: Mapping[str, Any]) -> tuple[str, int]:
-    """The kind of prediction and the number of timesteps, by the scheduler or the fields."""
+    """The kind of prediction and the number of timesteps, by the scheduler or the fields; none
+    where the noise levels are others."""
+    if config.get("levels"):
+        return config["predicts"], 0
     if "scheduler" in config:
         label = "scheduler_config.json beside the file"
         noise = scheduler_config.understand(config["scheduler"], label, config.get("predicts"))
-        return noise.predicts, len(noise.alpha_bar)
+        return noise.predicts, len(noise.levels) if noise.levels.is_schedule else 0
     return config["predicts"], config["timesteps"]
 
 

@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from bench.core.denoiser import PREDICTIONS
 from bench.core.errors import InputError
+from bench.models.sources import said_levels
 
 # Larger numbers are no sizes of networks or images.
 MOST = 100_000
@@ -72,7 +74,9 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "timesteps": _whole,
     "rescale_timesteps": _flag,
     "schedule": _one_of("cosine", "linear", "scaled_linear", "sigmoid", "file"),
-    "predicts": _one_of("epsilon", "v_prediction", "sample"),
+    "predicts": _one_of(*PREDICTIONS),
+    "levels": said_levels.parse,
+    "null_class": _natural,
     "variance": _one_of("fixed_small", "fixed_large"),
     "weights": _one_of("raw", "ema", "swa"),
     "part": _word,

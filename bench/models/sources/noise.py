@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from bench.core.errors import InputError
+from bench.core.noise_levels import NoiseLevels
 from bench.models.networks import USUAL_TIMESTEPS
 from bench.models.schedules import alpha_bar
-from bench.models.sources import scheduler_config
-from bench.models.sources.scheduler_config import Noise
+from bench.models.sources import said_levels, scheduler_config
+from bench.models.sources.scheduled import Noise
 from bench.models.sources.state_dicts import Part, Weights
 
 FILE = "file"
@@ -39,10 +40,19 @@ def of(config: Mapping[str, Any], content: Weights, part: Part, source: str) -> 
         InputError: no schedule in the file, or another one than the card says.
     """
     lying = in_file(content, part)
+    levels = config["levels"]
+    if not said_levels.is_fractional(levels):
+        if lying is not None:
+            raise InputError(f"levels: {levels['kind']}, but the file holds betas of timesteps")
+        args = config["predicts"], config["variance"], config["timesteps"]
+        return said_levels.noise(levels, *args)
     if config["scheduler"] is not None:
         label = "the card's scheduler"
         noise = scheduler_config.understand(config["scheduler"], label, config["predicts"])
-        _check_same(noise.alpha_bar, lying, label)
+        if noise.levels.is_schedule:
+            _check_same(noise.alpha_bar, lying, label)
+        elif lying is not None:
+            raise InputError(f"{label} has {noise.levels}, but the file holds betas of timesteps")
         return noise
     timesteps = config["timesteps"]
     if config["schedule"] != FILE:
@@ -54,14 +64,16 @@ def of(config: Mapping[str, Any], content: Weights, part: Part, source: str) -> 
         raise InputError(f"timesteps: {timesteps}, but the file holds {len(lying)} betas")
     else:
         powers = lying.to(torch.float32)
+    between = ", and between" if levels else ""
+    make = NoiseLevels.discrete if levels is None else NoiseLevels.fractional
     return Noise(
-        alpha_bar=powers,
+        levels=make(powers),
         predicts=config["predicts"],
         variance=config["variance"],
         clips=True,
         clip_range=1.0,
         thresholds=None,
-        schedule=f"{config['schedule']}, {timesteps} timesteps",
+        schedule=f"{config['schedule']}, {timesteps} timesteps{between}",
     )
 
 

@@ -8,11 +8,14 @@ The function is called with `arguments` and returns an nn.Module, which is calle
 classes as (x, t, y); or a pair of the module and a function that calls it, as (module, x, t) or
 (module, x, t, y). x is float32 (B, C, H, W) around [-1, 1], t the timesteps and y the labels,
 int64 (B,). What comes back is the prediction: (B, C, H, W), with learned variance 2C channels.
+At `levels` of another kind t is float32, what the network is told of them, and x is scaled by
+c_in where there is a sigma_data.
 
 config:
     arguments: {...}               of the function, by name
     shape: [C, H, W]
     classes: 0                     their number, for a class-conditional network
+    null_class: 10                 a label beside theirs that stands for none, 0 to classes
     schedule, timesteps, predicts, scheduler, learns_variance, variance, weights, part, stored
                                    as for `bench.models.sources.weights_file`
 """
@@ -30,7 +33,15 @@ from torch import Tensor, nn
 from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
-from bench.models.sources import contents, python_code, reading, weights_file, weights_folder
+from bench.core.noise_levels import NoiseLevels
+from bench.models.sources import (
+    card_config,
+    contents,
+    python_code,
+    reading,
+    weights_file,
+    weights_folder,
+)
 from bench.models.sources import noise as noises
 from bench.models.sources import state_dicts as files
 from bench.models.sources.filling import PRECISIONS, fill, named
@@ -38,7 +49,7 @@ from bench.system import user_code
 from bench.system.random import seeded
 
 OWN = ("arguments", "classes")
-_OTHERS = (name for name in weights_file.FIELDS if name not in ("network", "rescale_timesteps"))
+_OTHERS = (name for name in card_config.FIELDS if name not in ("network", "rescale_timesteps"))
 # Every field of the config; any other is refused.
 FIELDS = (*_OTHERS, *OWN)
 # The check of descriptions compares the card's values with these.
@@ -48,7 +59,8 @@ ALIKE = 1e-2
 
 
 class UserNetwork(nn.Module):
-    """A user's network as bench calls it: with images and codes t + T y.
+    """A user's network as bench calls it: with images and codes t + T y, or with images, what it
+    is told of a level, and labels.
 
     Args:
         network: the user's.
@@ -71,11 +83,13 @@ class UserNetwork(nn.Module):
         self.call = call
         self.classes, self.timesteps, self.identity = classes, timesteps, identity
 
-    def forward(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Predict from images x (B, C, H, W) at codes (B,)."""
-        inputs = (
-            (x, codes % self.timesteps, codes // self.timesteps) if self.classes else (x, codes)
-        )
+    def forward(self, x: Tensor, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Predict from images x (B, C, H, W) at codes (B,), or at levels with labels (B,)."""
+        inputs: tuple[Tensor, ...] = (x, codes)
+        if labels is not None:
+            inputs = x, codes, labels
+        elif self.classes and not codes.is_floating_point():
+            inputs = x, codes % self.timesteps, codes // self.timesteps
         return self.network(*inputs) if self.call is None else self.call(self.network, *inputs)
 
     def extra_repr(self) -> str:
@@ -102,11 +116,11 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         fill(network, fitting(network, part), config["stored"])
     except (InputError, OSError) as error:
         raise InputError(f"{label}: {error}") from None
-    timesteps = len(noise.alpha_bar)
+    timesteps = len(noise.levels)
     config |= {"timesteps": timesteps, "predicts": noise.predicts}
     identity = f"{Path(checkpoint.network).name} {code} {config['arguments']}"
     model = UserNetwork(network, call, config["classes"], timesteps, identity).eval()
-    check(model, checkpoint.network, config["shape"], (config["learns_variance"],))
+    check(model, checkpoint.network, config["shape"], (config["learns_variance"],), noise.levels)
     told = weights_file.assumed(checkpoint.config, config)
     return weights_file.described(model, config, noise, told, config["classes"])
 
@@ -124,7 +138,13 @@ def complete(checkpoint: Checkpoint) -> dict[str, Any]:
         raise InputError(f"{label}: arguments must be a mapping of names, not {arguments!r}")
     if type(classes) is not int or classes < 0:
         raise InputError(f"{label}: classes must be a whole number from 0, not {classes!r}")
-    config = weights_file.complete(replace(checkpoint, config={**said, "network": {}}))
+    config = card_config.complete(replace(checkpoint, config={**said, "network": {}}))
+    null = config["null_class"]
+    if null is not None and not (classes and null <= classes):
+        raise InputError(
+            f"{label}: null_class {null} stands beside the labels of {classes} classes: it is one "
+            f"of 0 to {classes}, and there must be classes"
+        )
     return {**config, "arguments": arguments, "classes": classes}
 
 
@@ -194,7 +214,11 @@ def stored(tensors: Collection[Tensor]) -> str:
 
 @torch.no_grad()
 def check(
-    model: UserNetwork, network: str, shape: list[int], learned: tuple[bool, ...] = (False, True)
+    model: UserNetwork,
+    network: str,
+    shape: list[int],
+    learned: tuple[bool, ...] = (False, True),
+    levels: NoiseLevels | None = None,
 ) -> bool:
     """Evaluate a network, to refuse a wrong one before anything is computed.
 
@@ -203,6 +227,7 @@ def check(
         network: names its function.
         shape: (C, H, W) of an image.
         learned: whether it may have C outputs (False) or 2C (True).
+        levels: those of its training; None for timesteps.
 
     Returns:
         Whether it has 2C outputs.
@@ -213,12 +238,12 @@ def check(
     """
     title, path = python_code.title(network), python_code.parse(network).path
     x = torch.randn(2, *shape, generator=seeded("user network", "images"))
-    codes = torch.tensor([model.timesteps // 2, model.timesteps - 1])
+    conditions = _conditions(model, levels)
 
     def evaluated(*inputs: Tensor) -> Any:
         return user_code.tried(title, "the network", lambda: model(*inputs), path)
 
-    made = evaluated(x, codes)
+    made = evaluated(x, *conditions)
     if not isinstance(made, Tensor):
         raise InputError(
             f"{title}: the network gives a {type(made).__name__}, not a tensor: return a pair of "
@@ -234,10 +259,21 @@ def check(
         )
     if not bool(torch.isfinite(made).all()):
         raise InputError(f"{title}: the network gives NaN or infinite values for noise")
-    alone = evaluated(x[:1], codes[:1])
+    alone = evaluated(x[:1], *(condition[:1] for condition in conditions))
     if float((made[:1] - alone).abs().max()) > ALIKE * float(made.abs().max()):
         raise InputError(
             f"{title}: the network gives one image another prediction alone than beside others: "
             f"it draws random numbers, or mixes the images of a batch"
         )
     return wanted[tuple(made.shape)]
+
+
+def _conditions(model: UserNetwork, levels: NoiseLevels | None) -> tuple[Tensor, ...]:
+    """What a network is called with beside two images: in the middle of its levels, and at the
+    most noise."""
+    index = torch.tensor([model.timesteps // 2, model.timesteps - 1])
+    if levels is None or levels.is_schedule:
+        return (index,)
+    told = levels.each(index).told
+    assert isinstance(told, Tensor)
+    return (told, torch.zeros(2, dtype=torch.int64)) if model.classes else (told,)

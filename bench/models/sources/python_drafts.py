@@ -1,8 +1,8 @@
 """The draft of a card whose network a function of the user builds: said, tried and assumed.
 
 `--set FIELD=VALUE` is a word of bench where it is one of FIELDS, and else an argument of the
-function; `sample_size`, `channels`, `classes` and `learns_variance` are both where the function
-has a parameter of that name. Values of arguments are read as YAML: 16, 0.1, true, [1, 2], text.
+function; those of SHARED are both where the function has a parameter of that name. Values of
+arguments are read as YAML: 16, 0.1, true, [1, 2], text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.core import yaml_files
 from bench.core.errors import InputError
-from bench.models.sources import drafts, given, kinds, python, python_code, sketch
+from bench.models.sources import drafts, given, kinds, python, python_code, said_levels, sketch
 from bench.models.sources import state_dicts as files
 from bench.models.sources.filling import PRECISIONS
 from bench.system import trust
@@ -27,10 +27,13 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     },
     **{
         name: given.FIELDS[name]
-        for name in ("timesteps", "schedule", "predicts", "variance", "weights", "part")
+        for name in (
+            *("timesteps", "schedule", "predicts", "variance", "weights", "part"),
+            *("levels", "null_class"),
+        )
     },
 }
-SHARED = ("sample_size", "channels", "classes", "learns_variance")
+SHARED = ("sample_size", "channels", "classes", "null_class", "learns_variance")
 
 
 def parse(config: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -105,10 +108,14 @@ def _add_shape(card: sketch.Sketch, module: Any, call: Any, network: str) -> Non
     card.config["shape"] = [said.get("channels", 3), *sides]
     if classes := said.get("classes", 0):
         card.config["classes"] = classes
+    if "null_class" in said:
+        card.config["null_class"] = said["null_class"]
     timesteps = said.get("timesteps", sketch.USUAL["timesteps"])
     tried = python.UserNetwork(module, call, classes, timesteps, network)
     either = (said["learns_variance"],) if "learns_variance" in said else (False, True)
-    learns = python.check(tried.eval(), network, card.config["shape"], either)
+    levels = said.get("levels")
+    levels = None if said_levels.is_fractional(levels) else said_levels.levels(levels, timesteps)
+    learns = python.check(tried.eval(), network, card.config["shape"], either, levels)
     card.config["learns_variance"] = learns
     if learns and "learns_variance" not in said:
         card.assumed.append("learns_variance true: the network gives twice as many channels")

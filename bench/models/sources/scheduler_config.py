@@ -1,23 +1,33 @@
-"""The noise schedule, kind of prediction and clipping that a `scheduler_config.json` describes.
+"""The noise levels, kind of prediction and clipping that a `scheduler_config.json` describes.
 
-A scheduler of diffusers says two things: what the network was trained on (betas, what it predicts)
-and how to sample it (solver, spacing, order). bench samples with its own DDIM and DDPM, as the
-draw of a run says, so the second kind is irrelevant, but for the bounds of the predicted x_0,
+A scheduler of diffusers says two things: what the network was trained on (its noise levels, what
+it predicts) and how to sample it (solver, spacing, order). bench samples with its own samplers, as
+the draw of a run says, so the second kind is irrelevant, but for the bounds of the predicted x_0,
 which belong to the checkpoint. All schedulers of `SCHEDULERS` share one forward process,
-x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, and the meaning of their betas.
+x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, and the meaning of their betas; levels of
+other kinds are those of `bench.models.sources.scheduler_continuous`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import InputError
-from bench.models.sources import fields
+from bench.core.noise_levels import NoiseLevels
+from bench.models.sources import fields, scheduler_continuous
 from bench.models.sources.fields import read as read
-from bench.models.sources.scheduler_fields import FIELDS, FLOW, OTHERS, SCHEDULE, SCHEDULERS
+from bench.models.sources.scheduled import Noise, count, flag, number, own_steps, thresholds
+from bench.models.sources.scheduler_fields import (
+    CONTINUOUS,
+    EDM,
+    FIELDS,
+    FLOW,
+    FLOWS,
+    OTHERS,
+    SCHEDULE,
+    SCHEDULERS,
+)
 from bench.system.components import beside as beside
 from bench.system.quiet import quiet_import
 
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
+FLOW_PREDICTION = scheduler_continuous.FLOW
 VARIANCES = {
     "fixed_small": "fixed_small",
     "fixed_small_log": "fixed_small",
@@ -35,41 +46,37 @@ VARIANCES = {
 }
 
 
-@dataclass(frozen=True)
-class Noise:
-    """The noise of a checkpoint, as its scheduler and the defaults of the class describe it.
+def table(said: Mapping[str, Any]) -> dict[str, fields.Field]:
+    """The use of each field of a description, by its kind of scheduler."""
+    name = said.get("_class_name")
+    if name in EDM:
+        return EDM[name]
+    if name in FLOWS:
+        return FLOWS[name]
+    return FIELDS | CONTINUOUS if is_continuous(said) or is_flow(said) else FIELDS
 
-    Attributes:
-        alpha_bar: float32 (T,).
-        predicts: "epsilon", "v_prediction" or "sample".
-        variance: "fixed_small", "fixed_large", "learned_range"; None where it does not say.
-        clips: whether x_0 is clamped; None where this kind of scheduler does not say.
-        clip_range: x_0 is clamped to [-clip_range, clip_range].
-        thresholds: (ratio, largest) of dynamic thresholding, None for none.
-        schedule: the betas in words.
+
+def is_continuous(said: Mapping[str, Any]) -> bool:
+    """Whether a scheduler of betas tells the network log(sigma) / 4 in the place of timesteps.
+
+    diffusers does so for a v alone, and leaves timesteps as they are beside other predictions.
     """
+    kinds = said.get("timestep_type"), said.get("prediction_type")
+    return kinds == ("continuous", "v_prediction")
 
-    alpha_bar: Tensor
-    predicts: str
-    variance: str | None
-    clips: bool | None
-    clip_range: float
-    thresholds: tuple[float, float] | None
-    schedule: str
 
-    def bounds(self, clips: bool) -> str:
-        """How the predicted x_0 is bounded, in words."""
-        if self.thresholds:
-            return "thresholded at the quantile {:g}, at most {:g}".format(*self.thresholds)
-        return f"clamped to [-{self.clip_range:g}, {self.clip_range:g}]" if clips else "as it is"
+def is_flow(said: Mapping[str, Any]) -> bool:
+    """Whether a scheduler of betas samples a flow instead."""
+    return said.get("use_flow_sigmas") is True and said.get("prediction_type") == FLOW_PREDICTION
 
 
 def relevant(said: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a description that decides the images, small enough for a card."""
+    known = table(said)
     return {
         name: value
         for name, value in said.items()
-        if name == "_class_name" or (name in FIELDS and FIELDS[name].use != "irrelevant")
+        if name == "_class_name" or (name in known and known[name].use != "irrelevant")
     }
 
 
@@ -85,30 +92,41 @@ def understand(said: Mapping[str, Any], label: str, predicts: str | None = None)
         InputError: another kind of diffusion, a contradiction, or a field that is not honoured.
     """
     name = said.get("_class_name")
-    if not isinstance(name, str) or name not in SCHEDULERS:
+    if not isinstance(name, str) or name not in {*SCHEDULERS, *EDM, *FLOWS}:
         raise InputError(f"{label} describes {_foreign(name)}")
-    usual = fields.defaults(SCHEDULERS[name])
-    fields.check(said, FIELDS, usual, label)
+    usual = fields.defaults(SCHEDULERS.get(name, name))
+    fields.check(said, table(said), usual, label)
+    for field, is_meant in (("timestep_type", is_continuous), ("use_flow_sigmas", is_flow)):
+        if field not in usual and is_meant(said):
+            raise InputError(f"{label}: {field} = {said[field]!r}, which a {name} does not have")
     full = usual | dict(said)
+    if name in EDM:
+        return scheduler_continuous.edm(full, label, predicts)
+    if name in FLOWS or is_flow(said):
+        return scheduler_continuous.flow(full, label, predicts)
     powers, predicted = _alpha_bar(name, full, usual, label), _predicts(said, label, predicts)
     if powers[-1] <= 0 and predicted == "epsilon":
         raise InputError(
             f"{label}: rescale_betas_zero_snr leaves noise alone at the last timestep, where a "
             f"prediction of the noise (epsilon) does not tell x_0"
         )
-    return Noise(
-        alpha_bar=powers,
+    noise = Noise(
+        levels=NoiseLevels.discrete(powers),
         predicts=predicted,
         variance=_variance(full.get("variance_type"), label),
-        clips=bool(_flag(full, "clip_sample", label)) if "clip_sample" in full else None,
-        clip_range=_number(full, "clip_sample_range", 1.0, label),
-        thresholds=_thresholds(full, label),
+        clips=bool(flag(full, "clip_sample", label)) if "clip_sample" in full else None,
+        clip_range=number(full, "clip_sample_range", 1.0, label),
+        thresholds=thresholds(full, label),
         schedule=_words(full),
+        own_steps=own_steps(full),
     )
+    if is_continuous(said):
+        return scheduler_continuous.continuous(full, powers.numpy(), label, noise)
+    return noise
 
 
 def _foreign(name: Any) -> str:
-    known = ", ".join(name.removesuffix("Scheduler") for name in SCHEDULERS)
+    known = ", ".join(name.removesuffix("Scheduler") for name in (*SCHEDULERS, *EDM, *FLOWS))
     if not isinstance(name, str):
         return f"no scheduler of diffusers (no _class_name): bench understands those named {known}"
     for start, why in OTHERS.items():
@@ -125,13 +143,13 @@ def _predicts(said: Mapping[str, Any], label: str, card: str | None) -> str:
             f"card's config or --set predicts={'|'.join(PREDICTIONS)}"
         )
     if stated is not None and stated not in PREDICTIONS:
-        why = f": {FLOW}" if stated == "flow_prediction" else ""
+        why = f": {FLOW}, and its use_flow_sigmas is not true" if stated == FLOW_PREDICTION else ""
         raise InputError(
             f"{label}: prediction_type = {stated!r} is not supported{why}; bench understands "
             f"{', '.join(PREDICTIONS)}"
         )
     if said.get("predict_epsilon") is not None:
-        old = "epsilon" if _flag(said, "predict_epsilon", label) else "sample"
+        old = "epsilon" if flag(said, "predict_epsilon", label) else "sample"
         if stated and stated != old:
             raise InputError(
                 f"{label}: predict_epsilon = {said['predict_epsilon']!r} contradicts "
@@ -158,11 +176,9 @@ def _alpha_bar(name: str, full: Mapping[str, Any], usual: Mapping[str, Any], lab
     for field in SCHEDULE:
         if field not in usual and full.get(field):
             raise InputError(f"{label}: {field} = {full[field]!r}, which a {name} does not have")
-    count, trained = full["num_train_timesteps"], full.get("trained_betas")
-    if type(count) is not int or not 1 <= count <= 100_000:
-        raise InputError(f"{label}: num_train_timesteps must be a positive number, not {count!r}")
-    if trained is not None and (not isinstance(trained, list) or len(trained) != count):
-        raise InputError(f"{label}: trained_betas must be {count} numbers, one for each timestep")
+    total, trained = count(full, label), full.get("trained_betas")
+    if trained is not None and (not isinstance(trained, list) or len(trained) != total):
+        raise InputError(f"{label}: trained_betas must be {total} numbers, one for each timestep")
     for field in ("beta_start", "beta_end"):
         value = full[field]
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
@@ -183,28 +199,6 @@ def _alpha_bar(name: str, full: Mapping[str, Any], usual: Mapping[str, Any], lab
     if not ((made.betas > 0) & (made.betas <= 1)).all() or not (alpha_bar[:-1] > 0).all():
         raise InputError(f"{label}: the betas must lie between 0 and 1")
     return alpha_bar
-
-
-def _thresholds(full: Mapping[str, Any], label: str) -> tuple[float, float] | None:
-    ratio = _number(full, "dynamic_thresholding_ratio", 0.995, label)
-    largest = _number(full, "sample_max_value", 1.0, label)
-    if ratio > 1:
-        raise InputError(f"{label}: dynamic_thresholding_ratio = {ratio!r} is above 1")
-    return (ratio, largest) if _flag(full, "thresholding", label) else None
-
-
-def _flag(full: Mapping[str, Any], field: str, label: str) -> bool | None:
-    value = full.get(field)
-    if value is not None and not isinstance(value, bool):
-        raise InputError(f"{label}: {field} must be true or false, not {value!r}")
-    return value
-
-
-def _number(full: Mapping[str, Any], field: str, usual: float, label: str) -> float:
-    value = usual if full.get(field) is None else full[field]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InputError(f"{label}: {field} must be a positive number, not {value!r}")
-    return float(value)
 
 
 def _words(full: Mapping[str, Any]) -> str:

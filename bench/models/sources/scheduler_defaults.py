@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.models.sources import fields
-from bench.models.sources.scheduler_config import FIELDS, SCHEDULERS
+from bench.models.sources.scheduler_config import SCHEDULERS, is_flow, table
+from bench.models.sources.scheduler_fields import EDM, FLOWS
 
 # The betas by their ends.
 _ENDS = ("linear", "scaled_linear", "sigmoid")
+# What decides nothing where x_0 is not bounded.
+_UNBOUNDED = ("thresholding", "dynamic_thresholding_ratio", "sample_max_value")
 
 
 def assumed(
@@ -29,25 +32,33 @@ def assumed(
         clips: whether x_0 is clamped where the class does not say.
         learns: whether the network predicts the variance itself.
     """
-    usual = fields.defaults(SCHEDULERS[said["_class_name"]])
+    name = said["_class_name"]
+    usual = fields.defaults(SCHEDULERS.get(name, name))
     # What is null says nothing: bench takes the default for it.
     stated = {name: value for name, value in said.items() if value is not None}
     full = {**usual, **stated}
-    untold = fields.untold(stated, FIELDS, usual)
-    for name in _idle(full, learns):
-        untold.pop(name, None)
+    untold = fields.untold(stated, table(said), usual)
+    if name in {*EDM, *FLOWS} or is_flow(said):
+        left = {k: v for k, v in untold.items() if k not in _UNBOUNDED or full.get("thresholding")}
+        return [_left(left, label)] if left else []
+    for field in _idle(full, learns):
+        untold.pop(field, None)
     lines = []
     prediction = untold.pop("prediction_type", None)
     if prediction and predicts is None and "predict_epsilon" not in stated:
         lines.append(f"predicts epsilon: {label} does not say (--set predicts=...)")
     if untold:
-        lines.append(f"{fields.words(untold)}: diffusers' defaults, {label} does not say")
+        lines.append(_left(untold, label))
     if "clip_sample" not in full and not full.get("thresholding"):
         bounds = "clamped to [-1, 1]" if clips else "not clamped"
         lines.append(f"the predicted x_0 is {bounds}: {label} does not say")
     if full.get("variance_type") is None and not learns:
         lines.append(f"variance fixed_small, of ddpm's steps: {label} does not say")
     return lines
+
+
+def _left(untold: Mapping[str, Any], label: str) -> str:
+    return f"{fields.words(untold)}: diffusers' defaults, {label} does not say"
 
 
 def _idle(full: Mapping[str, Any], learns: bool) -> list[str]:

@@ -1,7 +1,7 @@
 """The schedulers of diffusers that bench reads, and what it makes of each of their fields.
 
 A field is used, irrelevant or refused (`bench.models.sources.fields`); a scheduler that is not in
-`SCHEDULERS` is refused with the reason in `OTHERS`.
+`SCHEDULERS`, `EDM` or `FLOWS` is refused with the reason in `OTHERS`.
 """
 
 from bench.models.sources.fields import irrelevant, refused, used
@@ -32,7 +32,7 @@ SCHEDULERS = {
     },
     "DPMSolverSDEScheduler": "HeunDiscreteScheduler",
 }
-_LEVELS = "its network denoises at continuous noise levels sigma, which are no timesteps of betas"
+_LEVELS = "its network denoises at noise levels of its own, which are no timesteps of betas"
 FLOW = "it samples a rectified flow, x_t = (1 - sigma) x_0 + sigma eps"
 _CONSISTENT = "its network maps x_t to x_0 through skip weights of its own (a consistency model)"
 _INVERSE = "it turns images into noise"
@@ -40,12 +40,12 @@ _SHIFTED = "it shifts the signal-to-noise ratio of its betas for video"
 _TOKENS = "it denoises discrete tokens"
 # Kinds of schedulers that are not served, by the start of their names, and why.
 OTHERS = {
-    "EDM": _LEVELS,
     "Karras": _LEVELS,
     "ScoreSde": _LEVELS,
     "CosineDPMSolver": _LEVELS,
     "IPNDM": "its noise levels are those of a sine, not of betas",
-    "FlowMa": FLOW,
+    "FlowMap": "its network is told where a step ends, too (a flow map)",
+    "FlowMatchLCM": "its network maps x_t to x_0 (a consistency model of a flow)",
     "Helios": FLOW,
     "LTXEuler": FLOW,
     "Piflow": FLOW,
@@ -84,10 +84,22 @@ _BOUNDS = (
     "dynamic_thresholding_ratio",
     "sample_max_value",
 )
+_SHIFTS = {
+    **refused(
+        "the shift of its noise levels depends on the size of the image",
+        False,
+        None,
+        names=("use_dynamic_shifting",),
+    ),
+    **refused("it moves the last noise level", None, names=("shift_terminal",)),
+}
+_CHOSEN = "bench chooses the timesteps and the solver itself"
 FIELDS = {
     **used(*SCHEDULE, *_BOUNDS, "prediction_type", "predict_epsilon", "variance_type"),
+    # What it means, `scheduler_config.is_continuous` says.
+    **refused(_LEVELS, "discrete", "continuous", names=("timestep_type",)),
     **irrelevant(
-        "bench chooses the timesteps and the solver itself",
+        _CHOSEN,
         "timestep_spacing",
         "steps_offset",
         "set_alpha_to_one",
@@ -117,8 +129,61 @@ FIELDS = {
     **irrelevant("an array format of early versions", "tensor_format"),
     **irrelevant("it only shifts flow sigmas", "flow_shift", "time_shift_type"),
     **refused(FLOW, False, None, names=("use_flow_sigmas",)),
-    **refused("it shifts the noise levels", False, None, names=("use_dynamic_shifting",)),
-    **refused("it shifts the noise levels", None, names=("shift_terminal",)),
-    **refused(_LEVELS, "discrete", names=("timestep_type",)),
+    **_SHIFTS,
     **refused("timesteps of its own", None, names=("timestep_values",)),
+}
+# Of those of betas, what decides levels of other kinds: sigmas told as they are, and flows.
+CONTINUOUS = used(
+    "use_flow_sigmas",
+    "flow_shift",
+    "sigma_min",
+    "sigma_max",
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+)
+_EDM = {
+    **used("sigma_min", "sigma_max", "sigma_data", "sigma_schedule", "rho"),
+    **used("num_train_timesteps", "prediction_type"),
+    **irrelevant(_CHOSEN, "final_sigmas_type"),
+}
+# Schedulers of EDM, and of flows, each with the use of its fields.
+EDM = {
+    "EDMEulerScheduler": _EDM,
+    "EDMDPMSolverMultistepScheduler": {
+        **_EDM,
+        **used(*_BOUNDS[2:]),
+        **irrelevant(
+            _CHOSEN,
+            "solver_order",
+            "solver_type",
+            "algorithm_type",
+            "lower_order_final",
+            "euler_at_final",
+        ),
+    },
+}
+_FLOW = used("num_train_timesteps", "shift")
+FLOWS = {
+    "FlowMatchHeunDiscreteScheduler": _FLOW,
+    "FlowMatchEulerDiscreteScheduler": {
+        **_FLOW,
+        **_SHIFTS,
+        **irrelevant(
+            "only use_dynamic_shifting makes use of it",
+            "base_shift",
+            "max_shift",
+            "base_image_seq_len",
+            "max_image_seq_len",
+            "time_shift_type",
+        ),
+        **irrelevant(
+            _CHOSEN,
+            "use_karras_sigmas",
+            "use_exponential_sigmas",
+            "use_beta_sigmas",
+            "stochastic_sampling",
+        ),
+        **refused("its time runs from noise to images", False, None, names=("invert_sigmas",)),
+    },
 }

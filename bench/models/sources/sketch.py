@@ -20,6 +20,7 @@ from bench.models.sources import (
     beside,
     network_config,
     noise,
+    said_levels,
     scheduler_config,
     scheduler_defaults,
     unet_shapes,
@@ -156,7 +157,7 @@ def schedule(sketch: Sketch, content: files.Weights, part: files.Part) -> None:
     """
     given, config = sketch.given, sketch.config
     if described := scheduler_config.beside(sketch.path):
-        for name in ("schedule", "timesteps", "variance"):
+        for name in ("schedule", "timesteps", "variance", "levels"):
             if name in given:
                 raise InputError(f"--set {name}: {described} decides it; move the weights away")
         said = scheduler_config.read(described)
@@ -172,6 +173,11 @@ def schedule(sketch: Sketch, content: files.Weights, part: files.Part) -> None:
             config["learns_variance"],
         )
         return
+    if "levels" in given:
+        config["levels"] = given["levels"]
+        if not said_levels.is_fractional(given["levels"]):
+            _continuous(sketch)
+            return
     if (lying := noise.in_file(content, part)) is not None:
         usual = {"schedule": noise.FILE, "timesteps": len(lying)}
         sketch.assumed.append("the noise schedule is that of the betas in the file")
@@ -196,3 +202,21 @@ def schedule(sketch: Sketch, content: files.Weights, part: files.Part) -> None:
     elif not config["learns_variance"]:
         config["variance"] = "fixed_small"
         sketch.assumed.append("variance fixed_small, of ddpm's steps (--set variance=...)")
+
+
+def _continuous(sketch: Sketch) -> None:
+    """Add what belongs to levels that are of no schedule.
+
+    Raises:
+        InputError: the user states a schedule, too, or a prediction of other levels.
+    """
+    given, config, kind = sketch.given, sketch.config, sketch.given["levels"]["kind"]
+    if "schedule" in given:
+        raise InputError(f"--set schedule: levels of kind {kind} are of no schedule")
+    config["predicts"] = said_levels.predicts(given["levels"], given.get("predicts"))
+    if "predicts" not in given:
+        sketch.assumed.append(f"predicts {config['predicts']} (--set predicts=...)")
+    for name in ("timesteps", "variance"):
+        if name in given:
+            config[name] = given[name]
+    sketch.assumed.append(f"levels {said_levels.read(given['levels'])}; x_0 is not clamped")

@@ -10,9 +10,11 @@ config:
                                betas that lie beside the weights
     timesteps: 1000
     rescale_timesteps: false   true for a network that was given 1000 t / T
-    predicts: epsilon | v_prediction | sample
+    predicts: epsilon | v_prediction | sample; edm, flow_prediction, velocity of other levels
     scheduler: {...}           a scheduler_config.json of diffusers, in place of schedule,
                                timesteps, predicts and variance
+    levels: {kind: ...}        noise levels of another kind (`bench.models.sources.said_levels`)
+    null_class: 10             the label that stands for no class, which is never drawn
     learns_variance: false     true for 2C outputs, the last C for the variance
     variance: fixed_small | fixed_large
     weights: raw | ema | swa   of a file that holds several, and of an average
@@ -31,38 +33,19 @@ from torch import Tensor, nn
 from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError, offer
-from bench.core.noise_levels import NoiseLevels
 from bench.models.networks import build_network, check_network
-from bench.models.schedules import SCHEDULES
-from bench.models.sources import network_config, scheduler_defaults, unet_shapes
+from bench.models.sources import network_config, said_levels, scheduler_defaults, unet_shapes
 from bench.models.sources import noise as noises
 from bench.models.sources import state_dicts as files
-from bench.models.sources.filling import PRECISIONS, fill, named
-from bench.models.sources.scheduler_config import Noise
-
-DEFAULTS = {
-    "schedule": "cosine",
-    "timesteps": 1000,
-    "rescale_timesteps": False,
-    "predicts": "epsilon",
-    "learns_variance": False,
-    "variance": "fixed_small",
-    "weights": None,
-    "part": None,
-    "scheduler": None,
-    "stored": "float32",
-}
-# Every field of the config; any other is refused.
-FIELDS = ("network", "shape", *DEFAULTS)
-CHOICES = {
-    "schedule": (*SCHEDULES, noises.FILE),
-    "predicts": ("epsilon", "v_prediction", "sample"),
-    "variance": ("fixed_small", "fixed_large"),
-    "weights": (*files.KINDS, None),
-    "stored": (*PRECISIONS, "mixed"),
-}
-# More timesteps than any training has; each is a number of the schedule.
-MOST_TIMESTEPS = 100_000
+from bench.models.sources.card_config import (
+    CHOICES,
+    FIELDS,
+    check_told,
+    complete,
+    drawn_classes,
+)
+from bench.models.sources.filling import fill, named
+from bench.models.sources.scheduled import Noise
 
 # Values of the fields that neither names nor shapes show: the check of descriptions compares
 # the card's values with these.
@@ -125,9 +108,11 @@ def build(checkpoint: Checkpoint, rename: Rename) -> Denoiser:
         noise = noises.of(config, content, part, checkpoint.source)
     except (InputError, OSError) as error:
         raise InputError(f"{label}: {error}") from None
-    timesteps = len(noise.alpha_bar)
+    timesteps = len(noise.levels)
     config |= {"timesteps": timesteps, "predicts": noise.predicts}
     try:
+        classes = drawn_classes(config["network"].get("unet"), config["null_class"])
+        check_told(config, noise)
         if isinstance(unet := config["network"].get("unet"), Mapping):
             network_config.check_unet(unet)
         model = build_network(config["network"], timesteps, config["rescale_timesteps"])
@@ -140,7 +125,6 @@ def build(checkpoint: Checkpoint, rename: Rename) -> Denoiser:
         fill(model, weights, config["stored"])
     except InputError as error:
         raise InputError(f"{label}: {error}") from None
-    classes = config["network"]["unet"].get("num_class_embeds") or 0
     return described(model, config, noise, assumed(checkpoint.config, config), classes)
 
 
@@ -151,6 +135,8 @@ def assumed(said: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
         label, predicts = "the card's scheduler", said.get("predicts")
         return scheduler_defaults.assumed(config["scheduler"], label, predicts, True, learns)
     names = ["schedule", "timesteps", "predicts"]
+    if not said_levels.is_fractional(config["levels"]):
+        names.remove("schedule")
     return [f"{name} {config[name]}: the card does not say" for name in names if name not in said]
 
 
@@ -172,12 +158,14 @@ def described(
     rescaled = ", seen by the network as 1000 t / T" if config["rescale_timesteps"] else ""
     return Denoiser(
         model=model,
-        levels=NoiseLevels.discrete(noise.alpha_bar),
+        levels=noise.levels,
         predicts=noise.predicts,
         shape=tuple(config["shape"]),
         learns_variance=config["learns_variance"],
         variance=variance,
         classes=classes,
+        null_label=config["null_class"],
+        sigma_data=noise.sigma_data,
         clips=clips,
         clip_range=noise.clip_range,
         thresholds=noise.thresholds,
@@ -189,64 +177,3 @@ def described(
             **({"assumed": "; ".join(assumed)} if assumed else {}),
         },
     )
-
-
-def complete(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The card's config with the defaults, of the right types.
-
-    Raises:
-        InputError: a field is missing or wrong, or contradicts the card's method.
-    """
-    label = f"card {checkpoint.name!r}, field config"
-    config: dict[str, Any] = {**DEFAULTS, **checkpoint.config}
-    shape, timesteps = config.get("shape"), config["timesteps"]
-    checks = {
-        "network": (isinstance(config.get("network"), dict), "a mapping of patch and unet"),
-        "shape": (
-            isinstance(shape, list) and len(shape) == 3 and all(_positive(n) for n in shape),
-            "[channels, height, width]",
-        ),
-        "timesteps": (
-            _positive(timesteps) and timesteps <= MOST_TIMESTEPS,
-            f"a positive integer, at most {MOST_TIMESTEPS}",
-        ),
-        "learns_variance": (isinstance(config["learns_variance"], bool), "true or false"),
-        "rescale_timesteps": (isinstance(config["rescale_timesteps"], bool), "true or false"),
-        "part": (isinstance(config["part"], str | None), "the name of a part of the file"),
-        "scheduler": (
-            isinstance(config["scheduler"], dict | None),
-            "the content of a scheduler_config.json",
-        ),
-    }
-    for name, known in CHOICES.items():
-        words = ", ".join(word for word in known if word)
-        value = config[name]
-        checks[name] = (isinstance(value, str | None) and value in known, f"one of {words}")
-    for name, (good, expected) in checks.items():
-        if not good:
-            raise InputError(f"{label}: {name} must be {expected}, not {config.get(name)!r}")
-    if config["scheduler"] is not None:
-        for name in ("schedule", "timesteps", "variance"):
-            if name in checkpoint.config:
-                raise InputError(f"{label}: {name} and scheduler exclude each other")
-        config["predicts"] = checkpoint.config.get("predicts")
-    check_kind(checkpoint.method, config["weights"], label)
-    return config
-
-
-def check_kind(method: str, kind: str | None, label: str) -> None:
-    """Hold the kind of weights against the method, which the report shows.
-
-    Raises:
-        InputError: averaged weights under a method that does not say so, or the reverse.
-    """
-    averages = {"ema", "swa"} & {word.split("@")[0] for word in method.split("+")}
-    if kind is not None and averages != {kind} - {"raw"}:
-        raise InputError(
-            f"{label}: weights {kind} contradict method {method!r}: write them alike, for example "
-            f"method sam+ema for weights ema"
-        )
-
-
-def _positive(value: Any) -> bool:
-    return type(value) is int and value > 0

@@ -123,7 +123,8 @@ def no_scheduler(model):
 
 
 def flow(model):
-    FlowMatchEulerDiscreteScheduler().save_pretrained(model / "scheduler")
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    scheduler.save_pretrained(model / "scheduler")
 
 
 def other_network(model):
@@ -164,7 +165,7 @@ def no_description(model):
     [
         (nothing, "no folder"),
         (no_scheduler, "save the whole pipeline"),
-        (flow, "FlowMatchEulerDiscreteScheduler, which is not supported: it samples a rectified"),
+        (flow, "use_dynamic_shifting = True is not supported: the shift of its noise levels"),
         (other_network, "UNet2DConditionModel, not one of"),
         (more_weights, "missing_keys"),
         (truncated, "cannot be loaded"),

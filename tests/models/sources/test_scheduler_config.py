@@ -18,7 +18,7 @@ from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
 from bench.models.sources import fields, scheduler_config
 from bench.models.sources.scheduler_config import understand
-from bench.models.sources.scheduler_fields import FIELDS, OTHERS, SCHEDULERS
+from bench.models.sources.scheduler_fields import EDM, FIELDS, FLOWS, OTHERS, SCHEDULERS
 from bench.system import components
 from bench.system.quiet import quiet_import
 
@@ -49,9 +49,10 @@ def test_every_argument_of_the_installed_class_stands_in_the_table(name):
 
 def test_every_scheduler_of_the_installed_diffusers_is_understood_or_has_a_reason():
     names = [n for n in dir(diffusers) if n.endswith("Scheduler") and not n.startswith("Flax")]
-    unknown = [n for n in names if n not in SCHEDULERS and not n.startswith(tuple(OTHERS))]
+    known = {*SCHEDULERS, *EDM, *FLOWS}
+    unknown = [n for n in names if n not in known and not n.startswith(tuple(OTHERS))]
     assert not unknown
-    assert not [n for n in SCHEDULERS if n.startswith(tuple(OTHERS))]
+    assert not [n for n in known if n.startswith(tuple(OTHERS))]
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULERS))
@@ -137,7 +138,7 @@ def test_the_kind_of_prediction(changes, predicts):
         (said(clip_sample="yes"), ("clip_sample", "true or false")),
         (said(clip_sample_range=-1.0), ("clip_sample_range", "positive")),
         (said(thresholding=True, dynamic_thresholding_ratio=2), ("dynamic_thresholding_ratio",)),
-        (said("EulerDiscreteScheduler", timestep_type="continuous"), ("timestep_type", "sigma")),
+        (said("EulerDiscreteScheduler", timestep_type="log"), ("timestep_type = 'log'",)),
         (said("UniPCMultistepScheduler", use_dynamic_shifting=True), ("use_dynamic_shifting",)),
         (said("UniPCMultistepScheduler", shift_terminal=0.1), ("shift_terminal",)),
         (said(timestep_values=[1, 2]), ("timestep_values",)),
@@ -153,11 +154,10 @@ def test_what_is_not_honoured_is_refused_by_name(description, words):
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("EDMEulerScheduler", "sigma"),
-        ("EDMDPMSolverMultistepScheduler", "sigma"),
-        ("KarrasVeScheduler", "sigma"),
-        ("ScoreSdeVeScheduler", "sigma"),
-        ("FlowMatchEulerDiscreteScheduler", "flow"),
+        ("KarrasVeScheduler", "noise levels of its own"),
+        ("ScoreSdeVeScheduler", "noise levels of its own"),
+        ("FlowMatchLCMScheduler", "consistency"),
+        ("FlowMapEulerDiscreteScheduler", "where a step ends"),
         ("CMStochasticIterativeScheduler", "consistency"),
         ("LCMScheduler", "consistency"),
         ("DDIMInverseScheduler", "noise"),

@@ -566,8 +566,8 @@ def test_the_scheduler_beside_a_file_is_used(imported, raw, tmp_path):
     assert "schedule" not in card.config and "cosine" not in text
     with pytest.raises(InputError, match=r"--set schedule: .*scheduler_config.json decides it"):
         imported(raw.state_dict(), "diffusion_pytorch_model.bin", schedule="cosine")
-    (tmp_path / "scheduler_config.json").write_text('{"_class_name": "EDMEulerScheduler"}')
-    with pytest.raises(InputError, match="EDMEulerScheduler, which is not supported"):
+    (tmp_path / "scheduler_config.json").write_text('{"_class_name": "LCMScheduler"}')
+    with pytest.raises(InputError, match="LCMScheduler, which is not supported"):
         imported(raw.state_dict(), "diffusion_pytorch_model.bin")
 
 
