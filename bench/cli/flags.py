@@ -98,12 +98,13 @@ Sampler = Annotated[
         "--sampler", metavar="NAME", help="ddim, ddpm, heun or dpmpp-2m [default: ddim]."
     ),
 ]
-Guidance = Annotated[
-    float | None,
+Spacing = Annotated[
+    str | None,
     typer.Option(
-        "--guidance",
-        metavar="FLOAT",
-        help="Scale of classifier-free guidance of class-conditional networks [default: 1].",
+        "--spacing",
+        metavar="NAME",
+        help="Noise levels: trailing, leading, linspace, karras or exponential "
+        "[default: trailing].",
     ),
 ]
 Sets = Annotated[

@@ -23,7 +23,7 @@ FLAGS = {
     ),
     "What is sampled": (
         *("checkpoint", "checkpoints", "cards", "preset", "suite_name", "images", "steps"),
-        *("sampler", "guidance", "seed", "batch", "batches"),
+        *("sampler", "spacing", "guidance", "guidance_interval", "seed", "batch", "batches"),
         *("precision", "until_decided", "against", "margin"),
     ),
     "What is measured": (

@@ -23,7 +23,6 @@ from bench.cli.flags import (
     Extractors,
     Floor,
     Force,
-    Guidance,
     Images,
     Inception,
     Kernels,
@@ -41,6 +40,7 @@ from bench.cli.flags import (
     Seed,
     Shard,
     Skip,
+    Spacing,
     Steps,
     SuiteName,
     TrustCode,
@@ -50,6 +50,7 @@ from bench.cli.flags import (
     listed,
     name_weights,
 )
+from bench.cli.guiding import Guidance, Interval, drawn
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
 from bench.evaluation import added_methods, floors, planning, sequential, skip_lists, suite
@@ -77,7 +78,9 @@ def run(
     margin: Margin = None,
     steps: Steps = None,
     sampler: Sampler = None,
+    spacing: Spacing = None,
     guidance: Guidance = None,
+    guidance_interval: Interval = None,
     seed: Seed = 0,
     batch: Batch = 50,
     engine: Engine = automatic.AUTO,
@@ -101,14 +104,12 @@ def run(
     """Quantize, sample and measure; write a versioned report."""
     name_weights(inception, backbones)
     asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
-    given = dict[str, Any](sampler=sampler, steps=steps, images=images, seed=seed, batch=batch)
-    given["guidance"], runner = guidance, automatic.checked(engine, workers)
+    given = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
+    runner, to = automatic.checked(engine, workers), Outcome(out, redact, force, dry_run, shard)
     cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
-    to = Outcome(out, redact, force, dry_run, shards.parsed(shard))
-    plans = _plans(runs, asked, place, runner, probes, preset, beside, to)
-    return max(_carried_out(plan, to) for plan in plans)
+    return _carried_out(_plans(runs, asked, place, runner, probes, preset, beside, to), to)
 
 
 def _choices(
@@ -260,10 +261,20 @@ class Outcome:
     redact: bool
     force: bool
     dry_run: bool
-    share: tuple[int, int] | None
+    shard: str | None
+
+    @property
+    def share(self) -> tuple[int, int] | None:
+        """Number and count of the share; None for all of the images."""
+        return shards.parsed(self.shard)
 
 
-def _carried_out(plan: EvaluationPlan, to: Outcome) -> int:
+def _carried_out(plans: Sequence[EvaluationPlan], to: Outcome) -> int:
+    """Carry out one run after the other; the largest exit code."""
+    return max(_one(plan, to) for plan in plans)
+
+
+def _one(plan: EvaluationPlan, to: Outcome) -> int:
     """Measure the cells of one run, make a share of it, or print what would be done; the exit
     code."""
     host.set_threads(plan.threads)

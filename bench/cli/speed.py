@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.flags import Bits, Cards, Device, TrustCode, Words, listed
+from bench.cli.guiding import Guidance, drawn
 from bench.core.cell import Checkpoint, Draw
 from bench.core.errors import InputError, offer
 from bench.core.printable import quoted, say
@@ -62,6 +63,7 @@ def speed(
     rounds: Annotated[
         int, typer.Option("--rounds", metavar="N", help="Forward passes of each execution.")
     ] = 15,
+    guidance: Guidance = None,
     cards: Cards = None,
     trust_code: TrustCode = False,
     format: Annotated[
@@ -80,7 +82,8 @@ def speed(
     place = devices.find(device)
     backends = planning.backends(backend or (), wanted, place)
     kinds = [(str(s), name) for s in wanted if not s.is_float for name in backends]
-    draws = [Draw(steps=steps, batch=_count(text)) for text in batches.split(",")]
+    sizes = map(_count, batches.split(","))
+    draws = [Draw(steps=steps, batch=size, **drawn(guidance, None)) for size in sizes]
     chosen = _cards(cards, listed("--checkpoints", checkpoints))
     from bench.evaluation.speed import measure
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -85,7 +86,8 @@ class Draw:
         spacing: of `bench.core.spacings`.
         batch: images per forward pass; the last batch is padded.
         guidance: scale of classifier-free guidance, 1 for none.
-        guided_from, guided_to: it is applied where noise / (signal + noise) lies between these.
+        guided_from, guided_to: it is applied where noise / (signal + noise) is above the first and
+            at most the second.
     """
 
     sampler: str = "ddim"
@@ -126,9 +128,20 @@ class Draw:
         """Images of each evaluation of the network."""
         return 2 * self.batch if self.is_guided else self.batch
 
+    @property
+    def guidance_words(self) -> str:
+        """The guidance, with its interval in terms of noise / signal; "none" for none."""
+        if not self.is_guided:
+            return "none"
+        shares = self.guided_from, self.guided_to
+        low, high = (s / (1 - s) if s < 1 else math.inf for s in shares)
+        ends = [f"above {low:.4g}"] * (low > 0) + [f"at most {high:.4g}"] * (high < math.inf)
+        where = f", where noise / signal is {' and '.join(ends)}" if ends else ""
+        return f"classifier-free, scale {self.guidance:g}{where}"
+
     def scale(self, signal: float, noise: float) -> float:
         """Scale of the guidance at a level."""
-        applied = self.guided_from <= noise / (signal + noise) <= self.guided_to
+        applied = self.guided_from < noise / (signal + noise) <= self.guided_to
         return self.guidance if applied else 1.0
 
 

@@ -28,7 +28,7 @@ from bench.core.errors import InputError
 from bench.core.record import Coverage
 from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
-from bench.models.samplers.drawing import images
+from bench.models.samplers.drawing import check_guidance, images
 from bench.models.samplers.noise import image_generators
 from bench.models.samplers.trajectories import Trajectories
 from bench.quant.executions import Bfloat16
@@ -65,7 +65,7 @@ class Timing:
 
     Attributes:
         execution: "float32", "bfloat16", or a scheme and its backend.
-        batch: images per forward pass.
+        batch: images per forward pass; under guidance the network is given each of them twice.
         milliseconds, low, high: of one forward pass: median and quartiles.
         speedup: over float32, by the medians of this run.
         images_per_second: of sampling from noise to pixels, the whole loop.
@@ -157,7 +157,12 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
 def _inputs(denoiser: Denoiser, draw: Draw) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(draw.batch, *denoiser.shape, generator=generator).to(denoiser.device)
-    return denoiser.inputs(x, denoiser.levels.at(len(denoiser.levels) // 2))
+    level = denoiser.levels.at(len(denoiser.levels) // 2)
+    if not draw.is_guided:
+        return denoiser.inputs(x, level)
+    check_guidance(denoiser, draw)
+    drawn = torch.zeros(draw.batch, dtype=torch.int64, device=denoiser.device)
+    return denoiser.guided_inputs(x, level, denoiser.labels(drawn))
 
 
 def _sample(denoiser: Denoiser, draw: Draw) -> None:

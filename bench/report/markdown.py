@@ -208,6 +208,7 @@ def _sampling(all_rows: Sequence[CellRow]) -> list[list[str]]:
         lines += [
             ["Sampler", f"{draw.sampler}, {draw.steps} steps, eta {draw.eta:g}"],
             ["Timestep spacing", draw.spacing],
+            *([["Guidance", draw.guidance_words]] if draw.is_guided else []),
             ["Images", f"{span(counts)} per cell, indices 0 to {counts[-1] - 1}"],
             ["Seed", str(draw.seed)],
             ["Batch, type", f"{draw.batch}, {draw.dtype}"],

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from bench.core.record import Coverage, Record
 from bench.verdicts import unchanged
 
-PROTOCOL = ("sampler", "steps", "eta", "spacing", "dtype", "images")
+GUIDANCE = ("guidance", "guided_from", "guided_to")
+PROTOCOL = ("sampler", "steps", "eta", "spacing", *GUIDANCE, "dtype", "images")
 NOISE = (*PROTOCOL, "seed")
 # Findings that make the numbers of two cells mean different things.
 INCOMPARABLE = ("kernel", "protocol", "dataset", "reference")

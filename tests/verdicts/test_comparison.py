@@ -99,6 +99,8 @@ def test_what_would_decide_decides():
         ({"macs_quantized": 0}, "coverage", True),
         ({"macs_by_bits": {"w4a8": 90}}, "coverage", True),
         ({"spacing": "linspace"}, "protocol", False),
+        ({"guidance": 2.0}, "protocol", False),
+        ({"guided_to": 0.5}, "protocol", False),
         ({"steps": 5}, "protocol", False),
         ({"calibration": 10}, "protocol", False),
         ({"dataset": "cifar10"}, "dataset", False),

@@ -244,12 +244,7 @@ def check(
         return user_code.tried(title, "the network", lambda: model(*inputs), path)
 
     made = evaluated(x, *conditions)
-    if not isinstance(made, Tensor):
-        raise InputError(
-            f"{title}: the network gives a {type(made).__name__}, not a tensor: return a pair of "
-            f"the network and a function, as in (network, lambda network, x, t: "
-            f"network(x, t).sample)"
-        )
+    _require_tensor(made, title)
     wanted = {(2, shape[0] * (2 if twice else 1), *shape[1:]): twice for twice in learned}
     if tuple(made.shape) not in wanted:
         expected = " or ".join(str(list(each[1:])) for each in wanted)
@@ -277,3 +272,12 @@ def _conditions(model: UserNetwork, levels: NoiseLevels | None) -> tuple[Tensor,
     told = levels.each(index).told
     assert isinstance(told, Tensor)
     return (told, torch.zeros(2, dtype=torch.int64)) if model.classes else (told,)
+
+
+def _require_tensor(made: Any, title: str) -> None:
+    if not isinstance(made, Tensor):
+        raise InputError(
+            f"{title}: the network gives a {type(made).__name__}, not a tensor: return a pair of "
+            f"the network and a function, as in (network, lambda network, x, t: "
+            f"network(x, t).sample)"
+        )

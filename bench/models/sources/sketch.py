@@ -157,21 +157,7 @@ def schedule(sketch: Sketch, content: files.Weights, part: files.Part) -> None:
     """
     given, config = sketch.given, sketch.config
     if described := scheduler_config.beside(sketch.path):
-        for name in ("schedule", "timesteps", "variance", "levels"):
-            if name in given:
-                raise InputError(f"--set {name}: {described} decides it; move the weights away")
-        said = scheduler_config.read(described)
-        scheduler_config.understand(said, str(described), given.get("predicts"))
-        config["scheduler"] = scheduler_config.relevant(said)
-        config |= {"predicts": given["predicts"]} if "predicts" in given else {}
-        sketch.assumed.append(f"the noise schedule is that of {described.name} beside the file")
-        sketch.assumed += scheduler_defaults.assumed(
-            config["scheduler"],
-            described.name,
-            given.get("predicts"),
-            True,
-            config["learns_variance"],
-        )
+        _by_scheduler(sketch, described)
         return
     if "levels" in given:
         config["levels"] = given["levels"]
@@ -202,6 +188,30 @@ def schedule(sketch: Sketch, content: files.Weights, part: files.Part) -> None:
     elif not config["learns_variance"]:
         config["variance"] = "fixed_small"
         sketch.assumed.append("variance fixed_small, of ddpm's steps (--set variance=...)")
+
+
+def _by_scheduler(sketch: Sketch, described: Path) -> None:
+    """Add the description of a scheduler that lies beside the file.
+
+    Raises:
+        InputError: it is not honoured, or the user contradicts it.
+    """
+    given, config = sketch.given, sketch.config
+    for name in ("schedule", "timesteps", "variance", "levels"):
+        if name in given:
+            raise InputError(f"--set {name}: {described} decides it; move the weights away")
+    said = scheduler_config.read(described)
+    scheduler_config.understand(said, str(described), given.get("predicts"))
+    config["scheduler"] = scheduler_config.relevant(said)
+    config |= {"predicts": given["predicts"]} if "predicts" in given else {}
+    sketch.assumed.append(f"the noise schedule is that of {described.name} beside the file")
+    sketch.assumed += scheduler_defaults.assumed(
+        config["scheduler"],
+        described.name,
+        given.get("predicts"),
+        True,
+        config["learns_variance"],
+    )
 
 
 def _continuous(sketch: Sketch) -> None:

@@ -51,7 +51,7 @@ def test_the_interval_and_the_calibration():
     denoiser = made(null_label=3)
     shares = [level.noise / (level.signal + level.noise) for level in LEVELS.steps(4, "trailing")]
     scales = [draw.scale(level.signal, level.noise) for level in LEVELS.steps(4, "trailing")]
-    assert scales == [3.0 if 0.3 <= share <= 0.9 else 1.0 for share in shares]
+    assert scales == [3.0 if 0.3 < share <= 0.9 else 1.0 for share in shares]
     assert {1.0, 3.0} == set(scales)
 
     def model(x, codes):
@@ -74,3 +74,26 @@ def test_guidance_is_refused_where_it_means_nothing():
     for changes in ({"guidance": -1.0}, {"guided_from": 0.5, "guided_to": 0.4}):
         with pytest.raises(InputError, match="guidance"):
             Draw(**changes)
+
+
+def test_the_interval_excludes_its_lower_end():
+    """As Kynkäänniemi et al. 2024 have it, in terms of sigma."""
+    draw = Draw(guidance=3.0, guided_from=0.25, guided_to=0.75)
+    assert [draw.scale(1.0, sigma) for sigma in (0.1, 1 / 3, 1.0, 3.0, 3.1)] == [1, 1, 3, 3, 1]
+
+
+def test_the_null_label_is_never_drawn_beside_levels_of_a_flow():
+    """Labels of the network are those of images, then the null label, of the same number."""
+    seen = []
+
+    def model(x, told, labels):
+        seen.append(labels.tolist())
+        return 0 * x
+
+    flow = NoiseLevels.flow(told="time")
+    denoiser = Denoiser(model, flow, "velocity", (1, 4, 4), classes=3, null_label=1)
+    generators = image_generators("images", 0, range(40))
+    batch = Batch(denoiser, ddim, generators, Draw(steps=2, guidance=1.5))
+    batch.latents()
+    assert [labels[40:] for labels in seen] == [[1] * 40] * 2
+    assert {*seen[0][:40]} == {0, 2, 3}
