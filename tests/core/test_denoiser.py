@@ -26,11 +26,48 @@ def test_every_prediction_implies_the_same_image_and_noise():
         ("flow_prediction", 0.3, 0.7, eps - x_0),
         ("epsilon", 1.0, 5.0, eps),
         ("flow_prediction", 1.0, 5.0, eps - x_0),
+        ("velocity", 0.3, 0.7, x_0 - eps),
+        # No signal, and no noise: Heun and DPM-Solver++ meet them at the ends of a flow.
+        ("velocity", 0.0, 1.0, x_0 - eps),
+        ("flow_prediction", 1.0, 0.0, eps - x_0),
     ]
     for predicts, signal, noise, prediction in cases:
         x = signal * x_0 + noise * eps
         found = implied(predicts, prediction, x, signal, noise)
         torch.testing.assert_close(found, (x_0, eps), rtol=1e-4, atol=1e-5)
+
+
+def test_f_of_edm_is_that_of_the_paper():
+    """Karras et al. 2022, table 1: c_skip, c_out, c_in and c_noise, in numbers of their own."""
+    x_0, eps = torch.randn(2, 3, 1, 4, 4, generator=seeded("edm"))
+    for sigma, data in ((0.1, 0.5), (2.0, 0.5), (30.0, 1.0)):
+        x = x_0 + sigma * eps
+        c_skip = data**2 / (sigma**2 + data**2)
+        c_out = sigma * data / (sigma**2 + data**2) ** 0.5
+        f = (x_0 - c_skip * x) / c_out
+        for predicts, prediction in (("edm", f), ("v_prediction", -f)):
+            found = implied(predicts, prediction, x, 1.0, sigma, data)
+            torch.testing.assert_close(found, (x_0, eps), rtol=1e-3, atol=1e-4)
+        levels = NoiseLevels.sigmas(0.01, 80.0, told="c_noise")
+        denoiser = Denoiser(None, levels, "edm", (1, 4, 4), sigma_data=data)
+        given, told = denoiser.inputs(x, levels.near(-2 * math.log(sigma)))
+        torch.testing.assert_close(given, x / (sigma**2 + data**2) ** 0.5)
+        assert told.tolist() == pytest.approx([math.log(sigma) / 4] * 3, abs=1e-6)
+    # F of unit variance where the data have the deviation that it is told (their equation 7).
+    assert float(f.std()) == pytest.approx(1.0, abs=0.3)
+
+
+def test_f_is_the_same_whatever_the_convention():
+    """x of a preserving level is that of sigma divided; F and -v of unit data are one."""
+    x_0, eps = torch.randn(2, 3, 1, 4, 4, generator=seeded("edm"))
+    f = 0.8 * eps - 0.6 * x_0
+    assert torch.equal(
+        implied("edm", -f, 0.8 * x_0 + 0.6 * eps, 0.8, 0.6, 1.0)[0],
+        implied("v_prediction", f, 0.8 * x_0 + 0.6 * eps, 0.8, 0.6, 1.0)[0],
+    )
+    f = 0.6 * x_0 - 0.8 * eps
+    found = implied("edm", f, 0.8 * x_0 + 0.6 * eps, 0.8, 0.6, 1.0)
+    torch.testing.assert_close(found, (x_0, eps), rtol=1e-4, atol=1e-5)
 
 
 def test_images_may_have_levels_of_their_own():

@@ -36,6 +36,11 @@ TABLE = {
 } | {
     "iddpm": dataclasses.replace(CIFAR10, head=16, **IDDPM),
     "no scale-shift": dataclasses.replace(CIFAR10, scale_shift=False),
+    # num_heads of ADM's default flags, over attention of two and of three widths.
+    "four heads": dataclasses.replace(CIFAR10, multiples=(1, 2, 3, 4), heads=4),
+    "four heads, legacy order": dataclasses.replace(
+        LSUN, channels=32, attention=(16, 8), heads=4, new_order=False
+    ),
 }
 FULL = {
     "cifar10": FULL_CIFAR10,
@@ -49,13 +54,17 @@ def order_of(flags):
     return "new" if flags.new_order else "legacy"
 
 
+def heads_of(flags):
+    return Heads(number=flags.heads) if flags.heads else Heads(flags.head)
+
+
 def config_of(state, flags):
     return {
         "shape": [3, flags.size, flags.size],
         "schedule": "cosine",
         "learns_variance": flags.learn_sigma,
         "attention_order": order_of(flags),
-        "network": adm_names.network(state, Heads(flags.head), flags.size),
+        "network": adm_names.network(state, heads_of(flags), flags.size),
     }
 
 
@@ -84,8 +93,8 @@ def differences(flags, folder):
     denoiser = adm.load(write(folder, flags, state))
     x = torch.randn(2, 3, flags.size, flags.size, generator=torch.Generator().manual_seed(1))
     t, labels = torch.tensor([3, 950]), torch.tensor([flags.classes // 2, flags.classes - 1])
-    other = build_network(adm_names.network(state, Heads(flags.head), flags.size)).eval()
-    wrong = adm_names.rename(state, "legacy" if flags.new_order else "new", Heads(flags.head))
+    other = build_network(adm_names.network(state, heads_of(flags), flags.size)).eval()
+    wrong = adm_names.rename(state, "legacy" if flags.new_order else "new", heads_of(flags))
     other.load_state_dict({f"unet.{name}": value for name, value in wrong.items()})
     with torch.inference_mode():
         expected = Reference(state, flags)(x, t, labels if flags.classes else None)
