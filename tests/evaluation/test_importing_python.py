@@ -31,13 +31,15 @@ SIZES = ("--images", "4", "--batch", "4", "--steps", "1", "--metrics", "psnr", "
 SET = ("--set", "sample_size=28", "--set", "channels=1")
 DDIM = ("--set", "ch=8", "--set", "mult=[1, 2]", "--set", "blocks=1", "--set", "at=[14]")
 UNET = ("--set", "dim=8", "--set", "dim_mults=[1, 2]")
-SIT = ("--set", "width=16", "--set", "depth=1", "--set", "heads=2", "--set", "predicts=sample")
-EDM = ("--set", "width=8", "--set", "mult=[1, 2]", "--set", "blocks=1", "--set", "at=[14]")
-EDM += ("--set", "predicts=sample", "--set", "schedule=linear")
+SIT = ("--set", "width=16", "--set", "depth=1", "--set", "heads=2", "--set", "classes=3")
+SIT += ("--set", "levels={kind: flow, told: reversed_time}", "--set", "predicts=velocity")
+SIT += ("--set", "null_class=3")
+EDM = ("--set", "width=8", "--set", "sides={28x28: 8, 14x14: 16}", "--set", "blocks=1")
+EDM += ("--set", "at=14x14", "--set", "levels=edm")
 KNOWN = {
     "ddim_model.py:Model": DDIM,
     "lucidrains_unet.py:Unet": UNET,
-    "edm_songunet.py:edm": EDM,
+    "edm_songunet.py:SongUNet": EDM,
     "sit.py:sit": SIT,
 }
 
@@ -55,8 +57,9 @@ def save(function, words):
     from bench.models.sources import python
 
     given = {word.partition("=")[0]: word.partition("=")[2] for word in words[1::2]}
-    own = {k: yaml.safe_load(v) for k, v in given.items() if k not in ("predicts", "schedule")}
-    plain = function in ("net.py:Net", "lucidrains_unet.py:Unet")
+    words = ("predicts", "schedule", "levels", "null_class")
+    own = {k: yaml.safe_load(v) for k, v in given.items() if k not in words}
+    plain = function in ("net.py:Net", "lucidrains_unet.py:Unet", "edm_songunet.py:SongUNet")
     more = {} if plain else {"sample_size": 28}
     trust.allow(True)
     network, _ = python.built(f"{Path.cwd()}/{function}", None, {"channels": 1, **more, **own})
