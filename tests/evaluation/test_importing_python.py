@@ -31,7 +31,18 @@ SIZES = ("--images", "4", "--batch", "4", "--steps", "1", "--metrics", "psnr", "
 SET = ("--set", "sample_size=28", "--set", "channels=1")
 DDIM = ("--set", "ch=8", "--set", "mult=[1, 2]", "--set", "blocks=1", "--set", "at=[14]")
 UNET = ("--set", "dim=8", "--set", "dim_mults=[1, 2]")
-SIT = ("--set", "width=16", "--set", "depth=1", "--set", "heads=2", "--set", "classes=3")
+SIT = (
+    "--set",
+    "patch=4",
+    "--set",
+    "width=16",
+    "--set",
+    "depth=1",
+    "--set",
+    "heads=2",
+    "--set",
+    "classes=3",
+)
 SIT += ("--set", "levels={kind: flow, told: reversed_time}", "--set", "predicts=velocity")
 SIT += ("--set", "null_class=3")
 EDM = ("--set", "width=8", "--set", "sides={28x28: 8, 14x14: 16}", "--set", "blocks=1")
@@ -98,7 +109,9 @@ def test_from_weights_to_a_report(bench, folder, function):
     assert list(card["code"]) == [function.partition(":")[0]]
     records, page, _ = measured(bench, "--scheme", "w8a8", "--backend", "simulated")
     assert [r["status"] for r in records] == ["ok", "ok"]
-    assert records[1]["coverage"]["macs_quantized"] > 0.5 * records[1]["coverage"]["macs"]
+    # What is left are products of activations: heads of 32 channels, in a network of 8 wide.
+    share = 0.3 if "lucidrains" in function else 0.5
+    assert records[1]["coverage"]["macs_quantized"] > share * records[1]["coverage"]["macs"]
     assert 5 < records[1]["measurements"][0]["value"] < 100
     assert "w8a8" in page.lower()
     # Nothing of the code is executed, or even there, where runs and cards are only read.
