@@ -305,9 +305,17 @@ def u_net(prefix):
 )
 def test_networks_of_continuous_noise_levels_are_named(bench, tmp_path, tensors, title):
     save_file(tensors, tmp_path / "theirs.safetensors")
-    told = f"a network of {title}, which denoises at continuous noise levels: bench loads"
-    refused(bench(tmp_path / "theirs.safetensors", *SIZE), told, "convert this one to a UNet2DM")
+    told = f"a network of {title}, which denoises at continuous noise levels: name the code"
+    levels = "--set levels=edm" if title == "EDM" else "--set 'levels={kind: sigmas, told: sigma"
+    refused(bench(tmp_path / "theirs.safetensors", *SIZE), told, "--network", levels)
     assert not (tmp_path / "theirs.yaml").exists()
+
+
+EXPORT = (
+    "ema = pickle.load(open(PATH, 'rb'))['ema']",
+    "torch.save(ema.model.state_dict(), 'weights.pt')",
+    "--set levels=edm",
+)
 
 
 def test_a_pickle_of_edm_is_named(bench, tmp_path):
@@ -318,7 +326,7 @@ def test_a_pickle_of_edm_is_named(bench, tmp_path):
     newer = b"\x80\x04\x8c\x17torch_utils.persistence\x94\x8c\x1b_reconstruct_persistent_obj\x94"
     for content in (older, newer + b"\x93\x94}\x94\x85\x94R\x94."):
         (tmp_path / "edm.pkl").write_bytes(content)
-        refused(bench(tmp_path / "edm.pkl", *SIZE), "a pickle of EDM or its kin", "bench loads")
+        refused(bench(tmp_path / "edm.pkl", *SIZE), "a pickle of EDM or its kin", *EXPORT)
 
 
 def test_a_bare_file_gets_the_description_that_fits_its_weights(bench, tmp_path):

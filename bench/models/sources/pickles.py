@@ -116,8 +116,8 @@ def _stand_in(called: str) -> type:
 def _refusal(path: Path, called: str, text: str) -> str:
     if called and unsupported.pickled(called):
         return (
-            f"{path} refused: a pickle of EDM or its kin, which carries source code; "
-            f"{unsupported.INSTEAD}"
+            f"{path} refused: a pickle of EDM or its kin, which carries source code and executes "
+            f"it; {unsupported.EXPORT}"
         )
     if "TorchScript" in text:
         return f"{path} refused: it is a TorchScript program; save the state dict alone"

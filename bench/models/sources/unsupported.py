@@ -1,8 +1,10 @@
 """Files that are recognized and not loaded: networks of other authors, pickles that call code.
 
-The message says what such a file is and what to take instead, not which weights are missing. EDM
-and k-diffusion denoise at a continuous noise level sigma, D(x; sigma) = c_skip x + c_out F(c_in x;
-c_noise), and neither F is a `UNet2DModel` or an ADM network (Karras et al. 2022, table 1).
+The message says what such a file is and what to do, not which weights are missing: a network whose
+class bench does not have is built by a function of the user (source python), and `GIVEN` says what
+the card must say of those whose authors' conventions are known. EDM and k-diffusion denoise at a
+continuous noise level sigma, D(x; sigma) = c_skip x + c_out F(c_in x; c_noise), and neither F is a
+`UNet2DModel` or an ADM network (Karras et al. 2022, table 1).
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ NETWORKS = {
         r"down\.0\.block\.0\.conv1\.weight",
     ),
     "score_sde": (OTHER, r"all_modules\.0\.(weight|W|bias)", r"all_modules\.\d+\..*"),
-    "DiT": (OTHER, r"x_embedder\.proj\.weight", r"blocks\.0\.adaLN_modulation\.1\.weight"),
+    "DiT or SiT": (OTHER, r"x_embedder\.proj\.weight", r"blocks\.0\.adaLN_modulation\.1\.weight"),
     "U-ViT": (OTHER, r"patch_embed\.proj\.weight", r"in_blocks\.0\..*", r"out_blocks\.0\..*"),
     "diffusers' DiTTransformer2DModel": (
         "which one file does not describe; import its folder",
@@ -78,6 +80,30 @@ PERSISTENT = ("torch_utils.persistence", "training.networks", "dnnlib.")
 # Functions that rebuild tensors and plain containers.
 TENSORS = ("torch.", "collections.OrderedDict", "numpy.")
 
+# Networks that a function of the user can build, the example in docs/networks, "" for none, and
+# what must be set beside it.
+GIVEN = {
+    "EDM": ("edm_songunet.py", "--set levels=edm"),
+    "EDM2": ("", "--set levels=edm"),
+    "k-diffusion": (
+        "",
+        "--set 'levels={kind: sigmas, told: sigma, sigma_data: 0.5}' --set predicts=edm",
+    ),
+    "lucidrains' denoising-diffusion-pytorch": ("lucidrains_unet.py", ""),
+    "DDIM's and DDPM's own code": ("ddim_model.py", "--set schedule=linear"),
+    "score_sde": ("", ""),
+    "DiT or SiT": (
+        "sit.py",
+        "of SiT --set 'levels={kind: flow, told: reversed_time}' --set predicts=velocity",
+    ),
+    "U-ViT": ("", ""),
+}
+# How one of these becomes a file of weights alone, and how that is imported.
+EXPORT = (
+    "where you trust it, in the folder of the authors' code: ema = pickle.load(open(PATH, 'rb'))"
+    "['ema'], then torch.save(ema.model.state_dict(), 'weights.pt') (of EDM2 ema.unet), and bench "
+    "import weights.pt --network FILE.py:FUNCTION --trust-code --set levels=edm"
+)
 INSTEAD = (
     "bench loads networks of diffusers and of ADM: take a checkpoint of one of these, for example "
     "hf:google/ddpm-cifar10-32, or convert this one to a UNet2DModel that predicts epsilon at "
@@ -100,7 +126,16 @@ def network(names: Iterable[str]) -> str:
 
 def refusal(title: str) -> str:
     """Why a network is not loaded, and what to do."""
-    return f"a network of {title}, {NETWORKS[title][0]}: {INSTEAD}"
+    told = f"a network of {title}, {NETWORKS[title][0]}"
+    if title not in GIVEN:
+        return f"{told}: {INSTEAD}"
+    example, words = GIVEN[title]
+    shown = f", as docs/networks/{example} does" if example else ""
+    more = f" and {words}" if words else ""
+    return (
+        f"{told}: name the code that builds it, --network FILE.py:FUNCTION --trust-code{more}"
+        f"{shown} (docs/checkpoints.md)"
+    )
 
 
 def variant(weights: Mapping[str, Tensor]) -> str:
