@@ -5,9 +5,9 @@ two and four workers that compute nothing but keep a batch of the shipped size e
 share of the time that one thread takes to sample such a batch, measured in the same run. And the
 memory of the process that hands out, for few and for many images.
 
-With `--speedup`: `bench run --bits 4` in empty caches, by one worker of two threads and by workers
-as `bench` chooses them, one after the other, again and again; the ratio of the medians, and the
-share of the workers' time that is neither sampling nor features.
+With `--speedup`: `bench run --bits 4` in empty caches, by one worker with a thread for each core
+and by as many workers of one thread, one after the other, again and again; the ratio of the
+medians, and the share of the workers' time that is neither sampling nor features.
 """
 
 from __future__ import annotations
@@ -113,14 +113,12 @@ def overhead(images: int) -> None:
     print(f"memory for {4 * images} images against {images}: {many / few:.2f}")
 
 
-def command(images: int, name: str) -> tuple[float, float]:
+def command(images: int, checkpoints: str, workers: int) -> tuple[float, float]:
     """Wall time of `bench run --bits 4`, and the share of the workers' time for other things."""
-    words = ["run", "--bits", "4", "--images", str(images)]
-    variables = {**os.environ}
-    variables.pop("OMP_NUM_THREADS", None)
-    if name == "one":
-        words += ["--engine", "local"]
-        variables["OMP_NUM_THREADS"] = "2"
+    cores = len(os.sched_getaffinity(0))
+    words = ["run", "--bits", "4", "--images", str(images), "--workers", str(workers)]
+    words += ["--checkpoints", checkpoints] if checkpoints else []
+    variables = {**os.environ, "OMP_NUM_THREADS": str(cores // workers)}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
         variables["BENCH_CACHE"] = str(Path(folder, "cache"))
@@ -132,33 +130,38 @@ def command(images: int, name: str) -> tuple[float, float]:
         records = json.loads(path.read_text())["records"]
     stages = [(stage, s) for record in records for stage, s in record["seconds"].items()]
     work = sum(seconds for stage, seconds in stages if stage in ("sample", "features"))
-    workers = 1 if name == "one" else len(os.sched_getaffinity(0))
     return wall, 1 - work / (workers * wall)
 
 
-def speedup(images: int, rounds: int) -> None:
+def speedup(images: int, checkpoints: str, rounds: int) -> None:
     """Print how much faster several workers are than one."""
-    walls: dict[str, list[float]] = {"one": [], "workers": []}
+    cores = len(os.sched_getaffinity(0))
+    walls: dict[int, list[float]] = {1: [], cores: []}
     for _ in range(rounds):
-        for name in walls:
-            wall, other = command(images, name)
-            walls[name].append(wall)
-            print(f"{name:8} {wall:7.1f} s, {other:.1%} neither sampling nor features", flush=True)
-    first, second = (statistics.median(walls[name]) for name in walls)
-    print(f"one worker of two threads / workers: {first / second:.2f}")
+        for count in walls:
+            wall, other = command(images, checkpoints, count)
+            walls[count].append(wall)
+            told = f"{count} x {cores // count} threads: {wall:7.1f} s"
+            print(f"{told}, {other:.1%} neither sampling nor features", flush=True)
+    first, second = (statistics.median(walls[count]) for count in walls)
+    print(f"one worker / {cores} workers: {first / second:.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--speedup", action="store_true")
     parser.add_argument("--images", type=int, help="of a cell; 5000, with --speedup 500")
+    parser.add_argument("--checkpoints", default="", help="with --speedup, which [default: all]")
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parser.parse_args()
     if arguments.speedup:
-        speedup(arguments.images or 500, arguments.rounds)
+        speedup(arguments.images or 500, arguments.checkpoints, arguments.rounds)
     else:
         overhead(arguments.images or 5000)
 
 
 if __name__ == "__main__":
-    main()
+    # Workers look for `Keeping` in the module of that name.
+    import sharing
+
+    sharing.main()

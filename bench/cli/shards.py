@@ -12,6 +12,8 @@ import re
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bench.cli import execution, handing
 from bench.core.errors import InputError
@@ -21,6 +23,9 @@ from bench.evaluation.cost import sampling_cost
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import host, store
 from bench.system.host import fingerprint
+
+if TYPE_CHECKING:
+    from bench.evaluation.parts import Part
 
 MOST = 100_000
 
@@ -86,8 +91,17 @@ def run(plan: EvaluationPlan, shard: tuple[int, int], force: bool) -> bool:
                         errors[str(event.work.cell)] = event.error
     for name, reason in errors.items():
         say(f"{name}: failed: {reason}", file=sys.stderr)
-    number, count = shard
-    said = f"shard {number}/{count}: {len(share)} batches made, {time.monotonic() - start:.0f} s"
-    print(f"{said}; when all are done, the same command without --shard reports", file=sys.stderr)
+    print(told(shard, share, time.monotonic() - start), file=sys.stderr)
     print(os.fspath(resolver.cache))
     return bool(errors)
+
+
+def told(shard: tuple[int, int], share: Sequence[Part], seconds: float) -> str:
+    """The line at the end: what is there of a share, number and count, and what comes next."""
+    number, count = shard
+    left = sum(part.is_missing() for part in share)
+    others = f", {left} not: they failed, or another command is at them" if left else ""
+    return (
+        f"shard {number}/{count}: {len(share) - left} batches made{others}, {seconds:.0f} s; when "
+        f"all are done, the same command without --shard reports"
+    )

@@ -283,7 +283,8 @@ class Campaign:
                     command = self.ended(kind, cache, engine)
                 self.count(kind, "runs")
                 self.compare(kind, command, cache)
-                print(f"{kind}: {done} kills: {dict(self.counts[kind])}", flush=True)
+                told = f"{done} kills, {killed} of the command itself"
+                print(f"{kind}: {told}: {dict(self.counts[kind])}", flush=True)
             self.count(kind, "SIGKILLs", number=done)
             self.count(kind, "of the command itself", number=killed)
             print(f"{kind}: {dict(self.counts[kind])}", flush=True)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,6 +86,13 @@ def test_any_number_of_workers_gives_the_images_and_numbers_of_one(anew, tmp_pat
         assert images(tmp_path / f"workers{count}") == images(tmp_path / "local")
         found = measured(tmp_path / "out" / f"workers{count}")
         assert found == measured(tmp_path / "out" / "local")
+
+
+def test_what_is_not_there_at_the_end_is_told():
+    share = [SimpleNamespace(is_missing=lambda k=k: k == 1) for k in range(3)]
+    assert shards.told((1, 2), share[::2], 3).startswith("shard 1/2: 2 batches made, 3 s; when ")
+    says = "shard 2/2: 2 batches made, 1 not: they failed, or another command is at them, 3 s; "
+    assert shards.told((2, 2), share, 3).startswith(says)
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/0", "a/b", "1/2/3", "-1/4", "1/1000000"])
