@@ -8,6 +8,7 @@ from bench.report import elsewhere
 from bench.report.rows import CellRow
 
 FIGURES = {
+    "loss_by_training.png": "Quality loss of each training method: mean and spread",
     "loss_by_bits.png": "Quality loss against bit widths",
     "loss_by_scheme.png": "What methods of quantization leave of the loss",
     "loss_by_method.png": "Quality loss of each checkpoint under each scheme",

@@ -25,6 +25,7 @@ from bench.report.figures.drawing import (
     save,
     styles,
 )
+from bench.report.figures.trainings import loss_by_training
 from bench.report.floors import unit
 from bench.report.ranking import Group, groups
 from bench.report.rows import CellRow, interval, labels, rows, trained
@@ -46,6 +47,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
     target = folder / "figures"
     drawn = []
     makers = {
+        "loss_by_training.png": loss_by_training,
         "loss_by_bits.png": loss_by_bits,
         "loss_by_scheme.png": of_schemes.loss_by_scheme,
         "loss_by_method.png": loss_by_method,
