@@ -42,6 +42,9 @@ def import_checkpoint(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Card file [default: beside it].")
     ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add the card to a card file that is there.")
+    ] = False,
 ) -> None:
     """Write the card of a checkpoint: read its network, hash it, say what was assumed.
 
@@ -49,4 +52,4 @@ def import_checkpoint(
     """
     said = settings({}, sets or ())
     given = importing.Given(name, family, method, dataset, revision, said, force, network)
-    importing.write_card(path, given, out)
+    importing.write_card(path, given, out, append)

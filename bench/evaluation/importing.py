@@ -22,6 +22,7 @@ from bench.core.cell import Checkpoint
 from bench.core.errors import InputError
 from bench.core.printable import say
 from bench.evaluation import fits
+from bench.models import card_files
 from bench.models.cards import LONGEST, verify
 from bench.models.sources import given as words
 from bench.models.sources import weights_folder
@@ -62,7 +63,7 @@ class Given:
     network: str = ""
 
 
-def write_card(uri: str, given: Given, out: Path | None) -> None:
+def write_card(uri: str, given: Given, out: Path | None, appends: bool = False) -> None:
     """Write the card of a checkpoint beside it and print it, with what was assumed.
 
     Args:
@@ -70,6 +71,7 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
         given: what the user says.
         out: the card file; by default NAME.yaml in the folder of the checkpoint, or here for one
             of the hub.
+        appends: add the card to the file where that is there.
 
     Raises:
         InputError: not a checkpoint, one that cannot be loaded, or a card file that exists.
@@ -85,8 +87,7 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     draft = _draft(place, given)
     entry = _entry(uri if remote else place.name, place, draft, given)
     target = out or (Path.cwd() if remote else place.parent) / f"{entry['name']}.yaml"
-    if target.exists():
-        raise InputError(f"{target} exists: name another card file with --out, or remove it")
+    grows = _grows(target, entry["name"], appends)
     if not remote:
         entry["uri"] = _relative(place, target)
     absolute = {"uri": uri if remote else str(place), "network": draft.network}
@@ -97,13 +98,30 @@ def write_card(uri: str, given: Given, out: Path | None) -> None:
     comments = "".join(f"# assumed: {text}\n" for text in draft.assumed)
     if draft.network:
         comments += _traced(denoiser)
-    _show(denoiser, target.with_name(f"{target.stem}.samples.png"))
+    stem = entry["name"] if grows else target.stem
+    _show(denoiser, target.with_name(f"{stem}.samples.png"))
     text = comments + yaml_files.dump({"checkpoints": [entry]})
-    store.save_text(target, text)
+    if grows:
+        card_files.append(target, entry, comments)
+    else:
+        store.save_text(target, text)
     print(text, end="")
     trusted = ["--trust-code"] if draft.network else []
     command = shlex.join(["bench", "run", "--cards", str(target), *trusted])
     say(f"{target}: loads; `{command}`", file=sys.stderr)
+
+
+def _grows(target: Path, name: str, appends: bool) -> bool:
+    """Whether a card file is there, which the card is added to."""
+    if not target.exists():
+        return False
+    if not appends:
+        raise InputError(
+            f"{target} exists: name another card file with --out, add to it with --append, "
+            f"or remove it"
+        )
+    card_files.check_room(target, name)
+    return True
 
 
 def _draft(place: Path, given: Given) -> Draft:
