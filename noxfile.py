@@ -68,6 +68,13 @@ def regress(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The manual as a site, in the folder `site`: a dead link or an unknown page fails."""
+    session.install("-e", ".[docs]")
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def perf(session: nox.Session) -> None:
     """Benchmarks: each prints ratios of things measured in one run."""
     session.install(".[perceptual]")

@@ -96,7 +96,8 @@ def score(
         reference: folder, zip or .npz of pictures; a text may be NAME=PATH.
         tests: the same pictures as other programs made them, likewise.
         real: a data set or a file of statistics.
-        extractors, metrics: names; none for the defaults.
+        extractors: names; none for the default.
+        metrics: names; none for the defaults.
         out: the folder that the run is written to.
         stated: kernel and note, recorded as they are, prompts (a file), and leave_out=True to
             score what can be compared where some pictures cannot.

@@ -17,7 +17,8 @@ FILES = sorted(
     path.relative_to(ROOT)
     for pattern in (
         "*.md",
-        "docs/*.md",
+        "docs/**/*.md",
+        "docs/*.py",
         "bench/**/*.py",
         "bench/**/*.toml",
         "bench/**/*.yaml",
@@ -56,6 +57,10 @@ FOREIGN = {
     "--workers",
     # Of typer, for every command.
     "--install-completion",
+    # Of mkdocs and Slurm.
+    "--strict",
+    "--array",
+    "--cpus-per-task",
     # Colours of the page of a report.
     "--bad",
     "--good",

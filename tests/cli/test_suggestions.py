@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import click
@@ -15,7 +16,7 @@ from bench.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "bench").rglob("*.py"))
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # Placed into a command as they are: names of extensions, which are plain words.
 PLAIN = {"extractor"}
 
@@ -54,11 +55,17 @@ def of_document(path):
         yield line.partition(" #")[0].partition(" | ")[0]
 
 
+@cache
+def root():
+    """The command line; made once, as that takes a third of a second."""
+    return typer.main.get_command(app)
+
+
 def check(line):
     """Raise where the command line has no such verb or flag."""
     assert "{UNQUOTED}" not in line, f"{line}: quote what is put in (shlex.quote)"
     words = shlex.split(line.replace("...", " "))[1:]
-    command = typer.main.get_command(app)
+    command = root()
     while words and hasattr(command, "get_command"):
         if words[0].startswith("-"):
             break
