@@ -25,6 +25,7 @@ from bench.cli import (
     report,
     run,
     score,
+    site,
     speed,
     train,
 )
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command(cls=GroupedCommand, epilog=exits.HELP)(run.run)
 app.command(cls=GroupedCommand, epilog=exits.HELP)(score.score)
 app.command()(report.report)
+app.command()(site.site)
 app.command(epilog=exits.HELP_COMPARE)(compare.compare)
 app.add_typer(baseline.baseline, name="baseline")
 app.command()(certify.certify)

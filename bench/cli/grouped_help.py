@@ -14,7 +14,7 @@ OTHER = "Other"
 VERBS = {
     "Measure": ("run", "score", "speed", "probe"),
     "Decide": ("compare", "certify", "baseline", "history"),
-    "Show": ("report", "list", "check"),
+    "Show": ("report", "site", "list", "check"),
     "Prepare": ("import", "reference", "fetch", "train"),
 }
 FLAGS = {
