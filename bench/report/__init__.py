@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.core.record import Run
 from bench.report import exports, probe_page
+from bench.report.bug import bug
 from bench.report.figures.run import draw
 from bench.report.frames import as_json, csv, frame
 from bench.report.html import page, write
@@ -28,6 +29,7 @@ FORMATS: Mapping[str, Callable[[Run, Path], str]] = {
     "github-benchmark": exports.github_benchmark,
     "github-benchmark-bigger": exports.github_benchmark_bigger,
     "bencher": exports.bencher,
+    "bug": bug,
 }
 
 
