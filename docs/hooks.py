@@ -41,7 +41,7 @@ def commands_page() -> str:
         "After this page you know each verb and flag. The texts are those that `--help` prints.",
     ]
     for words in [(), *_verbs(root)]:
-        shown = CliRunner().invoke(app, [*words, "--help"], prog_name="bench", terminal_width=96)
+        shown = CliRunner().invoke(app, [*words, "--help"], prog_name="bench", terminal_width=78)
         lines += ["", f"## {' '.join(('bench', *words))}", "", "```text"]
         lines += [shown.output.strip("\n"), "```"]
     return "\n".join(lines) + "\n"
