@@ -116,11 +116,14 @@ def weights(folder):
 def words_of(line, cards):
     """The words of a command at its smallest size."""
     line = line.replace("@64", "@16").replace("sample_size=64", "sample_size=16")
+    line = re.sub(r"--preset \w+", "", line)
     verb, *words = shlex.split(line, comments=True)[1:]
     if verb == "run":
-        words += [*SMALLEST, *NARROW, "--method", "rtn"] if "python:" not in line else SMALLEST
-        words += ("--cards", cards) if "--cards" not in words else ()
-        words = [word for k, word in enumerate(words) if "--preset" not in words[k - 1 : k + 1]]
+        words += [*SMALLEST, *NARROW]
+        words += ("--method", "rtn") if "--method" not in words else ()
+        words += ("--cards", str(cards)) if "--cards" not in words else ()
+    if verb == "train":
+        words += ("--batch", "8")
     if verb == "import":
         words += ("--force", "--set", "norm_num_groups=4")
     return verb, *words
