@@ -127,7 +127,7 @@ def _protocol(row: CellRow) -> Protocol:
     if record.elsewhere is None:
         told |= {"sampler": draw.sampler, "steps": draw.steps, "spacing": draw.spacing}
         told |= {"seed": draw.seed, "eta": draw.eta, "guidance": draw.guidance}
-        told |= {"dtype": draw.dtype}
+        told |= {"guided": f"{draw.guided_from:g} to {draw.guided_to:g}", "dtype": draw.dtype}
     told |= {"extractor": row.extractor, "real images": row.cell.real}
     told |= {f"version of {n}": v for n, v in sorted(versions.items()) if n.startswith("delta_")}
     return tuple((name, str(value)) for name, value in told.items())
