@@ -49,7 +49,8 @@ def of_source(path):
 
 def of_document(path):
     """Commands in the blocks and between the backticks of a document."""
-    text = path.read_text(encoding="utf-8")
+    # Commands that go on in the next line are one line.
+    text = re.sub(r"\\\n\s*", "", path.read_text(encoding="utf-8"))
     yield from re.findall(r"`(bench\s[^`]*)`", text)
     for line in re.findall(r"(?m)^(?:    |- run: )(?:.*&& )?(bench [a-z].*)$", text):
         yield line.partition(" #")[0].partition(" | ")[0]
