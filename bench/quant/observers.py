@@ -40,11 +40,11 @@ class LevelHistogramObserver(HistogramObserver):
         x = x_orig.detach().flatten()
         first = bool(torch.isinf(self.min_val))
         if x.device.type != "cpu" or x.dtype != torch.float32 or first or not len(x):
-            return super().forward(x_orig)  # type: ignore[no-any-return]
+            return super().forward(x_orig)
         least, largest = torch.aminmax(x)
         low, high = torch.minimum(self.min_val, least), torch.maximum(self.max_val, largest)
         if not bool(torch.isfinite(high - low)) or low == high:
-            return super().forward(x_orig)  # type: ignore[no-any-return]
+            return super().forward(x_orig)
         counted = counts(x, self.bins, low, high)
         both = self._combine_histograms(
             self.histogram, self.min_val, self.max_val, counted, low, high

@@ -114,7 +114,10 @@ def _add_shape(card: sketch.Sketch, module: Any, call: Any, network: str) -> Non
     tried = python.UserNetwork(module, call, classes, timesteps, network)
     either = (said["learns_variance"],) if "learns_variance" in said else (False, True)
     levels = said.get("levels")
-    levels = None if said_levels.is_fractional(levels) else said_levels.levels(levels, timesteps)
+    if levels is None or said_levels.is_fractional(levels):
+        levels = None
+    else:
+        levels = said_levels.levels(levels, timesteps)
     learns = python.check(tried.eval(), network, card.config["shape"], either, levels)
     card.config["learns_variance"] = learns
     if learns and "learns_variance" not in said:
