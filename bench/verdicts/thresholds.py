@@ -11,20 +11,16 @@ from __future__ import annotations
 import fnmatch
 import math
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import tomllib
+
 from bench.core import border
 from bench.core.errors import InputError
 from bench.core.printable import quoted, short
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SHIPPED = Path(__file__).parent / "thresholds.toml"
 # Bytes that such a file may have.
