@@ -4,9 +4,9 @@
 
 A process claims a file by a lock of the system, which ends with the process, however that ends.
 What another process has claimed is left to it, and looked at again at the end, unless somebody
-else will do that. No result rests on
-a claim: files appear whole, and whoever makes one makes the same. So where a disk has no locks,
-or another process holds one for longer than LONGEST, the work is done without.
+else will do that. No result rests on a claim: files appear whole, and whoever makes one makes the
+same. So where a disk has no locks, or another process holds one for longer than LONGEST, the work
+is done without.
 """
 
 from __future__ import annotations

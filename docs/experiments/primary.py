@@ -12,10 +12,6 @@ training's own numbers.
 
 `--figure FILE` draws the twelve lines: a dot for each training, the mean with its interval, and
 the margin of equivalence.
-
-`--simulate` decides instead campaigns drawn from a known truth by the very same code: normal
-trainings with the spreads of RUN, the images' errors by its influences, and true differences of 0,
-at the margin, and as in RUN. How often is a line decided, and how often falsely?
 """
 
 from __future__ import annotations
@@ -42,6 +38,7 @@ MARGINS = {"w4a8": 10.0, "w8a8": 3.0}
 OTHERS = ("ema", "swa", "baseline")
 NAMES = {"ema": "EMA", "swa": "SWA", "baseline": "plain"}
 LEVEL = 0.05
+BACKEND = "int8-cuda"
 Losses = Mapping[int, ProbeValue]
 
 
@@ -237,68 +234,12 @@ def _less(a: ProbeValue, b: ProbeValue) -> ProbeValue:
     return ProbeValue(a.name, a.value - b.value, n=a.n, terms=tuple(each.tolist()))
 
 
-def simulate(lines: Sequence[Line], campaigns: int) -> None:
-    """Print how often campaigns of a known truth are decided, rightly and falsely."""
-    each = np.stack([line.differences() for line in lines])
-    margins = np.array([line.margin() for line in lines])
-    truths = {
-        "no difference": np.zeros(len(lines)),
-        "at the margin": margins,
-        "as measured": each.mean(1),
-    }
-    print(
-        "| truth | families with a false decision | lines decided | lines falsely equivalent |\n|"
-        + "---|" * 4
-    )
-    for name, truth in truths.items():
-        verdicts = _campaigns(lines, truth, campaigns)
-        signs = (verdicts == "contradicted").astype(int) - (verdicts == "supported")
-        equal = verdicts == "equivalent"
-        wrong = ((signs != 0) & (signs != np.sign(truth))).any(1).mean()
-        alike = (equal & (np.abs(truth) >= margins)).mean()
-        decided_lines = (verdicts != "undecided").mean()
-        print(f"| {name} | {wrong:.1%} | {decided_lines:.0%} | {alike:.1%} |")
-        if name == "as measured":
-            shares = (verdicts != "undecided").mean(0)
-            print("\nLines decided then: " + ", ".join(f"{share:.0%}" for share in shares))
-
-
-def _campaigns(lines: Sequence[Line], truth: np.ndarray, count: int) -> np.ndarray:
-    """The verdicts of campaigns that are drawn, (campaigns, lines)."""
-    draw = np.random.default_rng(0)
-    each = np.stack([line.differences() for line in lines])
-    margins = [line.margin() for line in lines]
-    # Trainings and images are the same ones in all lines.
-    influences = np.stack([line.influences() for line in lines])
-    images = influences.shape[1]
-    verdicts = []
-    for _ in range(count):
-        drawn = draw.multivariate_normal(truth, np.cov(each), each.shape[1], method="eigh").T
-        drawn += (influences @ draw.standard_normal(images) / images)[:, None]
-        found = [_drawn(*of_line) for of_line in zip(lines, drawn, strict=True)]
-        verdicts.append([verdict for verdict, _ in decided(found, margins)])
-    return np.array(verdicts)
-
-
-def _drawn(line: Line, values: np.ndarray) -> Estimate:
-    """What the code says of trainings that are drawn, with the images' error of the line's own."""
-    pairs = []
-    for value, (a, b) in zip(values, line.pairs.values(), strict=True):
-        moved = dataclasses.replace(a, value=float(value))
-        zero = dataclasses.replace(b, value=0.0)
-        pairs.append((moved, zero))
-    found = paired_difference(pairs)
-    assert found is not None
-    return found.estimate
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("runs", nargs="+")
-    parser.add_argument("--backend", default="int8-cuda")
+    parser.add_argument("--backend", default=BACKEND)
     parser.add_argument("--seeds", help="as in 3-7; all that there are by default")
     parser.add_argument("--figure", metavar="FILE")
-    parser.add_argument("--simulate", type=int, metavar="CAMPAIGNS")
     asked = parser.parse_args()
     seeds = None
     if asked.seeds:
@@ -306,9 +247,6 @@ def main() -> None:
         seeds = range(first, last + 1)
     by = losses(*loaded(asked.runs, asked.backend))
     lines = lines_of(by, seeds)
-    if asked.simulate:
-        simulate(lines, asked.simulate)
-        return
     if asked.figure:
         figure(lines, asked.figure)
     table(lines)
