@@ -79,9 +79,11 @@ def check(
             continue
         field = table.get(name)
         if field is None and value is not None and not same(value, defaults.get(name)):
+            # The class may be named elsewhere, by the index of a pipeline.
+            of = f" of a {said['_class_name']}" if said.get("_class_name") else ""
             raise InputError(
-                f"{label}: {name} = {value!r} is not known to bench, and may change the images; "
-                f"if it does not, take it out of the file"
+                f"{label}: {name} = {value!r}{of} is not known to bench, and may change the "
+                f"images; if it does not, take it out of the file"
             )
         if field and field.use == "refused" and not any(same(value, a) for a in field.allowed):
             raise InputError(f"{label}: {name} = {value!r} is not supported: {field.why}")
