@@ -39,7 +39,7 @@ FLAGS = {
 MANY = 9
 EXAMPLES: Mapping[str, Sequence[tuple[str, str]]] = {
     "run": (
-        ("bench run --bits 4", "4-bit weights; ten minutes on two cores of a CPU"),
+        ("bench run --bits 4", "4-bit weights; eight minutes on two cores of a CPU"),
         ("bench run --bits 4 --dry-run", "what it would do, and how long it takes"),
         ("bench run --bits 8 --checkpoints mine --preset smoke", "a minute's look at your own"),
         ("bench run --bits 4 --until-decided", "as many images as a verdict takes"),
