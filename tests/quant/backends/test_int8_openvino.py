@@ -240,7 +240,7 @@ def test_an_operation_without_translation_is_refused(openvino):
 
 @on_x86
 @pytest.mark.slow
-@pytest.mark.parametrize("words", ["w4a8", "w4a8+lowrank=2", "w4a8+split+asymmetric"])
+@pytest.mark.parametrize("words", ["w4a8", "w4a8+lowrank=rank:2", "w4a8+split+asymmetric"])
 def test_a_whole_network(tiny, batches, openvino, words):
     made = Int8OpenVino()(tiny, Scheme.parse(f"{words}+minmax"), batches)
     products = [layer for layer in made.coverage.layers if layer.bits == "fp32"]
