@@ -62,7 +62,7 @@ class _Structure(pickle.Pickler):
         if isinstance(value, nn.Parameter):
             return ("parameter", type(value), place, value.requires_grad, about)
         values = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
-        return ("tensor", place, about, hashlib.sha256(values.numpy()).hexdigest())
+        return ("tensor", place, about, hashlib.sha256(values.numpy().tobytes()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Traces:
             return None
         self._kept.move_to_end(key)
         own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        there = {**trace.parameters, **trace.buffers}
+        there: dict[str, Tensor] = {**trace.parameters, **trace.buffers}
         return copy.deepcopy(trace.graph, {id(there[name]): own[name] for name in there})
 
     def _keep(self, key: Hashable, model: nn.Module, graph: GraphModule) -> None:
@@ -115,7 +115,7 @@ class Traces:
             return
         empty = {name: _without_values(value) for name, value in parameters.items()}
         buffers = {name: value.clone() for name, value in model.named_buffers()}
-        memo = {id(value): empty[name] for name, value in parameters.items()}
+        memo: dict[int, Tensor] = {id(value): empty[name] for name, value in parameters.items()}
         memo |= {id(value): buffers[name] for name, value in model.named_buffers()}
         self._kept[key] = _Trace(copy.deepcopy(graph, memo), empty, buffers)
         if len(self._kept) > MOST:
