@@ -30,6 +30,7 @@ from bench.core.errors import NotExecuted
 from bench.quant.kernels.handing_over import Handed, Range
 from bench.quant.kernels.integer_layer import IntegerLayer, Part, Reference
 from bench.quant.kernels.onednn import may_saturate
+from bench.quant.kernels.openvino_norm import with_channels_last
 from bench.quant.layers import Layer
 from bench.quant.rewrite import Execution
 from bench.quant.tracing import cause
@@ -78,11 +79,15 @@ def _translated(handed: Handed) -> openvino.Model:
         decoder = TorchFXPythonDecoder(simple, dynamic_shapes=False)
     frontend = FrontEndManager().load_by_framework("pytorch")
     try:
-        return frontend.convert(frontend.load(decoder))
+        model = frontend.convert(frontend.load(decoder))
     except (OpConversionFailure, GeneralFailure) as error:
         # A log of many lines, which ends with what is missing.
         said = " ".join(str(error).partition("Summary:")[2].split()) or cause(error)
         raise NotExecuted(f"OpenVINO cannot convert the network ({said})") from None
+    if handed.steps:
+        # A network in full precision stays as OpenVINO has it, whose speed is what is asked for.
+        with_channels_last(model)
+    return model
 
 
 def _decompositions() -> Any:
