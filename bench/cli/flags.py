@@ -192,7 +192,7 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="What runs the cells: auto, local, processes:2 (bench list).",
+        help="What runs the cells: auto, local, processes:2, ray (bench list).",
     ),
 ]
 Workers = Annotated[
@@ -200,8 +200,14 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        help="Processes that share the cells and their images, with OMP_NUM_THREADS threads each, "
+        help="Workers that share the cells and their images, with OMP_NUM_THREADS threads each, "
         "else one [default: by cores and memory].",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="HOST:PORT", help="With --engine ray, the cluster [default: auto]."
     ),
 ]
 Shard = Annotated[

@@ -160,6 +160,13 @@ def _opened(path: Path) -> Iterator[IO[bytes] | None]:
         yield stream
 
 
+def remove(path: Path) -> None:
+    """Remove a file that is of no use any more, and its folder where that is empty then."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
+
+
 def set_aside(path: Path, reason: str, seen: os.stat_result | None = None) -> None:
     """Move what is damaged out of the way, and say so.
 

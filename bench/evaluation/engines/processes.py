@@ -3,12 +3,12 @@
     processes:2     two processes
     processes       one for every so many cores as a process has threads (OMP_NUM_THREADS)
 
-`bench.evaluation.engines.crew` hands out, and `schedule` says who does what. The number of threads
-decides the last bits of results, so it is that of the command in every process; how many processes
-there are decides nothing. Where they take all cores that this process may use, each keeps to cores
-of its own (with less, those of two commands would meet on the first cores); of several accelerators
-each has one. Where the system ends a process, as for want of memory, another one goes on with what
-it was at.
+`bench.evaluation.engines.crew` hands out, and `schedule` says who does what. The number of
+threads decides the last bits of results, so it is that of the command in every process; how many
+processes there are decides nothing. Where they take all cores that this process may use, each
+keeps to cores of its own (with less, those of two commands would meet on the first cores); of
+several accelerators each has one. Where the system ends a process, as for want of memory, another
+one goes on with what it was at.
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""Engine `ray`: the same records whatever the cluster; what is lost is done by another worker."""
+
+import contextlib
+import os
+import sys
+from collections import Counter
+
+import pytest
+from evaluation.engines.test_processes import lines, resolved
+from helpers.fake_worker import FakeWorker
+
+from bench.core.errors import InputError
+from bench.core.record import Record
+from bench.evaluation.engines import cluster_worker, ray_cluster
+from bench.system import artifacts
+from bench.system.disk import MachineError
+
+ray = pytest.importorskip("ray")
+STORE = 80 * 2**20
+
+
+@contextlib.contextmanager
+def cluster(nodes, monkeypatch, cpus=1):
+    """A Ray cluster of several nodes of this machine, to which this process is connected."""
+    from ray.cluster_utils import Cluster
+
+    # Workers import the helpers of the tests.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    size = {"num_cpus": cpus, "object_store_memory": STORE}
+    made = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
+    try:
+        for _ in range(nodes - 1):
+            made.add_node(**size)
+        ray.init(made.address, log_to_driver=False, logging_level="ERROR")
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log"
+    path.touch()
+    return path
+
+
+@pytest.mark.parametrize(
+    "argument", ["8", "host", "auto,0", "auto,", "host:port", "http://host:1", "auto,2,3"]
+)
+def test_an_argument_that_is_none_is_refused_before_anything_is_done(argument):
+    with pytest.raises(InputError, match="takes the address of a cluster"):
+        list(ray_cluster.run(None, (), argument))
+
+
+def test_without_ray_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install"):
+        list(ray_cluster.run(None, ()))
+
+
+def test_no_cluster_is_one_line(cache, log):
+    cells = resolved(cache, "w8a8", checkpoints=("a",))
+    with pytest.raises(InputError, match="no Ray cluster at auto .*ray start --head"):
+        list(ray_cluster.run(FakeWorker(log), cells))
+
+
+@pytest.mark.slow
+def test_each_piece_is_done_once_by_workers_of_two_nodes(cache, log, monkeypatch):
+    """And what ends a worker is done by another one; what stops a run stops it here, too."""
+    with cluster(2, monkeypatch):
+        cells = resolved(cache, "w8a8", "w4a8+skip=once")
+        told = list(ray_cluster.run(FakeWorker(log), cells))
+        found = [each for each in told if isinstance(each, Record)]
+        assert Counter(r.status for r in found) == {"ok": len(cells)}
+        assert {r.cell for r in found} == {wanted.cell for wanted in cells}
+        begun = lines(log)
+        # Two at a time, of which one was killed once.
+        assert len({process for process, _ in begun}) == 3
+        again = [name for name, count in Counter(name for _, name in begun).items() if count > 1]
+        assert len(again) == 1
+        assert "skip=once" in again[0]
+        for word, kind, says in (("refused", InputError, "no such"), ("full", MachineError, "no")):
+            bad = resolved(cache, f"w4a8+skip={word}", checkpoints=("a",))
+            with pytest.raises(kind, match=says) as stopped:
+                list(ray_cluster.run(FakeWorker(log), bad))
+            assert type(stopped.value) is kind
+        monkeypatch.setenv("OMP_NUM_THREADS", "64")
+        with pytest.raises(InputError, match="no machine of the Ray cluster has room.*CPU 64"):
+            list(ray_cluster.run(FakeWorker(log), cells))
+        # What a worker checks its machine by is gone.
+        assert not (cache / "tokens").exists()
+
+
+@pytest.fixture
+def token(tmp_path, cache):
+    path = cache / "tokens" / "0"
+    artifacts.save_text(path, artifacts.bound(path), "text")
+    return cluster_worker.Token(tmp_path, path, "text", cluster_worker.code())
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Gives what a machine of a cluster says at its start, with another token than the real one."""
+    monkeypatch.setattr(cluster_worker, "LOOKS", 1)
+    # It is to be where the command was.
+    monkeypatch.setattr(os, "chdir", os.stat)
+
+    def says(token, **changes):
+        from dataclasses import replace
+
+        given = FakeWorker(token.folder / "log"), replace(token, **changes)
+        return cluster_worker.ClusterWorker(given).ready()
+
+    return says
+
+
+def test_a_machine_is_checked_before_it_gets_work(token, machine, tmp_path):
+    assert machine(token) == ""
+    assert "has no folder" in machine(token, folder=tmp_path / "none")
+    assert "has another bench" in machine(token, code="0")
+    told = machine(token, path=tmp_path / "other" / "tokens" / "0")
+    assert f"does not see the cache {tmp_path / 'other'}" in told
+    assert "does not see the cache" in machine(token, text="that of another run")
+
+
+def test_a_worker_keeps_its_network_between_pieces_of_work(token, cache):
+    """That is, one generator of the worker does them all."""
+    calls = []
+
+    class Counting(FakeWorker):
+        def __call__(self, items):
+            calls.append(1)
+            return super().__call__(items)
+
+    worker = cluster_worker.ClusterWorker((Counting(token.folder / "log"), token))
+    cells = resolved(cache, "w8a8", checkpoints=("a",))
+    for wanted in cells:
+        *_, last = worker.do(wanted)
+        assert isinstance(last, Record)
+        assert last.cell == wanted.cell
+    assert calls == [1]
