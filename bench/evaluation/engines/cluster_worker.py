@@ -6,6 +6,8 @@ actors: objects that live in a process of their own.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import platform
 import time
@@ -107,16 +109,27 @@ class ClusterWorker:
                 return True
         return False
 
-    def do(self, item: Item) -> Iterator[Told | InputError]:
-        """Do a piece of work; what stops the whole run comes as a value, as the last one."""
+    def do(self, item: Item) -> Iterator[Told | InputError | str]:
+        """Do a piece of work.
+
+        Yields:
+            What the worker tells, and lines that it said on stderr, as one that a file of the
+            cache is damaged. What stops the whole run comes as a value, as the last one.
+        """
         self.items.append(item)
         try:
-            for told in self.told:
-                yield told
-                if isinstance(told, Done | Record):
-                    return
+            yield from self._told()
         except OutOfMemory as error:
             yield error
         except InputError as error:
             kind = MachineError if isinstance(error, MachineError) else InputError
             yield kind(str(error))
+
+    def _told(self) -> Iterator[Told | str]:
+        is_done = False
+        while not is_done:
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                told = next(self.told)
+            yield from (line for line in said.getvalue().splitlines() if line[:6] == "bench:")
+            yield told
+            is_done = isinstance(told, Done | Record)

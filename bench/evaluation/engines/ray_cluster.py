@@ -87,18 +87,29 @@ def _connected(address: str) -> Iterator[Any]:
         return
     # Else it reports to its makers over the network.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What it tells of dead workers it prints, to where data goes.
+    with contextlib.redirect_stdout(sys.stderr):
+        _connect(ray, address)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Connect to a cluster.
+
+    Raises:
+        InputError: there is none.
+    """
     try:
-        ray.init(address, logging_level="ERROR", configure_logging=False)
+        ray.init(address, logging_level="ERROR", configure_logging=False, log_to_driver=False)
     except Exception as error:
         text = " ".join(str(error).split())
         raise InputError(
             f"no Ray cluster at {address} ({short(text, 200)}): start one by `ray start --head`, "
             f"or take --engine ray:local"
         ) from None
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -219,9 +230,13 @@ class _Actors:
             print("bench: the Ray cluster has no room yet: waiting for it", file=sys.stderr)
         for generator in ready:
             if generator in slots:
-                yield slots[generator], self._next(slots[generator])
+                said = self._next(slots[generator])
+                if isinstance(said, str):
+                    print(said, file=sys.stderr)
+                else:
+                    yield slots[generator], said
 
-    def _next(self, who: int) -> Told | Gone:
+    def _next(self, who: int) -> Told | Gone | str:
         try:
             told = self.ray.get(next(self.telling[who]))
         except (self.ray.exceptions.RayError, StopIteration) as error:
