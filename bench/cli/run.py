@@ -48,13 +48,12 @@ from bench.cli.flags import (
     Words,
     Workers,
     listed,
-    name_weights,
 )
 from bench.cli.guiding import Guidance, Interval, drawn
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
 from bench.evaluation import added_methods, floors, planning, sequential, skip_lists, suite
-from bench.evaluation.engines import automatic
+from bench.evaluation.engines.automatic import AUTO, checked
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices, host
 from bench.system.host import fingerprint
@@ -83,7 +82,7 @@ def run(
     guidance_interval: Interval = None,
     seed: Seed = 0,
     batch: Batch = 50,
-    engine: Engine = automatic.AUTO,
+    engine: Engine = AUTO,
     workers: Workers = None,
     address: Address = None,
     shard: Shard = None,
@@ -103,11 +102,9 @@ def run(
     dry_run: DryRun = False,
 ) -> int:
     """Quantize, sample and measure; write a versioned report."""
-    name_weights(inception, backbones)
     asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
     given = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
-    runner = automatic.checked(engine, workers, address)
-    to = Outcome(out, redact, force, dry_run, shard)
+    runner, to = checked(engine, workers, address), Outcome(out, redact, force, dry_run, shard)
     cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)

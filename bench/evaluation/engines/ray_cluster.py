@@ -45,8 +45,8 @@ ARGUMENT = re.compile(r"(auto|local|[A-Za-z0-9_.\-\[\]:]+:[0-9]{1,5})?(?:,([1-9]
 # Seconds after which it is looked again for what joined or left, and after which it is told that
 # nothing has room; how many workers may die at their start, one after the other.
 LOOK, TOLD, DEATHS = 5.0, 60.0, 5
-# Variables of this process that those of the workers have, too.
-HANDED = re.compile(r"BENCH_\w+|HF_HOME|HF_HUB_\w+|ONEDNN_MAX_CPU_ISA|AWS_\w+")
+# Variables of this process that those of the workers have, too; a cluster shows them to its users.
+HANDED = re.compile(r"BENCH_\w+|HF_HOME|HF_HUB_\w+|ONEDNN_MAX_CPU_ISA|AWS_ENDPOINT_URL")
 
 
 def run(worker: Work, cells: Sequence[Item], argument: str = "") -> Iterator[Told]:
@@ -267,7 +267,7 @@ def _maker(ray: Any, request: dict[str, float], worker: Work, token: cluster_wor
     variables = {name: value for name, value in os.environ.items() if HANDED.fullmatch(name)}
     variables |= {
         "OMP_NUM_THREADS": str(threads()),
-        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, (*paths, here))),
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in (*paths, str(here))),
     }
     options = {
         "num_cpus": request["CPU"],

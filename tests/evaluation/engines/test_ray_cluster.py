@@ -1,8 +1,12 @@
 """Engine `ray`: the same records whatever the cluster; what is lost is done by another worker."""
 
 import contextlib
+import json
 import os
+import shutil
 import sys
+import threading
+import time
 from collections import Counter
 
 import pytest
@@ -153,3 +157,69 @@ def test_what_a_worker_says_of_the_cache_reaches_the_command(token, cache):
     worker = cluster_worker.ClusterWorker((Telling(token.folder / "log"), token))
     said = list(worker.do(resolved(cache, "w8a8", checkpoints=("a",))[0]))
     assert [each for each in said if isinstance(each, str)] == ["bench: a file is damaged"] * 2
+
+
+SIZES = ("--scheme", "w4a8", "--backend", "simulated", "--checkpoints", "*", "--images", "8")
+SIZES += ("--steps", "1", "--batch", "2", "--metrics", "psnr,ssim")
+
+
+@pytest.fixture
+def measured(bench, cards, cache, tmp_path, monkeypatch):
+    """Runs `bench run` in a cache of its own; its records less times, and the bits of its images.
+
+    The words of several commands one after the other, of which the last one reports.
+    """
+
+    def run(name, *commands):
+        folder = tmp_path / name
+        shutil.copytree(cache / "fits", folder / "fits")
+        monkeypatch.setenv("BENCH_CACHE", str(folder))
+        for words in commands:
+            code, _, stderr = bench(
+                "run", *SIZES, "--cards", cards, "--out", folder / "out", *words
+            )
+            assert code == 0, stderr
+        (path,) = folder.glob("out/*/run.json")
+        records = [{**r, "seconds": None} for r in json.loads(path.read_text())["records"]]
+        assert {record["status"] for record in records} == {"ok"}
+        images = {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.glob("images/*/*.npy"))
+        }
+        assert len(images) == 8
+        return records, images
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_numbers_are_the_same_whoever_makes_them(measured, monkeypatch):
+    """One process, 1, 2 and 4 workers of this machine, a cluster of 1, 2 and 4 nodes, shares."""
+    unbroken = measured("local", ["--engine", "local"])
+    for count in (1, 2, 4):
+        assert measured(f"workers-{count}", ["--workers", count]) == unbroken
+        with cluster(count, monkeypatch):
+            assert measured(f"ray-{count}", ["--engine", "ray"]) == unbroken
+    shares = [["--engine", "local", "--shard", f"{number}/3"] for number in (3, 1, 2)]
+    assert measured("shares", *shares, ["--engine", "local"]) == unbroken
+
+
+@pytest.mark.slow
+def test_a_node_that_is_removed_costs_no_number(measured, tmp_path, monkeypatch):
+    """It goes once the first batch of images is there; the other one does the rest."""
+    unbroken = measured("local", ["--engine", "local"])
+    with cluster(1, monkeypatch) as made:
+        node = made.add_node(num_cpus=1, object_store_memory=STORE)
+        removed = []
+
+        def remove():
+            while not [*tmp_path.glob("broken/images/*/*.npy")]:
+                time.sleep(0.02)
+            made.remove_node(node, allow_graceful=False)
+            removed.append(len([*tmp_path.glob("broken/images/*/*.npy")]))
+
+        remover = threading.Thread(target=remove)
+        remover.start()
+        assert measured("broken", ["--engine", "ray"]) == unbroken
+        remover.join()
+    assert removed[0] < 8
