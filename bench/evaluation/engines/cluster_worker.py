@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import platform
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from bench.evaluation.back_off import OutOfMemory
 from bench.evaluation.closure import code_hash
 from bench.system import artifacts, freed_memory
 from bench.system.disk import MachineError
+from bench.system.host import threads
 
 if TYPE_CHECKING:
     from bench.core.protocols import Work
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 # How often, once a second, it is looked for a file that another machine has just written.
 LOOKS = 10
+# Variables of this process that workers have, too; a cluster shows them to its users.
+HANDED = re.compile(r"BENCH_\w+|HF_HOME|HF_HUB_\w+|ONEDNN_MAX_CPU_ISA|AWS_ENDPOINT_URL")
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,29 @@ class Token:
     text: str
     code: str
 
+    @property
+    def cache(self) -> Path:
+        """The cache folder."""
+        return self.path.parent.parent
+
 
 def code() -> str:
     """Hash (hex, 16 characters) of all modules of bench that a worker may run."""
     lines = [line for table in TABLES.values() for line in table.values()]
     return code_hash(["bench.evaluation.worker", *(line.partition(":")[0] for line in lines)])
+
+
+def environment(token: Token) -> dict[str, str]:
+    """The variables that workers are started with."""
+    # bench itself may be imported from where no path of the machines says.
+    here = str(Path(__file__).parents[len(__name__.split(".")) - 1])
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return {
+        **{name: value for name, value in os.environ.items() if HANDED.fullmatch(name)},
+        "OMP_NUM_THREADS": str(threads()),
+        "BENCH_CACHE": str(token.cache),
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in (*paths, here)),
+    }
 
 
 class ClusterWorker:
@@ -78,7 +100,7 @@ class ClusterWorker:
 
     def ready(self) -> str:
         """The line that says why this machine is not fit; "" where it is."""
-        name, cache = platform.node(), self.token.path.parent.parent
+        name = platform.node()
         try:
             os.chdir(self.token.folder)
         except OSError as error:
@@ -93,9 +115,9 @@ class ClusterWorker:
             )
         if not self._sees_cache():
             return (
-                f"{name}, a machine of the Ray cluster, does not see the cache {cache}: set "
-                f"BENCH_CACHE to a folder on a disk that all of them share, or BENCH_MIRROR to an "
-                f"object store"
+                f"{name}, a machine of the Ray cluster, does not see the cache "
+                f"{self.token.cache}: set BENCH_CACHE to a folder on a disk that all of them "
+                f"share, or BENCH_MIRROR to an object store"
             )
         return ""
 

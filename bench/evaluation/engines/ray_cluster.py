@@ -23,7 +23,9 @@ import contextlib
 import os
 import re
 import secrets
+import signal
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from importlib.util import find_spec
@@ -45,8 +47,6 @@ ARGUMENT = re.compile(r"(auto|local|[A-Za-z0-9_.\-\[\]:]+:[0-9]{1,5})?(?:,([1-9]
 # Seconds after which it is looked again for what joined or left, and after which it is told that
 # nothing has room; how many workers may die at their start, one after the other.
 LOOK, TOLD, DEATHS = 5.0, 60.0, 5
-# Variables of this process that those of the workers have, too; a cluster shows them to its users.
-HANDED = re.compile(r"BENCH_\w+|HF_HOME|HF_HUB_\w+|ONEDNN_MAX_CPU_ISA|AWS_ENDPOINT_URL")
 
 
 def run(worker: Work, cells: Sequence[Item], argument: str = "") -> Iterator[Told]:
@@ -102,6 +102,7 @@ def _connect(ray: Any, address: str) -> None:
     Raises:
         InputError: there is none.
     """
+    ends = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, logging_level="ERROR", configure_logging=False, log_to_driver=False)
     except Exception as error:
@@ -110,6 +111,9 @@ def _connect(ray: Any, address: str) -> None:
             f"no Ray cluster at {address} ({short(text, 200)}): start one by `ray start --head`, "
             f"or take --engine ray:local"
         ) from None
+    # It puts its own in the place of the command's.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ends)
 
 
 @contextlib.contextmanager
@@ -261,21 +265,13 @@ class _Actors:
 
 def _maker(ray: Any, request: dict[str, float], worker: Work, token: cluster_worker.Token) -> Any:
     """What starts an actor."""
-    # bench itself may be imported from where no path of the machines says.
-    here = Path(__file__).parents[len(__name__.split(".")) - 1]
-    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    variables = {name: value for name, value in os.environ.items() if HANDED.fullmatch(name)}
-    variables |= {
-        "OMP_NUM_THREADS": str(threads()),
-        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in (*paths, str(here))),
-    }
     options = {
         "num_cpus": request["CPU"],
         "num_gpus": request.get("GPU", 0.0),
         "memory": request["memory"],
         "max_restarts": 0,
         "scheduling_strategy": "SPREAD",
-        "runtime_env": {"env_vars": variables},
+        "runtime_env": {"env_vars": cluster_worker.environment(token)},
     }
     actor = ray.remote(cluster_worker.ClusterWorker).options(**options)
     given = ray.put((worker, token))

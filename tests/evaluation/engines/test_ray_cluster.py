@@ -128,6 +128,17 @@ def test_a_machine_is_checked_before_it_gets_work(token, machine, tmp_path):
     assert "does not see the cache" in machine(token, text="that of another run")
 
 
+def test_workers_have_the_variables_that_decide_numbers_and_no_secret(token, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("BENCH_MIRROR", "s3://bucket")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    found = cluster_worker.environment(token)
+    assert (found["OMP_NUM_THREADS"], found["BENCH_MIRROR"]) == ("3", "s3://bucket")
+    assert found["BENCH_CACHE"] == str(token.cache)
+    assert "secret" not in found.values()
+
+
 def test_a_worker_keeps_its_network_between_pieces_of_work(token, cache):
     """That is, one generator of the worker does them all."""
     calls = []
