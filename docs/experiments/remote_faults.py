@@ -6,8 +6,8 @@ The run is that of `faults.py`, and so is what is compared with an unbroken one:
 run.json, the influences of its images, the strips of samples and the bits of its images.
 
     node      `bench run --engine ray` on a Ray cluster of two nodes beside its head, which gives
-              none of its cores; at a random moment a node is removed as if its machine lost its
-              power, and another one joins
+              none of its cores; when a random number of batches is there a node is removed as if
+              its machine lost its power, and another one joins
     store     two machines without a common disk: each makes its share in a cache of its own, one
               after the other, and a third one, whose cache is empty, reports. What they have in
               common is BENCH_MIRROR on a local S3 server, of which each tenth request fails
@@ -92,23 +92,21 @@ def nodes(campaign: faults.Campaign, wanted: int) -> None:
     with cluster() as made:
         words = ("--engine", "ray", "--address", made.address)
         present = [made.add_node(**size) for _ in range(2)]
-        command = ended(Started(campaign.place, campaign.cache("timed"), words, {}))
-        seconds = time.monotonic() - command.start
-        campaign.compare("node", command, campaign.place / "timed")
-        print(f"on two nodes: {seconds:.1f} s", flush=True)
         for _ in range(wanted):
             cache = campaign.cache("removed")
             command = Started(campaign.place, cache, words, {})
-            # Until there is an image nothing but imports is lost.
-            end = command.start + (0.3 + 0.6 * random.random()) * seconds
-            while command.lives() and time.monotonic() < end:
+            batches = random.randrange(len(campaign.images))
+            while command.lives() and len([*cache.glob("images/*/*.npy")]) < batches:
                 time.sleep(0.01)
+            # Somewhere between two batches.
+            time.sleep(random.random() * command.lives())
             campaign.count("node", "removed" if command.lives() else "removed too late")
             there = len([*cache.glob("images/*/*.npy")])
             made.remove_node(present.pop(random.randrange(2)), allow_graceful=False)
             present.append(made.add_node(**size))
             campaign.compare("node", ended(command), cache)
-            print(f"node: {there} batches were there: {dict(campaign.counts['node'])}", flush=True)
+            told = f"{there} of {len(campaign.images)} batches were there"
+            print(f"node: {told}: {dict(campaign.counts['node'])}", flush=True)
 
 
 def stores(campaign: faults.Campaign, wanted: int) -> None:

@@ -23,9 +23,7 @@ import contextlib
 import os
 import re
 import secrets
-import signal
 import sys
-import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from importlib.util import find_spec
@@ -34,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import InputError
 from bench.core.printable import quoted, short
-from bench.evaluation.engines import cluster_worker, crew
+from bench.evaluation.engines import cluster_worker, crew, ray_connection
 from bench.evaluation.engines.crew import Gone, Told
 from bench.evaluation.engines.schedule import Item
 from bench.system import artifacts, devices
@@ -72,48 +70,9 @@ def run(worker: Work, cells: Sequence[Item], argument: str = "") -> Iterator[Tol
         raise InputError("engine ray needs Ray: pip install 'diffusion-quant-bench[ray]'")
     if not cells:
         return
-    with _connected(match[1] or "auto") as ray, _token(worker) as token:
+    with ray_connection.connected(match[1] or "auto") as ray, _token(worker) as token:
         most = int(match[2] or sys.maxsize)
         yield from crew.told(cells, _Actors(ray, worker, _request(worker, cells), token, most))
-
-
-@contextlib.contextmanager
-def _connected(address: str) -> Iterator[Any]:
-    """The library, connected to a cluster; as it is where the program is connected already."""
-    import ray
-
-    if ray.is_initialized():
-        yield ray
-        return
-    # Else it reports to its makers over the network.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # What it tells of dead workers it prints, to where data goes.
-    with contextlib.redirect_stdout(sys.stderr):
-        _connect(ray, address)
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-
-
-def _connect(ray: Any, address: str) -> None:
-    """Connect to a cluster.
-
-    Raises:
-        InputError: there is none.
-    """
-    ends = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(address, logging_level="ERROR", configure_logging=False, log_to_driver=False)
-    except Exception as error:
-        text = " ".join(str(error).split())
-        raise InputError(
-            f"no Ray cluster at {address} ({short(text, 200)}): start one by `ray start --head`, "
-            f"or take --engine ray:local"
-        ) from None
-    # It puts its own in the place of the command's.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, ends)
 
 
 @contextlib.contextmanager

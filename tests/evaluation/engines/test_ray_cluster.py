@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -64,10 +65,19 @@ def test_without_ray_one_line_says_what_to_install(monkeypatch):
         list(ray_cluster.run(None, ()))
 
 
-def test_no_cluster_is_one_line(cache, log):
-    cells = resolved(cache, "w8a8", checkpoints=("a",))
-    with pytest.raises(InputError, match=r"no Ray cluster at auto .*ray start --head"):
-        list(ray_cluster.run(FakeWorker(log), cells))
+@pytest.mark.parametrize("is_named", [True, False])
+def test_nobody_at_an_address_is_one_line_at_once(is_named, cache, log, monkeypatch):
+    with socket.socket() as taken:
+        # A port at which nobody listens.
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        cells = resolved(cache, "w8a8", checkpoints=("a",))
+        start = time.monotonic()
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        argument = address if is_named else "auto"
+        with pytest.raises(InputError, match=f"no Ray cluster at {argument} .*refused"):
+            list(ray_cluster.run(FakeWorker(log), cells, argument))
+        assert time.monotonic() - start < 30
 
 
 @pytest.mark.slow
