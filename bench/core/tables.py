@@ -106,6 +106,7 @@ PROBES = {
 ENGINES = {
     "local": "bench.evaluation.engines.local:run",
     "processes": "bench.evaluation.engines.processes:run",
+    "ray": "bench.evaluation.engines.ray_cluster:run",
 }
 
 TABLES = {
