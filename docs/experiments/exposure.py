@@ -1,0 +1,383 @@
+"""Why is the exposure bias of SAM larger here? The measure where the answer is known, and apart.
+
+The probe `exposure` takes the mean of ||eps(x_t, t)||^2 along the sampler's own trajectory less
+that on noised real images. Here it is taken
+
+- `known`: of denoisers that make no error at all, for data whose noise is known exactly: one
+  Gaussian, or a mixture of ten, with the means and covariances of Fashion-MNIST and of ten
+  clusters of it. What is left is the sampler's own, of its finite steps. For the Gaussian the
+  expected gap has a closed form, which the measured one is held against;
+- `networks`: of checkpoints, at any number of steps, with x_0 bounded or not;
+- `pairs`: SAM less plain training and less EMA over the trainings that `networks` measured, with
+  the interval of t over the trainings.
+
+Noise: image i is sampled from the noise that the probe gives it, and real image i is noised by
+the same numbers at each level. Along DDIM the noise of an image hardly changes, so its norm, which
+is most of the spread of ||eps||^2, cancels in the gap. (The probe draws other noise for the real
+images, and its interval is wider.)
+
+Of each level there are kept: the two norms, the two mean squares of x_t, and the slope
+E<eps, eps(x_t)> / E||eps(x_t)||^2 on real images: 1 where the prediction has the right scale,
+less where it is too large.
+
+    python docs/experiments/exposure.py known --steps 20,100,1000
+    python docs/experiments/exposure.py networks 'fashion-unet-*' --steps 20 --keep FOLDER
+    python docs/experiments/exposure.py pairs --steps 20 --keep FOLDER
+
+What was measured is kept in FOLDER and not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor, nn
+
+from bench.core import estimates, extensions
+from bench.core.cell import Draw
+from bench.core.denoiser import Denoised, Denoiser, to_model_range
+from bench.core.noise_levels import Level, NoiseLevels
+from bench.evaluation.generation import Generation
+from bench.evaluation.probe_context import real_images
+from bench.models.cards import card_file, load_cards, select, verify
+from bench.models.samplers.drawing import Batch
+from bench.models.samplers.noise import image_generators
+from bench.models.schedules import alpha_bar
+from bench.system.random import seeded
+
+SHAPE = (1, 28, 28)
+BATCH = 50
+# Directions of each Gaussian that have a variance of their own; the others share one.
+RANK = 64
+# Of the signal, where a wrong scale is put in.
+LEAST = 0.1
+METHODS = ("baseline", "ema", "swa", "sam", "sam+ema")
+
+
+class Gaussians(nn.Module):
+    """The exact noise of data from a mixture of Gaussians: E[eps | x_t].
+
+    Each has a mean m, RANK directions U with variances l, and a variance r of all others. At
+    x = s x_0 + n eps, a component has the covariance U (s^2 l + n^2) U' + (s^2 r + n^2) of the
+    rest, and E[eps | x, component] = n C^-1 (x - s m).
+
+    Args:
+        classes: images of each component, each (M, D), in [-1, 1].
+        shares: the probability of each.
+        levels: whose timesteps it is told.
+    """
+
+    def __init__(
+        self, classes: Sequence[Tensor], shares: Sequence[float], levels: NoiseLevels
+    ) -> None:
+        super().__init__()
+        self.levels, self.weights = levels, torch.tensor(shares).double()
+        self.means = torch.stack([x.double().mean(0) for x in classes])
+        found = [torch.linalg.eigh(torch.cov(x.double().T)) for x in classes]
+        self.directions = torch.stack([vectors[:, -RANK:] for _, vectors in found])
+        self.variances = torch.stack([values[-RANK:] for values, _ in found])
+        self.rest = torch.stack([values[:-RANK].mean() for values, _ in found])
+
+    @property
+    def dimension(self) -> int:
+        return self.means.shape[1]
+
+    def draw(self, count: int) -> Tensor:
+        """Images from the mixture, float32 (count, 1, 28, 28)."""
+        generator = seeded("exposure", "mixture", count)
+        chosen = torch.multinomial(self.weights, count, True, generator=generator)
+        plain = torch.randn(count, self.dimension, generator=generator).double()
+        images = []
+        for k, z in zip(chosen.tolist(), plain, strict=True):
+            along = self.directions[k].T @ z
+            scaled = (self.variances[k].sqrt() - self.rest[k].sqrt()) * along
+            images.append(self.means[k] + self.rest[k].sqrt() * z + self.directions[k] @ scaled)
+        return torch.stack(images).float().view(-1, *SHAPE)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """E[eps | x_t] of a batch at one level, float32 like x."""
+        level = self.levels.at(int(t[0]))
+        s, n = level.signal, level.noise
+        flat, predicted, scores = x.double().flatten(1), [], []
+        for k, weight in enumerate(self.weights):
+            centred = flat - s * self.means[k]
+            along = centred @ self.directions[k]
+            own, other = s**2 * self.variances[k] + n**2, s**2 * self.rest[k] + n**2
+            outside = centred.square().sum(1) - along.square().sum(1)
+            squares = (along.square() / own).sum(1) + outside / other
+            logs = own.log().sum() + (self.dimension - RANK) * other.log()
+            scores.append(weight.log() - (squares + logs) / 2)
+            inverse = centred / other + (along * (1 / own - 1 / other)) @ self.directions[k].T
+            predicted.append(n * inverse)
+        posterior = torch.stack(scores).softmax(0)
+        mean: Tensor = (posterior[:, :, None] * torch.stack(predicted)).sum(0)
+        return mean.float().view_as(x)
+
+
+def expected_gap(model: Gaussians, levels: Sequence[Level], scale: float = 1.0) -> np.ndarray:
+    """The gap at each level of a single Gaussian and DDIM without bounds, in closed form, (L,).
+
+    Along each direction a step multiplies x - s m by a number; that of x_T = N(0, I) is known.
+    With `scale` the prediction is that times the exact one, in sampling and on real images, at the
+    levels where the signal is above LEAST: below, x_0 is the error divided by hardly any signal.
+    """
+    own = torch.cat([model.variances[0], model.rest[0].expand(model.dimension - RANK)]).numpy()
+    middle = model.means[0]
+    inside = (model.directions[0].T @ middle).square().numpy()
+    outside = (float(middle.square().sum()) - inside.sum()) / (model.dimension - RANK)
+    # Squares of the mean's coordinates; those in the shared directions by their mean.
+    mean = np.concatenate([inside, np.full(model.dimension - RANK, outside)])
+    variance, gaps = np.ones_like(own), []
+    # x - s m = plain + shift m, where plain is from the noise and shift from s_T m being missed.
+    shift = -levels[0].signal * np.ones_like(own)
+    for level, following in itertools.pairwise(levels):
+        s, n = level.signal, level.noise
+        total = s**2 * own + n**2
+        slope = (scale if s > LEAST else 1.0) * n / total
+        gaps.append(float((slope**2 * (variance + shift**2 * mean - total)).sum()))
+        if following.index >= 0:
+            # eps = slope (x - s m); x - n eps = s m + (1 - n slope)(x - s m).
+            factor = following.signal / s * (1 - n * slope) + following.noise * slope
+            variance, shift = variance * factor**2, shift * factor
+    return np.array(gaps)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen at each level: of each image, (L, N), and the slope, (L,)."""
+
+    t: list[int]
+    sampled: np.ndarray
+    real: np.ndarray
+    sampled_power: np.ndarray
+    real_power: np.ndarray
+    slope: np.ndarray
+
+    @property
+    def gaps(self) -> np.ndarray:
+        """The gap of each image at each level, (L, N)."""
+        return self.sampled - self.real
+
+
+def squares(x: Tensor) -> np.ndarray:
+    """The squared norm of each image, float64 (B,)."""
+    found: np.ndarray = x.double().square().flatten(1).sum(1).cpu().numpy()
+    return found
+
+
+@torch.inference_mode()
+def watch(denoiser: Denoiser, real: Tensor, draw: Draw) -> Watched:
+    """Sample as many images as there are real ones, and look at both at each level."""
+    parts: list[tuple[list[int], np.ndarray]] = []
+    for first in range(0, len(real), BATCH):
+        chunk = real[first : first + BATCH]
+        generators = image_generators("images", draw.seed, range(first, first + len(chunk)))
+        batch = Batch(denoiser, extensions.lookup("samplers", draw.sampler), generators, draw)
+        noise = batch.x_T.clone()
+        rows: list[np.ndarray] = []
+        indices: list[int] = []
+
+        def watched(
+            x: Tensor,
+            level: Level,
+            chunk: Tensor = chunk,
+            batch: Batch = batch,
+            noise: Tensor = noise,
+            rows: list[np.ndarray] = rows,
+            indices: list[int] = indices,
+        ) -> Denoised:
+            found = batch.denoise(x, level)
+            x_t = level.signal * chunk + level.noise * noise
+            usual = batch.denoise(x_t, level).epsilon
+            inner = (usual.double() * noise).flatten(1).sum(1).numpy()
+            norms = squares(found.epsilon), squares(usual), squares(x), squares(x_t), inner
+            rows.append(np.stack(norms))
+            indices.append(level.index)
+            return found
+
+        batch.latents(watched)
+        parts.append((indices, np.stack(rows)))
+    # (L, 5, N)
+    both = np.concatenate([each for _, each in parts], axis=2)
+    slope = both[:, 4].mean(1) / both[:, 1].mean(1)
+    return Watched(parts[0][0], *(both[:, k] for k in range(4)), slope)
+
+
+def summary(watched: Watched) -> dict[str, object]:
+    """What is kept of it: means at each level, and the mean gap of each image."""
+    of_image = watched.gaps.mean(0)
+    return {
+        "t": watched.t,
+        "gap": watched.gaps.mean(1).tolist(),
+        "real": watched.real.mean(1).tolist(),
+        "power": (watched.sampled_power - watched.real_power).mean(1).tolist(),
+        "slope": watched.slope.tolist(),
+        "images": of_image.tolist(),
+    }
+
+
+def told(kept: dict[str, list[float]]) -> str:
+    """The mean gap with its interval, and what is behind it, as cells of a table.
+
+    The thirds are of the levels: the most noise, the middle, the least.
+    """
+    each = np.array(kept["images"])
+    low, high = estimates.interval(float(each.mean()), each - each.mean())
+    thirds = [np.mean(part) for part in np.array_split(kept["gap"], 3)]
+    cells = [f"{each.mean():+.1f} [{low:+.1f}, {high:+.1f}]", *(f"{x:+.1f}" for x in thirds)]
+    cells += [f"{np.mean(kept['power']):+.1f}"]
+    cells += [f"{np.mean(part):.4f}" for part in np.array_split(kept["slope"], 3)]
+    return " | ".join(cells)
+
+
+HEAD = (
+    "gap | most noise | middle | least noise | of the square of x_t | slope, most noise | "
+    "middle | least noise |"
+)
+
+
+def clusters(images: Tensor, count: int = 10, rounds: int = 20) -> list[Tensor]:
+    """Clusters of k-means, (M_k, D) each."""
+    chosen = torch.randperm(len(images), generator=seeded("exposure", "clusters"))[:count]
+    centres = images[chosen]
+    for _ in range(rounds):
+        nearest = torch.cdist(images, centres).argmin(1)
+        centres = torch.stack([images[nearest == k].mean(0) for k in range(count)])
+    return [images[nearest == k] for k in range(count)]
+
+
+def known(asked: argparse.Namespace) -> None:
+    """Print the gap of denoisers without error."""
+    levels = NoiseLevels.discrete(alpha_bar("cosine"))
+    data = extensions.lookup("datasets", "fashion-mnist")
+    images = to_model_range(data("train")).flatten(1)
+    apart = clusters(images)
+    models = {
+        "one Gaussian": Gaussians([images], [1.0], levels),
+        "ten Gaussians": Gaussians(apart, [len(x) / len(images) for x in apart], levels),
+    }
+    print(f"| data | steps | x_0 | images | expected | {HEAD}")
+    print("|" + "---|" * 13)
+    for (name, model), steps in itertools.product(models.items(), asked.steps):
+        draw = Draw(steps=steps, images=asked.images, batch=BATCH)
+        for clips in (False, True):
+            denoiser = Denoiser(model, levels, "epsilon", SHAPE, clips=clips)
+            watched = watch(denoiser, model.draw(asked.images), draw)
+            expected = ""
+            if len(model.means) == 1 and not clips:
+                chosen = levels.steps(steps, draw.spacing)
+                expected = f"{expected_gap(model, chosen).mean():+.1f}"
+            bound = "bounded" if clips else "free"
+            line = told(summary(watched))  # type: ignore[arg-type]
+            print(f"| {name} | {steps} | {bound} | {asked.images} | {expected} | {line} |")
+    print("\nOne Gaussian, the prediction times a number, expected:\n")
+    scales = (0.98, 0.99, 0.995, 1.0, 1.005, 1.01, 1.02)
+    print("| steps | " + " | ".join(f"{scale:g}" for scale in scales) + " |")
+    print("|" + "---|" * (len(scales) + 1))
+    for steps in asked.steps:
+        chosen = levels.steps(steps, "trailing")
+        gaps = [expected_gap(models["one Gaussian"], chosen, scale).mean() for scale in scales]
+        print(f"| {steps} | " + " | ".join(f"{gap:+.1f}" for gap in gaps) + " |")
+
+
+def place(folder: Path, name: str, asked: argparse.Namespace) -> Path:
+    """Where the numbers of a checkpoint are kept."""
+    words = [name, str(asked.steps[0]), str(asked.images), *(["free"] if asked.free else [])]
+    return folder / ("_".join(words) + ".json")
+
+
+def networks(asked: argparse.Namespace) -> None:
+    """Print the gap of checkpoints, those that are kept and those that are measured now."""
+    print(f"| weights | steps | {HEAD}\n|" + "---|" * 10)
+    asked.keep.mkdir(parents=True, exist_ok=True)
+    steps = list(asked.steps)
+    for file, number in itertools.product(asked.cards, steps):
+        asked.steps = [number]
+        draw = Draw(steps=number, images=asked.images, batch=BATCH)
+        for card in select(load_cards(card_file(file)), asked.checkpoints.split(",")):
+            path = place(asked.keep, card.name, asked)
+            if not path.exists():
+                denoiser = Generation("cpu").denoiser(verify(card))
+                if asked.free:
+                    denoiser = replace(denoiser, clips=False)
+                real = real_images(card, asked.images, draw.seed)
+                found = summary(watch(denoiser, real, draw))
+                found |= {"method": card.method, "seed": card.seed}
+                path.write_text(json.dumps(found))
+            kept = json.loads(path.read_text())
+            print(f"| {card.name} | {number} | {told(kept)} |", flush=True)
+
+
+def trained(asked: argparse.Namespace) -> Iterator[tuple[str, int, float]]:
+    """Method, training seed and mean gap of each checkpoint that was measured."""
+    ending = place(Path(), "*", asked).name
+    for path in sorted(asked.keep.glob(ending)):
+        kept = json.loads(path.read_text())
+        yield kept["method"], kept["seed"], float(np.mean(kept["images"]))
+
+
+def pairs(asked: argparse.Namespace) -> None:
+    """Print SAM less the others, the gap as it is and its size, over the trainings."""
+    by: dict[str, dict[int, float]] = {}
+    for method, seed, gap in trained(asked):
+        by.setdefault(method, {})[seed] = gap
+    print("| weights | trainings | mean gap, 95% | by training |\n|" + "---|" * 4)
+    for method in filter(by.__contains__, METHODS):
+        values = [by[method][seed] for seed in sorted(by[method])]
+        each = ", ".join(f"{x:+.1f}" for x in values)
+        print(f"| {method} | {len(values)} | {over_trainings(values)} | {each} |")
+    print("\n| number | difference | trainings | mean, 95% | by training |\n|" + "---|" * 5)
+    for size, (one, other) in itertools.product(
+        (False, True), (("sam", "baseline"), ("sam", "ema"), ("sam+ema", "ema"))
+    ):
+        seeds = sorted(set(by.get(one, {})) & set(by.get(other, {})))
+        both = [(by[one][seed], by[other][seed]) for seed in seeds]
+        values = [abs(a) - abs(b) if size else a - b for a, b in both]
+        each = ", ".join(f"{x:+.1f}" for x in values)
+        number = "size of the gap" if size else "gap"
+        print(
+            f"| {number} | {one} less {other} | {len(values)} | {over_trainings(values)} | "
+            f"{each} |"
+        )
+
+
+def over_trainings(values: Sequence[float]) -> str:
+    """A mean with the 95% interval of t over trainings, and p of 0."""
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return f"{mean:+.1f}"
+    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    reach = float(stats.t.isf(0.025, len(values) - 1)) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, len(values) - 1))
+    return f"{mean:+.1f} [{mean - reach:+.1f}, {mean + reach:+.1f}], p = {p:.2g}"
+
+
+def numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("known", "networks", "pairs"))
+    parser.add_argument("checkpoints", nargs="?", default="*")
+    parser.add_argument("--steps", type=numbers, default=[20])
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--free", action="store_true", help="x_0 is not bounded")
+    parser.add_argument("--cards", action="append", help="card files [default: the shipped one]")
+    parser.add_argument("--keep", type=Path, default=Path("runs/exposure"))
+    asked = parser.parse_args()
+    asked.cards = asked.cards or [None]
+    {"known": known, "networks": networks, "pairs": pairs}[asked.what](asked)
+
+
+if __name__ == "__main__":
+    main()
