@@ -36,6 +36,7 @@ from methods_table import loaded
 from scipy import stats
 
 from bench.core import probe_record
+from bench.core.cell import Draw
 from bench.core.probe_record import ProbeRun
 from bench.core.scheme import Scheme
 from bench.verdicts import claims, decisions
@@ -64,12 +65,17 @@ def together(paths: Iterable[str]) -> ProbeRun:
         fresh = [part for part in run.parts if part.checkpoint not in seen]
         seen |= {part.checkpoint for part in fresh}
         parts += fresh
-        if run.setting != runs[0].setting:
+        if sizes(run) != sizes(runs[0]):
             raise SystemExit("the files of probes have different settings")
         for part in fresh:
             if versions.setdefault(part.probe, part.version) != part.version:
                 raise SystemExit(f"the files have different versions of {part.probe}")
     return dataclasses.replace(runs[0], parts=tuple(parts))
+
+
+def sizes(run: ProbeRun) -> dict[str, object]:
+    """The setting; fields of the draw that an earlier bench did not have are at their defaults."""
+    return {**run.setting, "draw": Draw(**run.setting["draw"])}
 
 
 def losses(runs: Sequence[str], backend: str) -> dict[str, dict[str, float]]:
