@@ -9,7 +9,7 @@ that on noised real images. Here it is taken
   expected gap has a closed form, which the measured one is held against;
 - `networks`: of checkpoints, at any number of steps, with x_0 bounded or not;
 - `pairs`: SAM less plain training and less EMA over the trainings that `networks` measured, with
-  the interval of t over the trainings.
+  the interval over trainings and images.
 
 Noise: image i is sampled from the noise that the probe gives it, and real image i is noised by
 the same numbers at each level. Along DDIM the noise of an image hardly changes, so its norm, which
@@ -32,27 +32,27 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from gaussians import SHAPE, Gaussians, clusters, expected_gap
-from scipy import stats
 from torch import Tensor
 
 from bench.core import estimates, extensions
 from bench.core.cell import Draw
 from bench.core.denoiser import Denoised, Denoiser, to_model_range
 from bench.core.noise_levels import Level, NoiseLevels
+from bench.core.probe_record import ProbeValue
 from bench.evaluation.generation import Generation
 from bench.evaluation.probe_context import real_images
 from bench.models.cards import card_file, load_cards, select, verify
 from bench.models.samplers.drawing import Batch
 from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
+from bench.verdicts import decisions
+from bench.verdicts.paired_difference import difference_of_magnitudes, paired_difference
 
 BATCH = 50
 # At most so many levels are looked at, spread evenly over the steps.
@@ -221,48 +221,44 @@ def networks(asked: argparse.Namespace) -> None:
             print(f"| {card.name} | {number} | {told(kept)} |", flush=True)
 
 
-def trained(asked: argparse.Namespace) -> Iterator[tuple[str, int, float]]:
-    """Method, training seed and mean gap of each checkpoint that was measured."""
-    ending = place(Path(), "*", asked).name
-    for path in sorted(asked.keep.glob(ending)):
+def trained(asked: argparse.Namespace) -> dict[str, dict[int, ProbeValue]]:
+    """The mean gap of each checkpoint that was measured, by method and training seed."""
+    by: dict[str, dict[int, ProbeValue]] = {}
+    for path in sorted(asked.keep.glob(place(Path(), "*", asked).name)):
         kept = json.loads(path.read_text())
-        yield kept["method"], kept["seed"], float(np.mean(kept["images"]))
+        each = np.array(kept["images"])
+        terms = tuple((each - each.mean()).tolist())
+        value = ProbeValue("gap", float(each.mean()), n=len(each), terms=terms)
+        by.setdefault(kept["method"], {})[kept["seed"]] = value
+    return by
 
 
 def pairs(asked: argparse.Namespace) -> None:
-    """Print SAM less the others, the gap as it is and its size, over the trainings."""
-    by: dict[str, dict[int, float]] = {}
-    for method, seed, gap in trained(asked):
-        by.setdefault(method, {})[seed] = gap
-    print("| weights | trainings | mean gap, 95% | by training |\n|" + "---|" * 4)
+    """Print the gap of each method, and SAM less the others, over the trainings."""
+    by = trained(asked)
+    print("| weights | trainings | mean gap | deviation | by training |\n|" + "---|" * 5)
     for method in filter(by.__contains__, METHODS):
-        values = [by[method][seed] for seed in sorted(by[method])]
+        values = [by[method][seed].value for seed in sorted(by[method])]
+        spread = f"{np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
         each = ", ".join(f"{x:+.1f}" for x in values)
-        print(f"| {method} | {len(values)} | {over_trainings(values)} | {each} |")
-    print("\n| number | difference | trainings | mean, 95% | by training |\n|" + "---|" * 5)
-    for size, (one, other) in itertools.product(
-        (False, True), (("sam", "baseline"), ("sam", "ema"), ("sam+ema", "ema"))
-    ):
+        print(f"| {method} | {len(values)} | {np.mean(values):+.1f} | {spread} | {each} |")
+    print("\n| less | trainings | gap, 95% | p, Holm | size of the gap, 95% | by training |")
+    print("|" + "---|" * 6)
+    lines = []
+    for one, other in (("sam", "baseline"), ("sam", "ema"), ("sam+ema", "ema")):
         seeds = sorted(set(by.get(one, {})) & set(by.get(other, {})))
         both = [(by[one][seed], by[other][seed]) for seed in seeds]
-        values = [abs(a) - abs(b) if size else a - b for a, b in both]
-        each = ", ".join(f"{x:+.1f}" for x in values)
-        number = "size of the gap" if size else "gap"
-        print(
-            f"| {number} | {one} less {other} | {len(values)} | {over_trainings(values)} | "
-            f"{each} |"
-        )
-
-
-def over_trainings(values: Sequence[float]) -> str:
-    """A mean with the 95% interval of t over trainings, and p of 0."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return f"{mean:+.1f}"
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    reach = float(stats.t.isf(0.025, len(values) - 1)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, len(values) - 1))
-    return f"{mean:+.1f} [{mean - reach:+.1f}, {mean + reach:+.1f}], p = {p:.2g}"
+        if found := paired_difference(both):
+            lines.append((f"{one} less {other}", both, found.estimate))
+    adjusted = decisions.holm([decisions.two_sided(estimate) for *_, estimate in lines])
+    for (name, both, estimate), p in zip(lines, adjusted, strict=True):
+        low, high = estimate.interval()
+        sized = difference_of_magnitudes(both)
+        assert sized is not None
+        size = f"{sized[0].estimate.value:+.1f} [{sized[1]:+.1f}, {sized[2]:+.1f}]"
+        each = ", ".join(f"{a.value - b.value:+.1f}" for a, b in both)
+        cells = f"{estimate.value:+.1f} [{low:+.1f}, {high:+.1f}] | {p:.2g} | {size} | {each}"
+        print(f"| {name} | {len(both)} | {cells} |")
 
 
 def numbers(text: str) -> list[int]:
