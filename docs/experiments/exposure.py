@@ -272,7 +272,9 @@ def main() -> None:
     parser.add_argument("--steps", type=numbers, default=[20])
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--free", action="store_true", help="x_0 is not bounded")
-    parser.add_argument("--cards", type=Path, action="append", help="card files [default: the shipped one]")
+    parser.add_argument(
+        "--cards", type=Path, action="append", help="card files [default: the shipped one]"
+    )
     parser.add_argument("--keep", type=Path, default=Path("runs/exposure"))
     asked = parser.parse_args()
     asked.cards = asked.cards or [None]
