@@ -45,7 +45,8 @@ METHODS = ("baseline", "ema", "swa", "sam", "sam+ema")
 BEST = "tgroups=8+adaround"
 SCHEMES = ("w4a8", "w8a8", f"w4a8+{BEST}", f"w8a8+{BEST}")
 DRAWS = 2_000
-# Methods or trainings that a correlation is taken over at least.
+# Methods or trainings that a correlation is taken over at least; a number that fewer trainings
+# have makes no line.
 LEAST = 4
 Point = tuple[float, float]
 # (flatness, loss) by method and training seed.
@@ -119,18 +120,32 @@ def grouped(found: Points, seeds: Sequence[int], by_seed: bool) -> list[list[Poi
     return [[found[m, s] for s in seeds if (m, s) in found] for m in METHODS]
 
 
-def four(found: Points, seeds: Sequence[int]) -> np.ndarray:
-    """The four correlations of some training seeds, in the order of the text above."""
-    by_seed, by_method = (grouped(found, seeds, which) for which in (True, False))
+def four(
+    found: Points, seeds: Sequence[int], within: Mapping[int, float] | None = None
+) -> np.ndarray:
+    """The four correlations of some training seeds, in the order of the text above.
+
+    Args:
+        within: those of each training, where they are known.
+    """
+    if within is None:
+        within = each_training(found)
+    by_method = grouped(found, seeds, False)
     middle = [tuple(np.mean(group, axis=0)) for group in by_method if group]
     return np.array(
         [
-            rho([point for group in by_seed for point in group]),
-            _mean([rho(group) for group in by_seed]),
+            rho([point for group in by_method for point in group]),
+            _mean([within[seed] for seed in seeds]),
             rho(middle),
             _mean([rho(group) for group in by_method]),
         ]
     )
+
+
+def each_training(found: Points) -> dict[int, float]:
+    """The correlation over the methods of each training seed."""
+    seeds = sorted({seed for _, seed in found})
+    return dict(zip(seeds, map(rho, grouped(found, seeds, True)), strict=True))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -142,7 +157,9 @@ def bootstrap(found: Points, draws: int = DRAWS) -> tuple[np.ndarray, np.ndarray
     """The four correlations, and the ends of their 95% intervals, (2, 4)."""
     seeds = sorted({seed for _, seed in found})
     generator = np.random.default_rng(0)
-    drawn = [four(found, generator.choice(seeds, len(seeds)).tolist()) for _ in range(draws)]
+    within = each_training(found)
+    chosen = generator.choice(seeds, (draws, len(seeds))).tolist()
+    drawn = [four(found, each, within) for each in chosen]
     with warnings.catch_warnings():
         # Of a correlation that there are too few trainings for.
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -170,7 +187,8 @@ def table(probed: ProbeRun, lost: Mapping[str, Mapping[str, float]], draws: int)
     for scheme in SCHEMES:
         of_scheme = lost.get(str(Scheme.parse(scheme)), {})
         for title in claims.FLATNESS:
-            if len(found := points(probed, title, of_scheme)) >= LEAST:
+            found = points(probed, title, of_scheme)
+            if len({seed for _, seed in found}) >= LEAST:
                 lines.append((scheme, title, found, *bootstrap(found, draws), chance(found)))
     adjusted = decisions.holm([p for *_, p in lines])
     print(
