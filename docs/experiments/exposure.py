@@ -7,14 +7,13 @@ that on noised real images. Here it is taken
   Gaussian, or a mixture of ten, with the means and covariances of Fashion-MNIST and of ten
   clusters of it. What is left is the sampler's own, of its finite steps. For the Gaussian the
   expected gap has a closed form, which the measured one is held against;
-- `networks`: of checkpoints, at any number of steps, with x_0 bounded or not;
-- `pairs`: SAM less plain training and less EMA over the trainings that `networks` measured, with
-  the interval over trainings and images.
+- `networks`: of checkpoints, at any number of steps, with x_0 bounded or not. What the
+  trainings of the methods say together is told by exposure_table.py.
 
 Noise: image i is sampled from the noise that the probe gives it, and real image i is noised by
-the same numbers at each level. Along DDIM the noise of an image hardly changes, so its norm, which
-is most of the spread of ||eps||^2, cancels in the gap. (The probe draws other noise for the real
-images, and its interval is wider.)
+the same numbers at each level. Along DDIM the noise of an image hardly changes, so that much of
+its norm cancels in the gap. The probe draws other noise for the real images: the same number in
+expectation, with an interval that is a third wider.
 
 Of each level there are kept: the two norms, the two mean squares of x_t, and the slope
 E<eps, eps(x_t)> / E||eps(x_t)||^2 on real images: 1 where the prediction has the right scale,
@@ -22,7 +21,7 @@ less where it is too large.
 
     python docs/experiments/exposure.py known --steps 20,100,1000
     python docs/experiments/exposure.py networks 'fashion-unet-*' --steps 20 --keep FOLDER
-    python docs/experiments/exposure.py pairs --steps 20 --keep FOLDER
+    python docs/experiments/exposure_table.py FOLDER
 
 What was measured is kept in FOLDER and not measured again.
 """
@@ -44,20 +43,16 @@ from bench.core import estimates, extensions
 from bench.core.cell import Draw
 from bench.core.denoiser import Denoised, Denoiser, to_model_range
 from bench.core.noise_levels import Level, NoiseLevels
-from bench.core.probe_record import ProbeValue
 from bench.evaluation.generation import Generation
 from bench.evaluation.probe_context import real_images
 from bench.models.cards import card_file, load_cards, select, verify
 from bench.models.samplers.drawing import Batch
 from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
-from bench.verdicts import decisions
-from bench.verdicts.paired_difference import difference_of_magnitudes, paired_difference
 
 BATCH = 50
 # At most so many levels are looked at, spread evenly over the steps.
 LOOKED = 100
-METHODS = ("baseline", "ema", "swa", "sam", "sam+ema")
 
 
 @dataclass(frozen=True)
@@ -221,53 +216,13 @@ def networks(asked: argparse.Namespace) -> None:
             print(f"| {card.name} | {number} | {told(kept)} |", flush=True)
 
 
-def trained(asked: argparse.Namespace) -> dict[str, dict[int, ProbeValue]]:
-    """The mean gap of each checkpoint that was measured, by method and training seed."""
-    by: dict[str, dict[int, ProbeValue]] = {}
-    for path in sorted(asked.keep.glob(place(Path(), "*", asked).name)):
-        kept = json.loads(path.read_text())
-        each = np.array(kept["images"])
-        terms = tuple((each - each.mean()).tolist())
-        value = ProbeValue("gap", float(each.mean()), n=len(each), terms=terms)
-        by.setdefault(kept["method"], {})[kept["seed"]] = value
-    return by
-
-
-def pairs(asked: argparse.Namespace) -> None:
-    """Print the gap of each method, and SAM less the others, over the trainings."""
-    by = trained(asked)
-    print("| weights | trainings | mean gap | deviation | by training |\n|" + "---|" * 5)
-    for method in filter(by.__contains__, METHODS):
-        values = [by[method][seed].value for seed in sorted(by[method])]
-        spread = f"{np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-        each = ", ".join(f"{x:+.1f}" for x in values)
-        print(f"| {method} | {len(values)} | {np.mean(values):+.1f} | {spread} | {each} |")
-    print("\n| less | trainings | gap, 95% | p, Holm | size of the gap, 95% | by training |")
-    print("|" + "---|" * 6)
-    lines = []
-    for one, other in (("sam", "baseline"), ("sam", "ema"), ("sam+ema", "ema")):
-        seeds = sorted(set(by.get(one, {})) & set(by.get(other, {})))
-        both = [(by[one][seed], by[other][seed]) for seed in seeds]
-        if found := paired_difference(both):
-            lines.append((f"{one} less {other}", both, found.estimate))
-    adjusted = decisions.holm([decisions.two_sided(estimate) for *_, estimate in lines])
-    for (name, both, estimate), p in zip(lines, adjusted, strict=True):
-        low, high = estimate.interval()
-        sized = difference_of_magnitudes(both)
-        assert sized is not None
-        size = f"{sized[0].estimate.value:+.1f} [{sized[1]:+.1f}, {sized[2]:+.1f}]"
-        each = ", ".join(f"{a.value - b.value:+.1f}" for a, b in both)
-        cells = f"{estimate.value:+.1f} [{low:+.1f}, {high:+.1f}] | {p:.2g} | {size} | {each}"
-        print(f"| {name} | {len(both)} | {cells} |")
-
-
 def numbers(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("known", "networks", "pairs"))
+    parser.add_argument("what", choices=("known", "networks"))
     parser.add_argument("checkpoints", nargs="?", default="*")
     parser.add_argument("--steps", type=numbers, default=[20])
     parser.add_argument("--images", type=int, default=400)
@@ -278,7 +233,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path("runs/exposure"))
     asked = parser.parse_args()
     asked.cards = asked.cards or [None]
-    {"known": known, "networks": networks, "pairs": pairs}[asked.what](asked)
+    {"known": known, "networks": networks}[asked.what](asked)
 
 
 if __name__ == "__main__":
