@@ -51,8 +51,9 @@ from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
 
 BATCH = 50
-# At most so many levels are looked at, spread evenly over the steps.
-LOOKED = 100
+# At most so many levels are looked at, spread evenly over the steps: at 100 and 1,000 steps those of
+# 20.
+LOOKED = 20
 
 
 @dataclass(frozen=True)
