@@ -51,8 +51,7 @@ from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
 
 BATCH = 50
-# At most so many levels are looked at, spread evenly over the steps: at 100 and 1,000 steps those of
-# 20.
+# So many levels are looked at, evenly over the steps: those of 20 steps, if there are more.
 LOOKED = 20
 
 
