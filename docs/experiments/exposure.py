@@ -78,24 +78,29 @@ def squares(x: Tensor) -> np.ndarray:
     return found
 
 
+def stride(steps: int) -> int:
+    """One of so many levels is looked at."""
+    return max(1, steps // LOOKED)
+
+
 class Looking:
     """Denoises for a sampler, and looks at x_t and at real images of the same noise.
 
     Args:
         batch: that is sampled.
         real: as many real images.
-        stride: one of so many levels is looked at.
+        every: one of so many levels is looked at.
     """
 
-    def __init__(self, batch: Batch, real: Tensor, stride: int) -> None:
-        self.batch, self.real, self.stride = batch, real, stride
+    def __init__(self, batch: Batch, real: Tensor, every: int) -> None:
+        self.batch, self.real, self.every = batch, real, every
         self.noise, self.t = batch.x_T.clone(), list[int]()
         self.rows: list[np.ndarray] = []
         self.places = {level.index: step for step, level in enumerate(batch.levels)}
 
     def __call__(self, x: Tensor, level: Level) -> Denoised:
         found = self.batch.denoise(x, level)
-        if self.places[level.index] % self.stride == 0:
+        if self.places[level.index] % self.every == 0:
             x_t = level.signal * self.real + level.noise * self.noise
             usual = self.batch.denoise(x_t, level).epsilon
             inner = (usual.double() * self.noise).flatten(1).sum(1).numpy()
@@ -113,7 +118,7 @@ def watch(denoiser: Denoiser, real: Tensor, draw: Draw) -> Watched:
         chunk = real[first : first + BATCH]
         generators = image_generators("images", draw.seed, range(first, first + len(chunk)))
         batch = Batch(denoiser, extensions.lookup("samplers", draw.sampler), generators, draw)
-        looks.append(Looking(batch, chunk, max(1, draw.steps // LOOKED)))
+        looks.append(Looking(batch, chunk, stride(draw.steps)))
         batch.latents(looks[-1])
     # (L, 5, N)
     both = np.concatenate([np.stack(look.rows) for look in looks], axis=2)
@@ -174,7 +179,7 @@ def known(asked: argparse.Namespace) -> None:
             expected = ""
             if len(model.means) == 1 and not clips:
                 chosen = levels.steps(steps, draw.spacing)
-                expected = f"{expected_gap(model, chosen).mean():+.1f}"
+                expected = f"{expected_gap(model, chosen)[:: stride(steps)].mean():+.1f}"
             bound = "bounded" if clips else "free"
             line = told(summary(watched))  # type: ignore[arg-type]
             print(f"| {name} | {steps} | {bound} | {asked.images} | {expected} | {line} |")
@@ -184,7 +189,8 @@ def known(asked: argparse.Namespace) -> None:
     print("|" + "---|" * (len(scales) + 1))
     for steps in asked.steps:
         chosen = levels.steps(steps, "trailing")
-        gaps = [expected_gap(models["one Gaussian"], chosen, scale).mean() for scale in scales]
+        one = models["one Gaussian"]
+        gaps = [expected_gap(one, chosen, x)[:: stride(steps)].mean() for x in scales]
         print(f"| {steps} | " + " | ".join(f"{gap:+.1f}" for gap in gaps) + " |")
 
 
