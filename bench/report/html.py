@@ -131,7 +131,7 @@ def _flips(all_rows: Sequence[CellRow], made: Sequence[Pairs], first: CellRow | 
         "Each pair has the same name. Hover, tap or press Space to see the reference.",
     )
     inner = (
-        f'<p>{same}</p><p class="control"><label for="choice">Cell</label> '
+        f'<p class="screen">{same}</p><p class="control"><label for="choice">Cell</label> '
         f'<select id="choice">{"".join(options)}</select> '
         f'<button type="button" id="all" aria-pressed="false">Flip all</button></p>'
         f'<div id="flips" class="flips"></div>'
