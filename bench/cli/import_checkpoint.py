@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench.cli.flags import Force, Sets, TrustCode, settings
+from bench.core.errors import InputError
+from bench.core.printable import quoted, say
 from bench.evaluation import importing
 
 
 def import_checkpoint(
-    path: Annotated[
-        str, typer.Argument(metavar="PATH", help="File, diffusers folder or hf:OWNER/NAME.")
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Files, diffusers folders or hf:OWNER/NAME."),
     ],
     dataset: Annotated[
         str, typer.Option("--dataset", metavar="NAME", help="What it was trained on.")
     ] = "",
     method: Annotated[
-        str, typer.Option("--method", metavar="NAME", help="baseline, ema, sam+ema ...")
+        str,
+        typer.Option(
+            "--method", metavar="NAME,...", help="baseline, ema, sam+ema ...; one for each PATH."
+        ),
     ] = "",
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the card.")] = "",
     family: Annotated[
@@ -46,10 +53,31 @@ def import_checkpoint(
         bool, typer.Option("--append", help="Add the card to a card file that is there.")
     ] = False,
 ) -> None:
-    """Write the card of a checkpoint: read its network, hash it, say what was assumed.
+    """Write the cards of checkpoints: read their networks, hash them, say what was assumed.
 
     Example: bench import ema_0.9999_500000.pt --dataset cifar10 --set sample_size=32
     """
-    said = settings({}, sets or ())
-    given = importing.Given(name, family, method, dataset, revision, said, force, network)
-    importing.write_card(path, given, out, append)
+    said, methods = settings({}, sets or ()), [method] * len(paths)
+    if len(paths) > 1:
+        methods = _methods(method, len(paths)) if method else methods
+        if name:
+            raise InputError("--name is for one PATH: several are named after their files")
+        if not family:
+            family = out.stem if out else Path(paths[0].rpartition("/")[2]).stem
+            say(
+                f"assumed: family {family} of all, so that they are compared (--family)",
+                file=sys.stderr,
+            )
+    wanted = [
+        (path, importing.Given(name, family, each, dataset, revision, said, force, network))
+        for path, each in zip(paths, methods, strict=True)
+    ]
+    importing.write_cards(wanted, out, append)
+
+
+def _methods(text: str, count: int) -> list[str]:
+    """The method of each of several checkpoints: one word for all of them, or one for each."""
+    words = text.split(",")
+    if len(words) not in (1, count):
+        raise InputError(f"--method {quoted(text)} names {len(words)} methods for {count} PATHs")
+    return words * count if len(words) == 1 else words
