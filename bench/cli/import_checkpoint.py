@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,21 +14,23 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted, say
 from bench.evaluation import importing
 
+Paths = Annotated[
+    list[str], typer.Argument(metavar="PATH...", help="Files, diffusers folders or hf:OWNER/NAME.")
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method", metavar="NAME,...", help="baseline, ema, sam+ema ...; one for each PATH."
+    ),
+]
+
 
 def import_checkpoint(
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH...", help="Files, diffusers folders or hf:OWNER/NAME."),
-    ],
+    paths: Paths,
     dataset: Annotated[
         str, typer.Option("--dataset", metavar="NAME", help="What it was trained on.")
     ] = "",
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method", metavar="NAME,...", help="baseline, ema, sam+ema ...; one for each PATH."
-        ),
-    ] = "",
+    method: Method = "",
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the card.")] = "",
     family: Annotated[
         str, typer.Option("--family", metavar="NAME", help="What it is compared within.")
@@ -57,22 +60,28 @@ def import_checkpoint(
 
     Example: bench import ema_0.9999_500000.pt --dataset cifar10 --set sample_size=32
     """
-    said, methods = settings({}, sets or ()), [method] * len(paths)
-    if len(paths) > 1:
-        methods = _methods(method, len(paths)) if method else methods
-        if name:
-            raise InputError("--name is for one PATH: several are named after their files")
-        if not family:
-            family = out.stem if out else Path(paths[0].rpartition("/")[2]).stem
-            say(
-                f"assumed: family {family} of all, so that they are compared (--family)",
-                file=sys.stderr,
-            )
-    wanted = [
-        (path, importing.Given(name, family, each, dataset, revision, said, force, network))
-        for path, each in zip(paths, methods, strict=True)
+    said = settings({}, sets or ())
+    given = importing.Given(name, family, method, dataset, revision, said, force, network)
+    importing.write_cards(_wanted(paths, given, out), out, append)
+
+
+def _wanted(
+    paths: list[str], given: importing.Given, out: Path | None
+) -> list[tuple[str, importing.Given]]:
+    """What is said of each checkpoint: several share their family, and may differ in method."""
+    if len(paths) == 1:
+        return [(paths[0], given)]
+    if given.name:
+        raise InputError("--name is for one PATH: several are named after their files")
+    if not given.family:
+        family = out.stem if out else Path(paths[0].rpartition("/")[2]).stem
+        told = f"assumed: family {family} of all, so that they are compared (--family)"
+        say(told, file=sys.stderr)
+        given = replace(given, family=family)
+    methods = _methods(given.method, len(paths))
+    return [
+        (path, replace(given, method=method)) for path, method in zip(paths, methods, strict=True)
     ]
-    importing.write_cards(wanted, out, append)
 
 
 def _methods(text: str, count: int) -> list[str]:
