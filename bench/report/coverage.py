@@ -7,7 +7,7 @@ Checkpoints of one architecture share a line; each has a line of its own for the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from bench.core.record import Coverage
@@ -50,7 +50,7 @@ def coverage(all_rows: Sequence[CellRow]) -> list[str]:
 
 
 def _budgets(
-    groups: Iterable[Sequence[tuple[CellRow, Coverage]]], short: Mapping[str, str]
+    groups: Collection[Sequence[tuple[CellRow, Coverage]]], short: Mapping[str, str]
 ) -> list[str]:
     """The bits that layers were given under a budget, nothing where no scheme has one."""
     said = []
@@ -66,7 +66,12 @@ def _budgets(
         names = ", ".join(short[member.checkpoint] for member, _ in members)
         title = escape(f"{row.scheme.label}, {covered.kernel}, {names}")
         said.append(f"- {title}: {mean:.3f} bits on average; of the {what} {shares}")
-    head = ["", "Bits of weights under a budget, by layers of their own (all in run.json):", ""]
+    plain = " The costs that chose them are plain rounding's, whatever method follows."
+    methods = any(
+        members[0][0].scheme.methods for members in groups if members[0][0].scheme.budget
+    )
+    text = "Bits of weights under a budget, by layers of their own (all in run.json)"
+    head = ["", f"{text}.{plain}" if methods else f"{text}:", ""]
     return [*head, *said] if said else []
 
 
