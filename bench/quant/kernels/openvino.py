@@ -40,6 +40,8 @@ with quiet_import():
     from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
 
 MULTIPLY = ("Convolution", "GroupConvolution", "MatMul")
+# What they become in the graph that is executed.
+PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 INTEGERS = ("u8", "i8")
 LEVELS = 256
 # Graphs of a structure: checkpoints that differ in their numbers share the converted one.
@@ -181,15 +183,20 @@ class Compiled(nn.Module):
         return [torch.from_numpy(made[port]) for port in self.compiled.outputs]
 
     def operators(self) -> dict[str, tuple[str, bool]]:
-        """What computes each node that the executed graph was made from, by its name: the kernel,
-        and whether its operands are integers."""
+        """What computes each product of a weight, by its name: the kernel, and whether its
+        operands are integers."""
         found = {}
         for node in self.compiled.get_runtime_model().get_ops():
             told = node.get_rt_info()
+            if told["layerType"].astype(str) not in PRODUCTS:
+                continue
             kernel = told["primitiveType"].astype(str)
             integers = told["runtimePrecision"].astype(str) in INTEGERS
             for name in told["originalLayersNames"].astype(str).split(","):
-                found[name] = f"openvino.{kernel}", integers
+                # Of signed codes only the node that scales the product keeps its name.
+                name, _, rest = name.partition("/")
+                if not rest or rest.startswith("Dequantization"):
+                    found[name] = f"openvino.{kernel}", integers
         return found
 
 
