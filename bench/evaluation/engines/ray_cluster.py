@@ -35,7 +35,7 @@ from bench.core.printable import quoted, short
 from bench.evaluation.engines import cluster_worker, crew, ray_connection
 from bench.evaluation.engines.crew import Gone, Told
 from bench.evaluation.engines.schedule import Item
-from bench.system import artifacts, devices
+from bench.system import artifacts, devices, disk
 from bench.system.host import threads
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def run(worker: Work, cells: Sequence[Item], argument: str = "") -> Iterator[Tol
 def _token(worker: Work) -> Iterator[cluster_worker.Token]:
     """A file in the cache by which a worker sees that it has the same cache."""
     cache = Path(getattr(worker, "cache", os.curdir))
-    path = cache / "tokens" / secrets.token_hex(8)
+    # A name by which the next command knows whether this one still lives.
+    path = cache / "tokens" / disk.unfinished_name()
     text = secrets.token_hex(16)
     artifacts.save_text(path, artifacts.bound(path), text)
     try:

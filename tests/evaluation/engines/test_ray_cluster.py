@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import sys
 import threading
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from evaluation.engines.test_processes import lines, resolved
@@ -17,7 +19,7 @@ from helpers.fake_worker import FakeWorker
 from bench.core.errors import InputError
 from bench.core.record import Record
 from bench.evaluation.engines import cluster_worker, ray_cluster
-from bench.system import artifacts
+from bench.system import artifacts, disk
 from bench.system.disk import MachineError
 
 ray = pytest.importorskip("ray")
@@ -111,6 +113,21 @@ def token(tmp_path, cache):
     path = cache / "tokens" / "0"
     artifacts.save_text(path, artifacts.bound(path), "text")
     return cluster_worker.Token(tmp_path, path, "text", cluster_worker.code())
+
+
+def test_the_file_that_machines_are_checked_by_is_gone_with_the_command(cache, log):
+    worker = SimpleNamespace(cache=cache)
+    with ray_cluster._token(worker) as token:
+        assert artifacts.load_text(token.path, artifacts.bound(token.path)) == token.text
+        # One that is killed leaves it to the next.
+        disk.sweep(cache)
+        assert token.path.exists()
+        of_the_dead = token.path.with_name(re.sub(r"-\d+-", "-999999999-", token.path.name))
+        shutil.copy(token.path, of_the_dead)
+        disk.sweep(cache)
+        assert not of_the_dead.exists()
+        assert token.path.exists()
+    assert not token.path.parent.exists()
 
 
 @pytest.fixture
