@@ -239,7 +239,8 @@ def _maker(ray: Any, request: dict[str, float], worker: Work, token: cluster_wor
 
 
 def _reason(error: BaseException) -> str:
-    """An error of Ray in words."""
+    """An error of Ray in words, less its numbers of actors, nodes and addresses."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = lines[-1] if type(error).__name__.startswith("RayTaskError") else " ".join(lines)
+    whole = [line for line in lines if line.startswith("The ")]
+    told = " ".join(whole) if whole else lines[-1] if lines else ""
     return f"{type(error).__name__.split('(')[0]}: {short(told, 300)}"
