@@ -17,6 +17,7 @@ from typing import Any
 from bench.core import border, extensions, tables, yaml_files
 from bench.core.cell import Checkpoint
 from bench.core.errors import InputError, offer
+from bench.models import card_datasets
 from bench.models.sources import python_code, weights_folder
 from bench.system import hub, store
 
@@ -120,7 +121,9 @@ def _card(path: Path, number: int, entry: Any) -> Checkpoint:
         network = card.network and python_code.resolved(card.network, path.parent.absolute())
     except InputError as error:
         raise InputError(f"{label}, field network: {error}") from None
-    return replace(card, uri=str(_resolve(label, path, card.uri)), network=network)
+    uri = str(_resolve(label, path, card.uri))
+    dataset = card_datasets.from_here(path, card.dataset)
+    return replace(card, uri=uri, network=network, dataset=dataset)
 
 
 def _check_fields(label: str, entry: Mapping[str, Any]) -> None:
