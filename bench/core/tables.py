@@ -12,6 +12,7 @@ SOURCES = {
     "adm": "bench.models.sources.adm:load",
     "diffusers": "bench.models.sources.diffusers_folder:load",
     "python": "bench.models.sources.python:load",
+    "pipeline": "bench.models.sources.pipeline:load",
 }
 DATASETS = {
     "fashion-mnist": "bench.measurement.data.fashion_mnist:load",
@@ -124,6 +125,7 @@ RESERVED = {"methods": ("all", "by-macs", "skip-io", "skip-io-time", "minmax", "
 # weights); they take its name, and its argument where they have a parameter of that name, and lie
 # in modules that need no torch.
 IDENTITIES = {
+    "sources pipeline": "bench.models.pipelines.identities:versions",
     "extractors efficientnet": "bench.measurement.features.identities:embedded",
     "extractors inception": "bench.measurement.features.identities:inception",
     "extractors inception-legacy-pytorch": "bench.measurement.features.identities:inception",

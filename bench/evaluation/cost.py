@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.core import extensions
-from bench.core.cell import Cell, Checkpoint, content_key
+from bench.core.cell import PIPELINE, Cell, Checkpoint, content_key
 from bench.core.shards import BLOCK
 from bench.evaluation import keys, records
 from bench.measurement import real
@@ -59,6 +59,9 @@ def outputs(card: Checkpoint) -> int:
     """Number of values that the network's layers give for one image; kept, so that a finished
     run needs no torch."""
     if card.source not in extensions.names("sources"):  # its cells say so
+        return 0
+    # A pipeline is not loaded to plan a run: it may fill the memory, so one process has it.
+    if card.source == PIPELINE:
         return 0
     source = keys.code("bench.models.networks", [("sources", card.source)])
     key = content_key(source=source, sha256=card.sha256, config=card.config)
