@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bench.cli import execution, exits, probe, shards, stopping
 from bench.cli.flags import (
@@ -34,6 +33,7 @@ from bench.cli.flags import (
     Precision,
     PresetName,
     Probes,
+    PromptFile,
     Real,
     Redact,
     Sampler,
@@ -47,13 +47,13 @@ from bench.cli.flags import (
     WeightsFrom,
     Words,
     Workers,
-    listed,
     name_weights,
 )
 from bench.cli.guiding import Guidance, Interval, drawn
-from bench.core.cell import Cell, Draw
+from bench.cli.selection import Scored, Selection
+from bench.core.cell import Cell
 from bench.core.errors import InputError
-from bench.evaluation import added_methods, floors, planning, sequential, skip_lists, suite
+from bench.evaluation import added_methods, floors, planning, skip_lists
 from bench.evaluation.engines import automatic
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices, host
@@ -97,6 +97,7 @@ def run(
     cards: Cards = None,
     out: Out = Path("reports"),
     redact: Redact = False,
+    prompts: PromptFile = None,
     force: Force = False,
     trust_code: TrustCode = False,
     dry_run: DryRun = False,
@@ -106,7 +107,8 @@ def run(
     asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
     given = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
     runner, to = automatic.checked(engine, workers), Outcome(out, redact, force, dry_run, shard)
-    cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
+    choices = replace(_choices(bits, scheme, backend, compiled, place), prompts=prompts)
+    cells = Selection(cards, checkpoints, choices, given)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
     return _carried_out(_plans(runs, asked, place, runner, probes, preset, beside, to), to)
@@ -123,75 +125,6 @@ def _choices(
     wanted = planning.schemes(bits, scheme or ())
     executed = planning.backends(backend or (), wanted, place)
     return planning.Choices(wanted, executed, compiled=compiled)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """How cells are scored: names, none for the default ones, and the split of real images."""
-
-    extractors: Sequence[str]
-    metrics: Sequence[str]
-    real: str
-
-    @classmethod
-    def of(cls, extractors: str | None, metrics: str | None, real: str) -> Scored:
-        """From the words of flags."""
-        return cls(listed("--extractors", extractors), listed("--metrics", metrics), real)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The cells that are asked for.
-
-    Attributes:
-        cards: file of the cards, None for the default one.
-        names: of the checkpoints, or methods, as the user wrote them.
-        choices: what is done to each checkpoint.
-        given: fields of the draw, None where the user did not set them.
-    """
-
-    cards: Path | None
-    names: str | None
-    choices: planning.Choices
-    given: Mapping[str, Any]
-
-    @property
-    def globs(self) -> list[str]:
-        """Names or methods of the checkpoints."""
-        return listed("--checkpoints", self.names)
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """The fields of the draw that the user set."""
-        return planning.without_none(self.given)
-
-    def runs(
-        self, suite_name: str | None, preset: str, scored: Scored, asked: stopping.Asked
-    ) -> list[list[Cell]]:
-        """The cells of each run: of a suite where one is named, else of the preset."""
-        if suite_name is not None:
-            return self.of_suite(suite_name, scored, preset)
-        return [self.of_preset(preset, scored, asked.is_sequential)]
-
-    def of_preset(self, name: str, scored: Scored, is_sequential: bool) -> list[Cell]:
-        """The cells of a run of a preset's sizes."""
-        scoring = planning.scoring(scored.extractors, scored.metrics, scored.real)
-        size = planning.preset(name)
-        most = sequential.TIMES * size.images if is_sequential else size.images
-        drawn: dict[str, Any] = {"steps": size.steps, "images": most, **self.changes}
-        choices = replace(self.choices, scoring=scoring)
-        return planning.plan(self.cards, self.globs, size, choices, Draw(**drawn))
-
-    def of_suite(self, name: str, scored: Scored, preset: str) -> list[list[Cell]]:
-        """The cells of each run of a suite.
-
-        Raises:
-            InputError: the user asks for something that the suite fixes.
-        """
-        if scored != Scored([], [], "test") or preset != "default":
-            raise InputError("--suite fixes extractors, metrics, real images and preset")
-        asked = suite.find(name)
-        return suite.plan(asked, self.cards, self.globs, self.choices, self.changes)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from bench.core.elsewhere import FLOOR
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
 
-
 # The source of prompted pipelines; the sampler and the spacing of their draws, which says that the
 # pipeline's own scheduler samples.
 PIPELINE = "pipeline"

@@ -94,6 +94,7 @@ def lines(resolved: Sequence[ResolvedCell], generation: Generation, sampling: fl
     if not open_cells:
         return ["estimated time: none, every cell is cached or refused"]
     denoiser = generation.denoiser(open_cells[0].checkpoint)
+    plan = denoiser.loop.plan(open_cells[0].draw) if denoiser.loop else []
     shape = real.image_shape(denoiser)
     pixels = shape[0] * shape[1] * shape[2]
     dims = {
@@ -106,6 +107,7 @@ def lines(resolved: Sequence[ResolvedCell], generation: Generation, sampling: fl
     )
     weights = sum(p.numel() * p.element_size() for p in denoiser.model.parameters())
     return [
+        *plan,
         f"estimated time: {duration(sampling)} of sampling, {duration(features)} of features",
         f"disk: {size(disk)} in the cache",
         f"memory: about {size(memory(open_cells[0], dims))} besides the network ({size(weights)} "

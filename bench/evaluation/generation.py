@@ -32,8 +32,8 @@ from bench.system import artifacts, claims, devices
 from bench.system.timing import Stopwatch, alternate
 
 if TYPE_CHECKING:
-    from bench.evaluation.resolved import ResolvedImages
     from bench.core.protocols import Calibration
+    from bench.evaluation.resolved import ResolvedImages
 
 CALIBRATION, COVERAGE = "calibration.txt", "coverage.json"
 

@@ -14,7 +14,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789 .,:;'-()"
 # A token for each letter, and four beside them.
 VOCABULARY = len(LETTERS) + 4
 LENGTH = 16
-# What each is called with besides the prompt, at 32 x 32 pixels; SD's has 64 x 64 at least.
+# What each is called with besides the prompt, for images of 32 x 32 pixels.
 OPTIONS = {
     "sd": {"height": 32, "width": 32},
     "sdxl": {"height": 32, "width": 32},
@@ -32,7 +32,8 @@ OPTIONS = {
         "max_sequence_length": LENGTH,
         "use_resolution_binning": False,
     },
-    "lumina2": {"height": 32, "width": 32, "max_sequence_length": LENGTH},
+    # Its own words before the prompt take 160 letters.
+    "lumina2": {"height": 128, "width": 128, "max_sequence_length": 200},
 }
 
 
@@ -76,9 +77,7 @@ def t5():
     from transformers import T5Config, T5EncoderModel
 
     return T5EncoderModel(
-        T5Config(
-            vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=37, num_layers=1, num_heads=4
-        )
+        T5Config(vocab_size=VOCABULARY, d_model=32, d_kv=8, d_ff=37, num_layers=1, num_heads=4)
     )
 
 

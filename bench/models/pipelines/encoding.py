@@ -1,6 +1,6 @@
 """Prompts encoded once: the text encoders are in memory only while something is encoded.
 
-A pipeline encodes text by its method `encode_prompt`. In its place stands `Encoding`, which encodes
+A pipeline encodes text by its method `encode_prompt`. In its place stands `Encoding`, which takes
 each prompt by itself, keeps what comes of it in the cache, and joins the rows of a batch: so an
 image does not depend on the prompts of its batch mates, and a second run needs no text encoder.
 """
@@ -8,6 +8,7 @@ image does not depend on the prompts of its batch mates, and a second run needs 
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,6 @@ def _content(made: Sequence[Any]) -> bytes:
 def _leaves(content: bytes) -> Leaves:
     tensors = load(content)
     length = int.from_bytes(content[:8], "little")
-    import json
-
     count = int(json.loads(content[8 : 8 + length])["__metadata__"][FORM])
     return tuple(tensors.get(str(k)) for k in range(count))
 

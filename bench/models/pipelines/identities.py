@@ -1,15 +1,21 @@
-"""What decides the numbers of pipelines besides bench's own code: the library of text encoders."""
+"""What decides the numbers of pipelines besides bench's own code: the packages behind text."""
 
 from __future__ import annotations
 
 from importlib import metadata
 
-TRANSFORMERS = "transformers"
+# Text encoders and tokenizers are of the first; by the others some pipelines clean prompts, where
+# they are there.
+PACKAGES = ("transformers", "beautifulsoup4", "ftfy")
 
 
 def versions(source: str = "") -> dict[str, str]:
-    """The version of transformers, whose encoders and tokenizers make the embeddings."""
+    """The versions of the packages that make embeddings of prompts."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str:
     try:
-        return {"package": f"{TRANSFORMERS} {metadata.version(TRANSFORMERS)}"}
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return {"package": f"{TRANSFORMERS} missing"}
+        return "missing"

@@ -44,7 +44,7 @@ def pipeline(index: Index, variant: str | None) -> Any:
         if name not in takes:
             raise InputError(f"{index.folder}: {name} is no argument of a {index.pipeline}")
     given: dict[str, Any] = dict.fromkeys((*index.absent, *index.encoders))
-    given |= index.values | WITHOUT
+    given |= {**index.values, **WITHOUT}
     for name in (index.network, DECODER):
         given[name] = _network(index, name, variant)
     given["scheduler"] = _scheduler(index)
@@ -54,9 +54,7 @@ def pipeline(index: Index, variant: str | None) -> Any:
     missing = [n for n, default in takes.items() if default is None and n not in given]
     given |= dict.fromkeys(missing)
     with quiet_diffusers():
-        made = _made(
-            index.folder, lambda: kind(**{n: v for n, v in given.items() if n in takes})
-        )
+        made = _made(index.folder, lambda: kind(**{n: v for n, v in given.items() if n in takes}))
     made.set_progress_bar_config(disable=True)
     return made
 

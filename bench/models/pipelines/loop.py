@@ -11,6 +11,7 @@ the tensors of the arguments to whatever is to be sampled.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
@@ -148,10 +149,8 @@ class PipelineLoop:
             seen.extend([tensors, taken_apart((arguments, named), tensors)])
             raise _Enough
 
-        try:
+        with contextlib.suppress(_Enough):
             self._call(stop, "images", draw, range(start, start + count), "latent")
-        except _Enough:
-            pass
         return seen[0], seen[1]
 
     def _run(
