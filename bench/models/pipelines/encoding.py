@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bench.core.cell import content_key
 from bench.system import artifacts
+from bench.system.quiet import quiet_transformers
 
 NAME, FORM = "encoded", "form"
 # Arguments of `encode_prompt` that say nothing of the text.
@@ -69,17 +70,20 @@ class Encoding:
         place = self.folder / key[:2] / key
         if (content := artifacts.read(place, f"{key} {NAME}")) is not None:
             return _leaves(content)
+        content = self._encoded_anew({**given, "prompt": [prompt]})
+        artifacts.write(place, f"{key} {NAME}", content)
+        return _leaves(content)
+
+    def _encoded_anew(self, given: Mapping[str, Any]) -> bytes:
+        """What the pipeline's own encoding gives for a prompt, as a file."""
         if not self.loaded:
             parts = self.load()
             for name, part in parts.items():
                 setattr(self.pipe, name, part.to(self.pipe._execution_device))
             self.loaded = tuple(parts)
         # The encoders see inputs of their own, whatever mode the loop is in.
-        with torch.inference_mode(False), torch.no_grad():
-            made = self.original(**{**given, "prompt": [prompt]})
-        content = _content(made)
-        artifacts.write(place, f"{key} {NAME}", content)
-        return _leaves(content)
+        with torch.inference_mode(False), torch.no_grad(), quiet_transformers():
+            return _content(self.original(**given))
 
 
 def _content(made: Sequence[Any]) -> bytes:

@@ -17,7 +17,7 @@ from bench.core.errors import InputError
 from bench.models.pipelines.folder import DECODER, TOKENIZERS, Index
 from bench.models.sources import fields, pretrained
 from bench.system import components
-from bench.system.quiet import quiet_diffusers, quiet_import
+from bench.system.quiet import quiet_diffusers, quiet_import, quiet_transformers
 
 NEEDED = "transformers"
 # Arguments of pipelines that would change the images after they are made.
@@ -73,7 +73,13 @@ def _network(index: Index, name: str, variant: str | None) -> Any:
     folder, kind = index.folder / name, index.classes[name]
     _check(folder / "config.json", kind)
     there = {each for each, _ in components.variants(folder)}
-    return pretrained.component(folder, kind, {}, variant if variant in there else None)
+    chosen = variant if variant in there else None
+    if components.choose(folder, chosen)[1] != "safetensors":
+        raise InputError(
+            f"{folder} holds these weights as a pickle alone: save the pipeline again, by "
+            f"save_pretrained(FOLDER, safe_serialization=True)"
+        )
+    return pretrained.component(folder, kind, {}, chosen)
 
 
 def _scheduler(index: Index) -> Any:
@@ -111,14 +117,14 @@ def _of_transformers(index: Index, name: str) -> Any:
 
 def _tokenizer(index: Index, name: str) -> Any:
     kind, place = _of_transformers(index, name), index.folder / name
-    with quiet_diffusers():
+    with quiet_diffusers(), quiet_transformers():
         return _made(place, lambda: kind.from_pretrained(place, local_files_only=True))
 
 
 def _encoder(index: Index, name: str, variant: str | None) -> Any:
     kind, place = _of_transformers(index, name), index.folder / name
     has_variant = variant and any(f".{variant}" in path.name for path in place.glob("*"))
-    with quiet_diffusers():
+    with quiet_diffusers(), quiet_transformers():
         model, report = _made(
             place,
             lambda: kind.from_pretrained(

@@ -113,7 +113,6 @@ def _description(index: Index, loop: PipelineLoop, checkpoint: Checkpoint) -> di
         "prompts": f"{len(loop.prompts)} ({named}), image i has prompt i mod {len(loop.prompts)}",
         "steps": f"by its own {index.classes['scheduler']}",
         "predicted x_0": "not clamped by bench",
-        "in float": loop.told,
     }
     if left_out:
         told["left out"] = "; ".join(left_out)
