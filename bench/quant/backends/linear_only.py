@@ -9,6 +9,7 @@ after the weights were expanded again.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -188,7 +189,11 @@ def products(
         hooks.append(module.register_forward_pre_hook(enter(name)))
         hooks.append(module.register_forward_hook(leave(name)))
     try:
-        with quiet_profiler(), torch.inference_mode(), profiler.profile(use_kineto=False) as seen:
+        quiet = quiet_profiler(), quiet_import(), torch.inference_mode()
+        with contextlib.ExitStack() as stack:
+            for each in quiet:
+                stack.enter_context(each)
+            seen = stack.enter_context(profiler.profile(use_kineto=False))
             model(*inputs)
     finally:
         for handle in hooks:
