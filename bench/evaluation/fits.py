@@ -52,19 +52,33 @@ def of(checkpoint: Checkpoint, load: Load) -> Fit:
     path = _path(checkpoint)
     if path is not None and (cached := _cached(path)) is not None:
         return replace(cached, checkpoint=checkpoint.name)
+    try:
+        _load(checkpoint.dataset, 1)
+    except InputError as error:
+        return _unchecked(checkpoint, load, error)
     from bench.models.plausibility import Search
 
     denoiser = load()
     try:
         images = real_images(checkpoint.dataset, denoiser)
     except InputError as error:
-        said = description(denoiser)
-        return Fit(checkpoint.name, said, UNKNOWN, reason=" ".join(str(error).split()))
+        return _unchecked(checkpoint, lambda: denoiser, error)
     search = Search(checkpoint, denoiser, images)
     made = judged(search, search.candidates())
     if path is not None:
         artifacts.save_text(path, path.name, to_json(made))
     return made
+
+
+def _unchecked(checkpoint: Checkpoint, load: Load, error: InputError) -> Fit:
+    """What is said of a checkpoint without real images; its description is kept, as what it takes
+    to find it out is to load the network."""
+    path = store.cache_root() / "fits" / f"{keys.of_fit(checkpoint, UNKNOWN)}.json"
+    made = _cached(path)
+    if made is None:
+        made = Fit(checkpoint.name, description(load()), UNKNOWN)
+        artifacts.save_text(path, path.name, to_json(made))
+    return replace(made, checkpoint=checkpoint.name, reason=" ".join(str(error).split()))
 
 
 def judged(search: Search, candidates: Sequence[Candidate]) -> Fit:

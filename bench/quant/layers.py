@@ -21,7 +21,7 @@ from bench.core.allocation import Share
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError, NotExecuted
 from bench.core.scheme import FLOAT_BITS, Scheme
-from bench.quant import budget
+from bench.quant import budget, one_trace
 from bench.quant.operators import (
     CONVOLUTIONS,
     COUNTED,
@@ -45,6 +45,7 @@ _PART = re.compile(r"\.part\d+$")
 _EXPORTED: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], GraphModule | str]] = (
     WeakKeyDictionary()
 )
+_TRACES = one_trace.Traces()
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,9 @@ def export(model: nn.Module, *inputs: Tensor) -> GraphModule:
 def exported(denoiser: Denoiser, batch: int) -> GraphModule:
     """The graph of a denoiser's network for a batch of so many images, on its device.
 
-    Tracing takes seconds, so each network's graphs are kept as long as it is; what is returned is
-    a copy that may be changed, and shares the network's parameters.
+    Tracing takes seconds, so each network's graphs are kept as long as it is, and one trace serves
+    all networks of its structure; what is returned is a copy that may be changed, and shares the
+    network's parameters.
 
     Raises:
         NotExecuted: torch.export cannot trace it.
@@ -126,7 +128,7 @@ def exported(denoiser: Denoiser, batch: int) -> GraphModule:
     key = tuple((x.device, x.dtype, *x.shape) for x in inputs)
     if key not in kept:
         try:
-            kept[key] = export(denoiser.model, *inputs)
+            kept[key] = _TRACES.of(denoiser.model, key, lambda: export(denoiser.model, *inputs))
         except NotExecuted as error:
             kept[key] = str(error)
     graph = kept[key]

@@ -188,6 +188,8 @@ def test_without_the_real_images_nothing_is_checked(tmp_path):
     found = fits.of(card, lambda: extensions.lookup("sources", card.source)(card))
     assert (found.verdict, found.ratio) == (fits.UNKNOWN, None)
     assert "cifar10 not found" in found.reason
+    # What is said of the description is kept: no network is loaded for it again.
+    assert fits.of(card, lambda: pytest.fail("loaded")) == found
     (line,) = fits.tell([found, replace(found, checkpoint="b")], [card])
     assert line.startswith("tiny, b: not checked whether the description fits the weights (cifar")
     fits.require([found], [replace(card, force=False)], force=False)

@@ -12,14 +12,16 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bench.core.errors import InputError
 from bench.core.printable import short
 from bench.measurement.data import pickles, places
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NAME = "cifar10"
 PER_BATCH = 10_000
@@ -52,6 +54,9 @@ def load(split: str) -> Tensor:
     contents = _read_folder(path, names) if path.is_dir() else _read_tar(path, folder, names)
     parse = parse_binary if binary else parse_pickle
     parts = [parse(contents.pop(name), f"{path}: {name}") for name in names]
+    # Whether the files are here is asked without it.
+    import torch
+
     return torch.from_numpy(np.concatenate(parts).reshape(-1, 3, 32, 32))
 
 

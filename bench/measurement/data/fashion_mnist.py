@@ -16,14 +16,16 @@ import stat
 import struct
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from bench.core.errors import InputError
 from bench.measurement.data import places
 from bench.system.disk import cache_root
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILES = {"train": "train-images-idx3-ubyte.gz", "test": "t10k-images-idx3-ubyte.gz"}
 # Limit of a file; the training images have 47 MB.
@@ -58,6 +60,9 @@ def read_idx(path: Path) -> Tensor:
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise InputError(f"{path}: not a whole gzip IDX image file ({error})") from None
     pixels = np.frombuffer(data, np.uint8, offset=16).reshape(count, 1, height, width)
+    # Whether the files are here is asked without it.
+    import torch
+
     return torch.from_numpy(pixels.copy())
 
 
