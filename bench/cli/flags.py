@@ -115,13 +115,43 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Any other field (repeatable)."),
 ]
+
+
+def _inception(given: Path | None) -> Path | None:
+    """Take the weights of Inception from a file or folder that the user names."""
+    if given is not None:
+        if not given.exists():
+            raise InputError(f"--inception {given}: no such file or folder")
+        os.environ["BENCH_INCEPTION"] = str(given)
+    return given
+
+
+def _backbones(given: Path | None) -> Path | None:
+    """Take the weights below LPIPS and DISTS from a folder that the user names."""
+    if given is not None:
+        if not given.is_dir():
+            raise InputError(f"--backbones {given}: no such folder")
+        os.environ["BENCH_BACKBONES"] = str(given)
+    return given
+
+
 Inception = Annotated[
     Path | None,
-    typer.Option("--inception", metavar="PATH", help="Weights of Inception: their folder."),
+    typer.Option(
+        "--inception",
+        metavar="PATH",
+        callback=_inception,
+        help="Weights of Inception: their folder.",
+    ),
 ]
 Backbones = Annotated[
     Path | None,
-    typer.Option("--backbones", metavar="DIR", help="Folder of backbones of LPIPS and DISTS."),
+    typer.Option(
+        "--backbones",
+        metavar="DIR",
+        callback=_backbones,
+        help="Folder of backbones of LPIPS and DISTS.",
+    ),
 ]
 Precision = Annotated[
     float | None,
@@ -253,15 +283,6 @@ def settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]
     return settings
 
 
-def name_inception(given: Path | None) -> None:
-    """Take the weights of Inception from a file or folder that the user names."""
-    if given is None:
-        return
-    if not given.exists():
-        raise InputError(f"--inception {given}: no such file or folder")
-    os.environ["BENCH_INCEPTION"] = str(given)
-
-
 def listed(flag: str, text: str | None) -> list[str]:
     """The names of a flag with commas between them; none where the flag was not given.
 
@@ -272,13 +293,3 @@ def listed(flag: str, text: str | None) -> list[str]:
     if not all(name.strip() for name in names):
         raise InputError(f"{flag} has an empty name in {quoted(text or '')}: leave the flag out")
     return names
-
-
-def name_weights(inception: Path | None, backbones: Path | None) -> None:
-    """Take the weights of Inception, and those below LPIPS and DISTS, from where the user says."""
-    name_inception(inception)
-    if backbones is None:
-        return
-    if not backbones.is_dir():
-        raise InputError(f"--backbones {backbones}: no such folder")
-    os.environ["BENCH_BACKBONES"] = str(backbones)

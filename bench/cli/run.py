@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cli import execution, exits, probe, shards, stopping
@@ -47,7 +47,6 @@ from bench.cli.flags import (
     WeightsFrom,
     Words,
     Workers,
-    name_weights,
 )
 from bench.cli.guiding import Guidance, Interval, drawn
 from bench.cli.selection import Scored, Selection
@@ -103,13 +102,11 @@ def run(
     dry_run: DryRun = False,
 ) -> int:
     """Quantize, sample and measure; write a versioned report."""
-    name_weights(inception, backbones)
     asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
     given = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
     runner, to = automatic.checked(engine, workers), Outcome(out, redact, force, dry_run, shard)
-    choices = replace(_choices(bits, scheme, backend, compiled, place), prompts=prompts)
-    cells = Selection(cards, checkpoints, choices, given)
-    runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
+    cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
+    runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked, prompts)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
     return _carried_out(_plans(runs, asked, place, runner, probes, preset, beside, to), to)
 

@@ -60,12 +60,19 @@ class Selection:
         return replace(self.choices, named=frozenset(self.changes))
 
     def runs(
-        self, suite_name: str | None, preset: str, scored: Scored, asked: stopping.Asked
+        self,
+        suite_name: str | None,
+        preset: str,
+        scored: Scored,
+        asked: stopping.Asked,
+        prompts: Path | None = None,
     ) -> list[list[Cell]]:
-        """The cells of each run: of a suite where one is named, else of the preset."""
+        """The cells of each run: of a suite where one is named, else of the preset; `prompts` is
+        the file of the prompts of pipelines."""
+        given = replace(self, choices=replace(self.choices, prompts=prompts))
         if suite_name is not None:
-            return self.of_suite(suite_name, scored, preset)
-        return [self.of_preset(preset, scored, asked.is_sequential)]
+            return given.of_suite(suite_name, scored, preset)
+        return [given.of_preset(preset, scored, asked.is_sequential)]
 
     def of_preset(self, name: str, scored: Scored, is_sequential: bool) -> list[Cell]:
         """The cells of a run of a preset's sizes."""

@@ -39,7 +39,7 @@ def require(name: Any, where: str) -> str:
     Raises:
         InputError: it is not.
     """
-    if name not in GUIDANCE:
+    if str(name) not in GUIDANCE:
         raise InputError(
             f"{where} describes a {name}, which is no text-to-image pipeline that bench knows; "
             f"it knows {', '.join(GUIDANCE)}"

@@ -82,7 +82,7 @@ def _classes(folder: Path, index: Mapping[str, Any]) -> dict[str, str]:
     """Classes of the components that are there, all of them understood."""
     label, pipeline = folder / INDEX, index.get("_class_name")
     classes: dict[str, str] = {}
-    if pipeline in GUIDANCE:
+    if str(pipeline) in GUIDANCE:
         raise InputError(
             f"{label} describes a {pipeline}, which makes images from prompts: write a card "
             f"for it with source: pipeline and dataset: none (docs/pipelines.md)"
