@@ -13,6 +13,25 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.system import trust
 
+
+def _inception(given: Path | None) -> Path | None:
+    """Take the weights of Inception from a file or folder that the user names."""
+    if given is not None:
+        if not given.exists():
+            raise InputError(f"--inception {given}: no such file or folder")
+        os.environ["BENCH_INCEPTION"] = str(given)
+    return given
+
+
+def _backbones(given: Path | None) -> Path | None:
+    """Take the networks below LPIPS and DISTS from where the user says."""
+    if given is not None:
+        if not given.is_dir():
+            raise InputError(f"--backbones {given}: no such folder")
+        os.environ["BENCH_BACKBONES"] = str(given)
+    return given
+
+
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")]
 Cards = Annotated[
     Path | None,
@@ -115,26 +134,6 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Any other field (repeatable)."),
 ]
-
-
-def _inception(given: Path | None) -> Path | None:
-    """Take the weights of Inception from a file or folder that the user names."""
-    if given is not None:
-        if not given.exists():
-            raise InputError(f"--inception {given}: no such file or folder")
-        os.environ["BENCH_INCEPTION"] = str(given)
-    return given
-
-
-def _backbones(given: Path | None) -> Path | None:
-    """Take the weights below LPIPS and DISTS from a folder that the user names."""
-    if given is not None:
-        if not given.is_dir():
-            raise InputError(f"--backbones {given}: no such folder")
-        os.environ["BENCH_BACKBONES"] = str(given)
-    return given
-
-
 Inception = Annotated[
     Path | None,
     typer.Option(
@@ -226,7 +225,7 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="What runs the cells: auto, local, processes:2 (bench list).",
+        help="What runs the cells: auto, local, processes:2, ray (bench list).",
     ),
 ]
 Workers = Annotated[
@@ -234,8 +233,14 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        help="Processes that share the cells and their images, with OMP_NUM_THREADS threads each, "
+        help="Workers that share the cells and their images, with OMP_NUM_THREADS threads each, "
         "else one [default: by cores and memory].",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="HOST:PORT", help="With --engine ray, the cluster [default: auto]."
     ),
 ]
 Shard = Annotated[

@@ -18,6 +18,7 @@ from bench.core import border, extensions, tables, yaml_files
 from bench.core.cell import PIPELINE, Checkpoint
 from bench.core.elsewhere import UNKNOWN
 from bench.core.errors import InputError, offer
+from bench.models import card_datasets
 from bench.models.pipelines import cards as pipelines
 from bench.models.sources import python_code, weights_folder
 from bench.system import hub, store
@@ -129,7 +130,8 @@ def _card(path: Path, number: int, entry: Any) -> Checkpoint:
         raise InputError(f"{label}, field network: {error}") from None
     prompts = str(path.parent.absolute() / card.prompts) if card.prompts else ""
     uri = str(_resolve(label, path, card.uri))
-    return replace(card, uri=uri, network=network, prompts=prompts)
+    dataset = card_datasets.from_here(path, card.dataset)
+    return replace(card, uri=uri, network=network, dataset=dataset, prompts=prompts)
 
 
 def _check_fields(label: str, entry: Mapping[str, Any]) -> None:

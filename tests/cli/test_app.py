@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from helpers.fashion import fashion
 from helpers.tiny import TINY_CONFIG, write_card, write_cards
 from safetensors.torch import save_file
 
@@ -163,6 +164,7 @@ def test_run_report_list_check(bench, cards, tmp_path):
 SHIPPED = Path(__file__).parents[2] / "checkpoints.yaml"
 
 
+@fashion
 def test_a_shipped_card_is_valid(bench):
     code, stdout, stderr = bench("check", "--cards", SHIPPED, "--checkpoints", "fashion-unet-sam")
     assert (code, stdout.split()[-1]) == (0, "ok")
@@ -228,6 +230,7 @@ def test_bad_flags(bench, cards, tmp_path, flags, word):
     assert not out.exists()
 
 
+@fashion
 def test_every_command_refuses_a_device_that_is_not_here(bench, cards, tmp_path):
     out = ("--out", tmp_path / "out")
     for command, words in (("run", out), ("probe", out), ("speed", ()), ("train", out)):

@@ -57,6 +57,9 @@ FOREIGN = {
     "--workers",
     # Of typer, for every command.
     "--install-completion",
+    # Of Ray.
+    "--head",
+    "--num-cpus",
     # Of mkdocs and Slurm.
     "--strict",
     "--array",

@@ -210,6 +210,7 @@ def test_what_only_talks_about_numbers_changes_no_key(changed):
     assert {name: keys for name, keys in idle.items() if keys} == {}
 
 
+@pytest.mark.slow
 def test_what_is_imported_while_images_are_made_is_in_their_key(cards, tmp_path):
     """The modules that a program that only samples has loaded at its end."""
     program = f"""

@@ -8,6 +8,7 @@ import torch
 import yaml
 from helpers import commands
 from helpers.adm_reference import Flags, weights
+from helpers.fashion import fashion
 from helpers.folders import UNET, edit, save_dit, save_unet
 from safetensors.torch import save_file
 
@@ -329,6 +330,7 @@ def test_a_pickle_of_edm_is_named(bench, tmp_path):
         refused(bench(tmp_path / "edm.pkl", *SIZE), "a pickle of EDM or its kin", *EXPORT)
 
 
+@fashion
 def test_a_bare_file_gets_the_description_that_fits_its_weights(bench, tmp_path):
     """The weights of a shipped checkpoint: 8 groups, where the usual guess is 16."""
     trained = Path(app.__file__).parents[1] / "zoo" / "fashion-unet-ema.safetensors"

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 
 import pytest
 from helpers.cells import Runs
+from helpers.fashion import fashion
 from helpers.records import RUN
 
 from bench.cli import execution, publishing
@@ -79,6 +80,7 @@ def test_what_is_the_machines_is_no_failed_cell(cells, cache, monkeypatch, error
         Runs(cache).run(cells[0])
 
 
+@fashion
 def test_a_full_disk_is_no_failed_probe(cells, cache, monkeypatch):
     from evaluation.test_probing import SETTING
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.fashion import fashion
 from helpers.tiny import write_card, write_cards
 from safetensors.torch import load_file, save_file
 
@@ -41,6 +42,7 @@ def card(cards, name="tiny"):
     return verify(found)
 
 
+@fashion
 def test_a_repeated_probe_computes_nothing(cards, cache, monkeypatch):
     first = list(prober(cache).run(card(cards)))
     assert [part.status for part in first] == ["ok", "ok"]
@@ -50,6 +52,7 @@ def test_a_repeated_probe_computes_nothing(cards, cache, monkeypatch):
     assert [part.status for part in other.run(card(cards))] == ["failed", "failed"]
 
 
+@fashion
 def test_an_interrupted_probe_goes_on(cards, cache, monkeypatch):
     whole, asked = Flatness.__call__, []
 
@@ -67,6 +70,7 @@ def test_an_interrupted_probe_goes_on(cards, cache, monkeypatch):
     assert asked == ["lpf", "sharpness", "sharpness"]
 
 
+@fashion
 def test_nan_weights_are_rows_and_stop_nothing(tmp_path, cache):
     entries = [write_card(tmp_path, "bad"), write_card(tmp_path, "good")]
     weights = load_file(tmp_path / "bad.safetensors")
@@ -91,6 +95,7 @@ def test_classes_are_refused_by_name(cards, cache, monkeypatch):
     assert "'tiny': probes take no classes" in found[0].error
 
 
+@fashion
 def test_a_refused_scheme_is_a_row(cards, cache):
     made = prober(cache, ("exposure",), backend="int8-cuda")
     full, quantized = made.run(card(cards))
@@ -100,6 +105,7 @@ def test_a_refused_scheme_is_a_row(cards, cache):
     assert quantized.rows == ()
 
 
+@fashion
 def test_all_checkpoints_see_the_same_examples(tmp_path, cache):
     entries = [write_card(tmp_path, f"seed{seed}", seed=seed) for seed in (0, 1)]
     cards, made = write_cards(tmp_path, entries), prober(cache)
@@ -113,6 +119,7 @@ def test_all_checkpoints_see_the_same_examples(tmp_path, cache):
     assert (found[0].t * len(found[0].t) // 1000).tolist() == list(range(8))
 
 
+@fashion
 def test_too_few_images_say_what_to_do(cards, cache):
     made = prober(cache, setting=replace(SETTING, examples=20_000))
     (part, _) = made.run(card(cards))
@@ -151,6 +158,7 @@ def falling(self, name, widths):
     return np.exp(-list(self.first).index(name) / 5 - 1.4 * np.tile([widths], (4, 1)).T)
 
 
+@fashion
 def test_the_front_of_a_budget_of_bits(bench, cards, tmp_path, monkeypatch):
     monkeypatch.setattr(RoundedAlone, "alone", falling)
     words = ("--cards", cards, "--preset", "smoke", "--probes", "allocation")
@@ -202,6 +210,7 @@ def test_a_budget_that_cannot_be_kept_ends_the_command(bench, cards, tmp_path):
     assert not (tmp_path / "reports").exists()
 
 
+@fashion
 def test_command(bench, cards, tmp_path):
     words = ("--cards", cards, "--preset", "smoke", "--probes", "flatness,perturbation")
     out = tmp_path / "reports"

@@ -59,7 +59,7 @@ def test_a_refused_execution_is_an_error(card):
 def test_command(bench, cards, monkeypatch):
     # A process for each execution is tested above.
     monkeypatch.setattr("bench.evaluation.speed._in_a_process", lambda job: 4321)
-    words = ["speed", "--bits", "4", "--batches", "2", "--steps", "2", "--rounds", "2"]
+    words = ["speed", "--scheme", "w4a8", "--batches", "2", "--steps", "2", "--rounds", "2"]
     words += ["--cards", cards]
     code, stdout, stderr = bench(*words)
     assert code == 0 and "batch 2" in stderr

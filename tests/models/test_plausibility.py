@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.fashion import fashion
 from helpers.tiny import TINY_CONFIG, write_card, write_cards
 from torch import nn
 
@@ -57,6 +58,7 @@ def exact(images, schedule, predicts):
     )
 
 
+@fashion
 def test_the_trivial_predictor_has_one(images):
     """A network that gives the best multiple of x_t, whatever it is said to predict."""
     x_0, curve = images[:8], alpha_bar("cosine")
@@ -72,6 +74,7 @@ def test_the_trivial_predictor_has_one(images):
     assert plausibility.losses(denoiser, x_0)["epsilon"].loss == pytest.approx(1, abs=0.02)
 
 
+@fashion
 @pytest.mark.parametrize("predicts", PREDICTED["preserving"])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_true_description_fits_best(images, schedule, predicts):
@@ -80,6 +83,7 @@ def test_the_true_description_fits_best(images, schedule, predicts):
     assert plausibility.clearly_better(search.own, search.candidates()) == []
 
 
+@fashion
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("predicts", PREDICTED["preserving"])
 def test_each_wrong_description_is_told_from_the_true_one(images, schedule, predicts):
@@ -114,6 +118,7 @@ def fit(card, **changes):
     return fits.of(card, lambda: extensions.lookup("sources", card.source)(card))
 
 
+@fashion
 def test_a_shipped_checkpoint_fits(shipped):
     found = fit(shipped)
     assert (found.verdict, found.better, found.images) == (fits.FITS, {}, 8)
@@ -127,6 +132,7 @@ def test_a_shipped_checkpoint_fits(shipped):
     assert fits.tell([found], [shipped]) == []
 
 
+@fashion
 @pytest.mark.parametrize(
     ("changes", "verdict", "better"),
     [
@@ -152,6 +158,7 @@ def test_each_wrong_field_of_a_trained_network_is_named(shipped, changes, verdic
     assert found.better[better] == pytest.approx(0.14, abs=0.02)
 
 
+@fashion
 def test_a_random_network_is_worse_than_none_and_the_fit_is_kept(tmp_path, cache):
     (card,) = load_cards(write_cards(tmp_path, [write_card(tmp_path)]))
     card = verify(card)
@@ -195,6 +202,7 @@ def test_without_the_real_images_nothing_is_checked(tmp_path):
     fits.require([found], [replace(card, force=False)], force=False)
 
 
+@fashion
 def test_images_of_another_shape_are_no_check(tmp_path):
     config = TINY_CONFIG | {"shape": [1, 56, 56]}
     (card,) = load_cards(write_cards(tmp_path, [write_card(tmp_path, config=config)]))

@@ -161,6 +161,7 @@ def test_a_layer_that_cannot_be_quantized_stays_in_float_by_name(tiny, batches):
     assert layer.reason == "conv_transpose2d is not supported"
 
 
+@pytest.mark.slow
 @on_x86
 def test_a_linear_layer_compiles():
     """Its packed weights must be constants of the compiled graph."""
