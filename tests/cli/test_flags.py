@@ -55,6 +55,10 @@ FOREIGN = {
     # Of the scripts of docs/experiments that docs/integrity.md tells of.
     "--hypothesis",
     "--workers",
+    # Of benchmarks/plan.py.
+    "--machines",
+    "--price",
+    "--schemes",
     # Of typer, for every command.
     "--install-completion",
     # Of Ray.
