@@ -29,6 +29,7 @@ BACKENDS = {
     "int8-openvino": "bench.quant.backends.int8_openvino:Int8OpenVino",
     "bnb-int8": "bench.quant.backends.linear_only:BnbInt8",
     "bnb-nf4": "bench.quant.backends.linear_only:BnbNf4",
+    "bnb-fp4": "bench.quant.backends.linear_only:BnbFp4",
     "ao-int8": "bench.quant.backends.linear_only:AoInt8",
     "ao-int8-weight": "bench.quant.backends.linear_only:AoInt8Weight",
 }
@@ -144,6 +145,7 @@ IDENTITIES = {
     "backends int8-openvino": "bench.quant.identities:openvino",
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
+    "backends bnb-fp4": "bench.quant.identities:bitsandbytes",
     "methods adaround": "bench.quant.identities:method",
     "methods asymmetric": "bench.quant.identities:method",
     "methods bias": "bench.quant.identities:method",

@@ -69,7 +69,8 @@ class Generation:
 
         full = self.denoiser(cell.checkpoint)
         with torch.inference_mode():
-            call = functools.partial(full.model, *full.example_inputs(cell.draw.evaluated))
+            rows = full.loop.rows(cell.draw) if full.loop else cell.draw.evaluated
+            call = functools.partial(full.model, *full.example_inputs(rows))
             seconds = alternate({"": call}, rounds=3, warm=1, device=self.device)
         return statistics.median(seconds[""])
 

@@ -32,6 +32,12 @@ OPTIONS = {
         "max_sequence_length": LENGTH,
         "use_resolution_binning": False,
     },
+    "pixart_alpha": {
+        "height": 32,
+        "width": 32,
+        "max_sequence_length": LENGTH,
+        "use_resolution_binning": False,
+    },
     # Its own words before the prompt take 160 letters.
     "lumina2": {"height": 128, "width": 128, "max_sequence_length": 200},
 }
@@ -247,11 +253,19 @@ def flux():
 
 
 def pixart():
-    from diffusers import (
-        DPMSolverMultistepScheduler,
-        PixArtSigmaPipeline,
-        PixArtTransformer2DModel,
-    )
+    from diffusers import DPMSolverMultistepScheduler, PixArtSigmaPipeline
+
+    return PixArtSigmaPipeline(**_pixart(), scheduler=DPMSolverMultistepScheduler())
+
+
+def pixart_alpha():
+    from diffusers import PixArtAlphaPipeline, UniPCMultistepScheduler
+
+    return PixArtAlphaPipeline(**_pixart(), scheduler=UniPCMultistepScheduler())
+
+
+def _pixart():
+    from diffusers import PixArtTransformer2DModel
 
     network = PixArtTransformer2DModel(
         sample_size=16,
@@ -265,13 +279,12 @@ def pixart():
         out_channels=8,
         use_additional_conditions=False,
     )
-    return PixArtSigmaPipeline(
-        tokenizer=tokenizer(),
-        text_encoder=t5(),
-        vae=autoencoder(),
-        transformer=network,
-        scheduler=DPMSolverMultistepScheduler(),
-    )
+    return {
+        "tokenizer": tokenizer(),
+        "text_encoder": t5(),
+        "vae": autoencoder(),
+        "transformer": network,
+    }
 
 
 def sana():
@@ -358,7 +371,7 @@ def lumina2():
     )
 
 
-MAKERS = {f.__name__: f for f in (sd, sdxl, sd3, flux, pixart, sana, lumina2)}
+MAKERS = {f.__name__: f for f in (sd, sdxl, sd3, flux, pixart, pixart_alpha, sana, lumina2)}
 
 
 def _lively(pipe):

@@ -79,6 +79,19 @@ def test_no_index_is_no_pipeline(tmp_path):
         folder.located(str(tmp_path / "absent"), "")
 
 
+def test_a_repository_is_taken_from_the_cache_of_the_hub(saved, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    hub, commit = tmp_path / "hub" / "models--who--flux" / "snapshots", "a" * 40
+    hub.mkdir(parents=True)
+    (hub / commit).symlink_to(saved)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    place = folder.located("hf:who/flux", commit)
+    assert folder.digest(place) == folder.digest(saved)
+    with pytest.raises(InputError, match="hf:who/flux at bbbbbbbbbbbb is not in the cache"):
+        folder.located("hf:who/flux", "b" * 40)
+
+
 def test_the_hash_is_of_every_file(place):
     before = folder.digest(place)
     for path in ("scheduler/scheduler_config.json", "tokenizer/tokenizer.json", INDEX):

@@ -18,7 +18,7 @@ from bench.quant.layers import untraceable
 
 NAMES = [*tiny_pipelines.MAKERS]
 # Those that call their network with both halves of the guidance at once.
-GUIDED = ("sd", "sdxl", "sd3", "pixart", "sana")
+GUIDED = ("sd", "sdxl", "sd3", "pixart", "pixart_alpha", "sana")
 PROMPTS = ("a red cat", "two dogs", "the sea at night")
 DRAW = Draw(sampler=PIPELINE, spacing=PIPELINE, steps=2, images=3, batch=3, guidance=4.0)
 
