@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.cli import execution, exits, probe, shards, stopping
+from bench.cli import execution, exits, handing, probe, shards, stopping
 from bench.cli.flags import (
+    Address,
     Against,
     Backbones,
     Backends,
@@ -48,13 +48,12 @@ from bench.cli.flags import (
     Words,
     Workers,
     listed,
-    name_weights,
 )
 from bench.cli.guiding import Guidance, Interval, drawn
 from bench.core.cell import Cell, Draw
 from bench.core.errors import InputError
 from bench.evaluation import added_methods, floors, planning, sequential, skip_lists, suite
-from bench.evaluation.engines import automatic
+from bench.evaluation.engines.automatic import AUTO, checked
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices, host
 from bench.system.host import fingerprint
@@ -83,8 +82,9 @@ def run(
     guidance_interval: Interval = None,
     seed: Seed = 0,
     batch: Batch = 50,
-    engine: Engine = automatic.AUTO,
+    engine: Engine = AUTO,
     workers: Workers = None,
+    address: Address = None,
     shard: Shard = None,
     suite_name: SuiteName = None,
     extractors: Extractors = None,
@@ -102,10 +102,9 @@ def run(
     dry_run: DryRun = False,
 ) -> int:
     """Quantize, sample and measure; write a versioned report."""
-    name_weights(inception, backbones)
     asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
     given = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
-    runner, to = automatic.checked(engine, workers), Outcome(out, redact, force, dry_run, shard)
+    runner, to = checked(engine, workers, address), Outcome(out, redact, force, dry_run, shard)
     cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
@@ -232,24 +231,13 @@ def _plans(
         cells = added_methods.beside(cells, beside.methods, beside.weights)
         if beside.is_open and not (beside.methods or beside.weights):
             cells = added_methods.by_default(cells)
-        engine, threads = _engine(runner, cells, place, given)
+        engine, threads = handing.engine(runner, cells, place, given)
         host.set_threads(threads)
         if not asked.is_sequential:
             cells = floors.beside(cells, beside.floor, fingerprint(place))
         rule = stopping.rule(asked, cells, to.out)
         plans.append(EvaluationPlan(cells, place, engine, threads, rule, probed))
     return plans
-
-
-def _engine(name: str, cells: Sequence[Cell], place: str, given: int | None) -> tuple[str, int]:
-    """The engine of a run and the threads of its processes; what `auto` chose is told."""
-    if name != automatic.AUTO:
-        return name, given or automatic.threads_of(name, place)
-    name, threads = automatic.chosen(cells, place, given)
-    if name != automatic.LOCAL:
-        each = "1 thread" if threads == 1 else f"{threads} threads"
-        print(f"engine: {name}, {each} each", file=sys.stderr)
-    return name, threads
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bench.core.printable import quoted, say
 from bench.core.record import Host
 from bench.evaluation import planning
 from bench.models.cards import card_file, first_seeds, load_cards, select, verify
+from bench.quant.runtimes import RUNTIMES
 from bench.report.formatting import escape, size, table
 from bench.system import devices
 from bench.system.host import fingerprint
@@ -34,7 +35,7 @@ Backends = Annotated[
     typer.Option(
         "--backend",
         metavar="NAME",
-        help="int8-x86, int8-x86:compiled ... (repeatable) [default: simulated and int8].",
+        help="int8-x86, float-openvino, onnxruntime ... (repeatable) [default: simulated, int8].",
     ),
 ]
 
@@ -80,8 +81,11 @@ def speed(
         raise InputError(f"--rounds must be at least 2, not {rounds}")
     wanted = planning.schemes(bits, scheme or ())
     place = devices.find(device)
-    backends = planning.backends(backend or (), wanted, place)
-    kinds = [(str(s), name) for s in wanted if not s.is_float for name in backends]
+    floats = [name for name in dict.fromkeys(backend or ()) if name in RUNTIMES]
+    others = [name for name in backend or () if name not in RUNTIMES]
+    backends = [] if floats and not others else planning.backends(others, wanted, place)
+    kinds = [("fp32", name) for name in floats]
+    kinds += [(str(s), name) for s in wanted if not s.is_float for name in backends]
     sizes = map(_count, batches.split(","))
     draws = [Draw(steps=steps, batch=size, **drawn(guidance, None)) for size in sizes]
     chosen = _cards(cards, listed("--checkpoints", checkpoints))

@@ -25,6 +25,7 @@ BACKENDS = {
     "simulated": "bench.quant.backends.simulated:Simulated",
     "int8-x86": "bench.quant.backends.int8:Int8X86",
     "int8-cuda": "bench.quant.backends.int8:Int8Cuda",
+    "int8-openvino": "bench.quant.backends.int8_openvino:Int8OpenVino",
     "bnb-int8": "bench.quant.backends.linear_only:BnbInt8",
     "bnb-nf4": "bench.quant.backends.linear_only:BnbNf4",
     "ao-int8": "bench.quant.backends.linear_only:AoInt8",
@@ -105,6 +106,7 @@ PROBES = {
 ENGINES = {
     "local": "bench.evaluation.engines.local:run",
     "processes": "bench.evaluation.engines.processes:run",
+    "ray": "bench.evaluation.engines.ray_cluster:run",
 }
 
 TABLES = {
@@ -137,6 +139,7 @@ IDENTITIES = {
     "metrics lpips_vgg": "bench.measurement.metrics.identities:weighted",
     "metrics dists": "bench.measurement.metrics.identities:weighted",
     "metrics clip_score": "bench.measurement.features.pretrained:with_text",
+    "backends int8-openvino": "bench.quant.identities:openvino",
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
     "methods adaround": "bench.quant.identities:method",

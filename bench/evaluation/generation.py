@@ -93,7 +93,7 @@ class Generation:
         trajectories = self.calibration(wanted)
         backend = extensions.lookup("backends", cell.backend)()
         # Of several processes one calibrates, and the others read what it kept.
-        is_kept = cell.scheme.is_float or (wanted.calibration / WEIGHTS_FILE).exists()
+        is_kept = cell.scheme.is_float or artifacts.exists(wanted.calibration / WEIGHTS_FILE)
         with nullcontext() if is_kept else claims.claimed(wanted.calibration):
             words = full, cell.scheme, trajectories
             made: Quantized = self.watch.timed("quantize", backend, *words)

@@ -1,6 +1,7 @@
 """How fast and how large a checkpoint is in each execution, on this machine, in one run.
 
-Float32 and bfloat16 stand beside the schemes. The forward passes of all executions alternate, so
+Float32 and bfloat16 stand beside the schemes, and where it is asked for full precision as other
+runtimes execute it. The forward passes of all executions alternate, so
 that their ratios hold also on a machine with other work; the times themselves do not compare
 across machines.
 """
@@ -31,6 +32,7 @@ from bench.core.scheme import Scheme
 from bench.models.samplers.drawing import check_guidance, images
 from bench.models.samplers.noise import image_generators
 from bench.models.samplers.trajectories import Trajectories
+from bench.quant import runtimes
 from bench.quant.executions import Bfloat16
 from bench.system import devices
 from bench.system.host import fingerprint
@@ -45,7 +47,7 @@ class Job:
     """One execution to build: also in another process, so everything in it is plain.
 
     Attributes:
-        backend: name of a backend, or of `FLOATS`.
+        backend: name of a backend, or of `FLOATS`, or of `runtimes.RUNTIMES`.
         device: where it executes, from `devices.find`.
     """
 
@@ -56,7 +58,12 @@ class Job:
     device: str = devices.CPU
 
     def __str__(self) -> str:
-        return self.backend if self.backend in FLOATS else f"{self.scheme} {self.backend}"
+        return self.backend if self.is_float else f"{self.scheme} {self.backend}"
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it is full precision, in whatever execution."""
+        return self.backend in FLOATS or self.backend in runtimes.RUNTIMES
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Timing:
     """One execution at one batch size.
 
     Attributes:
-        execution: "float32", "bfloat16", or a scheme and its backend.
+        execution: "float32", "bfloat16", a runtime, or a scheme and its backend.
         batch: images per forward pass; under guidance the network is given each of them twice.
         milliseconds, low, high: of one forward pass: median and quartiles.
         speedup: over float32, by the medians of this run.
@@ -95,7 +102,7 @@ def measure(
 
     Args:
         card: verified.
-        kinds: (scheme, backend) of the executions beside the floats.
+        kinds: (scheme, backend) of the executions beside the floats; ("fp32", name) of a runtime.
         draw: its batch and steps.
         rounds: forward passes of each, at least 2.
         device: where they execute.
@@ -139,7 +146,9 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
     scheme = Scheme.parse(job.scheme)
     loaded = extensions.lookup("sources", job.checkpoint.source)(job.checkpoint)
     full = devices.placed(loaded, job.device)
-    name = "float" if job.backend in FLOATS else job.backend
+    name = "float" if job.is_float else job.backend
+    if job.backend in runtimes.RUNTIMES and (reason := runtimes.refusal(job.backend, job.device)):
+        raise InputError(reason)
     if reason := refusal(name, scheme, fingerprint(job.device)):
         raise InputError(reason)
     backend = extensions.lookup("backends", name)()
@@ -151,6 +160,9 @@ def build(job: Job) -> tuple[Denoiser, Coverage]:
     if job.backend == "bfloat16":
         half = replace(made.coverage, bytes_memory=made.coverage.bytes_memory // 2)
         return replace(made.denoiser, model=Bfloat16(made.denoiser.model).eval()), half
+    if job.backend in runtimes.RUNTIMES:
+        model = runtimes.executed(job.backend, made.denoiser, calibrate.shape[0])
+        return replace(made.denoiser, model=model), made.coverage
     return made.denoiser, made.coverage
 
 

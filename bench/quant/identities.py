@@ -36,6 +36,14 @@ def bitsandbytes(backend: str = "") -> dict[str, str]:
         return {"package": f"{BITSANDBYTES} missing"}
 
 
+def openvino(backend: str = "") -> dict[str, str]:
+    """What decides the numbers of the backend of OpenVINO: its version."""
+    try:
+        return {"package": f"openvino {metadata.version('openvino')}"}
+    except metadata.PackageNotFoundError:
+        return {"package": "openvino missing"}
+
+
 def of_file(name: str, argument: str) -> dict[str, str]:
     """What decides the numbers of a method of a file beside bench's own code: the file's content.
 

@@ -97,7 +97,7 @@ class Rewriter:
                 elif node.op == "get_attr":
                     self.values[node] = operator.attrgetter(node.target)(self.source)
                 elif node.op == "output":
-                    self.graph.output(self.node(self.values[_only(node.args[0])]))
+                    self.graph.output(self.result(self.node(self.values[_only(node.args[0])])))
                 elif node.op == "call_function" and not _is_check(node):
                     self.values[node] = self._call(node)
         made = GraphModule(self.root, self.graph)
@@ -115,6 +115,10 @@ class Rewriter:
     def layer(self, node: Node) -> Any:
         """What becomes of a convolution or linear layer; None to copy it."""
         return None
+
+    def result(self, prediction: Node) -> Any:
+        """What the new graph returns."""
+        return prediction
 
     def emit(self, target: Any, arguments: Any, options: Any) -> Node:
         """Call a function in the new graph, once for equal arguments."""

@@ -45,7 +45,7 @@ class Int8X86:
             return f"int8-x86 needs an x86 CPU with AVX2, and this is {host.device} {host.isa}"
         if self.compiled and switches(scheme):
             return "int8-x86:compiled takes no ranges that switch (tgroups): use int8-x86"
-        return _refuses_floats(scheme) or refusal(scheme)
+        return refuses_floats(scheme) or refusal(scheme)
 
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize; the result takes inputs of the shape of `calibrate` only.
@@ -68,7 +68,7 @@ class Int8Cuda:
         """Refuse float operands, other devices, and methods that have nothing to do."""
         if not host.device.startswith("cuda"):
             return f"int8-cuda needs an NVIDIA GPU, and this run is on {host.device}"
-        return _refuses_floats(scheme) or refusal(scheme)
+        return refuses_floats(scheme) or refusal(scheme)
 
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
         """Quantize; the result takes inputs of the shape of `calibrate` only.
@@ -81,7 +81,8 @@ class Int8Cuda:
         return _lowered(denoiser, scheme, calibrate, Product)
 
 
-def _refuses_floats(scheme: Scheme) -> str | None:
+def refuses_floats(scheme: Scheme) -> str | None:
+    """Why integer kernels cannot run a scheme, or None: it leaves an operand in float."""
     for bits, what in ((scheme.weight_bits, "weights"), (scheme.act_bits, "activations")):
         if bits > 8:
             return f"integer kernels need integer {what}, and {scheme} has float ones"

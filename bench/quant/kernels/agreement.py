@@ -45,8 +45,8 @@ def measure(
         RuntimeError: a layer disagrees beyond its bound; the message has its name.
     """
     kernels = kernels_of(execution)
-    whole, different, compared = _Ratio(), 0, 0
-    layers = {node: _Ratio() for node in kernels}
+    whole, different, compared = Ratio(), 0, 0
+    layers = {node: Ratio() for node in kernels}
     with torch.inference_mode():
         for called in inputs:
             seen: dict[int, Called] = {}
@@ -61,27 +61,43 @@ def measure(
             different, compared = different + watch.different, compared + watch.compared
     worst = min(layers, key=lambda node: layers[node].decibels)
     name, sqnr = kernels[worst].layer.name, layers[worst].decibels
-    if not sqnr >= LEAST_SQNR:
-        raise RuntimeError(
-            f"layer {name}: {kernels[worst].operator} agrees with the simulation to {sqnr:.1f} dB "
-            f"only, and must to {LEAST_SQNR:g} dB"
-        )
+    require(name, kernels[worst].operator, sqnr)
     return Agreement(whole.decibels, different / compared, name, sqnr)
 
 
-class _Ratio:
+def require(name: str, operator: str, sqnr: float) -> None:
+    """Hold the agreement of the worst layer against its bound.
+
+    Args:
+        name: of the layer.
+        operator: what computes it.
+        sqnr: signal to quantization noise on equal input, dB.
+
+    Raises:
+        RuntimeError: it is lower.
+    """
+    if not sqnr >= LEAST_SQNR:
+        raise RuntimeError(
+            f"layer {name}: {operator} agrees with the simulation to {sqnr:.1f} dB "
+            f"only, and must to {LEAST_SQNR:g} dB"
+        )
+
+
+class Ratio:
     """Signal to quantization noise, 10 log10 (sum y^2 / sum (y' - y)^2) in dB."""
 
     def __init__(self) -> None:
         self.signal = self.noise = 0.0
 
     def add(self, test: Tensor, reference: Tensor) -> None:
+        """Count a result and what it should be, of equal shapes."""
         exact = reference.to(torch.float64)
         self.signal += exact.square().sum().item()
         self.noise += (test.to(torch.float64) - exact).square().sum().item()
 
     @property
     def decibels(self) -> float:
+        """Of all that was added; `EXACT` where it is equal."""
         if self.noise == 0:
             return EXACT
         if self.signal == 0 or not math.isfinite(self.signal + self.noise):
@@ -96,7 +112,7 @@ class _Watch(Interpreter):
         self,
         module: Any,
         kernels: dict[str, Kernel],
-        layers: dict[str, _Ratio],
+        layers: dict[str, Ratio],
         seen: dict[int, Called],
     ) -> None:
         super().__init__(module)

@@ -109,7 +109,7 @@ class _Lowering(Rewriter):
         layer = self.layers.get(node.name)
         if layer is None:
             return None
-        _require_integers(node, layer)
+        require_integers(node, layer)
         act: Any = node.args[0]
         codes = self.node(self.values[act.args[0]])
         key = ("kernel", codes, node.args[1:])
@@ -122,7 +122,7 @@ class _Lowering(Rewriter):
         return made
 
     def _kernel(self, node: Node, layer: Layer) -> Kernel:
-        whole, zeros = _read(self, node, layer)
+        whole, zeros = read(self, node, layer)
         cut = parts(whole, zeros)
         if len(cut) == 1:
             return self.kernel(cut[0].layer)
@@ -137,7 +137,12 @@ class _Lowering(Rewriter):
         return super().emit(target, arguments, options)
 
 
-def _require_integers(node: Node, layer: Layer) -> None:
+def require_integers(node: Node, layer: Layer) -> None:
+    """Refuse a layer with an operand in float.
+
+    Raises:
+        RuntimeError: naming it.
+    """
     act, weight = cast("tuple[Any, Any]", node.args[:2])
     if act.target not in DEQUANTIZES or act.args[0].target not in QUANTIZES:
         raise RuntimeError(f"layer {layer.name} has a float input, which no integer kernel takes")
@@ -145,9 +150,13 @@ def _require_integers(node: Node, layer: Layer) -> None:
         raise RuntimeError(f"layer {layer.name} has float weights, which no integer kernel takes")
 
 
-def _read(rewriter: Rewriter, node: Node, layer: Layer) -> tuple[IntegerLayer, Tensor]:
+def read(rewriter: Rewriter, node: Node, layer: Layer) -> tuple[IntegerLayer, Tensor]:
     """The integers and the geometry of a layer of a quantized graph, and the zero points of its
-    rows of weights, which are those of the graph."""
+    rows of weights, which are those of the graph.
+
+    Raises:
+        RuntimeError: it pads unevenly.
+    """
     act, weight = cast("tuple[Any, Any]", node.args[:2])
     act_scale, act_zero = ranges_of(rewriter.source, act)[0].tolist()
     rows = cast("Any", rows_node(weight))

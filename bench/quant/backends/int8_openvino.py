@@ -1,0 +1,80 @@
+"""Backend `int8-openvino`: the quantized graph, compiled by OpenVINO's plugin for CPUs.
+
+Neither torch nor OpenVINO is imported before a backend is called: refusals need neither.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from importlib.util import find_spec
+
+from bench.core.denoiser import Denoiser
+from bench.core.protocols import Calibration, Quantized
+from bench.core.record import Host
+from bench.core.scheme import Scheme
+from bench.quant.backends.int8 import refuses_floats
+from bench.quant.methods.applying import refusal, switches
+from bench.system.host import X86_FEATURES
+
+# Values of oneDNN's variable that leave it less than what OpenVINO itself takes on a CPU with
+# AVX-512: such a process crashed (OpenVINO 2026.4).
+CAP, CAPS = "ONEDNN_MAX_CPU_ISA", ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2")
+AVX512 = ("avx512f", "avx512_vnni", "amx_int8")
+
+
+class Int8OpenVino:
+    """OpenVINO on x86 CPUs, for weights and activations of 2 to 8 bits."""
+
+    kernel, takes_methods = "int8 openvino", True
+
+    def refuses(self, scheme: Scheme, host: Host) -> str | None:
+        """Refuse float operands, ranges that switch, other machines, and where OpenVINO is
+        missing."""
+        if host.device != "cpu" or host.isa not in X86_FEATURES:
+            return (
+                f"int8-openvino needs an x86 CPU with AVX2, and this is {host.device} {host.isa}"
+            )
+        if reason := refuses_floats(scheme) or refusal(scheme):
+            return reason
+        if switches(scheme):
+            return "int8-openvino takes no ranges that switch (tgroups): use int8-x86"
+        if find_spec("openvino") is None:
+            return "int8-openvino needs openvino: pip install openvino"
+        cap = os.environ.get(CAP, "").upper()
+        if cap in CAPS and host.isa in AVX512:
+            return f"OpenVINO crashes under {CAP}={cap} on a CPU with AVX-512: unset it"
+        return None
+
+    def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
+        """Quantize; the result takes inputs of the shape of `calibrate` only.
+
+        Raises:
+            NotExecuted: OpenVINO has no translation of an operation of the network.
+            RuntimeError: no layer is computed in integers, or one disagrees with the simulation.
+        """
+        from bench.quant.coverage import measure
+        from bench.quant.graph import calibration_of, inputs_of, layers_of, step_bytes, told_by
+        from bench.quant.kernels import openvino, watched
+        from bench.quant.kernels.handing_over import hand_over
+        from bench.quant.simulate import simulate
+        from bench.quant.stored import quantized, stored_bytes
+
+        graph = quantized(denoiser, scheme, calibrate)
+        handed = hand_over(graph, openvino.cut)
+        seen = openvino.Compiled(openvino.convert(handed), handed.inputs)
+        execution = openvino.execution(handed, openvino.convert(handed))
+        layers, operators = openvino.computed(layers_of(graph), handed, execution)
+        agreement = watched.measure(
+            execution, seen.outputs, simulate(graph), handed, inputs_of(graph), operators
+        )
+        coverage = measure(denoiser, layers, self.kernel, operators, step_bytes(graph))
+        floats = 4 * (coverage.params - coverage.params_quantized)
+        coverage = replace(
+            coverage,
+            bytes_stored=stored_bytes(graph),
+            bytes_memory=sum(handed.values[name].nbytes for name in handed.steps) + floats,
+            agreement=agreement,
+            told=told_by(graph),
+        )
+        return Quantized(replace(denoiser, model=execution), coverage, calibration_of(graph))

@@ -1,0 +1,290 @@
+"""Backend `int8-openvino`: the quantized graph in the CPU kernels of OpenVINO.
+
+Each range becomes a FakeQuantize node of 256 levels from s (0 - z) to s (255 - z), behind a clamp
+where there are fewer codes, and weights become int8 constants that are multiplied by their steps:
+the form in which OpenVINO's own tools write a quantized network. Its CPU plugin makes integer
+kernels of what it can and leaves the rest in float, so which layers are computed in integers is
+read from the graph that it executes.
+
+Its kernels are those of a oneDNN of its own, and without VNNI they saturate as those of torch's do
+(`bench.quant.kernels.onednn`). Whether they do is measured once, and such layers are handed over
+in two halves.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import openvino
+import torch
+from openvino import opset14 as operations
+from openvino.frontend import FrontEndManager, GeneralFailure, OpConversionFailure
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from bench.core.errors import NotExecuted
+from bench.quant.kernels.handing_over import Handed, Range
+from bench.quant.kernels.integer_layer import IntegerLayer, Part, Reference
+from bench.quant.kernels.onednn import may_saturate
+from bench.quant.layers import Layer
+from bench.quant.rewrite import Execution
+from bench.quant.tracing import cause
+from bench.system.quiet import quiet_import, quiet_tracing
+
+with quiet_import():
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+    from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
+
+MULTIPLY = ("Convolution", "GroupConvolution", "MatMul")
+INTEGERS = ("u8", "i8")
+LEVELS = 256
+# Graphs of a structure: checkpoints that differ in their numbers share the converted one.
+_CONVERTED: dict[Any, openvino.Model] = {}
+_KEPT = 4
+
+
+def convert(handed: Handed) -> openvino.Model:
+    """OpenVINO's form of a graph, with its own numbers.
+
+    Raises:
+        NotExecuted: an operation of the network has no translation.
+    """
+    shapes = tuple((name, tuple(value.shape)) for name, value in handed.values.items())
+    buffers = tuple(value.numpy().tobytes() for value in handed.graph.buffers())
+    key = handed.graph.code, handed.shapes, shapes, buffers
+    if key not in _CONVERTED:
+        if len(_CONVERTED) >= _KEPT:
+            _CONVERTED.pop(next(iter(_CONVERTED)))
+        _CONVERTED[key] = _translated(handed)
+    model = _CONVERTED[key].clone()
+    _bind(model, handed)
+    return model
+
+
+def _translated(handed: Handed) -> openvino.Model:
+    """With inputs in the place of all weights, and numbers in the place of all ranges."""
+    pairs = zip(handed.shapes, handed.kinds, strict=True)
+    examples = [torch.zeros(shape, dtype=kind) for shape, kind in pairs]
+    examples += [value.float() for value in handed.values.values()]
+    with torch.inference_mode(False), torch.no_grad(), quiet_tracing():
+        exported = torch.export.export(handed.graph, tuple(examples))
+        simple = exported.run_decompositions(_decompositions()).module()
+        decoder = TorchFXPythonDecoder(simple, dynamic_shapes=False)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    try:
+        return frontend.convert(frontend.load(decoder))
+    except (OpConversionFailure, GeneralFailure) as error:
+        # A log of many lines, which ends with what is missing.
+        said = " ".join(str(error).partition("Summary:")[2].split()) or cause(error)
+        raise NotExecuted(f"OpenVINO cannot convert the network ({said})") from None
+
+
+def _decompositions() -> Any:
+    """How operations become simpler ones, but for those that OpenVINO has a translation of.
+
+    As its decoder chooses them, which writes to the log of every program that uses it, though.
+    """
+    table = torch.export.default_decompositions()
+    for operator in ops_to_not_decompose():
+        if operator in table:
+            table.pop(operator)
+    return table
+
+
+def _bind(model: openvino.Model, handed: Handed) -> None:
+    """Put the numbers of a graph in their places."""
+    layers = {name: node for node, names in handed.weights.items() for name in names}
+    for parameter in model.get_parameters():
+        name = parameter.get_friendly_name()
+        if name not in handed.values:
+            continue
+        if name in layers:
+            _consumer(parameter).set_friendly_name(name)
+        made = _constant(handed, name)
+        for target in parameter.output(0).get_target_inputs():
+            target.replace_source_output(made.output(0))
+        model.remove_parameter(parameter)
+    for node in model.get_ops():
+        if node.get_type_name() == "FakeQuantize":
+            _limit(node, handed.ranges[_number(node)])
+    model.validate_nodes_and_infer_types()
+
+
+def _constant(handed: Handed, name: str) -> Any:
+    value = handed.values[name]
+    if name not in handed.steps:
+        return operations.constant(value.numpy())
+    codes = operations.convert(operations.constant(value.numpy()), openvino.Type.f32)
+    tail = (1,) * (value.dim() - 1)
+    return operations.multiply(
+        codes, operations.constant(handed.steps[name].view(-1, *tail).numpy())
+    )
+
+
+def _consumer(parameter: Any) -> Any:
+    """The node that multiplies by a weight, behind reshaping."""
+    nodes = [parameter]
+    while (node := nodes.pop(0)).get_type_name() not in MULTIPLY:
+        nodes += [target.get_node() for target in node.output(0).get_target_inputs()]
+    return node
+
+
+def _number(node: Any) -> int:
+    """The number of the range that a node stands for: the step that it was given, less one."""
+    end = float(node.input_value(2).get_node().data)
+    return round(end / (int(node.get_attributes()["levels"]) - 1)) - 1
+
+
+def _limit(node: Any, limits: Range) -> None:
+    """Give a node its range. Integer kernels take 256 codes and no other number of them, so a
+    range of fewer is cut off before it is rounded."""
+    low, high, end = (
+        np.float32(limits.scale * (code - limits.zero)) for code in (0, limits.high, LEVELS - 1)
+    )
+    x = node.input_value(0)
+    if limits.high < LEVELS - 1:
+        x = operations.clamp(x, float(low), float(high)).output(0)
+    ends = [operations.constant(value) for value in (low, end, low, end)]
+    made = operations.fake_quantize(x, *ends, LEVELS)
+    for target in node.output(0).get_target_inputs():
+        target.replace_source_output(made.output(0))
+
+
+class Compiled(nn.Module):
+    """A model as OpenVINO executes it: network inputs -> outputs, all on a CPU.
+
+    Args:
+        model: from `convert`.
+        inputs: names of the inputs that it is called with, in order; it may have fewer.
+    """
+
+    def __init__(self, model: openvino.Model, inputs: Sequence[str]) -> None:
+        super().__init__()
+        self.compiled = _core().compile_model(model, "CPU", _settings())
+        self.request = self.compiled.create_infer_request()
+        ports = {port.get_node().get_friendly_name(): port for port in self.compiled.inputs}
+        self.ports = [ports.get(name) for name in inputs]
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """The first output."""
+        return self.outputs(*inputs)[0]
+
+    def outputs(self, *inputs: Tensor) -> list[Tensor]:
+        """All outputs, copied."""
+        pairs = zip(self.ports, inputs, strict=True)
+        given = {port: x.detach().contiguous().numpy() for port, x in pairs if port is not None}
+        made = self.request.infer(given, share_inputs=True, share_outputs=False)
+        return [torch.from_numpy(made[port]) for port in self.compiled.outputs]
+
+    def operators(self) -> dict[str, tuple[str, bool]]:
+        """What computes each node that the executed graph was made from, by its name: the kernel,
+        and whether its operands are integers."""
+        found = {}
+        for node in self.compiled.get_runtime_model().get_ops():
+            told = node.get_rt_info()
+            kernel = told["primitiveType"].astype(str)
+            integers = told["runtimePrecision"].astype(str) in INTEGERS
+            for name in told["originalLayersNames"].astype(str).split(","):
+                found[name] = f"openvino.{kernel}", integers
+        return found
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    return openvino.Core()
+
+
+def _settings() -> Mapping[str, Any]:
+    # Float stays float32 on CPUs that would take bfloat16, and threads are those of torch.
+    return {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def execution(handed: Handed, model: openvino.Model) -> Execution:
+    """A converted model as a network, without what is watched.
+
+    Args:
+        handed: what the model was converted from.
+        model: it loses all outputs but the prediction.
+    """
+    for result in model.get_results()[1:]:
+        model.remove_result(result)
+    compiled = Compiled(model, handed.inputs)
+    return Execution(cast("GraphModule", compiled), handed.shapes).eval()
+
+
+def computed(
+    layers: Sequence[Layer], handed: Handed, made: Execution
+) -> tuple[list[Layer], dict[str, str]]:
+    """What computes the layers, read from the graph that OpenVINO executes.
+
+    Args:
+        layers: of the quantized graph.
+        handed: what was executed.
+        made: from `execution`.
+
+    Returns:
+        The layers, those that it computes in float as float ones with this reason, and by their
+        nodes the kernels.
+
+    Raises:
+        RuntimeError: it computes none of them in integers.
+    """
+    known = cast("Any", made.graph).operators()
+    found, kernels = [], {}
+    for layer in layers:
+        names = handed.weights.get(layer.node, [])
+        pairs = [known.get(name, ("openvino", False)) for name in names] or [("openvino", False)]
+        kernels[layer.node] = pairs[0][0] + (f", {len(names)} times" if len(names) > 1 else "")
+        if layer.quantized and not all(integers for _, integers in pairs):
+            reason = "OpenVINO computes it in float"
+            layer = replace(layer, weight_bits=32, act_bits=32, reason=reason)
+        found.append(layer)
+    if not any(layer.quantized for layer in found):
+        raise RuntimeError("OpenVINO computes no layer of this network in integers")
+    return found, kernels
+
+
+def cut(part: Part) -> Sequence[Part]:
+    """A layer as this machine computes it exactly: itself, or its two halves."""
+    return halves(part) if may_saturate(part.layer) and saturates() else [part]
+
+
+def halves(part: Part) -> Sequence[Part]:
+    """Two layers with weights of at most 64, whose sum is a layer."""
+    layer = part.layer
+    first = layer.weight >> 1
+    rest = replace(layer, weight=layer.weight - first, bias=None)
+    return [Part(replace(layer, weight=first), part.channels), Part(rest, part.channels)]
+
+
+@functools.cache
+def saturates() -> bool:
+    """Whether the kernels of this machine saturate, measured with the largest codes."""
+    codes = torch.full((1, 64, 4, 4), 255, dtype=torch.uint8)
+    weight, shape = torch.full((16, 64, 3, 3), 127, dtype=torch.int8), tuple(codes.shape)
+    layer = IntegerLayer("measured", shape, weight, torch.ones(16), 1.0, 0, 255, None)
+    x = operations.parameter(shape, openvino.Type.f32)
+    limits = [operations.constant(np.float32(end)) for end in (0, 255, 0, 255)]
+    weights = operations.convert(operations.constant(weight.numpy()), openvino.Type.f32)
+    steps = operations.constant(np.ones((16, 1, 1, 1), np.float32))
+    product = operations.convolution(
+        operations.fake_quantize(x, *limits, 256),
+        operations.multiply(weights, steps),
+        *([1, 1], [0, 0], [0, 0], [1, 1]),
+    )
+    product.set_friendly_name("product")
+    x.set_friendly_name("x")
+    compiled = Compiled(openvino.Model([product], [x]), ["x"])
+    if not compiled.operators()["product"][1]:
+        raise RuntimeError("OpenVINO has no int8 convolution on this machine")
+    return not torch.equal(compiled(codes.float()), Reference(layer)(codes))
