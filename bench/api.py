@@ -1,8 +1,9 @@
 """Runs and comparisons for a notebook: the output of the commands as pandas frames.
 
-import bench
-bench.load("reports/<id>").frame()
-bench.compare("baseline", "<id>").frame()
+Examples:
+    >>> import bench
+    >>> bench.load("reports/<id>").frame()
+    >>> bench.compare("baseline", "<id>").frame()
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 By default: seconds that the engine `processes` and the cache take for a batch of images, with one,
 two and four workers that compute nothing but keep a batch of the shipped size each time; as a
 share of the time that one thread takes to sample such a batch, measured in the same run. And the
-memory of the process that hands out, for few and for many images.
+memory of the process that hands out, for few and for many images. With `--engine ray` the same of
+a Ray cluster of this machine.
 
 With `--speedup`: `bench run --bits 4` in empty caches, by one worker with a thread for each core
 and by as many workers of one thread, one after the other, again and again; the ratio of the
@@ -27,11 +28,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.core import extensions
 from bench.core.cell import Draw, expand
 from bench.core.progress import Done
 from bench.core.record import Record
 from bench.core.scheme import Scheme
-from bench.evaluation.engines import processes
 from bench.evaluation.generation import Generation
 from bench.evaluation.parts import Part
 from bench.evaluation.resolved import ResolvedCell, images_of
@@ -40,6 +41,8 @@ from bench.system import artifacts
 from bench.system.host import fingerprint
 
 BATCH, STEPS = 50, 20
+# What stands between the name of an engine and its number of workers.
+LOCAL = {"processes": ":", "ray": ":local,"}
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,16 @@ def sampled(wanted: ResolvedCell) -> float:
     return seconds
 
 
-def handed_out(workers: int, images: int, shape: tuple[int, ...]) -> tuple[float, int]:
+def handed_out(
+    engine: str, workers: int, images: int, shape: tuple[int, ...]
+) -> tuple[float, int]:
     """Seconds of a batch beyond the workers' start, and the peak of this process's memory."""
+    run = extensions.lookup("engines", f"{engine}{LOCAL[engine]}{workers}")
     with tempfile.TemporaryDirectory() as folder:
         wanted = reference(Path(folder), images)
         tracemalloc.start()
         ends: list[float] = []
-        for told in processes.run(Keeping(shape), [wanted], str(workers)):
+        for told in run(Keeping(shape), [wanted]):
             if isinstance(told, Done):
                 ends.append(time.perf_counter())
         peak = tracemalloc.get_traced_memory()[1]
@@ -96,20 +102,23 @@ def handed_out(workers: int, images: int, shape: tuple[int, ...]) -> tuple[float
     return (ends[-1] - ends[0]) / (len(ends) - 1), peak
 
 
-def overhead(images: int) -> None:
+def overhead(engine: str, images: int) -> None:
     """Print the cost of sharing out."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    # Workers of a cluster look for this module, too.
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     with tempfile.TemporaryDirectory() as folder:
         wanted = reference(Path(folder), 2 * BATCH)
         batch = sampled(wanted)
         shape = np.load(wanted.images.path(0)).shape[1:]
     print(f"one batch of {BATCH} images, {STEPS} steps, one thread: {batch:.2f} s")
-    for workers in (1, 2, 4):
-        seconds, peak = handed_out(workers, images, shape)
+    cores = len(os.sched_getaffinity(0))
+    for workers in (1, 2, 4) if engine == "processes" else (1, cores):
+        seconds, peak = handed_out(engine, workers, images, shape)
         share = seconds / batch
         print(f"{workers} workers: {1e3 * seconds:6.1f} ms a batch, {share:.2%} of it; ", end="")
         print(f"{peak / 1e6:.1f} MB where it is handed out")
-    few, many = (handed_out(2, count, shape)[1] for count in (images, 4 * images))
+    few, many = (handed_out(engine, 2, count, shape)[1] for count in (images, 4 * images))
     print(f"memory for {4 * images} images against {images}: {many / few:.2f}")
 
 
@@ -150,6 +159,7 @@ def speedup(images: int, checkpoints: str, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--speedup", action="store_true")
+    parser.add_argument("--engine", choices=[*LOCAL], default="processes")
     parser.add_argument("--images", type=int, help="of a cell; 5000, with --speedup 500")
     parser.add_argument("--checkpoints", default="", help="with --speedup, which [default: all]")
     parser.add_argument("--rounds", type=int, default=1)
@@ -157,7 +167,7 @@ def main() -> None:
     if arguments.speedup:
         speedup(arguments.images or 500, arguments.checkpoints, arguments.rounds)
     else:
-        overhead(arguments.images or 5000)
+        overhead(arguments.engine, arguments.images or 5000)
 
 
 if __name__ == "__main__":

@@ -117,6 +117,15 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return LINK.sub(lead, markdown)
 
 
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Keep intervals of tables on one line: "[7.9, 8.9]" breaks before, not inside."""
+    return re.sub(r"(<td[^>]*>)([^<]*)", lambda found: found[1] + _whole(found[2]), html)
+
+
+def _whole(text: str) -> str:
+    return re.sub(r"(\[[-+−\d.]+,) (?=[-+−\d.]+\])", "\\1&nbsp;", text)
+
+
 def on_post_page(output: str, page: Any, config: Any) -> str:
     """Lead links to the copies from where the page lies."""
     up = "../" * page.file.dest_uri.count("/")

@@ -16,10 +16,15 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import pytest
 from helpers.entry_point import forget
 from helpers.tiny import write_card, write_cards
+from hypothesis import HealthCheck, settings
 
 from bench.cli import app
 from bench.quant.methods import from_file
 from bench.system import freed_memory, interrupts
+
+# How fast a machine draws examples is no property of the code.
+settings.register_profile("bench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bench")
 
 FITS = "fits"
 # As the command does, which the tests call without its beginning.

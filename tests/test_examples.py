@@ -32,3 +32,20 @@ def test_the_jobs_for_kubernetes():
     assert [job["kind"] for job in jobs] == ["Job", "Job"]
     for job in jobs:
         kubernetes.validate(job, kubernetes.latest_version(), strict=True)
+
+
+def test_the_job_for_kuberay():
+    """Its own kind is none of Kubernetes; its pods are held against that."""
+    linter = pytest.importorskip("yamllint.linter")
+    config = pytest.importorskip("yamllint.config")
+    kubernetes = pytest.importorskip("kubernetes_validate")
+    text = (EXAMPLES / "rayjob.yaml").read_text()
+    rules = config.YamlLintConfig("extends: default\nrules: {line-length: {max: 99}}")
+    assert list(linter.run(text, rules)) == []
+    job = yaml.safe_load(text)
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    cluster = job["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, **group["template"]}
+        kubernetes.validate(pod, kubernetes.latest_version(), strict=True)
+    assert yaml.safe_load(job["spec"]["runtimeEnvYAML"])["env_vars"]["OMP_NUM_THREADS"] == "1"

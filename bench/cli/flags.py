@@ -13,6 +13,25 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.system import trust
 
+
+def _inception(given: Path | None) -> Path | None:
+    """Take the weights of Inception from a file or folder that the user names."""
+    if given is not None:
+        if not given.exists():
+            raise InputError(f"--inception {given}: no such file or folder")
+        os.environ["BENCH_INCEPTION"] = str(given)
+    return given
+
+
+def _backbones(given: Path | None) -> Path | None:
+    """Take the networks below LPIPS and DISTS from where the user says."""
+    if given is not None:
+        if not given.is_dir():
+            raise InputError(f"--backbones {given}: no such folder")
+        os.environ["BENCH_BACKBONES"] = str(given)
+    return given
+
+
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the runs.")]
 Cards = Annotated[
     Path | None,
@@ -92,6 +111,10 @@ Bits = Annotated[
         "--bits", metavar="INT", help="Weight bits: 4 means w4a8; a run measures w4a8+gptq too."
     ),
 ]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option("--prompts", metavar="FILE", help="Prompts of pipelines, one on each line."),
+]
 Sampler = Annotated[
     str | None,
     typer.Option(
@@ -113,11 +136,21 @@ Sets = Annotated[
 ]
 Inception = Annotated[
     Path | None,
-    typer.Option("--inception", metavar="PATH", help="Weights of Inception: their folder."),
+    typer.Option(
+        "--inception",
+        metavar="PATH",
+        callback=_inception,
+        help="Weights of Inception: their folder.",
+    ),
 ]
 Backbones = Annotated[
     Path | None,
-    typer.Option("--backbones", metavar="DIR", help="Folder of backbones of LPIPS and DISTS."),
+    typer.Option(
+        "--backbones",
+        metavar="DIR",
+        callback=_backbones,
+        help="Folder of backbones of LPIPS and DISTS.",
+    ),
 ]
 Precision = Annotated[
     float | None,
@@ -192,7 +225,7 @@ Engine = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="What runs the cells: auto, local, processes:2 (bench list).",
+        help="What runs the cells: auto, local, processes:2, ray (bench list).",
     ),
 ]
 Workers = Annotated[
@@ -200,8 +233,14 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         metavar="N",
-        help="Processes that share the cells and their images, with OMP_NUM_THREADS threads each, "
+        help="Workers that share the cells and their images, with OMP_NUM_THREADS threads each, "
         "else one [default: by cores and memory].",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="HOST:PORT", help="With --engine ray, the cluster [default: auto]."
     ),
 ]
 Shard = Annotated[
@@ -249,15 +288,6 @@ def settings(given: Mapping[str, object], sets: Sequence[str]) -> dict[str, str]
     return settings
 
 
-def name_inception(given: Path | None) -> None:
-    """Take the weights of Inception from a file or folder that the user names."""
-    if given is None:
-        return
-    if not given.exists():
-        raise InputError(f"--inception {given}: no such file or folder")
-    os.environ["BENCH_INCEPTION"] = str(given)
-
-
 def listed(flag: str, text: str | None) -> list[str]:
     """The names of a flag with commas between them; none where the flag was not given.
 
@@ -268,13 +298,3 @@ def listed(flag: str, text: str | None) -> list[str]:
     if not all(name.strip() for name in names):
         raise InputError(f"{flag} has an empty name in {quoted(text or '')}: leave the flag out")
     return names
-
-
-def name_weights(inception: Path | None, backbones: Path | None) -> None:
-    """Take the weights of Inception, and those below LPIPS and DISTS, from where the user says."""
-    name_inception(inception)
-    if backbones is None:
-        return
-    if not backbones.is_dir():
-        raise InputError(f"--backbones {backbones}: no such folder")
-    os.environ["BENCH_BACKBONES"] = str(backbones)

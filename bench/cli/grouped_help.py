@@ -31,8 +31,8 @@ FLAGS = {
         *("rounds", "equal", "note", "kernel", "label", "leave_out"),
     ),
     "How it runs, and what it writes": (
-        *("engine", "workers", "shard", "out", "redact", "force", "dry_run", "format", "run"),
-        *("name", "trust_code"),
+        *("engine", "workers", "address", "shard", "out", "redact", "force", "dry_run", "format"),
+        *("run", "name", "trust_code"),
     ),
 }
 # Commands with at least so many flags have them in groups.

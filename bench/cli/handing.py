@@ -7,6 +7,7 @@ and stated in the records. What is finished is kept.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,30 @@ from bench.core.errors import InputError
 from bench.core.progress import Done, Progress
 from bench.core.record import Record
 from bench.evaluation import back_off
+from bench.evaluation.engines import automatic
 
 if TYPE_CHECKING:
     from bench.evaluation.planning import EvaluationPlan
     from bench.evaluation.resolved import Resolver
     from bench.system.progress import Bar
+
+
+def engine(name: str, cells: Sequence[Cell], place: str, given: int | None) -> tuple[str, int]:
+    """The engine of a run and the threads of its processes; what `auto` chose is told.
+
+    Args:
+        name: from `automatic.checked`.
+        cells: of the run.
+        place: device, from `devices.find`.
+        given: threads that the user asks for, None where that is left open.
+    """
+    if name != automatic.AUTO:
+        return name, given or automatic.threads_of(name, place)
+    name, threads = automatic.chosen(cells, place, given)
+    if name != automatic.LOCAL:
+        each = "1 thread" if threads == 1 else f"{threads} threads"
+        print(f"engine: {name}, {each} each", file=sys.stderr)
+    return name, threads
 
 
 class Execution:

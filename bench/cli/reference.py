@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.flags import Inception, name_inception
+from bench.cli.flags import Inception
 from bench.core.errors import InputError
 from bench.measurement.features import exchange
 
@@ -33,7 +33,6 @@ def reference(
     Statistics are files of clean-fid, pytorch-fid or ADM. Example:
     bench reference cifar10 inception --split train
     """
-    name_inception(inception)
     if source and target:
         raise InputError("--from and --to exclude each other")
     if target:

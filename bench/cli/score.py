@@ -20,7 +20,6 @@ from bench.cli.flags import (
     Out,
     Redact,
     listed,
-    name_weights,
 )
 from bench.core import border, distances
 from bench.core.errors import InputError
@@ -95,7 +94,6 @@ def score(
 
     Example: bench score bf16/ 4bit/
     """
-    name_weights(inception, backbones)
     named = labelled(reference, [*tests, *(floor or ())], label or ())
     accepted = list(named)[1 + len(tests) :]
     words = {"extractors": listed("--extractors", extractors)}

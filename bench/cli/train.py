@@ -16,6 +16,15 @@ Equal = Annotated[
 
 
 Rho = Annotated[float | None, typer.Option("--rho", metavar="FLOAT", help="Radius of sam.")]
+Dataset = Annotated[
+    str,
+    typer.Option(
+        "--dataset", metavar="NAME", help="Other images, as folder:photos@32; sizes follow."
+    ),
+]
+Batch = Annotated[int | None, typer.Option("--batch", metavar="N", help="Images per update.")]
+Updates = Annotated[int | None, typer.Option("--updates", metavar="N", help="Optimizer steps.")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="INT", help="Random stream.")]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print what would be trained and how long; train nothing."),
@@ -26,6 +35,7 @@ def train(
     recipe: Annotated[
         str, typer.Option("--recipe", metavar="NAME", help="What to train (see bench list).")
     ] = "fashion-unet",
+    dataset: Dataset = "",
     method: Annotated[
         str | None, typer.Option("--method", metavar="NAME", help="baseline, ip, sam or ip+sam.")
     ] = None,
@@ -33,16 +43,10 @@ def train(
     gamma: Annotated[
         float | None, typer.Option("--gamma", metavar="FLOAT", help="Input perturbation of ip.")
     ] = None,
-    updates: Annotated[
-        int | None, typer.Option("--updates", metavar="N", help="Optimizer steps.")
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", metavar="N", help="Images per update.")
-    ] = None,
+    updates: Updates = None,
+    batch: Batch = None,
     equal: Equal = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="INT", help="Random stream.")
-    ] = None,
+    seed: Seed = None,
     precision: Annotated[
         str | None, typer.Option("--precision", metavar="NAME", help="float32 or bfloat16.")
     ] = None,
@@ -64,10 +68,15 @@ def train(
     """
     given = {"method": method, "rho": rho, "gamma": gamma, "updates": updates, "batch": batch}
     given |= {"equal": equal, "seed": seed, "precision": precision}
+    from bench.core import extensions
     from bench.models.training import cards, recipes
 
     destination = cards.Destination(out, name, device, compiled)
-    wanted = recipes.find(recipe).changed(settings(given, sets or ()))
+    wanted = recipes.find(recipe)
+    if dataset:
+        shape = extensions.lookup("datasets", dataset)("train").shape
+        wanted = wanted.fitted(dataset, shape[1:])
+    wanted = wanted.changed(settings(given, sets or ()))
     if dry_run:
         print("\n".join(cards.planned(wanted, destination)))
     else:

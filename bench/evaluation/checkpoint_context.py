@@ -68,7 +68,11 @@ class CheckpointContext(ProbeContext):
                 f"card {card.name!r}: probes take timesteps only yet, not {full.levels}"
             )
         for scheme in filter(switches, plan.schemes):
-            raise InputError(f"scheme {scheme}: probes take no ranges that switch (tgroups) yet")
+            raise InputError(
+                f"scheme {scheme}: probes refuse tgroups, as they give each image a timestep of "
+                f"its own, and ranges that switch take one timestep for a whole batch: name a "
+                f"scheme without it by --scheme"
+            )
         exposed = probe_context.exposed(full, plan)
         super().__init__(
             full=full,

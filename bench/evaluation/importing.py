@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,8 @@ from bench.core.cell import Checkpoint
 from bench.core.errors import InputError
 from bench.core.printable import say
 from bench.evaluation import fits
-from bench.models import card_files
+from bench.evaluation import import_checks as checks
+from bench.models import card_datasets, card_files
 from bench.models.cards import LONGEST, verify
 from bench.models.sources import given as words
 from bench.models.sources import weights_folder
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 # Data sets by the shape of their images, for a guess.
 SHAPES = {(3, 32): "cifar10", (1, 28): "fashion-mnist"}
-# Characters of a name; files are named after checkpoints, schemes and backends together.
-LONGEST_WORD = 100
 # Fields that an assumption invites to set: nothing told them.
 _OPEN = re.compile(r"--set (\w+)=")
 
@@ -63,65 +62,97 @@ class Given:
     network: str = ""
 
 
+@dataclass(frozen=True)
+class Imported:
+    """A checkpoint that was read and loaded.
+
+    Attributes:
+        entry: the fields of its card.
+        comments: lines that stand before it, each beginning with `#`.
+    """
+
+    entry: dict[str, Any]
+    comments: str
+
+
 def write_card(uri: str, given: Given, out: Path | None, appends: bool = False) -> None:
-    """Write the card of a checkpoint beside it and print it, with what was assumed.
+    """Write the card of one checkpoint: `write_cards`."""
+    write_cards([(uri, given)], out, appends)
+
+
+def write_cards(
+    wanted: Sequence[tuple[str, Given]], out: Path | None, appends: bool = False
+) -> None:
+    """Write the cards of checkpoints into one file and print them, with what was assumed.
+
+    Nothing is written before all of them were loaded; grids of samples are.
 
     Args:
-        uri: a file, a folder of diffusers, or `hf:OWNER/NAME`.
-        given: what the user says.
-        out: the card file; by default NAME.yaml in the folder of the checkpoint, or here for one
-            of the hub.
-        appends: add the card to the file where that is there.
+        wanted: of each a file, a folder of diffusers, or `hf:OWNER/NAME`, and what the user says.
+        out: the card file; by default NAME.yaml in the folder of the first checkpoint, or here
+            for one of the hub.
+        appends: add the cards to the file where that is there.
 
     Raises:
-        InputError: not a checkpoint, one that cannot be loaded, or a card file that exists.
+        InputError: not a checkpoint, one that cannot be loaded, two of one name, or a card file
+            that exists.
     """
-    for name in ("name", "family", "method", "revision"):
-        _check_word(name, getattr(given, name))
-    remote = uri.startswith(hub.PREFIX)
-    if remote and given.network:
-        raise InputError(f"{uri}: with --network name a file or folder (hf download)")
-    place = hub.folder(uri, given.revision) if remote else _place(uri)
-    if given.dataset:
-        _check_dataset(given.dataset)
-    draft = _draft(place, given)
-    entry = _entry(uri if remote else place.name, place, draft, given)
-    target = out or (Path.cwd() if remote else place.parent) / f"{entry['name']}.yaml"
-    grows = _grows(target, entry["name"], appends)
-    if not remote:
-        entry["uri"] = _relative(place, target)
-    absolute = {"uri": uri if remote else str(place), "network": draft.network}
-    checkpoint = Checkpoint(**{**entry, **absolute})
-    if draft.network:
-        entry["network"] = _named_on(target, draft.network)
-    entry, denoiser = _chosen(verify(checkpoint), entry, draft, given)
-    comments = "".join(f"# assumed: {text}\n" for text in draft.assumed)
-    if draft.network:
-        comments += _traced(denoiser)
-    stem = entry["name"] if grows else target.stem
-    _show(denoiser, target.with_name(f"{stem}.samples.png"))
-    text = comments + yaml_files.dump({"checkpoints": [entry]})
-    if grows:
-        card_files.append(target, entry, comments)
+    target, made = out, list[Imported]()
+    for uri, given in wanted:
+        place, draft, entry = _drafted(uri, given)
+        remote = uri.startswith(hub.PREFIX)
+        target = target or (Path.cwd() if remote else place.parent) / f"{entry['name']}.yaml"
+        is_added = card_files.grows(target, entry["name"], appends) or len(wanted) > 1
+        if entry["name"] in [each.entry["name"] for each in made]:
+            raise InputError(f"two checkpoints are named {entry['name']!r}: import one by --name")
+        picture = target.with_name(f"{entry['name'] if is_added else target.stem}.samples.png")
+        made.append(_imported(place, draft, entry, target, given, picture))
+    assert target is not None
+    first, *others = made
+    text = first.comments + yaml_files.dump({"checkpoints": [first.entry]})
+    if target.exists():
+        card_files.append(target, first.entry, first.comments)
     else:
         store.save_text(target, text)
     print(text, end="")
-    trusted = ["--trust-code"] if draft.network else []
+    for each in others:
+        card_files.append(target, each.entry, each.comments)
+        print(each.comments + yaml_files.dump([each.entry]), end="")
+    trusted = ["--trust-code"] if any("network" in each.entry for each in made) else []
     command = shlex.join(["bench", "run", "--cards", str(target), *trusted])
     say(f"{target}: loads; `{command}`", file=sys.stderr)
 
 
-def _grows(target: Path, name: str, appends: bool) -> bool:
-    """Whether a card file is there, which the card is added to."""
-    if not target.exists():
-        return False
-    if not appends:
-        raise InputError(
-            f"{target} exists: name another card file with --out, add to it with --append, "
-            f"or remove it"
-        )
-    card_files.check_room(target, name)
-    return True
+def _drafted(uri: str, given: Given) -> tuple[Path, Draft, dict[str, Any]]:
+    """Where a checkpoint lies, what its files tell, and the fields of its card from here."""
+    for name in ("name", "family", "method", "revision"):
+        checks.word(name, getattr(given, name))
+    remote = uri.startswith(hub.PREFIX)
+    if remote and given.network:
+        raise InputError(f"{uri}: with --network name a file or folder (hf download)")
+    place = hub.folder(uri, given.revision) if remote else checks.place(uri)
+    if given.dataset:
+        checks.dataset(given.dataset)
+    draft = _draft(place, given)
+    return place, draft, _entry(uri if remote else str(place), place, draft, given)
+
+
+def _imported(
+    place: Path, draft: Draft, entry: dict[str, Any], target: Path, given: Given, picture: Path
+) -> Imported:
+    """Load a checkpoint, look at what it makes, and write its card as it stands in `target`."""
+    checkpoint = verify(Checkpoint(**{**entry, "network": draft.network}))
+    if not entry["uri"].startswith(hub.PREFIX):
+        entry["uri"] = card_files.uri_on(target, place)
+    if draft.network:
+        entry["network"] = card_files.network_on(target, draft.network)
+    entry, denoiser = _chosen(checkpoint, entry, draft, given)
+    entry["dataset"] = card_datasets.from_card(target, entry["dataset"])
+    comments = "".join(f"# assumed: {text}\n" for text in draft.assumed)
+    if draft.network:
+        comments += _traced(denoiser)
+    _show(denoiser, picture)
+    return Imported(entry, comments)
 
 
 def _draft(place: Path, given: Given) -> Draft:
@@ -137,14 +168,6 @@ def _draft(place: Path, given: Given) -> Draft:
     return drafts.folder(place, said) if place.is_dir() else drafts.file(place, said)
 
 
-def _named_on(target: Path, network: str) -> str:
-    """The function as the card names it: relative to the card where it lies below its folder."""
-    folder, (path, suffix, function) = target.absolute().parent, network.rpartition(":")
-    if not path.endswith(".py") or not Path(path).is_relative_to(folder):
-        return network
-    return f"{Path(path).relative_to(folder)}{suffix}{function}"
-
-
 def _traced(denoiser: Denoiser) -> str:
     """A comment on whether the network can be exported, on which most backends rest; told, too."""
     from bench.quant.layers import untraceable
@@ -158,44 +181,6 @@ def _traced(denoiser: Denoiser) -> str:
     )
     say(line, file=sys.stderr)
     return f"# {line}\n"
-
-
-def _check_word(name: str, text: str) -> None:
-    if len(text) > LONGEST_WORD or not text.isprintable():
-        raise InputError(
-            f"--{name} must be at most {LONGEST_WORD} printable characters, not {text[:40]!r}"
-        )
-
-
-def _place(uri: str) -> Path:
-    """The absolute path of a file or folder.
-
-    Raises:
-        InputError: there is none, or it cannot be looked at.
-    """
-    place = Path(uri).absolute()
-    try:
-        place.stat()
-    except FileNotFoundError:
-        raise InputError(f"no checkpoint {uri}: name a file, a folder or hf:OWNER/NAME") from None
-    # A null byte is a ValueError; loops of links and long names are errors of the system.
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"no checkpoint {uri[:200]!r} ({reason})") from None
-    return place
-
-
-def _check_dataset(name: str) -> None:
-    """Make sure that a data set is known, and that the images of a folder are there.
-
-    Raises:
-        InputError: they are not.
-    """
-    load = extensions.lookup("datasets", name)
-    if extensions.plain(name) == "folder":
-        from bench.measurement.data import folder
-
-        folder.check(getattr(load, "keywords", {}).get("argument", ""))
 
 
 def _show(denoiser: Denoiser, path: Path) -> None:
@@ -260,15 +245,6 @@ def _value(config: Mapping[str, Any], name: str) -> Any:
     return next((value for value in inner if value is not None), None)
 
 
-def _relative(place: Path, target: Path) -> str:
-    folder = target.absolute().parent
-    if not place.is_relative_to(folder):
-        raise InputError(
-            f"{place} must lie in the folder of its card {target}: choose --out there"
-        )
-    return str(place.relative_to(folder))
-
-
 def _digest(place: Path, draft: Draft) -> str:
     if not place.is_dir():
         return store.sha256(place)
@@ -278,7 +254,7 @@ def _digest(place: Path, draft: Draft) -> str:
 def _entry(uri: str, place: Path, draft: Draft, given: Given) -> dict[str, Any]:
     """The fields of the card, with the assumptions that they take."""
     stem = uri.rpartition("/")[2] if uri.startswith(hub.PREFIX) else place.stem
-    name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[:LONGEST_WORD]
+    name = given.name or re.sub(r"[^A-Za-z0-9._+-]", "-", stem)[: checks.LONGEST]
     dataset = given.dataset or SHAPES.get(draft.shape, "")
     if not dataset:
         size = f"{draft.shape[1]} pixels" if draft.shape[1] else "sides that differ"

@@ -73,7 +73,7 @@ class Part:
             paths = [self.path, *map(self.features, self.places)]
         except artifacts.Lost:
             return True
-        return not all(path.exists() for path in paths)
+        return not all(artifacts.exists(path) for path in paths)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from bench.core.refusals import refusal
 from bench.evaluation import keys
 from bench.measurement import real
 from bench.measurement.features import pretrained, reference
+from bench.system import artifacts
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ResolvedImages:
 
     def missing(self) -> int:
         """Batches that are not in the cache."""
-        return sum(not path.exists() for path in self.paths)
+        return sum(not artifacts.exists(path) for path in self.paths)
 
     def first(self, count: int) -> ResolvedImages:
         """The first images alone."""

@@ -30,6 +30,45 @@ def check_room(path: Path, name: str) -> None:
         raise InputError(f"{path} has a card {name!r} already: give this one another by --name")
 
 
+def grows(target: Path, name: str, appends: bool) -> bool:
+    """Whether a card file is there, which a card of that name is added to.
+
+    Raises:
+        InputError: it is there and nothing was said of adding, or has no room for the card.
+    """
+    if not target.exists():
+        return False
+    if not appends:
+        raise InputError(
+            f"{target} exists: name another card file with --out, add to it with --append, "
+            f"or remove it"
+        )
+    check_room(target, name)
+    return True
+
+
+def uri_on(target: Path, place: Path) -> str:
+    """The weights as a card names them: relative to its file.
+
+    Raises:
+        InputError: they lie elsewhere.
+    """
+    folder = target.absolute().parent
+    if not place.is_relative_to(folder):
+        raise InputError(
+            f"{place} must lie in the folder of its card {target}: choose --out there"
+        )
+    return str(place.relative_to(folder))
+
+
+def network_on(target: Path, network: str) -> str:
+    """The function as a card names it: relative to the card where it lies below its folder."""
+    folder, (path, suffix, function) = target.absolute().parent, network.rpartition(":")
+    if not path.endswith(".py") or not Path(path).is_relative_to(folder):
+        return network
+    return f"{Path(path).relative_to(folder)}{suffix}{function}"
+
+
 def append(path: Path, entry: Mapping[str, Any], comments: str) -> None:
     """Add a card at the end of a card file.
 

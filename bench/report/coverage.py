@@ -7,12 +7,12 @@ Checkpoints of one architecture share a line; each has a line of its own for the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from bench.core.record import Coverage
 from bench.report.formatting import NONE, decimal_places, escape, measured, percent, size, table
-from bench.report.rows import CellRow
+from bench.report.rows import CellRow, labels
 
 
 def coverage(all_rows: Sequence[CellRow]) -> list[str]:
@@ -24,11 +24,11 @@ def coverage(all_rows: Sequence[CellRow]) -> list[str]:
             shared.setdefault(key, []).append((row, row.record.coverage))
     if not shared:
         return []
-    lines, floats, operators = [], [], []
+    lines, floats, operators, short = [], [], [], labels(all_rows)
     everyone = len({row.checkpoint for row in all_rows})
     for members in shared.values():
         row, covered = members[0]
-        names = [member.checkpoint for member, _ in members]
+        names = [short[member.checkpoint] for member, _ in members]
         who = "all" if len(names) == everyone else ", ".join(names)
         lines.append(
             [*map(escape, (row.scheme.label, covered.kernel, who)), *_shares(row, covered)]
@@ -44,12 +44,14 @@ def coverage(all_rows: Sequence[CellRow]) -> list[str]:
         "that keeps the network, two 4-bit weights in a byte. In memory: measured, of the weights "
         "as they execute. Smaller: Size against that of full precision."
     )
-    said = [*table(header, lines, left=4), "", legend, *_budgets(shared.values())]
+    said = [*table(header, lines, left=4), "", legend, *_budgets(shared.values(), short)]
     said += ["", "Operators that were called, by multiply-accumulates:", "", *operators]
     return [*said, "", "Convolutions and linear layers left in float:", "", *floats]
 
 
-def _budgets(groups: Iterable[Sequence[tuple[CellRow, Coverage]]]) -> list[str]:
+def _budgets(
+    groups: Collection[Sequence[tuple[CellRow, Coverage]]], short: Mapping[str, str]
+) -> list[str]:
     """The bits that layers were given under a budget, nothing where no scheme has one."""
     said = []
     for members in groups:
@@ -61,10 +63,15 @@ def _budgets(groups: Iterable[Sequence[tuple[CellRow, Coverage]]]) -> list[str]:
         mean = sum(bits * count for bits, count in counted.items()) / total
         shares = ", ".join(f"{b}-bit {percent(counted[b] / total)}" for b in sorted(counted))
         what = "multiply-accumulates" if row.scheme.by_macs else "weights"
-        names = ", ".join(member.checkpoint for member, _ in members)
+        names = ", ".join(short[member.checkpoint] for member, _ in members)
         title = escape(f"{row.scheme.label}, {covered.kernel}, {names}")
         said.append(f"- {title}: {mean:.3f} bits on average; of the {what} {shares}")
-    head = ["", "Bits of weights under a budget, by layers of their own (all in run.json):", ""]
+    plain = " The costs that chose them are plain rounding's, whatever method follows."
+    methods = any(
+        members[0][0].scheme.methods for members in groups if members[0][0].scheme.budget
+    )
+    text = "Bits of weights under a budget, by layers of their own (all in run.json)"
+    head = ["", f"{text}.{plain}" if methods else f"{text}:", ""]
     return [*head, *said] if said else []
 
 
@@ -90,9 +97,9 @@ def agreement(all_rows: Sequence[CellRow]) -> list[str]:
         return []
     images = [row.record.measurement("psnr_simulated") for row, _ in rows]
     decimals = decimal_places(images)
-    lines = []
+    lines, short = [], labels(all_rows)
     for (row, known), likeness in zip(rows, images, strict=True):
-        line = [*map(escape, (row.checkpoint, row.scheme.label, row.kernel))]
+        line = [*map(escape, (short[row.checkpoint], row.scheme.label, row.kernel))]
         line += [f"{known.worst_sqnr:.1f}", escape(known.worst_layer), f"{known.sqnr:.1f}"]
         lines.append([*line, f"{100 * known.codes:.2f}%", measured(likeness, decimals)])
     header = ["Checkpoint", "Scheme", "Kernel", "Worst layer alone, dB", "Layer", "Network, dB"]

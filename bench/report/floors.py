@@ -15,7 +15,7 @@ from bench.core.record import Measurement
 from bench.report import elsewhere
 from bench.report.formatting import NONE, decimal_places, escape, measured, number, table
 from bench.report.ranking import Group
-from bench.report.rows import CellRow, interval
+from bench.report.rows import CellRow, interval, labels
 from bench.system.influences import Influences
 from bench.verdicts import floors
 
@@ -167,7 +167,7 @@ def section(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
     names = list(dict.fromkeys(name for row in known for name in _units(row, influences)))
     if not names:
         return []
-    done: set[str] = set()
+    done, short = set[str](), labels(all_rows)
     everything = [r for row in known for r in (row, *row.floors)]
     digits = {what: decimal_places([_harms(r)[what] for r in everything]) for what in HARMS}
     measured_harms = [what for what in HARMS if any(_harms(r)[what] for r in everything)]
@@ -179,10 +179,10 @@ def section(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
             for floor in row.floors:
                 if str(floor.record.cell) not in done:
                     done.add(str(floor.record.cell))
-                    line = _line(floor, accepted, names, influences)
+                    line = _line(floor, accepted, names, influences, short)
                     lines.append([*line, *_told(floor, None, digits, measured_harms)])
             done.add(row.checkpoint)
-        line = _line(row, accepted, names, influences)
+        line = _line(row, accepted, names, influences, short)
         lines.append([*line, *_told(row, accepted, digits, measured_harms)])
         name = escape(floors.title(accepted.record))
     heads = [*HEADS, *(f"{TITLES.get(metric, metric)}, times {name}" for metric in names)]
@@ -197,7 +197,11 @@ def section(all_rows: Sequence[CellRow], influences: Influences) -> list[str]:
 
 
 def _line(
-    row: CellRow, accepted: CellRow, names: Sequence[str], influences: Influences
+    row: CellRow,
+    accepted: CellRow,
+    names: Sequence[str],
+    influences: Influences,
+    short: Mapping[str, str],
 ) -> list[str]:
     """How far a row moved, in units of the accepted one."""
     ratios = {r.metric: r for r in floors.ratios(row.record, accepted.record, influences)}
@@ -207,7 +211,7 @@ def _line(
     is_test = row.record.elsewhere is not None and row.reference is not None
     name = row.reference.checkpoint if is_test and row.reference else row.checkpoint
     psnr = measured(row.psnr, decimal_places([row.psnr]))
-    return [escape(name), escape(what), str(row.images), *cells, psnr]
+    return [escape(short.get(name, name)), escape(what), str(row.images), *cells, psnr]
 
 
 def _told(

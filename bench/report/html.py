@@ -94,12 +94,10 @@ def _rendered(reader: MarkdownIt, lines: Sequence[str]) -> str:
 
 def _figures(all_rows: Sequence[CellRow], folder: Path) -> str:
     lines = []
-    for name, caption in captions(all_rows).items():
-        path = folder / "figures" / name
-        if path.is_file():
-            data = base64.b64encode(path.read_bytes()).decode()
-            image = f'<img src="data:image/png;base64,{data}" alt="{text(caption)}">'
-            lines.append(f"<figure>{image}<figcaption>{text(caption)}</figcaption></figure>")
+    for name, caption in captions(all_rows, folder).items():
+        data = base64.b64encode((folder / "figures" / name).read_bytes()).decode()
+        image = f'<img src="data:image/png;base64,{data}" alt="{text(caption)}">'
+        lines.append(f"<figure>{image}<figcaption>{text(caption)}</figcaption></figure>")
     return "\n".join(lines)
 
 
@@ -133,7 +131,7 @@ def _flips(all_rows: Sequence[CellRow], made: Sequence[Pairs], first: CellRow | 
         "Each pair has the same name. Hover, tap or press Space to see the reference.",
     )
     inner = (
-        f'<p>{same}</p><p class="control"><label for="choice">Cell</label> '
+        f'<p class="screen">{same}</p><p class="control"><label for="choice">Cell</label> '
         f'<select id="choice">{"".join(options)}</select> '
         f'<button type="button" id="all" aria-pressed="false">Flip all</button></p>'
         f'<div id="flips" class="flips"></div>'

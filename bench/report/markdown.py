@@ -174,9 +174,8 @@ def _bad(all_rows: Sequence[CellRow]) -> list[str]:
 
 def _figures(all_rows: Sequence[CellRow], folder: Path) -> list[str]:
     lines: list[str] = []
-    for name, title in captions(all_rows).items():
-        if (folder / "figures" / name).is_file():
-            lines += [f"![{title}](figures/{name})", ""]
+    for name, title in captions(all_rows, folder).items():
+        lines += [f"![{title}](figures/{name})", ""]
     missing = [
         f"{row.checkpoint} {row.scheme} {row.backend}"
         for row in all_rows

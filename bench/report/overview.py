@@ -1,13 +1,19 @@
 """All verdicts of a run at once: the answer in a heading, what words mean, the grid of cells.
 
 The page, the Markdown report and the terminal show these in their own ways.
+
+A word stands for its own cell: it follows the 95% interval that is printed beside the change, so
+that both say the same. Of many cells without harm one in forty would be called harmed by chance;
+`together` says how many stay so when all are judged at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.core import estimates
 from bench.report.verdict import HARMED, UNKNOWN, Judged, Verdict
+from bench.verdicts import decisions
 
 GUIDE = (
     "{metric} is the {kind} distance between the images and real ones: lower is better. Harmed: "
@@ -47,7 +53,29 @@ def guide(found: Sequence[Verdict]) -> str:
         return ""
     kind = "kernel" if judged.group.metric == "kd_change" else "Fréchet"
     floor = " and beyond what the noise floor does" if any(v.has_floor for v in found) else ""
-    return GUIDE.format(metric=judged.metric, kind=kind, floor=floor)
+    told = GUIDE.format(metric=judged.metric, kind=kind, floor=floor)
+    return f"{told} {at_once}" if (at_once := together(found)) else told
+
+
+def together(found: Sequence[Verdict]) -> str:
+    """How many of the harmed cells stay harmed when all cells of a run are judged at once (Holm
+    1979, 5% for any false one among them); "" where none of several is harmed."""
+    cells = [(j, c) for verdict in found for j in verdict.judged if (c := j.change)]
+    pairs = [(j, estimates.from_interval(c.value, c.low, c.high, c.n)) for j, c in cells]
+    known = [(judged, estimate) for judged, estimate in pairs if estimate]
+    harmed = [judged for judged, _ in known if judged.word == HARMED]
+    if len(known) < 2 or not harmed:
+        return ""
+    adjusted = decisions.holm([decisions.two_sided(estimate) for _, estimate in known])
+    stay = sum(
+        judged.word == HARMED and p < decisions.ALPHA
+        for (judged, _), p in zip(known, adjusted, strict=True)
+    )
+    return (
+        "Each word follows the 95% interval of its own cell; when all "
+        f"{len(known)} cells are judged at once (Holm), "
+        f"{stay} of {len(harmed)} harmed ones remain."
+    )
 
 
 def grid(found: Sequence[Verdict]) -> tuple[str, list[str], dict[str, Cells]] | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from bench.core import distances
 from bench.core.cell import Draw, of_any_size
 from bench.report.formatting import decimal_places, escape, number, table
-from bench.report.rows import CellRow, interval
+from bench.report.rows import CellRow, interval, labels
 
 
 def draws(all_rows: Sequence[CellRow]) -> list[tuple[Draw, list[int]]]:
@@ -56,7 +56,7 @@ def _uneven(all_rows: Sequence[CellRow]) -> list[str]:
 def verdicts(all_rows: Sequence[CellRow]) -> list[str]:
     """The verdicts of cells that were sampled until they were known: a table, and what it means;
     nothing where there are none."""
-    lines, bases, levels = [], set(), set()
+    lines, bases, levels, short = [], set(), set(), labels(all_rows)
     for row in all_rows:
         if (decided := row.record.decided) is None:
             continue
@@ -66,7 +66,7 @@ def verdicts(all_rows: Sequence[CellRow]) -> list[str]:
         if decided.low is not None and decided.high is not None:
             low, high = (number(end, decimals, True) for end in (decided.low, decided.high))
             ends = f"[{low}, {high}]"
-        names = map(escape, (row.checkpoint, row.scheme.label, row.kernel, decided.verdict))
+        names = map(escape, (short[row.checkpoint], row.scheme.label, row.kernel, decided.verdict))
         sizes = number(decided.worsening, decimals, True), ends, number(decided.margin, decimals)
         metric = escape(decided.metric)
         lines.append([*names, metric, *sizes, str(row.images), str(len(decided.counts))])

@@ -16,20 +16,18 @@ import errno
 import hashlib
 import io
 import os
-import shutil
 import stat
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from bench.system import disk, surroundings
+from bench.system import disk, mirror, surroundings
+from bench.system.damaged import set_aside as set_aside
 
 MARK = b"\nbench artifact, SHA-256 "
 TRAILER = len(MARK) + 64 + 1
-DAMAGED = ".damaged"
 CHUNK = 1 << 22
 
 
@@ -68,10 +66,13 @@ def writing(path: Path, key: str) -> Iterator[Sealing]:
         MachineError: the disk does not take it.
     """
     _clear(path)
-    with disk.atomic(path) as temporary, temporary.open("wb") as stream:
-        sealing = Sealing(stream, key)
-        yield sealing
-        sealing.seal()
+    with disk.atomic(path) as temporary:
+        with temporary.open("wb") as stream:
+            sealing = Sealing(stream, key)
+            yield sealing
+            sealing.seal()
+        # Before it appears, so that what is here is there.
+        mirror.push(path, temporary)
 
 
 def write(path: Path, key: str, content: bytes) -> None:
@@ -81,11 +82,22 @@ def write(path: Path, key: str, content: bytes) -> None:
 
 
 def read(path: Path, key: str) -> bytes | None:
-    """The bytes that were kept under a key, or None where they are missing or damaged.
+    """The bytes that were kept under a key, or None where they are missing or damaged, here and in
+    the mirror of the cache, if there is one.
 
     Raises:
-        MachineError: the disk does not give them, or they cannot be set aside.
+        MachineError: the disk or the mirror does not give them, or they cannot be set aside.
     """
+    content = _read(path, key)
+    return _read(path, key) if content is None and mirror.pull(path) else content
+
+
+def exists(path: Path) -> bool:
+    """Whether a file is in the cache or its mirror; nothing is read of it."""
+    return path.exists() or mirror.has(path)
+
+
+def _read(path: Path, key: str) -> bytes | None:
     with _opened(path) as stream:
         if stream is None:
             return None
@@ -107,6 +119,8 @@ def read(path: Path, key: str) -> bytes | None:
 
 def stated(path: Path) -> str:
     """The SHA-256 at the end of a file that was checked before, in hex; Lost without one."""
+    if not path.exists():
+        mirror.pull(path)
     try:
         with path.open("rb") as stream:
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - TRAILER))
@@ -160,42 +174,13 @@ def _opened(path: Path) -> Iterator[IO[bytes] | None]:
         yield stream
 
 
-def set_aside(path: Path, reason: str, seen: os.stat_result | None = None) -> None:
-    """Move what is damaged out of the way, and say so.
-
-    Args:
-        path: path of the artifact.
-        reason: the fault of the artifact, for the message.
-        seen: stamp of the file that was read; where something else is there by now, another
-            process made it again, and it stays.
-
-    Raises:
-        MachineError: it cannot be moved.
-    """
-    target = path.with_name(path.name + DAMAGED)
-    try:
-        now = path.lstat()
-        if seen and not stat.S_ISLNK(now.st_mode) and _identity(seen) != _identity(now):
-            return
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
-        os.rename(path, target)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise disk.MachineError(
-            f"{path} is damaged ({reason}) and cannot be set aside: {error.strerror}; delete it"
-        ) from None
-    print(
-        f"bench: {path} is damaged ({reason}): set aside as {target.name}, made again",
-        file=sys.stderr,
-    )
-
-
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def remove(path: Path) -> None:
+    """Remove a file that is of no use any more, also from the mirror, and its folder where that is
+    empty then."""
+    mirror.remove(path)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
 
 
 def _clear(path: Path) -> None:

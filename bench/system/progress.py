@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from bench.core.cell import Cell
 from bench.core.printable import plain
@@ -31,14 +32,16 @@ class Bar:
         self._count = self._done = self._images = 0
         self._began: float | None = None
         self._progress = Progress(
-            BarColumn(24),
+            BarColumn(16),
             TextColumn("{task.percentage:3.0f}%"),
             TextColumn("{task.fields[cells]}"),
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            # The last column alone gives way where the terminal is narrow.
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True)),
+            expand=True,
             console=console,
             disable=not self._terminal,
             speed_estimate_period=WINDOW,

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.core.errors import InputError
-from bench.system import disk
+from bench.system import disk, mirror
 from bench.system.disk import atomic as atomic
 from bench.system.disk import cache_root as cache_root
-from bench.system.disk import check_cache as check_cache
 from bench.system.disk import check_writable as check_writable
 from bench.system.disk import save_text as save_text
 from bench.system.disk import sha256 as sha256
@@ -25,6 +24,16 @@ from bench.system.disk import sweep as sweep
 LOCK = ".bench.lock"
 # Seconds that one process waits for another, which needs far less than one.
 PATIENCE = 60
+
+
+def check_cache() -> None:
+    """Make sure that the cache and its mirror, if there is one, take files.
+
+    Raises:
+        InputError: they do not.
+    """
+    disk.check_cache()
+    mirror.check()
 
 
 def publish(out: Path, stem: str, write: Callable[[Path, str], None]) -> Path:

@@ -422,6 +422,16 @@ def prepare(place: Path) -> Path:
     return seed
 
 
+def told(campaign: Campaign) -> bool:
+    """Print the counts of a campaign; whether a fault led to what it must not."""
+    for kind, counts in campaign.counts.items():
+        print(f"\n{kind}\n" + "\n".join(f"    {what}: {n}" for what, n in counts.items()))
+    bad = [w for counts in campaign.counts.values() for w in counts if w.isupper() and counts[w]]
+    wrong = ("lost images", "duplicated images", "images of other bits")
+    bad += [w for counts in campaign.counts.values() for w in wrong if counts[w]]
+    return bool(bad)
+
+
 def main() -> None:
     """Run the campaign and print its counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -443,12 +453,7 @@ def main() -> None:
         for part, words in parts:
             if words[0]:
                 part(*words)
-    for kind, counts in campaign.counts.items():
-        print(f"\n{kind}\n" + "\n".join(f"    {what}: {n}" for what, n in counts.items()))
-    bad = [w for counts in campaign.counts.values() for w in counts if w.isupper() and counts[w]]
-    wrong = ("lost images", "duplicated images", "images of other bits")
-    bad += [w for counts in campaign.counts.values() for w in wrong if counts[w]]
-    raise SystemExit(bool(bad))
+    raise SystemExit(told(campaign))
 
 
 if __name__ == "__main__":

@@ -55,8 +55,15 @@ FOREIGN = {
     # Of the scripts of docs/experiments that docs/integrity.md tells of.
     "--hypothesis",
     "--workers",
+    # Of benchmarks/plan.py.
+    "--machines",
+    "--price",
+    "--schemes",
     # Of typer, for every command.
     "--install-completion",
+    # Of Ray.
+    "--head",
+    "--num-cpus",
     # Of mkdocs and Slurm.
     "--strict",
     "--array",

@@ -16,6 +16,7 @@ import pytest
 from bench.cli import shards
 from bench.core.errors import InputError
 from bench.evaluation.engines.schedule import Schedule
+from bench.evaluation.generation import Generation
 
 SIZES = ("--scheme", "w4a8", "--backend", "simulated", "--checkpoints", "*", "--images", "7")
 SIZES += ("--steps", "1", "--batch", "2", "--metrics", "psnr,ssim", "--floor", "none")
@@ -74,6 +75,25 @@ def test_shards_give_the_images_and_numbers_of_one_command(anew, tmp_path, monke
 
 
 @pytest.mark.slow
+def test_machines_without_a_common_disk_share_by_a_mirror(anew, tmp_path, monkeypatch):
+    """Each of two shares in a cache of its own; a third machine samples nothing, and reports."""
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    anew("one", "--engine", "local")
+    monkeypatch.setenv("BENCH_MIRROR", f"memory://{tmp_path.name}")
+    for k in (1, 2):
+        assert " batches made, " in anew(f"machine{k}", "--engine", "local", "--shard", f"{k}/2")
+    # What sharing out leaves to be made, it says in the end: here nothing.
+    monkeypatch.setattr(Generation, "_sample", lambda *words: pytest.fail("sampled again"))
+    anew("machine3", "--engine", "local")
+    assert images(tmp_path / "machine3") == images(tmp_path / "one")
+    assert measured(tmp_path / "out" / "machine3") == measured(tmp_path / "out" / "one")
+    halves = [images(tmp_path / f"machine{k}").keys() for k in (1, 2)]
+    assert not halves[0] & halves[1]
+    fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
+
+
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_images_and_numbers_of_one(anew, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # So short a run that no worker would help another one.
@@ -123,6 +143,8 @@ def test_workers_and_an_engine_that_says_their_number_exclude_each_other(bench):
         (("--workers", "0"), "--workers must be 1 to 999, not 0"),
         (("--workers", "2", "--engine", "local"), "leave out --engine local"),
         (("--workers", "2", "--engine", "processes:3"), "leave out --engine processes:3"),
+        (("--address", "host:1"), "--address is that of a Ray cluster: say --engine ray, not"),
+        (("--address", "host", "--engine", "ray"), "takes the address of a cluster"),
     ):
         code, _, stderr = bench("run", "--bits", "4", *words)
         assert code == 2 and says in stderr

@@ -82,6 +82,12 @@ def test_bits_under_a_budget(words, said):
     ]
     text = coverage(rows(replace(run, records=tuple(records))))
     assert sum(said in line for line in text) == 1
+    # The costs that chose the bits know nothing of a method: said where there is one.
+    assert "plain rounding's" not in "".join(text)
+    scheme = replace(records[0].cell.scheme, methods=("gptq",))
+    more = [replace(r, cell=replace(r.cell, scheme=scheme)) for r in records]
+    told = "".join(coverage(rows(replace(run, records=tuple(more)))))
+    assert "plain rounding's, whatever method follows" in told
     assert "budget" not in "".join(coverage(rows(run)))
 
 

@@ -2,7 +2,8 @@ import dataclasses
 
 from helpers.canned_run import run
 
-from bench.report.figures.run import loss_by_bits, loss_by_method
+from bench.report.figures.bits import loss_by_bits
+from bench.report.figures.checkpoints import loss_by_method
 from bench.report.labels import legend, short
 from bench.report.rows import rows
 
@@ -37,6 +38,6 @@ def test_trainings_share_an_entry_of_the_legend():
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert "sam (2 trainings)" in texts
     assert len(texts) == 4
-    ticks = [text.get_text() for text in loss_by_method(found).axes[0].get_yticklabels()]
+    ticks = [text.get_text() for text in loss_by_method(found)[0].axes[0].get_yticklabels()]
     # By seed, whatever the names.
     assert ticks == ["baseline", "ema", "swa", "sam (seed 0)", "sam (seed 1)"]

@@ -60,7 +60,7 @@ def test_what_was_decided_stands_in_a_row_for_each_cell(run, tmp_path):
     assert run_from_json(to_json(found)) == found
     text = report.markdown(found, tmp_path)
     assert text.count("| undecided |") == text.count("| worse     |") == 4
-    (line,) = [line for line in verdicts(rows(found)) if "fmnist-sam " in line and "w4a8" in line]
+    (line,) = [line for line in verdicts(rows(found)) if "| sam " in line and "w4a8" in line]
     assert [cell.strip() for cell in line.split("|")[4:-1]] == [
         *("worse", "delta_kd_efficientnet", "+0.012300", "[+0.010000, +0.014600]"),
         *("0.001000", "500", "3"),

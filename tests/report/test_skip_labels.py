@@ -6,7 +6,7 @@ from helpers.canned_run import run as canned
 
 from bench.core.scheme import Scheme
 from bench.report import markdown
-from bench.report.figures.run import loss_by_bits
+from bench.report.figures.bits import loss_by_bits
 from bench.report.ranking import groups
 from bench.report.rows import rows
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from helpers import canned_run
 
-from bench.report.overview import answer, grid, guide
+from bench.report.overview import answer, grid, guide, together
 from bench.report.rows import rows
 from bench.report.verdict import MARKS, verdicts
 
@@ -86,3 +86,16 @@ def test_the_guide_names_the_distance_and_no_floor_that_was_not_measured():
     assert "floor" not in told
     assert guide([]) == ""
     assert len(set(MARKS.values())) == len(MARKS)
+
+
+def test_how_many_of_the_harmed_remain_when_all_are_judged_at_once():
+    # Normal intervals of half width 1.965 errors (500 images): |z| of 2.1 and 6.
+    near, far = judged(0.0001, 0.00302, "w4a8"), judged(0.002, 0.004, "w4a8")
+    calm = judged(-0.004, 0.004, "w4a8")
+    assert [v[0].word for v in (near, far, calm)] == ["harmed", "harmed", "not decided"]
+    assert together([*near, *far, *calm]).endswith(
+        "when all 3 cells are judged at once (Holm), 1 of 2 harmed ones remain."
+    )
+    # Alone, the nearer one is what its interval says; without harm there is nothing to say.
+    assert together(near) == together([*calm, *calm]) == ""
+    assert "Holm" in guide([*near, *far]) and "Holm" not in guide(near)

@@ -1,6 +1,7 @@
 """The bar of a run: cells, images per second, and what an interrupted run keeps."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -52,3 +53,23 @@ def test_an_interrupted_run_says_what_it_keeps():
     )
     with pytest.raises(ValueError, match="x"), bar(False)[0]:
         raise ValueError("x")
+
+
+@pytest.mark.parametrize("width", [150, 100, 80])
+def test_a_narrow_terminal_takes_from_the_last_words_and_not_from_the_times(width):
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=width, height=20, color_system=None)
+    made = Bar(console)
+    cells, planned = work(19)
+    with made:
+        made.start(planned)
+        made.advance(Progress(str(cells[0]), "sampling", batches=1))
+        made._progress.tasks[0].fields["rate"] = "123.4 images/s"
+        stream.seek(0)
+        stream.truncate()
+        made._progress.refresh()
+    line = re.sub(r"\x1b\[\S*?[A-Za-z]", "", stream.getvalue()).rpartition("\r")[2].rstrip()
+    assert "123.4 images/s" in line and "cell 1 of 19" in line and " left " in line
+    assert len(re.findall(r"\d:\d\d:\d\d|-:--:--", line)) == 2
+    assert len(line) <= width
+    assert line.endswith("sampling") == (width > 80)

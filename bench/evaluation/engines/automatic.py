@@ -25,7 +25,7 @@ from bench.core.printable import quoted
 from bench.evaluation import cost
 from bench.system import devices, disk, host, hub
 
-AUTO, LOCAL, PROCESSES = "auto", "local", "processes"
+AUTO, LOCAL, PROCESSES, RAY = "auto", "local", "processes", "ray"
 MOST = 1000
 # Values of layers that a process must have to compute before it pays: half a minute of one core.
 LEAST = 2.5e9
@@ -35,24 +35,29 @@ PROCESS = 1.3e9
 SHARE = 0.5
 
 
-def checked(name: str, workers: int | None = None) -> str:
+def checked(name: str, workers: int | None = None, address: str | None = None) -> str:
     """The name of an engine, checked with its argument before anything is computed.
 
     Args:
         name: of an engine.
-        workers: number of processes that the user asks for, None where that is left open.
+        workers: number of workers that the user asks for, None where that is left open.
+        address: of a Ray cluster, None where that is left open.
 
     Raises:
         InputError: an unknown name, one that takes no argument, an argument that is none, or a
-            number of processes beside an engine that says it itself.
+            number of workers or an address beside an engine that says it itself.
     """
     from bench.evaluation.worker import Worker
 
-    if workers is not None:
-        if not 0 < workers < MOST:
-            raise InputError(f"--workers must be 1 to {MOST - 1}, not {workers}")
+    if workers is not None and not 0 < workers < MOST:
+        raise InputError(f"--workers must be 1 to {MOST - 1}, not {workers}")
+    if address is not None and name != RAY:
+        raise InputError(f"--address is that of a Ray cluster: say --engine {RAY}, not {name}")
+    if name == RAY and (address or workers):
+        name = f"{RAY}:{address or ''}" + (f",{workers}" if workers else "")
+    elif workers is not None:
         if name not in (AUTO, PROCESSES):
-            raise InputError(f"--workers says how many processes: leave out --engine {name}")
+            raise InputError(f"--workers says how many workers: leave out --engine {name}")
         return f"{PROCESSES}:{workers}"
     if name == AUTO:
         return name
@@ -66,7 +71,8 @@ def checked(name: str, workers: int | None = None) -> str:
 def threads_of(name: str, device: str) -> int:
     """Threads of each process of an engine where the user leaves them open: all cores in one
     process; of several one on a CPU, and of a GPU its share, whatever their number."""
-    if name.partition(":")[0] != PROCESSES or name == PROCESSES:
+    kind = name.partition(":")[0]
+    if kind not in (PROCESSES, RAY) or name == PROCESSES:
         return host.cores()
     if device == devices.CPU:
         return 1
@@ -92,9 +98,7 @@ def chosen(cells: Sequence[Cell], device: str, given: int | None) -> tuple[str, 
     most = min(most, int(_work(cells) / LEAST))
     if most < 2:
         return LOCAL, threads
-    cards = {cell.checkpoint for cell in cells}
-    room = SHARE * host.memory() / max(_bytes(card, cells) for card in cards)
-    most = min(most, int(room))
+    most = min(most, int(SHARE * host.memory() / memory_of(cells)))
     if most < 2:
         return LOCAL, threads
     return f"{PROCESSES}:{most}", given or cores // most
@@ -104,6 +108,11 @@ def _work(cells: Sequence[Cell]) -> float:
     """Values of layers that the cells compute, about."""
     outputs = {card: cost.outputs(card) for card in {cell.checkpoint for cell in cells}}
     return sum(cell.draw.images * cell.draw.steps * outputs[cell.checkpoint] for cell in cells)
+
+
+def memory_of(cells: Sequence[Cell]) -> float:
+    """Bytes of memory that a process which runs any of the cells takes, at most about."""
+    return max(_bytes(card, cells) for card in {cell.checkpoint for cell in cells})
 
 
 def _bytes(card: Checkpoint, cells: Sequence[Cell]) -> float:

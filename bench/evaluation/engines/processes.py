@@ -3,11 +3,12 @@
     processes:2     two processes
     processes       one for every so many cores as a process has threads (OMP_NUM_THREADS)
 
-`bench.evaluation.engines.schedule` says who does what. The number of threads decides the last bits
-of results, so it is that of the command in every process; how many processes there are decides
-nothing. Where they take all cores that this process may use, each keeps to cores of its own (with
-less, those of two commands would meet on the first cores); of several accelerators each has one.
-Where the system ends a process, as for want of memory, another one goes on with what it was at.
+`bench.evaluation.engines.crew` hands out, and `schedule` says who does what. The number of
+threads decides the last bits of results, so it is that of the command in every process; how many
+processes there are decides nothing. Where they take all cores that this process may use, each
+keeps to cores of its own (with less, those of two commands would meet on the first cores); of
+several accelerators each has one. Where the system ends a process, as for want of memory, another
+one goes on with what it was at.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,17 +26,15 @@ from typing import TYPE_CHECKING, Any, cast
 from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.evaluation.back_off import OutOfMemory
-from bench.evaluation.engines.schedule import Item, Schedule
+from bench.evaluation.engines import crew
+from bench.evaluation.engines.crew import Gone, Told
+from bench.evaluation.engines.schedule import Item
 from bench.system import devices, freed_memory
 from bench.system.disk import MachineError
 from bench.system.host import cores, threads
 
 if TYPE_CHECKING:
-    from bench.core.progress import Done, Progress
     from bench.core.protocols import Work
-    from bench.core.record import Record
-
-    Told = Progress | Done | Record
 
 # What a new process runs. Isolated (-I) nothing is imported from the working folder; what this
 # process imports from is handed over instead.
@@ -65,7 +64,7 @@ def run(worker: Work, cells: Sequence[Item], argument: str = "") -> Iterator[Tol
             f"{quoted(argument)}"
         )
     most = int(argument) if argument else max(1, cores() // threads())
-    return _told(worker, cells, most)
+    return crew.told(cells, _Processes(worker, most))
 
 
 class _Process:
@@ -137,39 +136,47 @@ class _Process:
             self.process.wait()
 
 
-def _told(worker: Work, items: Sequence[Item], most: int) -> Iterator[Told]:
-    schedule, processes = Schedule(items), dict[int, _Process]()
-    try:
-        while not schedule.is_done:
-            _hand_out(schedule, processes, worker, most)
-            busy = {processes[slot].connection: slot for slot in schedule.busy}
-            for connection in wait(list(busy)):
-                slot = busy[connection]  # type: ignore[index]
-                told = processes[slot].receive()
-                if told is None:
-                    gone = processes.pop(slot)
-                    yield from schedule.lost(slot, gone.reason())
-                    gone.stop()
-                    continue
-                schedule.tell(slot, told)
-                yield told
-    finally:
-        for process in processes.values():
+class _Processes:
+    """The processes of this engine, each started when it first gets work.
+
+    Args:
+        worker: that they run.
+        most: how many there may be.
+    """
+
+    def __init__(self, worker: Work, most: int) -> None:
+        self.worker, self.most = worker, most
+        self.running: dict[int, _Process] = {}
+
+    def free(self, busy: Collection[int], waiting: int) -> list[int]:
+        """Those without work, the ones that run already first."""
+        every = sorted(range(self.most), key=lambda slot: slot not in self.running)
+        return [slot for slot in every if slot not in busy]
+
+    def give(self, slot: int, item: Item) -> None:
+        """Hand over a piece of work, to a new process where there is none of that number."""
+        if slot not in self.running:
+            where = _cores(slot, self.most), _visible(slot, self.worker)
+            self.running[slot] = _Process(self.worker, *where)
+        self.running[slot].give(item)
+
+    def heard(self, busy: Collection[int]) -> Iterator[tuple[int, Told | Gone]]:
+        """What comes next, from one process or several."""
+        slots = {self.running[slot].connection: slot for slot in busy}
+        for connection in wait(list(slots)):
+            slot = slots[connection]  # type: ignore[index]
+            told = self.running[slot].receive()
+            if told is None:
+                gone = self.running.pop(slot)
+                yield slot, Gone(gone.reason())
+                gone.stop()
+            else:
+                yield slot, told
+
+    def stop(self) -> None:
+        """End them all."""
+        for process in self.running.values():
             process.stop()
-
-
-def _hand_out(schedule: Schedule, processes: dict[int, _Process], worker: Work, most: int) -> None:
-    """Give work to idle processes, of which some may be new."""
-    # Those that run already come first.
-    for slot in sorted(range(most), key=lambda slot: slot not in processes):
-        if slot in schedule.busy:
-            continue
-        item = schedule.take(slot)
-        if item is None:
-            return
-        if slot not in processes:
-            processes[slot] = _Process(worker, _cores(slot, most), _visible(slot, worker))
-        processes[slot].give(item)
 
 
 def _cores(slot: int, most: int) -> list[int] | None:

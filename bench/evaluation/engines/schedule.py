@@ -98,6 +98,11 @@ class Schedule:
         """Whether nothing is left."""
         return not (self.cells or self.busy or any(w.waiting for w in self.images.values()))
 
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that nobody is at."""
+        return len(self.cells) + sum(len(images.waiting) for images in self.images.values())
+
     def take(self, who: int) -> Item | None:
         """What a worker does next; None where it has to wait for others, or all is done."""
         item: Item | None = self._measurable()

@@ -17,6 +17,7 @@ from torch import Tensor
 import bench
 from bench.core import extensions, yaml_files
 from bench.core.errors import InputError
+from bench.models import card_datasets
 from bench.models.training.loop import Trainer, train
 from bench.models.training.recipe import Recipe
 from bench.system import devices, store
@@ -195,7 +196,7 @@ def _card(recipe: Recipe, name: str, method: str, path: Path) -> dict[str, Any]:
         "source": "safetensors",
         "uri": path.name,
         "sha256": store.sha256(path),
-        "dataset": recipe.dataset,
+        "dataset": card_datasets.from_card(path, recipe.dataset),
         "license": "Apache-2.0",
         "config": {
             "shape": list(recipe.shape),

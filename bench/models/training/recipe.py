@@ -9,7 +9,7 @@ exponential average (EMA) and equal average (SWA).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -172,6 +172,26 @@ class Recipe:
         for name, text in settings.items():
             changed = changed._set(name, text)
         return changed
+
+    def fitted(self, dataset: str, shape: Sequence[int]) -> Recipe:
+        """The recipe on other images: its network takes and gives as many channels and pixels.
+
+        Args:
+            dataset: name of the data set.
+            shape: (C, H, W) of its images.
+        """
+        channels, height, width = shape
+        patch = self.network.get("patch", 1)
+        inner = channels * patch**2
+        sides = (height // patch, width // patch)
+        unet = {
+            **self.network.get("unet", {}),
+            "sample_size": sides[0] if height == width else list(sides),
+            "in_channels": inner,
+            "out_channels": inner * (2 if self.learns_variance else 1),
+        }
+        network = {**self.network, "unet": unet}
+        return replace(self, dataset=dataset, shape=(channels, height, width), network=network)
 
     def _set(self, name: str, text: str) -> Recipe:
         label = f"--set {short(name)}"

@@ -16,9 +16,11 @@ from bench.core.printable import on_figure
 from bench.core.record import Measurement
 from bench.report.figures import schemes as of_schemes
 from bench.report.figures.drawing import (
+    DPI,
     MEANS,
     Style,
     finite,
+    mean_and_ends,
     method_handles,
     note_empty,
     place_legend,
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
 LineStyle = Literal["-", "--", ":", "-."]
 LINES: tuple[LineStyle, ...] = ("-", "--", ":", "-.")
-DPI = 150
 SPREAD = 40.0
 # More lines than these are drawn as means over trainings.
 MOST_LINES = 9
@@ -141,19 +142,6 @@ def _points(rows: Sequence[CellRow]) -> list[tuple[CellRow, ...]]:
     return [tuple(point) for point in points.values()]
 
 
-def _value(
-    point: Sequence[CellRow], field: str
-) -> tuple[float, tuple[float, float] | None] | None:
-    """The value of a point and the ends of its bar; None where it cannot be drawn."""
-    known = [m for row in point if (m := finite(getattr(row, field)))]
-    if not known or len(known) < len(point):
-        return None
-    if len(known) == 1:
-        return known[0].value, interval(known[0])
-    values = [m.value for m in known]
-    return sum(values) / len(values), (min(values), max(values))
-
-
 def _lines(series: Sequence[Line]) -> dict[tuple[str, str], LineStyle]:
     """The line that a family and kernel are drawn with."""
     pairs = dict.fromkeys((row.family, row.kernel) for line in series for row in line.rows)
@@ -170,7 +158,7 @@ def _bits_panel(
         points = [
             (ticks.index(point[0].scheme.label) + shift, value, point[0].images)
             for point in line.points
-            if (value := _value(point, field))
+            if (value := mean_and_ends(point, field))
         ]
         colour, mark = marks[line.first.checkpoint]
         dash = _lines(series)[line.first.family, line.first.kernel]
@@ -196,7 +184,7 @@ def _bits_panel(
     axes.set_xlim(-0.5, len(ticks) - 0.5)
     axes.set_xlabel("Scheme (weight and activation bits)", fontsize=10)
     plain_axes(axes, "y")
-    note_empty(axes, any(_value(point, field) for line in series for point in line.points))
+    note_empty(axes, any(mean_and_ends(point, field) for line in series for point in line.points))
 
 
 def _compress(axes: Axes, changes: Sequence[Measurement | None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-COLOURS = 128
+# Dots per inch of all figures, and colours of their files.
+DPI, COLOURS = 150, 128
 LEGEND_CHARACTERS = 100
 # Height of a line of a legend, in inches.
 LEGEND_LINE = 0.21
 Style = tuple[str, str]
+Ends = tuple[float, float]
 STYLES: dict[str, Style] = {
     "baseline": ("#000000", "o"),
     "ema": ("#56B4E9", "s"),
@@ -78,6 +80,18 @@ def finite(measurement: Measurement | None) -> Measurement | None:
     """The measurement where it can be drawn."""
     numbers = (measurement.value, *(interval(measurement) or ())) if measurement else ()
     return measurement if all(abs(number) < LARGEST for number in numbers) else None
+
+
+def mean_and_ends(rows: Sequence[CellRow], field: str) -> tuple[float, Ends | None] | None:
+    """What is drawn of a checkpoint: its value and the ends of its interval; of several trainings
+    their mean, and the least and the largest of them. None where a value cannot be drawn."""
+    known = [m for row in rows if (m := finite(getattr(row, field)))]
+    if not known or len(known) < len(rows):
+        return None
+    if len(known) == 1:
+        return known[0].value, interval(known[0])
+    values = [m.value for m in known]
+    return sum(values) / len(values), (min(values), max(values))
 
 
 def style(method: str) -> Style:

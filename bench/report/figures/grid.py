@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MOST_IMAGES, FEW_IMAGES = 16, 6
 MOST_BYTES = 150_000
+MOST_ROWS = 60
 TILE = 56
 WIDTH = 1100
 GAP, GROUP_GAP = 2, 14
@@ -32,9 +33,10 @@ DPI = 100
 def draw(all_rows: Sequence[CellRow], samples: Path) -> bytes | None:
     """The picture as PNG bytes, or None where no row has a readable strip of samples.
 
-    Columns are left out, then the scaling, until the file is small enough to keep.
+    Columns are left out, then the scaling, until the file is small enough to keep; of very many
+    rows only some are shown (`selection` says which).
     """
-    strips = [(row, images) for row in all_rows if (images := strip(row, samples)) is not None]
+    strips = _selected(all_rows, samples)[0]
     if not strips:
         return None
     largest = max(max(images.shape[1:3]) for _, images in strips)
@@ -44,6 +46,27 @@ def draw(all_rows: Sequence[CellRow], samples: Path) -> bytes | None:
         if len(picture) < MOST_BYTES:
             break
     return picture
+
+
+def selection(all_rows: Sequence[CellRow], samples: Path) -> str:
+    """Which rows the picture shows, as the end of its caption; "" for all of them."""
+    if len(all_rows) <= MOST_ROWS:
+        return ""
+    return _selected(all_rows, samples)[1]
+
+
+def _selected(
+    all_rows: Sequence[CellRow], samples: Path
+) -> tuple[list[tuple[CellRow, np.ndarray]], str]:
+    """The rows that are shown with their images, and what was left out in words."""
+    strips = [(row, images) for row in all_rows if (images := strip(row, samples)) is not None]
+    if len(strips) <= MOST_ROWS:
+        return strips, ""
+    first: dict[tuple[str, str], str] = {}
+    for row, _ in strips:
+        first.setdefault((row.family, row.method), row.checkpoint)
+    kept = [(row, i) for row, i in strips if row.checkpoint in first.values()][:MOST_ROWS]
+    return kept, f": {len(kept)} of {len(strips)} cells, one training of each method"
 
 
 def _sizes(largest: int, count: int) -> Iterator[tuple[int, int]]:

@@ -18,6 +18,9 @@ ID = re.compile(
     r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)T(?P<hour>\d\d)(?P<minute>\d\d)\d\dZ-(?P<commit>.+)"
 )
 
+# More panels than these stand in two columns; the most height, in inches; labels of an axis.
+COLUMN, HIGHEST, LABELS = 4, 20.0, 8
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -37,11 +40,13 @@ def _figure(metric: str, members: Sequence[Series]) -> Figure:
     from matplotlib.figure import Figure
 
     schemes = list(dict.fromkeys((series.scheme, series.backend) for series in members))
-    height = 2.6 * len(schemes) + 0.9
-    figure = Figure(figsize=(8.0, height), dpi=150, layout="constrained")
-    axes = figure.subplots(len(schemes), 1, squeeze=False, sharex=True)[:, 0]
+    columns = 1 if len(schemes) <= COLUMN else 2
+    depth = -(-len(schemes) // columns)
+    size = 8.0 if columns == 1 else 14.0, min(HIGHEST, 2.6 * depth + 0.9)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    axes = figure.subplots(depth, columns, squeeze=False, sharex=True).ravel()
     runs = sorted({point.run for series in members for point in series.points})
-    for panel, (scheme, backend) in zip(axes, schemes, strict=True):
+    for panel, (scheme, backend) in zip(axes, schemes, strict=False):
         inside = [s for s in members if (s.scheme, s.backend) == (scheme, backend)]
         for k, series in enumerate(inside):
             _lines(panel, series, runs, (k - (len(inside) - 1) / 2) * 0.06)
@@ -49,8 +54,12 @@ def _figure(metric: str, members: Sequence[Series]) -> Figure:
         worse = "higher" if inside[0].measured[-1].better == "lower" else "lower"
         panel.set_ylabel(f"{on_figure(metric)}\n({worse} is worse)", fontsize=9)
         plain_axes(panel, "y")
-    days = ["\n".join(map(on_figure, _named(run))) for run in runs]
-    axes[-1].set_xticks(range(len(runs)), days, fontsize=8)
+    for spare in axes[len(schemes) :]:
+        spare.set_visible(False)
+    # As many labels as stand beside each other, the last run always with one.
+    shown = range(len(runs) - 1, -1, -(-len(runs) // LABELS))
+    days = ["\n".join(map(on_figure, _named(runs[k]))) for k in shown]
+    axes[-1].set_xticks(list(shown), days, fontsize=8)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     return figure

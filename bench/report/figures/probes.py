@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.printable import on_figure
 from bench.core.probe_record import ProbeRun, ProbeValue
 from bench.report.figures import allocation
-from bench.report.figures.drawing import LEGEND_LINE, MEANS, Style, plain_axes, save, styles
-from bench.report.figures.run import DPI
+from bench.report.figures.drawing import DPI, LEGEND_LINE, MEANS, Style, plain_axes, save, styles
 from bench.report.labels import legend
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 A line has a small mark for each training of the method, a bar from the least to the largest
 change, and a large mark at the mean. Methods that were trained once have no spread and no line
-here: the figure of all checkpoints shows them.
+here: the figure of all checkpoints shows them. A page has at most `HIGHEST` inches.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.printable import on_figure
 from bench.core.record import Measurement
+from bench.report.figures import pages
 from bench.report.figures import schemes as of_schemes
-from bench.report.figures.drawing import finite, plain_axes, style
+from bench.report.figures.drawing import DPI, finite, plain_axes, style
 from bench.report.ranking import Group, groups
 from bench.report.rows import CellRow
 
@@ -21,26 +22,39 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 150
 COLUMNS = 2
 # Height of a line, and of what stands around the lines of a panel, in inches.
 LINE, REST = 0.3, 0.75
+# Most height of the panels of a page, in inches.
+HIGHEST = 12.0
 
 
-def loss_by_training(all_rows: Sequence[CellRow]) -> Figure | None:
+def loss_by_training(all_rows: Sequence[CellRow]) -> list[Figure]:
     """The change of FD (of KD where there is no FD) of each method, over its trainings.
 
-    None where no method was trained several times.
+    No page where no method was trained several times.
     """
-    from matplotlib.figure import Figure
-
     field, name = of_schemes.change(all_rows)
     ranked = groups(all_rows)
     panels = [(group, lines) for group in ranked if (lines := _lines(group, field))]
-    if not panels:
-        return None
+    most = max((len(lines) for _, lines in panels), default=0)
+    each = COLUMNS * max(1, int(HIGHEST / (LINE * most + REST)))
+    parts = [panels[start : start + each] for start in range(0, len(panels), each)]
+    drawn = [_page(part, most, ranked, name) for part in parts]
+    pages.share_range([axes for figure in drawn for axes in figure.axes])
+    return drawn
+
+
+def _page(
+    panels: Sequence[tuple[Group, dict[str, list[Measurement]]]],
+    most: int,
+    ranked: Sequence[Group],
+    name: str,
+) -> Figure:
+    """A page whose panels have room for `most` lines each."""
+    from matplotlib.figure import Figure
+
     depth = -(-len(panels) // COLUMNS)
-    most = max(len(lines) for _, lines in panels)
     size = (9.0, depth * (LINE * most + REST) + 0.4)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     # One range for all panels, so that schemes compare by eye.

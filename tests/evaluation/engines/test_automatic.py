@@ -129,3 +129,12 @@ def test_a_run_takes_the_engine_and_says_so(bench, cards, monkeypatch, tmp_path)
         for run in runs
     )
     assert first == second
+
+
+def test_address_and_number_of_workers_are_part_of_the_name_of_a_cluster():
+    pytest.importorskip("ray")
+    assert automatic.checked("ray") == "ray"
+    assert automatic.checked("ray", None, "host:6379") == "ray:host:6379"
+    assert automatic.checked("ray", 8) == "ray:,8"
+    assert automatic.checked("ray", 8, "local") == "ray:local,8"
+    assert automatic.threads_of("ray:local,8", "cpu") == 1

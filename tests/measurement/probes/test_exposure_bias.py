@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -10,6 +11,9 @@ from bench.core.denoiser import Denoiser
 from bench.core.scheme import Scheme
 from bench.evaluation.probe_context import likeness, sampling
 from bench.measurement.probes.exposure_bias import Exposure, energy_distance, gaps
+from bench.models.samplers.ddim import ddim
+from bench.models.samplers.drawing import Batch
+from bench.models.samplers.noise import image_generators
 from bench.system.random import seeded
 
 DRAW = Draw(steps=4, images=6, batch=4)
@@ -60,6 +64,46 @@ def test_gap_is_the_difference_of_the_norms():
     for t in (999, 249):
         at = {r.name: r.value for r in exact if r.where.get("t") == t}
         assert at["gap"] == pytest.approx(at["sampling_norm"] - at["data_norm"])
+
+
+class White(torch.nn.Module):
+    """E[eps | x_t] of data N(0, v I), exact: eps = slope x, slope = n / (s^2 v + n^2)."""
+
+    def __init__(self, levels, v):
+        super().__init__()
+        self.levels, self.v = levels, v
+
+    def slope(self, level):
+        return level.noise / (level.signal**2 * self.v + level.noise**2)
+
+    def forward(self, x, t):
+        return self.slope(self.levels.at(int(t[0]))) * x
+
+
+def test_an_exact_denoiser_has_the_bias_of_the_steps_alone():
+    """DDIM multiplies x by a known number at each step, so that the gap is known without error;
+    it is below 0, and the finer the steps the smaller."""
+    totals = []
+    for steps in (4, 40):
+        draw, found = Draw(steps=steps, images=6, batch=4), small()
+        model = White(found.full.levels, 0.1)
+        full = Denoiser(model, found.full.levels, "epsilon", found.full.shape, clips=False)
+        found = small(sample=sampling(full, draw))
+        found.full, found.real = full, 0.1**0.5 * torch.randn_like(found.real)
+        rows = gaps(found, full, "", 6)[0]
+        x_T = Batch(full, ddim, image_generators("images", 0, range(6)), draw).x_T
+        start, grown, expected = float(x_T.square().flatten(1).sum(1).mean()), 1.0, []
+        for level, following in itertools.pairwise(full.levels.steps(steps, "trailing")):
+            slope, s, n = model.slope(level), level.signal, level.noise
+            (norm,) = (
+                r.value for r in rows if r.name == "sampling_norm" and r.where["t"] == level.index
+            )
+            assert norm == pytest.approx((slope * grown) ** 2 * start, rel=1e-3)
+            # Of 16 pixels, in expectation over the noise.
+            expected.append(16 * slope**2 * (grown**2 - s**2 * 0.1 - n**2))
+            grown *= following.signal / s * (1 - n * slope) + following.noise * slope
+        totals.append(np.mean(expected))
+    assert totals[0] < 4 * totals[1] < 0
 
 
 def test_energy_distance_of_points_and_of_normals():

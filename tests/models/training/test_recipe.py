@@ -90,3 +90,16 @@ def test_plain_values_rebuild_the_recipe(recipe):
     data = recipe.to_dict()
     rebuilt = Recipe(**data | {"shape": tuple(data["shape"]), "ema_decays": (0.9,)})
     assert rebuilt == recipe
+
+
+def test_a_recipe_takes_the_size_and_channels_of_other_images(recipe):
+    fitted = dataclasses.replace(recipe, learns_variance=False).fitted("folder:x@32", (3, 32, 32))
+    unet = fitted.network["unet"]
+    assert (fitted.dataset, fitted.shape) == ("folder:x@32", (3, 32, 32))
+    patch = recipe.network["patch"]
+    expected = (32 // patch, 3 * patch**2, 3 * patch**2)
+    assert (unet["sample_size"], unet["in_channels"], unet["out_channels"]) == expected
+    both = dataclasses.replace(recipe, learns_variance=True).fitted("cifar10", (3, 32, 48))
+    assert both.network["unet"]["out_channels"] == 6 * patch**2
+    assert both.network["unet"]["sample_size"] == [32 // patch, 48 // patch]
+    assert recipe.shape != fitted.shape

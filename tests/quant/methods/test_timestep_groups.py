@@ -359,7 +359,7 @@ def test_from_the_command_line_to_the_report(bench, cards, tmp_path):
     words_of_probe = ("--cards", cards, "--preset", "smoke", "--probes", "sensitivity")
     code, out, error = bench("probe", *words_of_probe, "--scheme", "w4a8+tgroups=2")
     assert code != 0
-    assert "scheme w4a8+tgroups=2: probes take no ranges that switch (tgroups) yet" in error
+    assert "scheme w4a8+tgroups=2: probes refuse tgroups, as they give each image a" in error
     code, out, error = bench(*words, "--scheme", "w4a8+tgroups=1")
     assert (code, out) == (2, "")
     assert "tgroups=8 takes a number of groups, 2 to 1000, not '1'" in error.splitlines()[-1]

@@ -14,8 +14,9 @@ from PIL import Image
 
 from bench import report
 from bench.report.figures import grid, history
+from bench.report.figures.bits import loss_by_bits
+from bench.report.figures.checkpoints import loss_by_method
 from bench.report.figures.drawing import STYLES, styles
-from bench.report.figures.run import loss_by_bits, loss_by_method
 from bench.report.rows import rows
 from bench.system.runs import sample_name, save_strip
 
@@ -101,7 +102,7 @@ def test_a_wide_range_of_changes_gets_a_logarithmic_scale(run):
 
 
 def test_one_series_for_each_checkpoint_and_one_panel_for_each_scheme(run):
-    bits, methods = loss_by_bits(rows(run)), loss_by_method(rows(run))
+    bits, (methods,) = loss_by_bits(rows(run)), loss_by_method(rows(run))
     _, names = bits.axes[1].get_legend_handles_labels()
     assert names == ["baseline", "ema", "swa", "sam"]
     assert [text.get_text() for text in bits.legends[0].get_texts()] == names
@@ -121,7 +122,7 @@ def test_where_there_is_no_frechet_distance_the_kernel_distance_is_drawn(run):
         return replace(record, cell=cell, measurements=tuple(kept))
 
     found = rows(replace(run, records=tuple(map(embedded, run.records))))
-    bits, methods = loss_by_bits(found), loss_by_method(found)
+    bits, (methods,) = loss_by_bits(found), loss_by_method(found)
     assert bits.axes[1].get_title() == "Change of CMMD against full precision"
     assert methods.axes[-1].get_xlabel().startswith("Change of CMMD against full precision")
     drawn = {line.get_label(): line.get_ydata() for line in bits.axes[1].lines}
@@ -185,7 +186,7 @@ def test_many_trainings_are_drawn_as_means_from_the_least_to_the_largest(run):
 
 
 def test_panels_of_one_column_share_their_range(run):
-    left = loss_by_method(rows(run)).axes[::2]
+    left = loss_by_method(rows(run))[0].axes[::2]
     assert left[0].get_xlim() == left[1].get_xlim()
 
 

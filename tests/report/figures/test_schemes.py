@@ -7,7 +7,7 @@ from helpers import canned_run
 
 from bench import report
 from bench.core.scheme import Scheme
-from bench.report.figures.run import loss_by_bits
+from bench.report.figures.bits import loss_by_bits
 from bench.report.figures.schemes import loss_by_scheme
 from bench.report.rows import rows
 

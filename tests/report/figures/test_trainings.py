@@ -28,7 +28,8 @@ def retrained(run, method, seed, add):
 
 def test_means_and_ends_are_those_of_the_trainings():
     run = retrained(canned_run.run("w4a8"), "sam", 1, 2.0)
-    (axes,) = loss_by_training(rows(retrained(run, "sam", 2, 0.4))).axes
+    (figure,) = loss_by_training(rows(retrained(run, "sam", 2, 0.4)))
+    (axes,) = figure.axes
     assert axes.get_title(loc="left") == "w4a8"
     assert [text.get_text() for text in axes.get_yticklabels()] == ["sam (3)"]
     _, bar, trainings, mean = axes.lines
@@ -40,10 +41,10 @@ def test_means_and_ends_are_those_of_the_trainings():
 
 def test_a_method_that_was_trained_once_has_no_line_and_a_run_of_such_no_figure():
     run = canned_run.run("w8a8", "w4a8")
-    assert loss_by_training(rows(run)) is None
+    assert loss_by_training(rows(run)) == []
     # Two checkpoints of one method and seed are no two trainings.
-    assert loss_by_training(rows(retrained(run, "ema", 0, 1.0))) is None
-    figure = loss_by_training(rows(retrained(run, "ema", 1, 1.0)))
+    assert loss_by_training(rows(retrained(run, "ema", 0, 1.0))) == []
+    (figure,) = loss_by_training(rows(retrained(run, "ema", 1, 1.0)))
     assert [len(axes.get_yticks()) for axes in figure.axes] == [1, 1]
     # One range for all schemes.
     assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim()
@@ -51,4 +52,4 @@ def test_a_method_that_was_trained_once_has_no_line_and_a_run_of_such_no_figure(
 
 def test_a_training_whose_change_is_not_known_leaves_its_method_out():
     run = retrained(canned_run.run("w4a8"), "sam", 1, float("nan"))
-    assert loss_by_training(rows(run)) is None
+    assert loss_by_training(rows(run)) == []
