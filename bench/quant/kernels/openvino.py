@@ -285,17 +285,15 @@ def saturates() -> bool:
     codes = torch.full((1, 64, 4, 4), 255, dtype=torch.uint8)
     weight, shape = torch.full((16, 64, 3, 3), 127, dtype=torch.int8), tuple(codes.shape)
     layer = IntegerLayer("measured", shape, weight, torch.ones(16), 1.0, 0, 255, None)
-    x = operations.parameter(shape, openvino.Type.f32)
+    x = operations.parameter(shape, openvino.Type.f32, name="x")
     limits = [operations.constant(np.float32(end)) for end in (0, 255, 0, 255)]
     weights = operations.convert(operations.constant(weight.numpy()), openvino.Type.f32)
-    steps = operations.constant(np.ones((16, 1, 1, 1), np.float32))
     product = operations.convolution(
         operations.fake_quantize(x, *limits, 256),
-        operations.multiply(weights, steps),
+        operations.multiply(weights, operations.constant(np.ones((16, 1, 1, 1), np.float32))),
         *([1, 1], [0, 0], [0, 0], [1, 1]),
+        name="product",
     )
-    product.set_friendly_name("product")
-    x.set_friendly_name("x")
     compiled = Compiled(openvino.Model([product], [x]), ["x"])
     if not compiled.operators()["product"][1]:
         raise RuntimeError("OpenVINO has no int8 convolution on this machine")

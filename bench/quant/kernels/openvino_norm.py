@@ -3,7 +3,7 @@
 Its own form gathers each group in one row, for which the plugin copies the tensor to channels
 first and back: 19% of an int8 pass of the shipped network, the normalization itself 11%. Here
 means and variances are taken over the pixels of each channel, then over the few channels of a
-group, and what is left is one multiplication and one sum for each element, fused with what follows:
+group. What is left is one multiplication and one sum for each element, fused with what follows:
 
     y = a_c x + b_c,   a_c = gamma_c / sqrt(var_g + eps),   b_c = beta_c - a_c mean_g.
 
