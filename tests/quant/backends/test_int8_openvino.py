@@ -269,8 +269,9 @@ def test_an_operation_without_translation_is_refused(openvino):
 @pytest.mark.parametrize("words", ["w4a8", "w4a8+lowrank=rank:2", "w4a8+split+asymmetric"])
 def test_a_whole_network(tiny, batches, openvino, words):
     made = Int8OpenVino()(tiny, Scheme.parse(f"{words}+minmax"), batches)
-    products = [layer for layer in made.coverage.layers if layer.bits == "fp32"]
-    added = {"product of two activations, as in attention"}
-    assert added <= {layer.reason for layer in products}
-    assert made.coverage.macs_quantized > 0.9 * made.coverage.macs
+    reasons = {layer.reason for layer in made.coverage.layers if layer.bits == "fp32"}
+    assert "product of two activations, as in attention" in reasons
+    # A branch of low rank is in float by its own will.
+    assert "OpenVINO computes it in float" not in reasons
+    assert made.coverage.macs_quantized > 0.8 * made.coverage.macs
     assert made.coverage.agreement.worst_sqnr > 90
