@@ -8,7 +8,8 @@ that on noised real images. Here it is taken
   clusters of it. What is left is the sampler's own, of its finite steps. For the Gaussian the
   expected gap has a closed form, which the measured one is held against;
 - `networks`: of checkpoints, at any number of steps, with x_0 bounded or not. What the
-  trainings of the methods say together is told by exposure_table.py.
+  trainings of the methods say together is told by exposure_table.py;
+- `background`: how much of an image a network takes for background, sampled and real.
 
 Noise: image i is sampled from the noise that the probe gives it, and real image i is noised by
 the same numbers at each level. Along DDIM the noise of an image hardly changes, so that much of
@@ -37,6 +38,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from gaussians import SHAPE, Gaussians, clusters, expected_gap
+from scipy import stats
 from torch import Tensor
 
 from bench.core import estimates, extensions
@@ -51,6 +53,8 @@ from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
 
 BATCH = 50
+# A level of 20, 100 and 1,000 steps with little noise; and the background of Fashion-MNIST is -1.
+LATE, BLACK = 49, -0.97
 # So many levels are looked at, evenly over the steps: those of 20 steps, if there are more.
 LOOKED = 20
 
@@ -222,13 +226,59 @@ def networks(asked: argparse.Namespace) -> None:
             print(f"| {card.name} | {number} | {told(kept)} |", flush=True)
 
 
+def background(asked: argparse.Namespace) -> None:
+    """Print how much of sampled and of real images a network takes for background at t = LATE,
+    and what the gap there has to do with it over the checkpoints."""
+    print("| weights | steps | gap at t = 49 | background, sampled | real | e^2, sampled | real |")
+    print("|" + "---|" * 7)
+    found = []
+    for file, steps in itertools.product(asked.cards, asked.steps):
+        draw = Draw(steps=steps, images=asked.images, batch=BATCH)
+        for card in select(load_cards(card_file(file)), asked.checkpoints.split(",")):
+            denoiser = Generation("cpu").denoiser(verify(card))
+            gap, *rest = at_late(denoiser, real_images(card, asked.images, draw.seed), draw)
+            found.append((gap, rest[0]))
+            cells = f"{gap:+.1f} | {rest[0]:.1%} | {rest[1]:.1%} | {rest[2]:.3f} | {rest[3]:.3f}"
+            print(f"| {card.name} | {steps} | {cells} |", flush=True)
+    if len(found) > 2:
+        print(f"\nRank correlation: {stats.spearmanr(np.array(found)).statistic:+.2f}")
+
+
+@torch.inference_mode()
+def at_late(denoiser: Denoiser, real: Tensor, draw: Draw) -> list[float]:
+    """At t = LATE: the gap; the shares of the pixels of sampled and of real images whose predicted
+    x_0 is below BLACK; and the mean square of the predicted noise in those pixels, in both."""
+    rows = []
+    for first in range(0, len(real), BATCH):
+        chunk = real[first : first + BATCH]
+        generators = image_generators("images", draw.seed, range(first, first + len(chunk)))
+        batch = Batch(denoiser, extensions.lookup("samplers", draw.sampler), generators, draw)
+        noise = batch.x_T.clone()
+
+        def late(x: Tensor, level: Level, batch: Batch = batch) -> Denoised:
+            found = batch.denoise(x, level)
+            if level.index == LATE:
+                rows.append((found, level))
+            return found
+
+        batch.latents(late)
+        found, level = rows.pop()
+        rows.append((found, batch.denoise(level.signal * chunk + level.noise * noise, level)))
+    both = [torch.cat([row[k].epsilon for row in rows]) for k in (0, 1)]
+    dark = [torch.cat([row[k].x_0 for row in rows]) < BLACK for k in (0, 1)]
+    gap = float(squares(both[0]).mean() - squares(both[1]).mean())
+    shares = [float(mask.float().mean()) for mask in dark]
+    within = [float(e[mask].square().mean()) for e, mask in zip(both, dark, strict=True)]
+    return [gap, *shares, *within]
+
+
 def numbers(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("known", "networks"))
+    parser.add_argument("what", choices=("known", "networks", "background"))
     parser.add_argument("checkpoints", nargs="?", default="*")
     parser.add_argument("--steps", type=numbers, default=[20])
     parser.add_argument("--images", type=int, default=400)
@@ -239,7 +289,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path("runs/exposure"))
     asked = parser.parse_args()
     asked.cards = asked.cards or [None]
-    {"known": known, "networks": networks}[asked.what](asked)
+    {"known": known, "networks": networks, "background": background}[asked.what](asked)
 
 
 if __name__ == "__main__":
