@@ -75,7 +75,7 @@ def test_the_simulation_is_that_of_the_graph_to_the_bit(toy, batches, text):
 
 def test_a_network_without_a_graph_is_told_by_its_line_and_runs(branching, batches):
     reason = untraceable(branching, 3)
-    assert "test_module_wise.py, line 26 `if x.abs().sum() < 0:`" in reason
+    assert "test_module_wise.py, line 28 `if x.abs().sum() < 0:`" in reason
     made = Simulated()(branching, Scheme.parse("w4a8"), batches)
     assert made.coverage.told["simulation"].startswith("module by module, as torch.export cannot")
     assert made.coverage.macs_quantized == 4332
