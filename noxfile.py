@@ -77,6 +77,15 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def perf(session: nox.Session) -> None:
     """Benchmarks: each prints ratios of things measured in one run."""
-    session.install(".[perceptual]")
-    for name in ("frechet", "sampling", "training", "share", "memory", "integer", "perceptual"):
+    session.install(".[perceptual,openvino,onnxruntime]")
+    for name in (
+        "frechet",
+        "sampling",
+        "training",
+        "share",
+        "memory",
+        "integer",
+        "runtimes",
+        "perceptual",
+    ):
         session.run("python", f"benchmarks/{name}.py")

@@ -111,6 +111,10 @@ Bits = Annotated[
         "--bits", metavar="INT", help="Weight bits: 4 means w4a8; a run measures w4a8+gptq too."
     ),
 ]
+PromptFile = Annotated[
+    Path | None,
+    typer.Option("--prompts", metavar="FILE", help="Prompts of pipelines, one on each line."),
+]
 Sampler = Annotated[
     str | None,
     typer.Option(

@@ -18,7 +18,7 @@ from bench.core.errors import InputError, offer
 from bench.core.printable import plain, quoted
 from bench.core.probe_record import ProbePart, ProbeRun
 from bench.core.scheme import Scheme
-from bench.evaluation import planning
+from bench.evaluation import piped, planning
 from bench.evaluation.probe_context import SMOKE_EXAMPLES
 from bench.models.cards import card_file, load_cards, select, verify
 from bench.report import redaction
@@ -173,6 +173,8 @@ def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[ProbePart]:
 
     from bench.evaluation.probing import Prober
 
+    for card in chosen:
+        piped.refuse(card, "a probe")
     prober = Prober(fingerprint(plan.device), store.cache_root(), plan)
     console = Console(stderr=True)
     parts: list[ProbePart] = []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.cli import execution, exits, handing, probe, shards, stopping
+from bench.cli.acting import acting
 from bench.cli.flags import (
     Address,
     Against,
@@ -34,6 +34,7 @@ from bench.cli.flags import (
     Precision,
     PresetName,
     Probes,
+    PromptFile,
     Real,
     Redact,
     Sampler,
@@ -47,18 +48,19 @@ from bench.cli.flags import (
     WeightsFrom,
     Words,
     Workers,
-    listed,
 )
 from bench.cli.guiding import Guidance, Interval, drawn
-from bench.core.cell import Cell, Draw
+from bench.cli.selection import Scored, Selection
+from bench.core.cell import Cell
 from bench.core.errors import InputError
-from bench.evaluation import added_methods, floors, planning, sequential, skip_lists, suite
+from bench.evaluation import added_methods, floors, planning, skip_lists
 from bench.evaluation.engines.automatic import AUTO, checked
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices, host
 from bench.system.host import fingerprint
 
 
+@acting(trust_code=(TrustCode, False))
 def run(
     bits: Bits = None,
     scheme: Words = None,
@@ -97,8 +99,8 @@ def run(
     cards: Cards = None,
     out: Out = Path("reports"),
     redact: Redact = False,
+    prompts: PromptFile = None,
     force: Force = False,
-    trust_code: TrustCode = False,
     dry_run: DryRun = False,
 ) -> int:
     """Quantize, sample and measure; write a versioned report."""
@@ -106,7 +108,7 @@ def run(
     given = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
     runner, to = checked(engine, workers, address), Outcome(out, redact, force, dry_run, shard)
     cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
-    runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked)
+    runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked, prompts)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
     return _carried_out(_plans(runs, asked, place, runner, probes, preset, beside, to), to)
 
@@ -122,75 +124,6 @@ def _choices(
     wanted = planning.schemes(bits, scheme or ())
     executed = planning.backends(backend or (), wanted, place)
     return planning.Choices(wanted, executed, compiled=compiled)
-
-
-@dataclass(frozen=True)
-class Scored:
-    """How cells are scored: names, none for the default ones, and the split of real images."""
-
-    extractors: Sequence[str]
-    metrics: Sequence[str]
-    real: str
-
-    @classmethod
-    def of(cls, extractors: str | None, metrics: str | None, real: str) -> Scored:
-        """From the words of flags."""
-        return cls(listed("--extractors", extractors), listed("--metrics", metrics), real)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The cells that are asked for.
-
-    Attributes:
-        cards: file of the cards, None for the default one.
-        names: of the checkpoints, or methods, as the user wrote them.
-        choices: what is done to each checkpoint.
-        given: fields of the draw, None where the user did not set them.
-    """
-
-    cards: Path | None
-    names: str | None
-    choices: planning.Choices
-    given: Mapping[str, Any]
-
-    @property
-    def globs(self) -> list[str]:
-        """Names or methods of the checkpoints."""
-        return listed("--checkpoints", self.names)
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """The fields of the draw that the user set."""
-        return planning.without_none(self.given)
-
-    def runs(
-        self, suite_name: str | None, preset: str, scored: Scored, asked: stopping.Asked
-    ) -> list[list[Cell]]:
-        """The cells of each run: of a suite where one is named, else of the preset."""
-        if suite_name is not None:
-            return self.of_suite(suite_name, scored, preset)
-        return [self.of_preset(preset, scored, asked.is_sequential)]
-
-    def of_preset(self, name: str, scored: Scored, is_sequential: bool) -> list[Cell]:
-        """The cells of a run of a preset's sizes."""
-        scoring = planning.scoring(scored.extractors, scored.metrics, scored.real)
-        size = planning.preset(name)
-        most = sequential.TIMES * size.images if is_sequential else size.images
-        drawn: dict[str, Any] = {"steps": size.steps, "images": most, **self.changes}
-        choices = replace(self.choices, scoring=scoring)
-        return planning.plan(self.cards, self.globs, size, choices, Draw(**drawn))
-
-    def of_suite(self, name: str, scored: Scored, preset: str) -> list[list[Cell]]:
-        """The cells of each run of a suite.
-
-        Raises:
-            InputError: the user asks for something that the suite fixes.
-        """
-        if scored != Scored([], [], "test") or preset != "default":
-            raise InputError("--suite fixes extractors, metrics, real images and preset")
-        asked = suite.find(name)
-        return suite.plan(asked, self.cards, self.globs, self.choices, self.changes)
 
 
 @dataclass(frozen=True)

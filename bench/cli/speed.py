@@ -16,7 +16,7 @@ from bench.core.cell import Checkpoint, Draw
 from bench.core.errors import InputError, offer
 from bench.core.printable import quoted, say
 from bench.core.record import Host
-from bench.evaluation import planning
+from bench.evaluation import piped, planning
 from bench.models.cards import card_file, first_seeds, load_cards, select, verify
 from bench.quant.runtimes import RUNTIMES
 from bench.report.formatting import escape, size, table
@@ -106,9 +106,12 @@ def speed(
 def _cards(cards: Path | None, names: list[str]) -> list[Checkpoint]:
     """The verified cards of names or methods; without one the baseline, or the only card."""
     known = load_cards(card_file(cards))
+    wanted = select(known, names) if names else [c for c in known if c.method == DEFAULT]
+    chosen = first_seeds(wanted or known)
+    for card in chosen:
+        piped.refuse(card, "bench speed")
     if names:
-        return [verify(card) for card in first_seeds(select(known, names))]
-    chosen = first_seeds([card for card in known if card.method == DEFAULT] or known)
+        return [verify(card) for card in chosen]
     if not chosen:
         raise InputError("no checkpoint to time: write a card with `bench import PATH`")
     if len(chosen) > 1:

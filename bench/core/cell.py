@@ -19,6 +19,10 @@ from bench.core.elsewhere import FLOOR
 from bench.core.errors import InputError
 from bench.core.scheme import Scheme
 
+# The source of prompted pipelines; the sampler and the spacing of their draws, which says that the
+# pipeline's own scheduler samples.
+PIPELINE = "pipeline"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -43,6 +47,9 @@ class Checkpoint:
         network: of source python the function that builds it, FILE.py:FUNCTION with an absolute
             path, or MODULE:FUNCTION; "" for the others.
         code: SHA-256 (hex) of that code, by the name of the file or package.
+        prompts: of source pipeline the file of its prompts, an absolute path; "" for the ones
+            that come with bench.
+        prompts_sha256: hex digest of that file, known once the card is verified.
     """
 
     name: str
@@ -61,10 +68,14 @@ class Checkpoint:
     force: bool = False
     network: str = ""
     code: Mapping[str, str] = field(default_factory=dict, hash=False)
+    prompts: str = ""
+    prompts_sha256: str = ""
 
     def content(self) -> dict[str, Any]:
         """The fields that decide the arithmetic, for content keys."""
         own = {"sha256": self.sha256, "source": self.source, "config": dict(self.config)}
+        if self.prompts_sha256:
+            own |= {"prompts": self.prompts_sha256}
         if not self.network:
             return own
         # The path decides nothing; what is called in the code does.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from bench.core.loops import Loop
+
 
 # What a network may predict of x = signal x_0 + noise epsilon, in words.
 PREDICTIONS = {
@@ -137,6 +139,8 @@ class Denoiser:
             prediction, bounds, variance and the like, for the protocol of a run.
         decode: x_0 -> images in [-1, 1], (B, C', H', W'); None where x_0 is the image.
         device: where the network is evaluated.
+        loop: what samples the network in the place of the suite's samplers, and knows what it is
+            called with; None for an ordinary network.
     """
 
     model: torch.nn.Module
@@ -154,6 +158,7 @@ class Denoiser:
     thresholds: tuple[float, float] | None = None
     description: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
+    loop: Loop | None = None
 
     @property
     def alpha_bar(self) -> Tensor:
@@ -266,7 +271,10 @@ class Denoiser:
         return x_0.clamp(-self.clip_range, self.clip_range) if self.clips else x_0
 
     def example_inputs(self, batch: int) -> tuple[Tensor, ...]:
-        """Inputs of the network of the right shapes and types, for a batch of images of zeros."""
+        """Inputs of the network of the right shapes and types, for a batch of images of zeros; of
+        a loop the first that it gives."""
+        if self.loop is not None:
+            return self.loop.example_inputs(batch)
         import torch
 
         zeros = torch.zeros(batch, *self.shape, device=self.device)

@@ -12,6 +12,7 @@ SOURCES = {
     "adm": "bench.models.sources.adm:load",
     "diffusers": "bench.models.sources.diffusers_folder:load",
     "python": "bench.models.sources.python:load",
+    "pipeline": "bench.models.sources.pipeline:load",
 }
 DATASETS = {
     "fashion-mnist": "bench.measurement.data.fashion_mnist:load",
@@ -28,6 +29,7 @@ BACKENDS = {
     "int8-openvino": "bench.quant.backends.int8_openvino:Int8OpenVino",
     "bnb-int8": "bench.quant.backends.linear_only:BnbInt8",
     "bnb-nf4": "bench.quant.backends.linear_only:BnbNf4",
+    "bnb-fp4": "bench.quant.backends.linear_only:BnbFp4",
     "ao-int8": "bench.quant.backends.linear_only:AoInt8",
     "ao-int8-weight": "bench.quant.backends.linear_only:AoInt8Weight",
 }
@@ -126,6 +128,7 @@ RESERVED = {"methods": ("all", "by-macs", "skip-io", "skip-io-time", "minmax", "
 # weights); they take its name, and its argument where they have a parameter of that name, and lie
 # in modules that need no torch.
 IDENTITIES = {
+    "sources pipeline": "bench.models.pipelines.identities:versions",
     "extractors efficientnet": "bench.measurement.features.identities:embedded",
     "extractors inception": "bench.measurement.features.identities:inception",
     "extractors inception-legacy-pytorch": "bench.measurement.features.identities:inception",
@@ -142,6 +145,7 @@ IDENTITIES = {
     "backends int8-openvino": "bench.quant.identities:openvino",
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
+    "backends bnb-fp4": "bench.quant.identities:bitsandbytes",
     "methods adaround": "bench.quant.identities:method",
     "methods asymmetric": "bench.quant.identities:method",
     "methods bias": "bench.quant.identities:method",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.core import extensions
-from bench.core.cell import Cell, Checkpoint, content_key
+from bench.core.cell import PIPELINE, Cell, Checkpoint, content_key
 from bench.core.shards import BLOCK
 from bench.evaluation import keys, records
 from bench.measurement import real
@@ -60,6 +60,9 @@ def outputs(card: Checkpoint) -> int:
     run needs no torch."""
     if card.source not in extensions.names("sources"):  # its cells say so
         return 0
+    # A pipeline is not loaded to plan a run: it may fill the memory, so one process has it.
+    if card.source == PIPELINE:
+        return 0
     source = keys.code("bench.models.networks", [("sources", card.source)])
     key = content_key(source=source, sha256=card.sha256, config=card.config)
     place = disk.cache_root() / "outputs" / key
@@ -91,6 +94,7 @@ def lines(resolved: Sequence[ResolvedCell], generation: Generation, sampling: fl
     if not open_cells:
         return ["estimated time: none, every cell is cached or refused"]
     denoiser = generation.denoiser(open_cells[0].checkpoint)
+    plan = denoiser.loop.plan(open_cells[0].draw) if denoiser.loop else []
     shape = real.image_shape(denoiser)
     pixels = shape[0] * shape[1] * shape[2]
     dims = {
@@ -103,6 +107,7 @@ def lines(resolved: Sequence[ResolvedCell], generation: Generation, sampling: fl
     )
     weights = sum(p.numel() * p.element_size() for p in denoiser.model.parameters())
     return [
+        *plan,
         f"estimated time: {duration(sampling)} of sampling, {duration(features)} of features",
         f"disk: {size(disk)} in the cache",
         f"memory: about {size(memory(open_cells[0], dims))} besides the network ({size(weights)} "
@@ -147,4 +152,7 @@ EVALUATIONS = {"heun": 2.0}
 def sampling_cost(cell: Cell, batches: int = 1) -> float:
     """Cost of sampling batches of a cell, in forward passes of full precision."""
     evaluations = EVALUATIONS.get(cell.draw.sampler, 1.0) * (2 if cell.draw.is_guided else 1)
+    if cell.draw.sampler == PIPELINE:
+        # The pass that is timed has the rows of the guidance, where the pipeline adds any.
+        evaluations = 1.0
     return batches * cell.draw.steps * evaluations * COSTS.get(cell.backend, 1.0)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core import extensions
-from bench.core.cell import Checkpoint
+from bench.core.cell import PIPELINE, Checkpoint
 from bench.core.errors import InputError
 from bench.core.record import Fit, fit_from_json, to_json
 from bench.evaluation import keys
@@ -46,6 +46,9 @@ def of(checkpoint: Checkpoint, load: Load) -> Fit:
     Raises:
         InputError: it cannot be loaded.
     """
+    if checkpoint.source == PIPELINE:
+        why = "a pipeline of prompts has no real images that were diffused"
+        return Fit(checkpoint.name, description(load()), UNKNOWN, reason=why)
     path = _path(checkpoint)
     if path is not None and (cached := _cached(path)) is not None:
         return replace(cached, checkpoint=checkpoint.name)

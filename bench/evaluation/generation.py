@@ -13,6 +13,7 @@ import functools
 import statistics
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,8 @@ from bench.system import artifacts, claims, devices
 from bench.system.timing import Stopwatch, alternate
 
 if TYPE_CHECKING:
+    from bench.core.protocols import Calibration
     from bench.evaluation.resolved import ResolvedImages
-    from bench.models.samplers.trajectories import Trajectories
 
 CALIBRATION, COVERAGE = "calibration.txt", "coverage.json"
 
@@ -68,18 +69,24 @@ class Generation:
 
         full = self.denoiser(cell.checkpoint)
         with torch.inference_mode():
-            call = functools.partial(full.model, *full.example_inputs(cell.draw.evaluated))
+            rows = full.loop.rows(cell.draw) if full.loop else cell.draw.evaluated
+            call = functools.partial(full.model, *full.example_inputs(rows))
             seconds = alternate({"": call}, rounds=3, warm=1, device=self.device)
         return statistics.median(seconds[""])
 
-    def calibration(self, wanted: ResolvedImages) -> Trajectories:
+    def calibration(self, wanted: ResolvedImages) -> Calibration:
         """The calibration of a cell, which all backends share, and where its result is kept."""
+        from bench.models.samplers.loop_trajectories import LoopTrajectories
         from bench.models.samplers.trajectories import Trajectories
 
         cell = wanted.cell
-        sampler = extensions.lookup("samplers", cell.draw.sampler)
         full, count = self.denoiser(cell.checkpoint), cell.scheme.calibration
-        trajectories = Trajectories(full, cell.draw, sampler, count)
+        trajectories: Calibration
+        if full.loop is not None:
+            trajectories = LoopTrajectories(full.loop, cell.draw, count)
+        else:
+            sampler = extensions.lookup("samplers", cell.draw.sampler)
+            trajectories = Trajectories(full, cell.draw, sampler, count)
         trajectories.place, trajectories.plain = wanted.calibration, wanted.plain
         return trajectories
 
@@ -97,6 +104,9 @@ class Generation:
         with nullcontext() if is_kept else claims.claimed(wanted.calibration):
             words = full, cell.scheme, trajectories
             made: Quantized = self.watch.timed("quantize", backend, *words)
+        if full.loop is not None and not cell.scheme.is_float:
+            told = {**made.coverage.told, "pipeline": full.loop.told}
+            made = replace(made, coverage=replace(made.coverage, told=told))
         for name, text in ((CALIBRATION, made.calibration), (COVERAGE, to_json(made.coverage))):
             path = wanted.folder / name
             artifacts.save_text(path, artifacts.bound(path), text)
@@ -160,6 +170,9 @@ class Generation:
         from bench.models.samplers.noise import image_generators
 
         indices = range(shard * cell.draw.batch, (shard + 1) * cell.draw.batch)
+        if denoiser.loop is not None:
+            made = denoiser.loop.images(denoiser.model, "images", cell.draw, indices)
+            return np.asarray(made)
         generators = image_generators("images", cell.draw.seed, indices)
         sampler = extensions.lookup("samplers", cell.draw.sampler)
         sampled: np.ndarray = images(denoiser, sampler, generators, cell.draw).numpy()

@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from bench.core import extensions
-from bench.core.cell import Cell, Checkpoint, content_key
+from bench.core.cell import PIPELINE, Cell, Checkpoint, content_key
 from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.core.tables import OF_FILES
@@ -41,9 +41,11 @@ Entry = tuple[str, str]
 
 def image_entries(cell: Cell) -> list[Entry]:
     """The extensions that make the images of a cell."""
+    # A pipeline samples by its own scheduler.
+    sampled = [("samplers", cell.draw.sampler)] if cell.draw.sampler != PIPELINE else []
     return [
         ("sources", cell.checkpoint.source),
-        ("samplers", cell.draw.sampler),
+        *sampled,
         ("backends", cell.backend),
         *methods(cell),
     ]

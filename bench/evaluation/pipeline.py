@@ -20,7 +20,7 @@ from bench.core.errors import InputError, NotExecuted
 from bench.core.images import RealSplit, equal_pairs
 from bench.core.progress import Done, Steps
 from bench.core.record import Host, Record
-from bench.evaluation import extraction, keys, records
+from bench.evaluation import extraction, keys, piped, records
 from bench.evaluation.extraction import extractor
 from bench.evaluation.generation import Generation
 from bench.evaluation.scoring import ScoredImages, Scoring
@@ -71,7 +71,13 @@ class Pipeline:
             # Torch is not imported where everything is in the cache.
             from bench.models.samplers.drawing import check_guidance
 
-            check_guidance(full, cell.draw)
+            if full.loop is None:
+                check_guidance(full, cell.draw)
+            elif applying.switches(cell.scheme):
+                raise InputError(
+                    f"card {cell.checkpoint.name!r} is a pipeline, whose ranges cannot switch "
+                    f"with the timestep (tgroups): leave that method out"
+                )
             for name in cell.extractors:
                 extractor(name)
             for name in cell.metrics:
@@ -81,7 +87,8 @@ class Pipeline:
             if cell.scheme.skip or cell.scheme.budget:
                 from bench.quant.layers import layers
 
-                layers(full, cell.scheme, cell.draw.evaluated)
+                rows = full.loop.rows(cell.draw) if full.loop else cell.draw.evaluated
+                layers(full, cell.scheme, rows)
 
     def part(self, wanted: Part) -> Steps[Done]:
         """Make a batch of the images of a cell, and its features; as for `run`.
@@ -161,7 +168,7 @@ class Pipeline:
         if wanted.simulation is not None:
             simulated = yield from self.generation.images(wanted.simulation)
         split = RealSplit(cell.checkpoint.dataset, cell.real)
-        return ScoredImages(test, twins, split, simulated)
+        return ScoredImages(test, twins, split, simulated, piped.texts(cell))
 
 
 def _reason(error: Exception) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.core import distances, extensions, spacings
-from bench.core.cell import Cell, Checkpoint, Draw, expand
+from bench.core.cell import PIPELINE, Cell, Checkpoint, Draw, expand
 from bench.core.errors import InputError, offer
 from bench.core.printable import quoted
 from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
-from bench.evaluation import prompted
+from bench.evaluation import piped, prompted
 from bench.evaluation.cost import compiling_pays
 from bench.evaluation.engines import automatic
 from bench.measurement import real
@@ -41,12 +41,16 @@ class Choices:
         scoring: fields of the cells that differ from the defaults: extractors, metrics, real.
             Metrics that begin with "+" come beside the default ones.
         compiled: whether integer kernels are compiled where they can be; None where it pays.
+        named: fields of the draw that the user named.
+        prompts: file of the prompts of pipelines, None for those that the cards name.
     """
 
     schemes: Sequence[Scheme]
     backends: Sequence[str]
     scoring: Mapping[str, Any] = field(default_factory=dict)
     compiled: bool | None = None
+    named: frozenset[str] = frozenset()
+    prompts: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -165,16 +169,20 @@ def plan(
     """
     extensions.require("samplers", draw.sampler)
     spacings.require(draw.spacing)
-    chosen = [verify(card) for card in _selected(cards, globs, size)]
+    selected = _selected(cards, globs, size)
+    chosen = [verify(piped.with_prompts(card, choices.prompts)) for card in selected]
     asked, draw = draw.batch, fitted(draw)
     cells = expand(chosen, choices.schemes, choices.backends, draw)
     compiled = {card.name for card in chosen if _compiles(card, choices, draw)}
     cells = [_compiled(cell) if cell.checkpoint.name in compiled else cell for cell in cells]
+    cells = [piped.fitted(cell, choices.named) for cell in cells]
     cells = [_scored(cell, choices.scoring) for cell in cells]
     check_scoring(cells)
-    prompted.refuse(cells[0].metrics)
+    if any(cell.checkpoint.source != PIPELINE for cell in cells):
+        prompted.refuse(cells[0].metrics)
     by_real_images = {(c.checkpoint.dataset, c.extractors, c.metrics, c.real): c for c in cells}
     for cell in by_real_images.values():
+        piped.check(cell)
         real.check(cell)
     if draw.batch != asked:
         print(f"batch: {draw.batch}, as there are no more images", file=sys.stderr)

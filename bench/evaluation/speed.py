@@ -26,6 +26,7 @@ from bench.core import extensions
 from bench.core.cell import Checkpoint, Draw
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.printable import say
 from bench.core.record import Coverage
 from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
@@ -116,7 +117,11 @@ def measure(
     inputs = _inputs(built["float32"][0], draw)
     with torch.inference_mode():
         calls = {name: functools.partial(d.model, *inputs) for name, (d, _) in built.items()}
-        seconds = alternate(calls, rounds, device=device)
+        # The second of two rounds that do not count tells how long the rest takes.
+        once = alternate(calls, 1, warm=1, device=device)
+        left = sum(times[0] for times in once.values()) * (rounds + draw.steps)
+        say(f"about {left:.0f} s of forward passes, then a process for each", file=sys.stderr)
+        seconds = alternate(calls, rounds, warm=0, device=device)
         loops = {name: functools.partial(_sample, d, draw) for name, (d, _) in built.items()}
         whole = alternate(loops, 1, warm=0, device=device)
     working = {str(job): _in_a_process(job) for job in jobs}

@@ -136,7 +136,8 @@ def plan(
     for steps in (changes["steps"],) if "steps" in changes else suite.steps:
         fixed = {"sampler": suite.sampler, "spacing": suite.spacing, "images": suite.images}
         drawn: dict[str, Any] = {**fixed, **changes, "steps": steps}
-        scored = dataclasses.replace(choices, scoring=scoring)
+        named = choices.named | {"sampler", "spacing"}
+        scored = dataclasses.replace(choices, scoring=scoring, named=named)
         cells = planning.plan(path, [c.name for c in chosen], size, scored, Draw(**drawn))
         runs.append([_reported(cell, suite) for cell in cells])
     return runs

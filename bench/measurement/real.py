@@ -98,6 +98,8 @@ def check(cell: Cell) -> None:
 
 def image_shape(denoiser: Denoiser) -> tuple[int, ...]:
     """(C, H, W) of the images of a denoiser, through its decoder where it has one."""
+    if denoiser.loop is not None:
+        return denoiser.loop.image_shape
     if denoiser.decode is None:
         return tuple(denoiser.shape)
     import torch

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.core import border, extensions, tables, yaml_files
-from bench.core.cell import Checkpoint
+from bench.core.cell import PIPELINE, Checkpoint
+from bench.core.elsewhere import UNKNOWN
 from bench.core.errors import InputError, offer
 from bench.models import card_datasets
+from bench.models.pipelines import cards as pipelines
 from bench.models.sources import python_code, weights_folder
 from bench.system import hub, store
 
@@ -28,7 +30,7 @@ SHIPPED = tuple(folder / "checkpoints.yaml" for folder in (ZOO.parent, ZOO.paren
 REQUIRED = ("name", "family", "method", "source", "uri", "dataset")
 # Sources that read pickles of torch.save (weights only), and sources that read folders.
 PICKLES = ("torch", "adm", "python")
-FOLDERS = ("diffusers",)
+FOLDERS = ("diffusers", PIPELINE)
 # The source whose networks are built by code that the card names.
 CODE = "python"
 METHODS = ("baseline", "ema", "swa", "sam", "ip")
@@ -109,7 +111,12 @@ def _card(path: Path, number: int, entry: Any) -> Checkpoint:
     _check_method(label, entry["method"])
     given = {"sha256": "", **entry, "assumed": tuple(entry.get("assumed", ()))}
     card = Checkpoint(**given)
+    if card.prompts and card.source != PIPELINE:
+        raise InputError(f"{label}, field prompts: source {PIPELINE} has them, and no other")
+    without = [UNKNOWN] if card.source == PIPELINE else []
     for table, name in (("sources", "source"), ("datasets", "dataset")):
+        if getattr(card, name) in without:
+            continue
         if extensions.plain(getattr(card, name)) not in extensions.names(table):
             known_names = ", ".join(extensions.names(table))
             raise InputError(
@@ -121,9 +128,10 @@ def _card(path: Path, number: int, entry: Any) -> Checkpoint:
         network = card.network and python_code.resolved(card.network, path.parent.absolute())
     except InputError as error:
         raise InputError(f"{label}, field network: {error}") from None
+    prompts = str(path.parent.absolute() / card.prompts) if card.prompts else ""
     uri = str(_resolve(label, path, card.uri))
     dataset = card_datasets.from_here(path, card.dataset)
-    return replace(card, uri=uri, network=network, dataset=dataset)
+    return replace(card, uri=uri, network=network, dataset=dataset, prompts=prompts)
 
 
 def _check_fields(label: str, entry: Mapping[str, Any]) -> None:
@@ -249,6 +257,8 @@ def verify(card: Checkpoint) -> Checkpoint:
             return _same(card, Path(card.uri), weights_folder.digest(Path(card.uri)))
     if card.source in FOLDERS:
         try:
+            if card.source == PIPELINE:
+                return _same(*pipelines.verified(card))
             path = hub.folder(card.uri, card.revision)
             if not path.is_dir():
                 raise InputError(f"no folder {path}")

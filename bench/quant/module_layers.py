@@ -26,6 +26,12 @@ from bench.quant.layers import Layer, check_plan, matches
 # The modules whose weights and inputs are rounded.
 ROUNDED = (nn.Linear, nn.Conv2d)
 CONVOLUTION = torch.ops.aten.convolution
+# Torch's own table lacks the attention that CPUs execute, which is counted like any other.
+_attention = torch.ops.aten._scaled_dot_product_flash_attention
+FLOPS = {
+    **flop_registry,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: flop_registry[_attention],
+}
 
 
 @dataclass(frozen=True)
@@ -155,8 +161,8 @@ class _Seen(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
-        if packet in flop_registry:
-            flops = flop_registry[packet](*args, **(kwargs or {}), out_val=result)
+        if packet in FLOPS:
+            flops = FLOPS[packet](*args, **(kwargs or {}), out_val=result)
             self.products.append(self._product(packet, args, int(flops) // 2))
         return result
 

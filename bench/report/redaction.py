@@ -31,13 +31,15 @@ _NAMED = re.compile(r"^(\w[\w-]*:|--?[\w-]+=)(?=/(?!/)|[~\\]|[A-Za-z]:[\\/])")
 # The argument of a method of a file, as a run holds it and as the text of a scheme does.
 _METHOD = re.compile(rf"^(?:{'|'.join(OF_FILES)}):(.+)")
 _IN_SCHEME = re.compile(rf"\+(?:{'|'.join(OF_FILES)})=([^+\s]+)")
+# The engine of a run whose argument is an address.
+_CLUSTER = re.compile(r"\w+:([^,]+:\d+|HOST:PORT)")
 # Names of accounts that tell nothing about a person.
 EVERYONE = {"root", "user", "nobody", "runner"}
 
 
 def redacted(run: Run) -> Run:
     """The run without host name, users' names and folders."""
-    data = json.loads(to_json(run))
+    data = json.loads(_without_cluster(to_json(run), run))
     known = _Known.of(data)
     known.name_files(_paths(data))
     data["command"] = known.command(data["command"])
@@ -73,7 +75,14 @@ def redacted_probes(probed: ProbeRun, run: Run | None = None) -> ProbeRun:
     # Those of the run first: its files have the same names in both.
     known.name_files(_paths(all_data[::-1]))
     parts = tuple(_without_names(part, known) for part in probed.parts)
-    return replace(probed, command=known.command(probed.command), parts=parts)
+    command = _without_cluster(probed.command, run) if run else probed.command
+    return replace(probed, command=known.command(command), parts=parts)
+
+
+def _without_cluster(text: str, run: Run) -> str:
+    """A text without the address of the cluster that ran the cells, HOST:PORT in its place."""
+    match = _CLUSTER.match(run.engine.get("name", ""))
+    return text.replace(match[1], "HOST:PORT") if match else text
 
 
 def _without_names(part: ProbePart, known: _Known) -> ProbePart:

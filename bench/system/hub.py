@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,19 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 TIMEOUT = 10
 
 
-def folder(uri: str, revision: str) -> Path:
+def folder(
+    uri: str,
+    revision: str,
+    patterns: Sequence[str] = (),
+    is_whole: Callable[[Path], bool] | None = None,
+) -> Path:
     """The folder of a checkpoint: as named, or its snapshot in the hub's cache.
+
+    Args:
+        uri: a path, or `hf:OWNER/NAME`.
+        revision: commit of the repository.
+        patterns: files that are fetched; none for those of networks and decoders.
+        is_whole: whether a snapshot holds them; None for `complete`.
 
     Raises:
         InputError: no such folder, a bad id or revision, or files that are neither in the cache
@@ -47,11 +58,11 @@ def folder(uri: str, revision: str) -> Path:
             f"{uri} needs a pinned revision, the 40 hexadecimal digits of a commit, not "
             f"{revision!r}"
         )
-    if (snapshot := cached(name, revision)) and complete(snapshot):
+    if (snapshot := cached(name, revision)) and (is_whole or complete)(snapshot):
         return snapshot
     try:
-        snapshot = fetched(name, revision, [*DESCRIPTIONS, *SAFE])
-        if not complete(snapshot):
+        snapshot = fetched(name, revision, patterns or [*DESCRIPTIONS, *SAFE])
+        if not patterns and not complete(snapshot):
             snapshot = fetched(name, revision, [*DESCRIPTIONS, *PICKLED])
     # The hub's client raises errors of its own, of its transport and of the system.
     except Exception as error:

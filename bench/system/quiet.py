@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 NOISE = {
+    "bitsandbytes.autograd._functions": ("MatMul8bitLt: inputs will be cast",),
     "bitsandbytes.backends.cpu.ops": ("Failed to load CPU gemm_4bit_forward",),
     "torch.utils.cpp_extension": ("No CUDA runtime is found",),
     "torchao": ("Failed to load ", "Skipping import of cpp extensions"),
@@ -63,6 +64,23 @@ def quiet_diffusers() -> Iterator[None]:
             yield
         finally:
             diffusers_logging.set_verbosity(kept)
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Drop bars and remarks of transformers while text encoders are loaded and called: lengths of
+    prompts are cut as the pipeline asks. Errors are raised as ever."""
+    with quiet_import():
+        from transformers.utils import logging as its_logging
+    kept, had_bar = its_logging.get_verbosity(), its_logging.is_progress_bar_enabled()
+    its_logging.set_verbosity_error()
+    its_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        its_logging.set_verbosity(kept)
+        if had_bar:
+            its_logging.enable_progress_bar()
 
 
 @contextlib.contextmanager

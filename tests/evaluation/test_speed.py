@@ -63,6 +63,7 @@ def test_command(bench, cards, monkeypatch):
     words += ["--cards", cards]
     code, stdout, stderr = bench(*words)
     assert code == 0 and "batch 2" in stderr
+    assert " s of forward passes, then a process for each" in stderr
     lines = stdout.splitlines()
     assert lines[0].startswith("| Execution ") and "1.00x" in lines[2]
     assert "4.3 kB" in lines[2]

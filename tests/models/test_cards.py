@@ -52,7 +52,10 @@ def test_hash_is_filled_in_where_the_card_has_none(tmp_path):
         ({"method": ""}, ["'tiny'", "method", "missing"]),
         ({"method": 3}, ["'tiny'", "method", "must be text"]),
         ({"config": "x"}, ["'tiny'", "config", "mapping"]),
-        ({"source": "zip"}, ["'tiny'", "source", "known: adm, diffusers, python, safetensors"]),
+        (
+            {"source": "zip"},
+            ["'tiny'", "source", "known: adm, diffusers, pipeline, python, safetensors"],
+        ),
         ({"dataset": "mars"}, ["'tiny'", "dataset", "fashion-mnist"]),
         ({"seeed": 3}, ["seeed", "unknown; did you mean 'seed'?"]),
         ({"Name": "x"}, ["Name", "did you mean 'name'?"]),

@@ -1,10 +1,12 @@
 """Networks without a graph: their layers, and their simulation module by module."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.toys import Toy, noisy
+from torch import nn
 
 from bench.core.errors import NotExecuted
 from bench.core.record import Host
@@ -103,3 +105,17 @@ def test_what_is_no_module_stays_in_float(branching, batches):
     coverage = Simulated()(replace(branching, model=model), Scheme.parse("w4a8"), batches).coverage
     reasons = [reason for _, reason in coverage.skipped]
     assert any(reason.startswith("a product without stored weights") for reason in reasons)
+
+
+def test_attention_on_a_cpu_is_counted():
+    """Two products of 3 images, 2 heads, 4 tokens and 8 channels, as torch's own table counts."""
+
+    class Attention(nn.Module):
+        def forward(self, x):
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    x = torch.ones(3, 2, 4, 8)
+    denoiser = SimpleNamespace(model=Attention(), example_inputs=lambda batch: (x,))
+    (product,) = module_layers.executed(denoiser, 3)
+    assert product.operator == "aten._scaled_dot_product_flash_attention_for_cpu"
+    assert (product.macs, product.shape) == (2 * 3 * 2 * 4 * 4 * 8, ())

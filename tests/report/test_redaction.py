@@ -58,6 +58,19 @@ def test_nothing_private_is_left_and_nothing_else_is_lost():
     assert redacted(found) == found
 
 
+def test_the_address_of_a_cluster_is_gone():
+    run = replace(canned(), engine={"name": "ray:ann-laptop:6379,8"})
+    command = "bench run --engine ray --address ann-laptop:6379"
+    found = redacted(replace(run, command=command))
+    assert found.engine == {"name": "ray:HOST:PORT,8"}
+    assert found.command == "bench run --engine ray --address HOST:PORT"
+    assert redacted(found) == found
+    probed = ProbeRun("x", "2026", "", command, {}, ())
+    assert redacted_probes(probed, run).command == found.command
+    for name in ("processes:2", "ray:auto", "local"):
+        assert redacted(replace(run, engine={"name": name})).engine == {"name": name}
+
+
 @pytest.mark.parametrize(
     "text", ["images/s", "2 / 3", "https://example.org/a/b", "hf:me/mine", "w4a8+all", "1/2, 3/4"]
 )

@@ -35,7 +35,7 @@ from bench.core.printable import quoted, short
 from bench.evaluation.engines import cluster_worker, crew, ray_connection
 from bench.evaluation.engines.crew import Gone, Told
 from bench.evaluation.engines.schedule import Item
-from bench.system import artifacts, devices
+from bench.system import artifacts, devices, disk
 from bench.system.host import threads
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def run(worker: Work, cells: Sequence[Item], argument: str = "") -> Iterator[Tol
 def _token(worker: Work) -> Iterator[cluster_worker.Token]:
     """A file in the cache by which a worker sees that it has the same cache."""
     cache = Path(getattr(worker, "cache", os.curdir))
-    path = cache / "tokens" / secrets.token_hex(8)
+    # A name by which the next command knows whether this one still lives.
+    path = cache / "tokens" / disk.unfinished_name()
     text = secrets.token_hex(16)
     artifacts.save_text(path, artifacts.bound(path), text)
     try:
@@ -238,7 +239,8 @@ def _maker(ray: Any, request: dict[str, float], worker: Work, token: cluster_wor
 
 
 def _reason(error: BaseException) -> str:
-    """An error of Ray in words."""
+    """An error of Ray in words, less its numbers of actors, nodes and addresses."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = lines[-1] if type(error).__name__.startswith("RayTaskError") else " ".join(lines)
+    whole = [line for line in lines if line.startswith("The ")]
+    told = " ".join(whole) if whole else lines[-1] if lines else ""
     return f"{type(error).__name__.split('(')[0]}: {short(told, 300)}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import InputError
+from bench.models.pipelines.known import GUIDANCE
 from bench.models.sources.fields import read
 from bench.system import components
 
@@ -81,6 +82,11 @@ def _classes(folder: Path, index: Mapping[str, Any]) -> dict[str, str]:
     """Classes of the components that are there, all of them understood."""
     label, pipeline = folder / INDEX, index.get("_class_name")
     classes: dict[str, str] = {}
+    if str(pipeline) in GUIDANCE:
+        raise InputError(
+            f"{label} describes a {pipeline}, which makes images from prompts: write a card "
+            f"for it with source: pipeline and dataset: none (docs/pipelines.md)"
+        )
     known = (*components.NETWORKS, *components.DECODERS, "scheduler")
     for name, value in index.items():
         if name.startswith("_") or name in BESIDE or value is None or value == [None, None]:

@@ -9,6 +9,7 @@ after the weights were expanded again.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -112,6 +113,7 @@ class BnbNf4(LinearOnly):
     """NF4 of bitsandbytes: 16 levels at quantiles of the normal distribution."""
 
     kernel, bits, package = "bnb-nf4", "w4a16", "bitsandbytes"
+    levels = "nf4"
 
     def make(self, linear: nn.Linear) -> nn.Module:
         """The layer with two weights in a byte."""
@@ -119,15 +121,25 @@ class BnbNf4(LinearOnly):
         import torch
 
         sizes = linear.in_features, linear.out_features, linear.bias is not None
-        made = bitsandbytes.nn.Linear4bit(*sizes, compute_dtype=torch.float32, quant_type="nf4")
+        made = bitsandbytes.nn.Linear4bit(
+            *sizes, compute_dtype=torch.float32, quant_type=self.levels
+        )
         weight = linear.weight.detach().clone()
-        made.weight = bitsandbytes.nn.Params4bit(weight, requires_grad=False, quant_type="nf4")
+        made.weight = bitsandbytes.nn.Params4bit(
+            weight, requires_grad=False, quant_type=self.levels
+        )
         made.bias = linear.bias
         # With AVX512-BF16 it would pack weights for a kernel of its own, which fails on layers of
         # no whole blocks of 32 x 64 and whose operator no profile names. So it expands them, as on
         # other CPUs.
         made.support_avx512bf16_for_cpu = False
         return made.to(linear.weight.device).eval()
+
+
+class BnbFp4(BnbNf4):
+    """FP4 of bitsandbytes: 16 levels of a float of a sign, two bits of exponent and one beside."""
+
+    kernel, levels = "bnb-fp4", "fp4"
 
 
 class AoInt8(LinearOnly):
@@ -188,7 +200,11 @@ def products(
         hooks.append(module.register_forward_pre_hook(enter(name)))
         hooks.append(module.register_forward_hook(leave(name)))
     try:
-        with quiet_profiler(), torch.inference_mode(), profiler.profile(use_kineto=False) as seen:
+        quiet = quiet_profiler(), quiet_import(), torch.inference_mode()
+        with contextlib.ExitStack() as stack:
+            for each in quiet:
+                stack.enter_context(each)
+            seen = stack.enter_context(profiler.profile(use_kineto=False))
             model(*inputs)
     finally:
         for handle in hooks:

@@ -30,6 +30,7 @@ from bench.core.errors import NotExecuted
 from bench.quant.kernels.handing_over import Handed, Range
 from bench.quant.kernels.integer_layer import IntegerLayer, Part, Reference
 from bench.quant.kernels.onednn import may_saturate
+from bench.quant.kernels.openvino_norm import with_channels_last
 from bench.quant.layers import Layer
 from bench.quant.rewrite import Execution
 from bench.quant.tracing import cause
@@ -40,6 +41,8 @@ with quiet_import():
     from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
 
 MULTIPLY = ("Convolution", "GroupConvolution", "MatMul")
+# What they become in the graph that is executed.
+PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 INTEGERS = ("u8", "i8")
 LEVELS = 256
 # Graphs of a structure: checkpoints that differ in their numbers share the converted one.
@@ -76,11 +79,15 @@ def _translated(handed: Handed) -> openvino.Model:
         decoder = TorchFXPythonDecoder(simple, dynamic_shapes=False)
     frontend = FrontEndManager().load_by_framework("pytorch")
     try:
-        return frontend.convert(frontend.load(decoder))
+        model = frontend.convert(frontend.load(decoder))
     except (OpConversionFailure, GeneralFailure) as error:
         # A log of many lines, which ends with what is missing.
         said = " ".join(str(error).partition("Summary:")[2].split()) or cause(error)
         raise NotExecuted(f"OpenVINO cannot convert the network ({said})") from None
+    if handed.steps:
+        # A network in full precision stays as OpenVINO has it, whose speed is what is asked for.
+        with_channels_last(model)
+    return model
 
 
 def _decompositions() -> Any:
@@ -181,15 +188,20 @@ class Compiled(nn.Module):
         return [torch.from_numpy(made[port]) for port in self.compiled.outputs]
 
     def operators(self) -> dict[str, tuple[str, bool]]:
-        """What computes each node that the executed graph was made from, by its name: the kernel,
-        and whether its operands are integers."""
+        """What computes each product of a weight, by its name: the kernel, and whether its
+        operands are integers."""
         found = {}
         for node in self.compiled.get_runtime_model().get_ops():
             told = node.get_rt_info()
+            if told["layerType"].astype(str) not in PRODUCTS:
+                continue
             kernel = told["primitiveType"].astype(str)
             integers = told["runtimePrecision"].astype(str) in INTEGERS
             for name in told["originalLayersNames"].astype(str).split(","):
-                found[name] = f"openvino.{kernel}", integers
+                # Of signed codes only the node that scales the product keeps its name.
+                name, _, rest = name.partition("/")
+                if not rest or rest.startswith("Dequantization"):
+                    found[name] = f"openvino.{kernel}", integers
         return found
 
 

@@ -3,12 +3,15 @@
 import contextlib
 import json
 import os
+import pickle
+import re
 import shutil
 import socket
 import sys
 import threading
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from evaluation.engines.test_processes import lines, resolved
@@ -16,8 +19,9 @@ from helpers.fake_worker import FakeWorker
 
 from bench.core.errors import InputError
 from bench.core.record import Record
+from bench.evaluation.back_off import OutOfMemory
 from bench.evaluation.engines import cluster_worker, ray_cluster
-from bench.system import artifacts
+from bench.system import artifacts, disk
 from bench.system.disk import MachineError
 
 ray = pytest.importorskip("ray")
@@ -113,6 +117,29 @@ def token(tmp_path, cache):
     return cluster_worker.Token(tmp_path, path, "text", cluster_worker.code())
 
 
+def test_the_reason_of_an_end_names_no_machine():
+    text = "The actor died before it finished.\n\tactor_id: 12\n\tip: 192.0.2.2\nThe node is dead."
+    assert ray_cluster._reason(ray.exceptions.RayError(text)) == (
+        "RayError: The actor died before it finished. The node is dead."
+    )
+    assert ray_cluster._reason(ValueError("a\nb")) == "ValueError: b"
+
+
+def test_the_file_that_machines_are_checked_by_is_gone_with_the_command(cache, log):
+    worker = SimpleNamespace(cache=cache)
+    with ray_cluster._token(worker) as token:
+        assert artifacts.load_text(token.path, artifacts.bound(token.path)) == token.text
+        # One that is killed leaves it to the next.
+        disk.sweep(cache)
+        assert token.path.exists()
+        of_the_dead = token.path.with_name(re.sub(r"-\d+-", "-999999999-", token.path.name))
+        shutil.copy(token.path, of_the_dead)
+        disk.sweep(cache)
+        assert not of_the_dead.exists()
+        assert token.path.exists()
+    assert not token.path.parent.exists()
+
+
 @pytest.fixture
 def machine(monkeypatch):
     """Gives what a machine of a cluster says at its start, with changes of the real token."""
@@ -147,6 +174,19 @@ def test_workers_have_the_variables_that_decide_numbers_and_no_secret(token, mon
     assert (found["OMP_NUM_THREADS"], found["BENCH_MIRROR"]) == ("3", "s3://bucket")
     assert found["BENCH_CACHE"] == str(token.cache)
     assert "secret" not in found.values()
+
+
+def test_too_little_memory_reaches_the_command_as_that(token, cache):
+    class Full(FakeWorker):
+        def __call__(self, items):
+            for _ in items:
+                raise OutOfMemory("no room", "a", 50)
+                yield
+
+    worker = cluster_worker.ClusterWorker((Full(token.folder / "log"), token))
+    (error,) = worker.do(resolved(cache, "w8a8", checkpoints=("a",))[0])
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), again.checkpoint, again.batch) == (OutOfMemory, "a", 50)
 
 
 def test_a_worker_keeps_its_network_between_pieces_of_work(token, cache):

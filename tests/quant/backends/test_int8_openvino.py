@@ -5,7 +5,7 @@ import sys
 
 import pytest
 import torch
-from helpers.toys import noisy
+from helpers.toys import Replay, noisy
 from torch import nn
 
 from bench.core.denoiser import Denoiser
@@ -224,6 +224,32 @@ def test_geometries(openvino, options):
     coverage = Int8OpenVino()(denoiser, Scheme.parse("w8a8+minmax"), noisy((4, 7, 6))).coverage
     assert coverage.agreement.sqnr > 100
     assert coverage.macs_quantized == coverage.macs
+
+
+class Mixed(nn.Module):
+    """A convolution and a linear layer of the same input."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.linear = nn.Conv2d(4, 4, 1), nn.Linear(16, 16)
+
+    def forward(self, x, t):
+        return self.convolution(x) + self.linear(x)
+
+
+@on_x86
+def test_signed_codes(openvino):
+    """Of a range around zero OpenVINO makes signed codes, and names its nodes otherwise."""
+    torch.manual_seed(0)
+    denoiser = Denoiser(Mixed().eval(), LEVELS, "epsilon", (4, 16, 16))
+    x, t = noisy((4, 16, 16))[0]
+    x = x.clamp(-1, 1)
+    x[0, 0, 0, :2] = torch.tensor([-1.0, 1.0])
+    made = Int8OpenVino()(denoiser, Scheme.parse("w8a8+minmax"), Replay([(x, t)]))
+    coverage = made.coverage
+    assert coverage.macs_quantized == coverage.macs and coverage.agreement.worst_sqnr > 90
+    kernels = {layer.name: layer.kernel for layer in coverage.layers}
+    assert kernels["linear"].lower().endswith("i8") and kernels["convolution"].endswith("I8")
 
 
 @on_x86

@@ -5,13 +5,14 @@ from bench.core import extensions
 from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.quant.backends import linear_only
-from bench.quant.backends.linear_only import AoInt8, AoInt8Weight, BnbInt8, BnbNf4
+from bench.quant.backends.linear_only import AoInt8, AoInt8Weight, BnbFp4, BnbInt8, BnbNf4
 
 HOST = Host("here", "cpu", "avx2", 1, {})
 BACKENDS = {
     # An integer product where the CPU has AVX-512, float ones of expanded weights elsewhere.
     BnbInt8: (35, {"aten.mm", "aten.addmm", "aten._int_mm", "bitsandbytes.int8_linear_matmul"}),
     BnbNf4: (10, {"aten.mm", "aten.bmm", "aten.addmm"}),
+    BnbFp4: (8, {"aten.mm", "aten.bmm", "aten.addmm"}),
     AoInt8: (35, {"aten._int_mm"}),
     AoInt8Weight: (40, {"aten.mm", "aten.bmm", "aten.addmm"}),
 }

@@ -1,0 +1,1 @@
+"""Prompted pipelines of diffusers: their folder, their prompts, and the network in their loop."""
