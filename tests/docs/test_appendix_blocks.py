@@ -6,6 +6,7 @@ here each has a verb that is there, flags that it takes and values of their kind
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -18,7 +19,9 @@ import typer
 import yaml
 
 from bench.cli.app import app
+from bench.core.cell import Checkpoint
 from bench.core.scheme import Scheme
+from bench.models.cards import REQUIRED
 from bench.quant.methods import rounded
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +42,7 @@ HERE = {
     ("methods", '[project.entry-points."bench'),
     ("methods", "class Clipped:"),
     ("checkpoints", "def make("),
+    ("pipelines", "checkpoints:"),
 }
 FENCED = re.compile(r"(?m)^```(\w+)\n([\s\S]*?)^```$")
 COMMANDS = re.compile(r"(?m)^    ((?:bench|python) (?:[^\n\\]|\\\n)+)")
@@ -103,6 +107,12 @@ def test_the_network_of_a_function_is_called_as_it_says():
     exec(shown("checkpoints", "def make("), code)
     network, call = code["make"]()
     assert call(network, 2.0, 500) == 2.5
+
+
+def test_the_card_of_a_pipeline_has_fields_that_cards_have():
+    told = yaml.safe_load(shown("pipelines", "checkpoints:"))["checkpoints"][0]
+    known = {field.name for field in dataclasses.fields(Checkpoint)}
+    assert set(REQUIRED) <= set(told) <= known
 
 
 def test_there_are_such_commands():
