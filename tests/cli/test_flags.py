@@ -55,7 +55,8 @@ FOREIGN = {
     # Of the scripts of docs/experiments that docs/integrity.md tells of.
     "--hypothesis",
     "--workers",
-    # Of benchmarks/plan.py.
+    # Of benchmarks/plan.py and benchmarks/sharing.py.
+    "--speedup",
     "--machines",
     "--price",
     "--schemes",
