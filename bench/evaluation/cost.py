@@ -150,9 +150,7 @@ EVALUATIONS = {"heun": 2.0}
 
 
 def sampling_cost(cell: Cell, batches: int = 1) -> float:
-    """Cost of sampling batches of a cell, in forward passes of full precision."""
-    evaluations = EVALUATIONS.get(cell.draw.sampler, 1.0) * (2 if cell.draw.is_guided else 1)
-    if cell.draw.sampler == PIPELINE:
-        # The pass that is timed has the rows of the guidance, where the pipeline adds any.
-        evaluations = 1.0
+    """Cost of sampling batches of a cell, in forward passes of full precision, of which each has
+    the rows of its guidance (`Generation.forward_seconds`)."""
+    evaluations = EVALUATIONS.get(cell.draw.sampler, 1.0)
     return batches * cell.draw.steps * evaluations * COSTS.get(cell.backend, 1.0)

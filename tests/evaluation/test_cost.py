@@ -13,6 +13,7 @@ from bench.evaluation.cost import (
     duration,
     memory,
     outputs,
+    sampling_cost,
     size,
 )
 from bench.measurement.features import reference
@@ -38,6 +39,19 @@ def test_durations(seconds, words):
 )
 def test_sizes(count, words):
     assert size(count) == words
+
+
+def test_guidance_is_in_the_rows_of_a_pass_and_not_counted_again(cards):
+    """Two batches of three steps; the pass that is timed has the rows with and without a class."""
+    card = verify(load_cards(cards)[0])
+    draw = Draw(steps=3, images=8, batch=4)
+    guided = dataclasses.replace(draw, guidance=4.0)
+    assert (draw.evaluated, guided.evaluated) == (4, 8)
+    costs = [
+        sampling_cost(Cell(card, Scheme.parse("fp32"), "float", each), 2)
+        for each in (draw, guided)
+    ]
+    assert costs == [6.0, 6.0]
 
 
 def test_compiling_pays_from_so_many_evaluations_of_so_large_a_network(cards):
