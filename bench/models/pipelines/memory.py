@@ -1,7 +1,8 @@
 """Whether a machine's memory holds a pipeline, before anything of it is loaded.
 
-In memory at once are the network in float32, as it is and quantized, and the decoder; the text
-encoders only while prompts are encoded, before there is a quantized network.
+In memory at once are the decoder and either the text encoders, while prompts are encoded, or the
+network: as it is, or quantized, as it is loaded anew for each cell and quantized in place. What
+quantizing takes beside it is said by `QUANTIZING`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,11 @@ from bench.core.errors import InputError
 from bench.models.pipelines.folder import DECODER, TEXT
 from bench.system import host
 
-# The network and its quantized copy.
-COPIES = 2
-
 
 def needed(sizes: Mapping[str, int], network: str) -> int:
-    """Bytes that weights take at most, of components' sizes in float32."""
-    encoding = sizes.get(network, 0) + sum(sizes.get(name, 0) for name in TEXT)
-    return max(encoding, COPIES * sizes.get(network, 0)) + sizes.get(DECODER, 0)
+    """Bytes that weights take at most, of components' sizes."""
+    encoding = sum(sizes.get(name, 0) for name in TEXT)
+    return max(encoding, sizes.get(network, 0)) + sizes.get(DECODER, 0)
 
 
 def free() -> int:
@@ -44,8 +42,8 @@ def check(sizes: Mapping[str, int], network: str, where: Path) -> None:
     wanted, there = needed(sizes, network), free()
     if 0 < there < wanted:
         raise InputError(
-            f"{where} needs about {wanted / 1e9:.1f} GB of memory (weights in float32, of the "
-            f"{network} {COPIES} times), and {there / 1e9:.1f} GB are free"
+            f"{where} needs about {wanted / 1e9:.1f} GB of memory (the weights of the {network} "
+            f"or the text encoders, and the decoder), and {there / 1e9:.1f} GB are free"
         )
 
 
