@@ -151,8 +151,12 @@ class BnbInt8(LinearOnly):
         import bitsandbytes
 
         sizes = linear.in_features, linear.out_features, linear.bias is not None
-        made = bitsandbytes.nn.Linear8bitLt(*sizes, has_fp16_weights=False)
-        made.load_state_dict(linear.state_dict())
+        # Without memory for random weights, which take a minute to draw for a large network.
+        made = bitsandbytes.nn.Linear8bitLt(*sizes, has_fp16_weights=False, device="meta")
+        # It quantizes what comes from a CPU.
+        weight = linear.weight.detach().cpu().clone()
+        made.weight = bitsandbytes.nn.Int8Params(weight, requires_grad=False)
+        made.bias = linear.bias
         return made.to(linear.weight.device).eval()
 
 
@@ -168,7 +172,7 @@ class BnbNf4(LinearOnly):
 
         sizes = linear.in_features, linear.out_features, linear.bias is not None
         made = bitsandbytes.nn.Linear4bit(
-            *sizes, compute_dtype=linear.weight.dtype, quant_type=self.levels
+            *sizes, compute_dtype=linear.weight.dtype, quant_type=self.levels, device="meta"
         )
         weight = linear.weight.detach().clone()
         made.weight = bitsandbytes.nn.Params4bit(

@@ -7,13 +7,14 @@ for each group, of 128 weights where a row has as many.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from bench.quant.backends.linear_only import LinearOnly
 from bench.system.quiet import quiet_import
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class QuantoInt8(LinearOnly):
@@ -28,7 +29,19 @@ class QuantoInt8(LinearOnly):
             from optimum import quanto
         made = quanto.QLinear.from_module(linear, weights=getattr(quanto, self.kind))
         made.freeze()
+        made.forward = _outside(made.forward)
         return made.requires_grad_(False).eval()
+
+
+def _outside(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A layer's evaluation outside of inference mode, in which its 4-bit weights raise."""
+    import torch
+
+    def evaluated(x: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            return forward(x)
+
+    return evaluated
 
 
 class QuantoInt4(QuantoInt8):
