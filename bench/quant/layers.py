@@ -34,7 +34,7 @@ from bench.quant.operators import (
     shape_of,
     value_of,
 )
-from bench.quant.precisions import precision
+from bench.quant.precisions import require_float32
 from bench.quant.tracing import cause
 from bench.system import disk
 from bench.system.quiet import quiet_tracing
@@ -124,8 +124,7 @@ def exported(denoiser: Denoiser, batch: int) -> GraphModule:
     Raises:
         NotExecuted: torch.export cannot trace it, or it is not in float32.
     """
-    if (kind := precision(denoiser.model)) != "float32":
-        raise NotExecuted(f"the one graph takes networks in float32, and this one is in {kind}")
+    require_float32(denoiser.model)
     inputs = denoiser.example_inputs(batch)
     kept = _EXPORTED.setdefault(denoiser.model, {})
     key = tuple((x.device, x.dtype, *x.shape) for x in inputs)

@@ -48,5 +48,5 @@ def hollow_out(
 def form(model: nn.Module) -> nn.Module:
     """A copy of a network with the shapes and types of its weights, and none of their numbers."""
     memo = {id(parameter): hollow(parameter) for parameter in model.parameters()}
-    made: nn.Module = copy.deepcopy(model, memo)  # type: ignore[arg-type]
+    made: nn.Module = copy.deepcopy(model, memo)
     return made

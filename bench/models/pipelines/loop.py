@@ -131,13 +131,13 @@ class PipelineLoop:
     def plan(self, draw: Draw) -> list[str]:
         """What a cell of the draw takes, in lines."""
         calls, batches = self.calls(draw), -(-draw.images // draw.batch)
-        wanted = memory.needed(self.sizes, self.index.network)
+        one, most = (memory.needed(self.sizes, self.index.network, k) for k in (1, memory.GRAPH))
         return [
             f"{self.index.pipeline}: {len(self.prompts)} prompts, {draw.steps} steps, "
             f"{calls} evaluations of its {self.index.network} for each batch of {draw.batch}, "
             f"{calls * batches} in all for a cell",
             f"weights in {self.dtype}: {memory.words(self.sizes)}; at once in memory about "
-            f"{wanted / 1e6:,.1f} MB",
+            f"{one / 1e6:,.1f} MB, and {most / 1e6:,.1f} MB where a cell takes the one graph",
         ]
 
     def to(self, device: str) -> None:
