@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from helpers import pipeline_peaks
 
 SCRIPT = Path(pipeline_peaks.__file__)

@@ -14,9 +14,8 @@ from bench.core.errors import InputError
 from bench.models.pipelines.folder import DECODER, TEXT
 from bench.system import host
 
-
-# How often the one graph has the weights of its network in memory, at most: 2.2 times were measured
-# for `simulated`, 2.8 for `int8-x86` (tests/helpers/pipeline_peaks.py).
+# How often the one graph has the weights of its network in memory, at most: it was measured to be
+# 2.2 times for `simulated`, 2.8 for `int8-x86` (tests/helpers/pipeline_peaks.py).
 GRAPH = 3
 
 
