@@ -20,7 +20,8 @@ from bench.evaluation.engines import automatic
 from bench.measurement import real
 from bench.models.cards import card_file, first_seeds, is_shipped, load_cards, select, verify
 from bench.system import devices
-from bench.system.host import VNNI, fingerprint, threads
+from bench.system.host import fingerprint, threads
+from bench.system.instructions import VNNI, of_onednn
 
 if TYPE_CHECKING:
     from bench.evaluation.probe_context import Plan as ProbePlan
@@ -221,7 +222,7 @@ def _compiles(card: Checkpoint, choices: Choices, draw: Draw) -> bool:
     if choices.compiled is not None or COMPILABLE not in choices.backends:
         return bool(choices.compiled)
     # Without VNNI it was measured to save nothing.
-    return fingerprint().isa in VNNI and compiling_pays(card, draw.images * draw.steps)
+    return of_onednn(fingerprint().isa) in VNNI and compiling_pays(card, draw.images * draw.steps)
 
 
 def _compiled(cell: Cell) -> Cell:

@@ -15,7 +15,7 @@ from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.quant.methods.applying import refusal, switches
-from bench.system.host import X86_FEATURES
+from bench.system.instructions import X86_FEATURES, of_onednn
 
 if TYPE_CHECKING:
     from torch.fx import GraphModule
@@ -41,7 +41,7 @@ class Int8X86:
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """Refuse float operands, other machines, and methods that have nothing to do."""
-        if host.device != "cpu" or host.isa not in X86_FEATURES:
+        if host.device != "cpu" or of_onednn(host.isa) not in X86_FEATURES:
             return f"int8-x86 needs an x86 CPU with AVX2, and this is {host.device} {host.isa}"
         if self.compiled and switches(scheme):
             return "int8-x86:compiled takes no ranges that switch (tgroups): use int8-x86"

@@ -5,7 +5,6 @@ Neither torch nor OpenVINO is imported before a backend is called: refusals need
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -15,12 +14,20 @@ from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.quant.backends.int8 import refuses_floats
 from bench.quant.methods.applying import refusal, switches
-from bench.system.host import X86_FEATURES
+from bench.system.instructions import (
+    AVX512,
+    ONEDNN,
+    X86_FEATURES,
+    cap_of_onednn,
+    caps,
+    cpu,
+    of_onednn,
+)
 
-# Values of oneDNN's variable that leave it less than what OpenVINO itself takes on a CPU with
-# AVX-512: such a process crashed (OpenVINO 2026.4).
-CAP, CAPS = "ONEDNN_MAX_CPU_ISA", ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2")
-AVX512 = ("avx512f", "avx512_vnni", "amx_int8")
+# Caps of oneDNN that leave it less than what OpenVINO itself takes on a CPU with AVX-512: such a
+# process crashed (OpenVINO 2026.4) unless OpenVINO's own variable said the same.
+BELOW_AVX512 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2")
+OWN = "OV_CPU_MAX_ISA"
 
 
 class Int8OpenVino:
@@ -31,7 +38,7 @@ class Int8OpenVino:
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """Refuse float operands, ranges that switch, other machines, and where OpenVINO is
         missing."""
-        if host.device != "cpu" or host.isa not in X86_FEATURES:
+        if host.device != "cpu" or of_onednn(host.isa) not in X86_FEATURES:
             return (
                 f"int8-openvino needs an x86 CPU with AVX2, and this is {host.device} {host.isa}"
             )
@@ -41,9 +48,12 @@ class Int8OpenVino:
             return "int8-openvino takes no ranges that switch (tgroups): use int8-x86"
         if find_spec("openvino") is None:
             return "int8-openvino needs openvino: pip install openvino"
-        cap = os.environ.get(CAP, "").upper()
-        if cap in CAPS and host.isa in AVX512:
-            return f"OpenVINO crashes under {CAP}={cap} on a CPU with AVX-512: unset it"
+        cap, own = cap_of_onednn(host.isa), caps(host.isa).get(OWN)
+        if cap in BELOW_AVX512 and cpu(host.isa) in AVX512 and own not in BELOW_AVX512:
+            return (
+                f"OpenVINO crashes under {ONEDNN[0]}={cap} on a CPU with AVX-512, unless "
+                f"{OWN}={cap} is set as well"
+            )
         return None
 
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:

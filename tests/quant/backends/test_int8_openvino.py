@@ -16,7 +16,7 @@ from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
 from bench.quant.backends import int8_openvino
 from bench.quant.backends.int8_openvino import Int8OpenVino
-from bench.system.host import VNNI, instruction_set
+from bench.system.instructions import VNNI, cpu, instruction_set
 
 X86 = Host("here", "cpu", "avx512_vnni", 1, {})
 W8A8 = Scheme.parse("w8a8")
@@ -35,9 +35,8 @@ def openvino():
     return openvino
 
 
-def test_refusals(monkeypatch):
+def test_refusals():
     pytest.importorskip("openvino")
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     refuses = Int8OpenVino().refuses
     assert refuses(W8A8, X86) is None
     assert refuses(W8A8, dataclasses.replace(X86, isa="aarch64")) == (
@@ -58,13 +57,18 @@ def test_a_missing_package_is_told_in_a_line(monkeypatch):
     assert Int8OpenVino().refuses(W8A8, X86) == expected
 
 
-def test_a_cap_under_which_openvino_crashes_is_refused(monkeypatch):
+def test_a_cap_under_which_openvino_crashes_is_refused():
     pytest.importorskip("openvino")
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
-    assert "ONEDNN_MAX_CPU_ISA=AVX2" in Int8OpenVino().refuses(W8A8, X86)
-    assert Int8OpenVino().refuses(W8A8, dataclasses.replace(X86, isa="avx2")) is None
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
-    assert Int8OpenVino().refuses(W8A8, X86) is None
+
+    def refuses(kind, *caps):
+        isa = ", ".join([kind, *caps])
+        return Int8OpenVino().refuses(W8A8, dataclasses.replace(X86, isa=isa))
+
+    avx2, own = "ONEDNN_MAX_CPU_ISA=AVX2", "OV_CPU_MAX_ISA=AVX2"
+    assert f"under {avx2} on a CPU with AVX-512, unless {own}" in refuses("avx512_vnni", avx2)
+    assert refuses("avx512_vnni", avx2, own) is None
+    assert refuses("avx2", avx2) is None
+    assert refuses("avx512_vnni", "ONEDNN_MAX_CPU_ISA=AVX512_CORE") is None
 
 
 def test_refusals_import_nothing_heavy():
@@ -188,7 +192,7 @@ except RuntimeError as error:
 def test_saturation_is_measured_handled_and_caught(openvino):
     """On a CPU without VNNI, or one with AVX-512 that is told to do without it: two halves are
     exact, and one pass is caught by the name of the layer."""
-    isa = instruction_set()
+    isa = cpu(instruction_set())
     if isa not in ("avx512_vnni", "amx_int8") and isa in VNNI:
         pytest.skip("this CPU has VNNI, which OpenVINO cannot be told to do without")
     environment = dict(os.environ, ONEDNN_MAX_CPU_ISA="AVX512_CORE")
