@@ -12,9 +12,10 @@ they are asked for:
     grid      every execution in eager torch, one and two threads, batch 1 and 50
     steps     integers under caps: as on CPUs with AVX2, AVX-512, and AVX-512 with VNNI
     large     integers of the networks that take long, one thread, batch 50
+    threads   integers with two threads, which compute a batch, or each a half of it (streams)
     compiled  torch's compiler, which takes a minute to build
 
-    python benchmarks/runtimes.py --parts steps,large,compiled --seconds 900
+    python benchmarks/runtimes.py --parts steps,threads,large,compiled --seconds 900
 """
 
 from __future__ import annotations
@@ -71,12 +72,14 @@ CIFAR10 = {
 }
 NETWORKS = {"(16, 32, 64)": [16, 32, 64], "(128, 256, 256)": [128, 256, 256], "ddpm-cifar10": None}
 BASE, EAGER, INTEGERS, COMPILED = "torch eager", "eager", "integers", "compiled"
+THREADS = "streams"
 # Executions of a kind, which says how long it takes, and its backends.
-COUNTS = {EAGER: 8, INTEGERS: 5, COMPILED: 3}
+COUNTS = {EAGER: 8, INTEGERS: 5, COMPILED: 3, THREADS: 4}
 BACKENDS = {
     EAGER: ("simulated", "int8-x86", "int8-openvino"),
     INTEGERS: ("int8-x86", "int8-openvino"),
     COMPILED: ("int8-x86:compiled",),
+    THREADS: ("int8-x86", "int8-openvino", "int8-openvino:streams"),
 }
 STEPS = 2
 # What makes a CPU do as an older one: torch's oneDNN and its loops, and OpenVINO's two.
@@ -115,6 +118,7 @@ PARTS = {
         for cap in CAPS
         for name, batch in ((SMALL, 50), (WIDE, 8))
     ],
+    "threads": [Job(name, 50, (2,), THREADS) for name in (SMALL, WIDE)],
     "large": [Job(name, 50, (1,), INTEGERS) for name in (WIDE, CIFAR)],
     "compiled": [
         Job(name, batch, (1,), COMPILED)

@@ -5,10 +5,12 @@ Neither torch nor OpenVINO is imported before a backend is called: refusals need
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 
 from bench.core.denoiser import Denoiser
+from bench.core.errors import InputError
 from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
@@ -31,9 +33,19 @@ OWN = "OV_CPU_MAX_ISA"
 
 
 class Int8OpenVino:
-    """OpenVINO on x86 CPUs, for weights and activations of 2 to 8 bits."""
+    """OpenVINO on x86 CPUs, for weights and activations of 2 to 8 bits.
+
+    Args:
+        argument: "streams" to compute as many parts of a batch at the same time as there are
+            threads, each with one of them; where these do not divide it, it is computed whole.
+    """
 
     kernel, takes_methods = "int8 openvino", True
+
+    def __init__(self, argument: str = "") -> None:
+        if argument not in ("", "streams"):
+            raise InputError(f"int8-openvino takes no argument but streams, not {argument!r}")
+        self.streams = argument == "streams"
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """Refuse float operands, ranges that switch, other machines, and where OpenVINO is
@@ -63,6 +75,7 @@ class Int8OpenVino:
             NotExecuted: OpenVINO has no translation of an operation of the network.
             RuntimeError: no layer is computed in integers, or one disagrees with the simulation.
         """
+        from bench.quant.at_batch import at_batch
         from bench.quant.coverage import measure
         from bench.quant.graph import calibration_of, inputs_of, layers_of, step_bytes, told_by
         from bench.quant.kernels import openvino, watched
@@ -73,7 +86,11 @@ class Int8OpenVino:
         graph = quantized(denoiser, scheme, calibrate)
         handed = hand_over(graph, openvino.cut)
         seen = openvino.Compiled(openvino.convert(handed), handed.inputs)
-        execution = openvino.execution(handed, openvino.convert(handed))
+        count, part = self._parts(handed.shapes), handed
+        if count > 1:
+            smaller = at_batch(graph, denoiser, calibrate.shape[0] // count)
+            part = hand_over(smaller, openvino.cut)
+        execution = openvino.execution(part, openvino.convert(part), count)
         layers, operators = openvino.computed(layers_of(graph), handed, execution)
         agreement = watched.measure(
             execution, seen.outputs, simulate(graph), handed, inputs_of(graph), operators
@@ -88,3 +105,11 @@ class Int8OpenVino:
             told=told_by(graph),
         )
         return Quantized(replace(denoiser, model=execution), coverage, calibration_of(graph))
+
+    def _parts(self, shapes: Sequence[Sequence[int]]) -> int:
+        """Into how many parts a batch is cut, of inputs of these shapes."""
+        import torch
+
+        threads, (batch, *others) = torch.get_num_threads(), [shape[0] for shape in shapes]
+        is_cut = self.streams and batch % threads == 0 and set(others) <= {batch}
+        return threads if is_cut else 1

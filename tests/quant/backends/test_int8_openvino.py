@@ -8,8 +8,9 @@ import torch
 from helpers.toys import Replay, noisy
 from torch import nn
 
+from bench.core import extensions
 from bench.core.denoiser import Denoiser
-from bench.core.errors import NotExecuted
+from bench.core.errors import InputError, NotExecuted
 from bench.core.noise_levels import NoiseLevels
 from bench.core.record import Host
 from bench.core.scheme import Scheme
@@ -279,3 +280,31 @@ def test_a_whole_network(tiny, batches, openvino, words):
     assert "OpenVINO computes it in float" not in reasons
     assert made.coverage.macs_quantized > 0.8 * made.coverage.macs
     assert made.coverage.agreement.worst_sqnr > 90
+
+
+@on_x86
+def test_parts_of_a_batch_are_computed_at_the_same_time(openvino, toy, monkeypatch):
+    """By the network of a part, which is that of the whole but for the number of images."""
+    pairs = noisy((1, 6, 6), size=4)
+    # Those of OpenVINO: torch's own would wait for each other on a busy machine.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    whole = Int8OpenVino()(toy, W8A8, pairs)
+    made = extensions.lookup("backends", "int8-openvino:streams")()(toy, W8A8, pairs)
+    odd = Int8OpenVino("streams")(toy, W8A8, noisy((1, 6, 6), size=3))
+    streams = made.denoiser.model.graph
+    assert len(streams.requests) == 2 and len(odd.denoiser.model.graph.requests) == 1
+    assert streams.compiled.inputs[0].shape[0] == 2
+    assert made.coverage.layers == whole.coverage.layers
+    x, t = pairs[0]
+    y, z = whole.denoiser.model(x, t), made.denoiser.model(x, t)
+    # A last bit turns a code here and there, as in any two executions.
+    assert y.shape == z.shape
+    assert 10 * torch.log10(y.square().sum() / (y - z).square().sum()) > 35
+    # The parts are in their places.
+    swapped = torch.cat([z[2:], z[:2]])
+    assert (y - z).square().sum() < 1e-2 * (y - swapped).square().sum()
+
+
+def test_arguments():
+    with pytest.raises(InputError, match="takes no argument but streams"):
+        Int8OpenVino("threads")
