@@ -215,7 +215,7 @@ def _planned(plan: EvaluationPlan, force: bool) -> int:
 
 def _measured(plan: EvaluationPlan, out: Path, redact: bool, force: bool) -> int:
     """Explain and measure the cells of one run; the exit code."""
-    parts = probe.parts_of_run(plan.cells, plan.probes)
+    parts = probe.parts_of_run(plan.cells, plan.probes, plan.engine)
     folder, has_failed_cells = execution.run(plan, out, redact, force)
     has_failed_parts = probe.write_beside(folder, plan.probes, parts, redact)
     return exits.FAILED if has_failed_cells or has_failed_parts else exits.FINE

@@ -27,8 +27,7 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.evaluation.back_off import OutOfMemory
 from bench.evaluation.engines import crew
-from bench.evaluation.engines.crew import Gone, Told
-from bench.evaluation.engines.schedule import Item
+from bench.evaluation.engines.crew import Gone, Item, Told
 from bench.system import devices, freed_memory
 from bench.system.disk import MachineError
 from bench.system.host import cores, threads
@@ -52,7 +51,7 @@ def run(worker: Work, cells: Sequence[Item], argument: str = "") -> Iterator[Tol
 
     Args:
         worker: to run in every process.
-        cells: to run, or parts of them to make.
+        cells: to run, or parts of them to make, or tasks.
         argument: number of processes, "" for as many as the cores allow.
 
     Raises:
