@@ -1,4 +1,4 @@
-"""Trainings as tasks of an engine: several seeds of one recipe, on the cores or machines there are.
+"""Trainings as tasks of an engine: seeds of one recipe, on the cores or machines there are.
 
     recipes that differ in their seed -> TrainingTask -> weights, cards, snapshots in one folder
 
