@@ -19,7 +19,7 @@ from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.printable import say
-from bench.core.record import Fit, Host, Record, Run
+from bench.core.record import Fit, Record, Run
 from bench.evaluation import fits, records
 from bench.evaluation.cost import lines, sampling_cost
 from bench.system import store
