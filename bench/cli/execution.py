@@ -22,6 +22,7 @@ from bench.core.printable import say
 from bench.core.record import Fit, Record, Run
 from bench.evaluation import fits, records
 from bench.evaluation.cost import lines, sampling_cost
+from bench.evaluation.engines import template
 from bench.system import store
 from bench.system.host import fingerprint
 from bench.system.influences import Influences
@@ -97,10 +98,10 @@ def run(
     if not plan.rule:
         _remark(resolver, plan.cells)
     start = time.monotonic()
-    with Bar() as bar:
+    with template.held(), Bar() as bar:
         runner = SequentialRunner(resolver, plan.rule, bar.tell) if plan.rule else None
         planned = runner.planned(plan.cells) if runner else plan.cells
-        resolved, checked = examined(planned, resolver, force, bar)
+        resolved, checked = examined(plan, planned, resolver, force, bar)
         bar.start([(r.cell, records.missing_batches(r), sampling_cost(r.cell)) for r in resolved])
         count = sum(records.cached(wanted) is not None for wanted in resolved)
         execute = Execution(plan, resolver, bar)
@@ -154,10 +155,11 @@ def check_refusals(resolved: Sequence[ResolvedCell]) -> None:
 
 
 def examined(
-    cells: Sequence[Cell], resolver: Resolver, force: bool, bar: Bar
+    plan: EvaluationPlan, cells: Sequence[Cell], resolver: Resolver, force: bool, bar: Bar
 ) -> tuple[list[ResolvedCell], list[Fit]]:
     """Resolve and check the cells of a run before any of them is computed. What is loaded for
-    that is gone afterwards, as an engine loads what it needs itself.
+    that is gone afterwards, as an engine loads what it needs itself: it begins to meanwhile, and
+    `template.held` ends what it has begun.
 
     Raises:
         InputError: bad input, or nothing that was asked for can be measured here.
@@ -166,6 +168,8 @@ def examined(
 
     resolved = [resolver.resolve(cell) for cell in cells]
     check_refusals(resolved)
+    if any(each.refusal is None and records.cached(each) is None for each in resolved):
+        template.prepare(plan.engine, plan.device)
     pipeline = Pipeline(resolver.host, resolver.cache)
     return resolved, checked_fits(resolved, pipeline, force, bar.tell)
 

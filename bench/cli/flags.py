@@ -228,14 +228,6 @@ Engine = Annotated[
         help="What runs the cells: auto, local, processes:2, ray (bench list).",
     ),
 ]
-Tasks = Annotated[
-    str,
-    typer.Option(
-        "--engine",
-        metavar="NAME",
-        help="What does the work: local, processes:2, ray, ray:HOST:PORT (bench list).",
-    ),
-]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from bench.core import extensions
 from bench.core.cell import Cell
@@ -25,6 +27,15 @@ if TYPE_CHECKING:
     from bench.evaluation.planning import EvaluationPlan
     from bench.evaluation.resolved import Resolver
     from bench.system.progress import Bar
+
+Tasks = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="What does the work: local, processes:2, ray, ray:HOST:PORT (bench list).",
+    ),
+]
 
 
 def engine(name: str, cells: Sequence[Cell], place: str, given: int | None) -> tuple[str, int]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import execution, exits, handing, publishing
-from bench.cli.flags import Cards, Device, Out, Seed, Tasks, TrustCode, listed
+from bench.cli.flags import Cards, Device, Out, Seed, TrustCode, listed
+from bench.cli.handing import Tasks
 from bench.core import extensions, probe_record, tables
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.errors import InputError, offer

@@ -20,6 +20,7 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted, say
 from bench.core.progress import Done, Progress
 from bench.evaluation.cost import sampling_cost
+from bench.evaluation.engines import template
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import host, store
 from bench.system.host import fingerprint
@@ -71,8 +72,8 @@ def run(plan: EvaluationPlan, shard: tuple[int, int], force: bool) -> bool:
     execution.prepare(None)
     resolver, start = Resolver(fingerprint(plan.device), store.cache_root()), time.monotonic()
     errors: dict[str, str] = {}
-    with Bar() as bar:
-        resolved, _ = execution.examined(plan.cells, resolver, force, bar)
+    with template.held(), Bar() as bar:
+        resolved, _ = execution.examined(plan, plan.cells, resolver, force, bar)
         share = parts.shard(resolved, *shard)
         batches = Counter(part.cell for part in share)
         bar.start([(cell, count, sampling_cost(cell)) for cell, count in batches.items()])

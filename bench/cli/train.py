@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli import exits, handing
-from bench.cli.flags import Compiled, Device, Sets, Tasks, settings
+from bench.cli.flags import Compiled, Device, Sets, settings
+from bench.cli.handing import Tasks
 from bench.core import yaml_files
 from bench.core.errors import InputError
 from bench.core.printable import quoted, say
