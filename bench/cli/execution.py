@@ -98,7 +98,7 @@ def run(
     if not plan.rule:
         _remark(resolver, plan.cells)
     start = time.monotonic()
-    with template.held(), Bar() as bar:
+    with Bar() as bar:
         runner = SequentialRunner(resolver, plan.rule, bar.tell) if plan.rule else None
         planned = runner.planned(plan.cells) if runner else plan.cells
         resolved, checked = examined(plan, planned, resolver, force, bar)
@@ -158,8 +158,8 @@ def examined(
     plan: EvaluationPlan, cells: Sequence[Cell], resolver: Resolver, force: bool, bar: Bar
 ) -> tuple[list[ResolvedCell], list[Fit]]:
     """Resolve and check the cells of a run before any of them is computed. What is loaded for
-    that is gone afterwards, as an engine loads what it needs itself: it begins to meanwhile, and
-    `template.held` ends what it has begun.
+    that is gone afterwards, as an engine loads what it needs itself: it begins to meanwhile, if
+    the block of `template.held` allows it.
 
     Raises:
         InputError: bad input, or nothing that was asked for can be measured here.

@@ -48,6 +48,13 @@ Bits = Annotated[
     int | None, typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8.")
 ]
 
+Explained = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scheme", metavar="SCHEME", help="To explain (repeatable) [default: w8a8, w4a8]."
+    ),
+]
+
 
 def probe(
     checkpoints: Annotated[
@@ -58,12 +65,7 @@ def probe(
         typer.Option("--probes", metavar="NAME,...", help="Which (bench list) [default: all]."),
     ] = None,
     bits: Bits = None,
-    scheme: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--scheme", metavar="SCHEME", help="To explain (repeatable) [default: w8a8, w4a8]."
-        ),
-    ] = None,
+    scheme: Explained = None,
     backend: Annotated[
         str, typer.Option("--backend", metavar="NAME", help="What executes them.")
     ] = "simulated",

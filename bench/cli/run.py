@@ -54,13 +54,15 @@ from bench.cli.selection import Scored, Selection
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.evaluation import added_methods, floors, planning, skip_lists
-from bench.evaluation.engines.automatic import AUTO, checked
+from bench.evaluation.engines import template
+from bench.evaluation.engines.automatic import AUTO, LOCAL, checked
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices, host
 from bench.system.host import fingerprint
 
 
-@acting(trust_code=(TrustCode, False))
+@acting(inception=(Inception, None), backbones=(Backbones, None), trust_code=(TrustCode, False))
+@template.held()
 def run(
     bits: Bits = None,
     scheme: Words = None,
@@ -92,8 +94,6 @@ def run(
     extractors: Extractors = None,
     metrics: Metrics = None,
     real: Real = "test",
-    inception: Inception = None,
-    backbones: Backbones = None,
     probes: Probes = None,
     floor: Floor = floors.AUTO,
     cards: Cards = None,
@@ -108,8 +108,9 @@ def run(
     given = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
     runner, to = checked(engine, workers, address), Outcome(out, redact, force, dry_run, shard)
     cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
-    runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked, prompts)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
+    template.expect(LOCAL if dry_run else runner, place)
+    runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked, prompts)
     return _carried_out(_plans(runs, asked, place, runner, probes, preset, beside, to), to)
 
 

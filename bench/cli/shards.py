@@ -20,7 +20,6 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted, say
 from bench.core.progress import Done, Progress
 from bench.evaluation.cost import sampling_cost
-from bench.evaluation.engines import template
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import host, store
 from bench.system.host import fingerprint
@@ -72,7 +71,7 @@ def run(plan: EvaluationPlan, shard: tuple[int, int], force: bool) -> bool:
     execution.prepare(None)
     resolver, start = Resolver(fingerprint(plan.device), store.cache_root()), time.monotonic()
     errors: dict[str, str] = {}
-    with template.held(), Bar() as bar:
+    with Bar() as bar:
         resolved, _ = execution.examined(plan, plan.cells, resolver, force, bar)
         share = parts.shard(resolved, *shard)
         batches = Counter(part.cell for part in share)

@@ -35,6 +35,13 @@ Equal = Annotated[
 
 
 Rho = Annotated[float | None, typer.Option("--rho", metavar="FLOAT", help="Radius of sam.")]
+Gamma = Annotated[
+    float | None, typer.Option("--gamma", metavar="FLOAT", help="Input perturbation of ip.")
+]
+Precision = Annotated[
+    str | None, typer.Option("--precision", metavar="NAME", help="float32 or bfloat16.")
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")]
 Dataset = Annotated[
     str,
     typer.Option(
@@ -63,18 +70,14 @@ def train(
         str | None, typer.Option("--method", metavar="NAME", help="baseline, ip, sam or ip+sam.")
     ] = None,
     rho: Rho = None,
-    gamma: Annotated[
-        float | None, typer.Option("--gamma", metavar="FLOAT", help="Input perturbation of ip.")
-    ] = None,
+    gamma: Gamma = None,
     updates: Updates = None,
     batch: Batch = None,
     equal: Equal = None,
     seed: Seed = None,
     seeds: Seeds = None,
     engine: Tasks = automatic.LOCAL,
-    precision: Annotated[
-        str | None, typer.Option("--precision", metavar="NAME", help="float32 or bfloat16.")
-    ] = None,
+    precision: Precision = None,
     sets: Sets = None,
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="Stem of the files [default: recipe].")
@@ -82,9 +85,7 @@ def train(
     device: Device = "auto",
     compiled: Compiled = False,
     dry_run: DryRun = False,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")
-    ] = Path("runs"),
+    out: Out = Path("runs"),
 ) -> int:
     """Train a recipe by one of the methods; go on where a killed run stopped.
 

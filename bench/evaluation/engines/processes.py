@@ -131,7 +131,7 @@ class _Process:
 def _started(number: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """A new process that serves a connection, by the number of its file descriptor."""
     words = [sys.executable, "-I", "-c", START, str(number), *template.paths()]
-    variables = {**template.environment(), **environment}
+    variables = {**template.environment(threads()), **environment}
     return subprocess.Popen(words, pass_fds=[number], stdin=subprocess.DEVNULL, env=variables)
 
 

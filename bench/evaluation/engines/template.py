@@ -39,6 +39,7 @@ LOADED = (
     "bench.quant.kernels.onednn",
     "bench.measurement.features.efficientnet",
 )
+AUTO, PROCESSES = "auto", "processes"
 # Number of `man 2 prctl`.
 SUBREAPER = 36
 # What a new template runs, isolated as workers are (`bench.evaluation.engines.processes`).
@@ -104,7 +105,7 @@ class Template:
         number = theirs.fileno()
         words = [sys.executable, "-I", "-c", START, str(number), ",".join(loaded), *paths()]
         self.process = subprocess.Popen(
-            words, pass_fds=[number], stdin=subprocess.DEVNULL, env=environment()
+            words, pass_fds=[number], stdin=subprocess.DEVNULL, env=environment(1)
         )
         theirs.close()
 
@@ -130,34 +131,58 @@ class Template:
 
 
 _made: list[Template] = []
+# Whether the command may come to need one.
+_state = {"expected": False}
 
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """End the template that the block prepares."""
+    """End with the block the template that was begun in it."""
     try:
         yield
     finally:
-        while _made:
-            _made.pop().stop()
+        _state["expected"] = False
+        _end()
 
 
-def prepare(engine: str, device: str) -> None:
-    """Begin to load what the workers of an engine need, if they can be copies of one process.
+def expect(engine: str, device: str) -> None:
+    """Say what runs the command, so that a template may be begun.
 
     Args:
-        engine: name, of `processes` with several workers.
-        device: where they evaluate networks.
+        engine: that the command names, perhaps auto.
+        device: where its workers evaluate networks.
     """
-    name, _, count = engine.partition(":")
-    is_fit = name == "processes" and count not in ("", "1") and device == devices.CPU
-    if is_fit and host.threads() == 1 and not _made and _takes_orphans():
+    _state["expected"] = engine == AUTO or _is_fit(engine, device)
+
+
+def begin() -> None:
+    """Begin a template where the command may come to need one: it comes to what takes long."""
+    is_one = (host.given_threads() or 1) == 1 and host.cores() > 1
+    if _state["expected"] and is_one and not _made and _takes_orphans():
         _made.append(Template())
 
 
+def prepare(engine: str, device: str) -> None:
+    """Begin a template for the engine that was chosen, or end one that it has no use for."""
+    if _is_fit(engine, device) and host.threads() == 1:
+        begin()
+    else:
+        _end()
+
+
 def prepared() -> Template | None:
-    """The template that was prepared, None where there is none or the threads are others now."""
+    """The template that was begun, None where there is none or the threads are others now."""
     return _made[0] if _made and host.threads() == 1 else None
+
+
+def _is_fit(engine: str, device: str) -> bool:
+    name, _, count = engine.partition(":")
+    return name == PROCESSES and count not in ("", "1") and device == devices.CPU
+
+
+def _end() -> None:
+    while _made:
+        _made.pop().stop()
 
 
 def paths() -> list[str]:
@@ -166,9 +191,9 @@ def paths() -> list[str]:
     return [*(os.path.abspath(path) for path in sys.path if path), here]
 
 
-def environment() -> dict[str, str]:
-    """The variables of a new process."""
-    return {**os.environ, "OMP_NUM_THREADS": str(host.threads())}
+def environment(threads: int) -> dict[str, str]:
+    """The variables of a new process of so many threads."""
+    return {**os.environ, "OMP_NUM_THREADS": str(threads)}
 
 
 def _takes_orphans() -> bool:

@@ -16,6 +16,7 @@ from bench.core.record import Record
 from bench.evaluation.engines import template
 from bench.evaluation.engines.processes import _Process, run
 from bench.evaluation.engines.template import Forked, Template
+from bench.system import host
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="of Linux alone")
 
@@ -94,7 +95,7 @@ def test_without_a_template_that_can_be_copied_workers_are_started(
 
 
 def test_what_is_prepared(monkeypatch):
-    """Where workers of one thread on a CPU are several, and once."""
+    """One, where workers of one thread on a CPU are or may be several, and within the block."""
     made = []
 
     class Noted:
@@ -106,17 +107,32 @@ def test_what_is_prepared(monkeypatch):
 
     monkeypatch.setattr(template, "Template", Noted)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    with template.held():
-        for engine in ("local", "processes:1", "ray:local,2", "processes"):
-            template.prepare(engine, "cpu")
-        template.prepare("processes:2", "cuda")
-        assert not made and template.prepared() is None
-        for _ in range(2):
+    monkeypatch.setattr(host, "cores", lambda: 2)
+    for engine, device in (("local", "cpu"), ("processes:1", "cpu"), ("ray", "cpu"),
+                           ("processes:2", "cuda")):  # fmt: skip
+        with template.held():
+            template.expect(engine, device)
+            template.begin()
+            template.prepare(engine, device)
+            assert not made and template.prepared() is None
+    for engine in ("auto", "processes:2"):
+        with template.held():
+            template.expect(engine, "cpu")
+            template.begin()
             template.prepare("processes:2", "cpu")
-        assert len(made) == 1 and template.prepared() is made[0]
-        # It was loaded with one thread.
-        monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        assert template.prepared() is None
+            assert len(made) == 1 and template.prepared() is made[0]
+            # It was loaded with one thread.
+            monkeypatch.setenv("OMP_NUM_THREADS", "2")
+            assert template.prepared() is None
+            monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        assert not made
+    with template.held():
+        template.expect("auto", "cpu")
+        template.begin()
+        # So short a run that it takes one process.
+        template.prepare("local", "cpu")
+        assert not made
+    template.begin()
     assert not made
 
 
