@@ -41,6 +41,9 @@ Gamma = Annotated[
 Precision = Annotated[
     str | None, typer.Option("--precision", metavar="NAME", help="float32 or bfloat16.")
 ]
+Name = Annotated[
+    str, typer.Option("--name", metavar="NAME", help="Stem of the files [default: recipe].")
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of weights and snapshot.")]
 Dataset = Annotated[
     str,
@@ -79,9 +82,7 @@ def train(
     engine: Tasks = automatic.LOCAL,
     precision: Precision = None,
     sets: Sets = None,
-    name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="Stem of the files [default: recipe].")
-    ] = "",
+    name: Name = "",
     device: Device = "auto",
     compiled: Compiled = False,
     dry_run: DryRun = False,
