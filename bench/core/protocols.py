@@ -288,12 +288,11 @@ class Work(Protocol):
 
 
 class Engine(Protocol):
-    """Runs a worker over resolved cells (`evaluation.resolved.ResolvedCell`), over parts
-    (`evaluation.parts.Part`) or over tasks (`evaluation.engines.queue.Task`), wherever that is,
-    and yields what it tells: progress, and once the record of each cell, or that a part or task is
-    done. Given none of them, it looks at its argument. Records may come in any order; references
-    are best run first, as others need their images. An engine decides no number, so it is part of
-    no key; a run states its name and `identity()`.
+    """Runs a worker over cells (`evaluation.resolved.ResolvedCell`), parts of them (`.parts.Part`)
+    or tasks (`.engines.queue.Task`), wherever that is, and yields what it tells: progress, and once
+    the record of each cell, or that a part or task is done. Given none, it looks at its argument.
+    Records may come in any order; references are best run first, as others need their images. An
+    engine decides no number, so it is part of no key; a run states its name and `identity()`.
     """
 
     def __call__(
