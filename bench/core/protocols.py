@@ -289,10 +289,10 @@ class Work(Protocol):
 
 class Engine(Protocol):
     """Runs a worker over cells (`evaluation.resolved.ResolvedCell`), parts of them (`.parts.Part`)
-    or tasks (`.engines.queue.Task`), wherever that is, and yields what it tells: progress, and once
-    the record of each cell, or that a part or task is done. Given none, it looks at its argument.
-    Records may come in any order; references are best run first, as others need their images. An
-    engine decides no number, so it is part of no key; a run states its name and `identity()`.
+    or tasks (`.engines.queue.Task`), wherever that is, and yields what it tells: progress, and
+    once the record of each cell, or that a part or task is done. Given none, it looks at its
+    argument. Records may come in any order; references are best run first. An engine decides no
+    number, so it is part of no key; a run states its name and `identity()`.
     """
 
     def __call__(
