@@ -60,6 +60,9 @@ from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices, host
 from bench.system.host import fingerprint
 
+# Images of a cell below which nothing is loaded before it is known what runs the cells.
+SHORT = 100
+
 
 @acting(inception=(Inception, None), backbones=(Backbones, None), trust_code=(TrustCode, False))
 @template.held()
@@ -109,9 +112,14 @@ def run(
     runner, to = checked(engine, workers, address), Outcome(out, redact, force, dry_run, shard)
     cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
     beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
-    template.expect(LOCAL if dry_run else runner, place)
+    template.expect(LOCAL if dry_run or _is_short(images, preset) else runner, place)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked, prompts)
     return _carried_out(_plans(runs, asked, place, runner, probes, preset, beside, to), to)
+
+
+def _is_short(images: int | None, preset: str) -> bool:
+    """Whether a run may be over before its workers have loaded their libraries."""
+    return preset == "smoke" if images is None else images < SHORT
 
 
 def _choices(

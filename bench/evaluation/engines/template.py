@@ -156,16 +156,15 @@ def expect(engine: str, device: str) -> None:
 
 
 def begin() -> None:
-    """Begin a template where the command may come to need one: it comes to what takes long."""
-    is_one = (host.given_threads() or 1) == 1 and host.cores() > 1
-    if _state["expected"] and is_one and not _made and _takes_orphans():
-        _made.append(Template())
+    """Begin a template where one is expected: the command comes to what takes long itself."""
+    if _state["expected"] and (host.given_threads() or 1) == 1 and host.cores() > 1:
+        _begin()
 
 
 def prepare(engine: str, device: str) -> None:
     """Begin a template for the engine that was chosen, or end one that it has no use for."""
     if _is_fit(engine, device) and host.threads() == 1:
-        begin()
+        _begin()
     else:
         _end()
 
@@ -178,6 +177,11 @@ def prepared() -> Template | None:
 def _is_fit(engine: str, device: str) -> bool:
     name, _, count = engine.partition(":")
     return name == PROCESSES and count not in ("", "1") and device == devices.CPU
+
+
+def _begin() -> None:
+    if not _made and _takes_orphans():
+        _made.append(Template())
 
 
 def _end() -> None:
