@@ -124,6 +124,15 @@ def test_files_of_another_machine_that_are_not_here_are_told(recipe, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_ray_cluster_trains_the_same_bits(data, recipe, tmp_path, cache):
+    pytest.importorskip("ray")
+    for engine in ("local", "ray:local,2"):
+        tasks = trainings.tasks(recipe, Destination(tmp_path / engine, "", "cpu"), (1, 2))
+        assert [each.error for each in done(engine, cache, tasks).values()] == ["", ""]
+    assert weights(tmp_path / "ray:local,2") == weights(tmp_path / "local")
+
+
+@pytest.mark.slow
 def test_a_killed_worker_goes_on_from_its_snapshot(data, recipe, tmp_path, cache):
     longer = recipe.changed({"updates": "900"})
     cards.run(longer, Destination(tmp_path / "one", device="cpu"))
