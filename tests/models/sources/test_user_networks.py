@@ -9,6 +9,7 @@ import torch
 from helpers.edm_reference import Reference
 
 from bench.core.noise_levels import NoiseLevels
+from bench.models.networks import CodedNetwork
 from bench.models.sources import python, python_code
 from bench.quant.layers import export
 from bench.system import trust
@@ -51,7 +52,7 @@ def built(function, **words):
     for value in network.parameters():
         value.normal_(std=0.2)
     classes = FUNCTIONS[function].get("classes", 0)
-    return python.UserNetwork(network, call, classes, 1000, function).eval()
+    return CodedNetwork(network, call, classes, 1000, function).eval()
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in FOLDER.glob("*.py")))
