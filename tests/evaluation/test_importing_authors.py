@@ -7,26 +7,31 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from helpers.author_shapes import adm_shapes, edm2_shapes, edm_shapes, sit_shapes
+from helpers.author_shapes import edm2_shapes, edm_shapes, sit_shapes
 from helpers.authors import randoms
+from helpers.pictures import encode, write_folder
 
 SIZES = ("--images", "4", "--batch", "4", "--steps", "1", "--metrics", "psnr", "--floor", "none")
+REAL = ("--dataset", "folder:real", "--force")
 FLOW = ("--set", "levels={kind: flow, told: reversed_time}", "--set", "predicts=velocity")
 SIT = ("--set", "num_heads=3", *FLOW)
 # Source, weights, what must be said, and whether torch's file holds two kinds of them.
 KNOWN = {
-    "edm": (edm_shapes("ddpm++", 0, 28, 1), ()),
-    "edm2": (edm2_shapes(3, 28, 1), ("--set", "null_class=3")),
-    "sit": (sit_shapes(1, 4, 7, 1, 4), SIT),
+    "edm": (edm_shapes("ddpm++"), ()),
+    "edm2": (edm2_shapes(3), ("--set", "null_class=3")),
+    "sit": (sit_shapes(), SIT),
 }
 
 
 @pytest.fixture
 def folder(tmp_path, cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8)
+    write_folder(tmp_path / "real", {f"{k}.png": encode(p) for k, p in enumerate(pixels)})
     return tmp_path
 
 
@@ -42,11 +47,11 @@ def save(source):
 def test_the_card_says_what_was_read(bench, folder, source):
     save(source)
     words = KNOWN[source][1]
-    code, _, error = bench("import", "w.pt", *words, "--set", "weights=ema", "--force")
+    code, _, error = bench("import", "w.pt", *words, "--set", "weights=ema", *REAL)
     assert code == 0, error
     text = Path("w.yaml").read_text()
     (card,) = yaml.safe_load(text)["checkpoints"]
-    assert (card["source"], card["method"], card["dataset"]) == (source, "ema", "fashion-mnist")
+    assert (card["source"], card["method"], card["dataset"]) == (source, "ema", "folder:real")
     assert card["config"]["levels"]["kind"] == ("flow" if source == "sit" else "edm")
     assert "shape" not in card["config"] and "learns_variance" not in card["config"]
     assert re.search("# assumed: the network is (EDM's SongUNet|EDM2's UNet|a SiT or DiT)", text)
@@ -59,7 +64,7 @@ def test_the_card_says_what_was_read(bench, folder, source):
 def test_from_weights_to_a_report(bench, folder, source):
     save(source)
     words = KNOWN[source][1]
-    assert bench("import", "w.pt", *words, "--set", "weights=ema", "--force")[0] == 0
+    assert bench("import", "w.pt", *words, "--set", "weights=ema", *REAL)[0] == 0
     backends = ("--backend", "simulated", "--backend", "int8-x86")
     code, stdout, error = bench("run", "--cards", "w.yaml", *SIZES, "--scheme", "w8a8", *backends)
     assert code == 0, error
@@ -83,7 +88,7 @@ def test_from_weights_to_a_report(bench, folder, source):
 )
 def test_what_weights_tell_or_do_not_tell(bench, folder, source, words, told):
     save(source)
-    code, stdout, error = bench("import", "w.pt", "--set", "weights=ema", *words, "--force")
+    code, stdout, error = bench("import", "w.pt", "--set", "weights=ema", *words, *REAL)
     assert (code, stdout, len(error.splitlines())) == (2, "", 1)
     assert told in error
     assert not list(folder.glob("*.yaml"))
@@ -109,7 +114,7 @@ def test_the_two_lines_for_a_pickle_write_what_is_then_read(bench, folder, kind)
     code = folder / "theirs"
     (code / "torch_utils").mkdir(parents=True)
     (code / "torch_utils" / "persistence.py").write_text(AUTHORS_CODE)
-    shapes = adm_shapes(28, 1) if kind == "edm" else edm2_shapes(0, 28, 1)
+    shapes = edm_shapes("adm") if kind == "edm" else edm2_shapes()
     prefix = "model." if kind == "edm" else ""
     torch.save({f"{prefix}{k}": v for k, v in randoms(shapes).items()}, "state.pt")
     path = folder / "network-snapshot.pkl"
@@ -136,7 +141,7 @@ pickle.dump({{"ema": net}}, open({str(path)!r}, "wb"))
     lines = f"import pickle, torch\n{first}\n{second}".replace("PATH", repr(str(path)))
     subprocess.run([sys.executable, "-c", lines], cwd=code, check=True)
     (code / "weights.pt").rename(folder / "weights.pt")
-    status, _, error = bench("import", "weights.pt", "--force")
+    status, _, error = bench("import", "weights.pt", *REAL)
     assert status == 0, error
     (card,) = yaml.safe_load(Path("weights.yaml").read_text())["checkpoints"]
     assert card["source"] == kind

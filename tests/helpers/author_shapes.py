@@ -76,11 +76,6 @@ def edm_shapes(kind, classes=0, size=8, channels=3, width=64, widths=(64, 128)):
     }
 
 
-def adm_shapes(size=8, channels=3):
-    """Those of EDM's DhariwalUNet."""
-    return edm_shapes("adm", 0, size, channels)
-
-
 def edm2_block(inputs, width, embedding, first, attends=False):
     """Shapes of the weights of a block whose first convolution takes `first` channels."""
     made = {"emb_gain": (), "conv_res0.weight": (width, first, 3, 3)}
