@@ -97,7 +97,7 @@ def load(checkpoint: Checkpoint, author: Author) -> Denoiser:
         files.check_tensors(floats(part.tensors), path)
         noise = noises.of(config, content, part, checkpoint.source)
         check_stored(part.tensors, config["stored"])
-        made = author.read(part.tensors, own)
+        made = _read(author, part.tensors, own)
         config |= {"timesteps": len(noise.levels), "predicts": noise.predicts}
         config |= {"shape": list(made.shape), "null_class": _null(config["null_class"], made)}
         config["learns_variance"] = noise.levels.is_schedule and made.outputs > made.shape[0]
@@ -136,7 +136,7 @@ def draft(
         card.given = {**card.given, "levels": levels}
         card.assumed.append(f"levels {levels['kind']}, those of {who.title} (--set levels=...)")
     own = {name: card.given[name] for name in who.fields if name in card.given}
-    made = who.read(card.weights, own)
+    made = _read(who, card.weights, own)
     card.assumed.append(f"the network is {made.title}")
     # Which the weights tell, and no card has.
     card.config["learns_variance"] = made.outputs > made.shape[0]
@@ -144,6 +144,21 @@ def draft(
     del card.config["learns_variance"]
     card.config |= own
     return made.shape
+
+
+def _read(who: Author, weights: Mapping[str, Tensor], own: Mapping[str, Any]) -> Network:
+    """The network, where what it makes are images.
+
+    Raises:
+        InputError: as for `Author.read`; or it makes latents.
+    """
+    made = who.read(weights, own)
+    if made.shape[0] not in sketch.IMAGES:
+        raise InputError(
+            f"{made.title}, takes {made.shape[0]} channels, which are no images but latents of an "
+            f"autoencoder: a file has no decoder; import a folder of diffusers, which has both"
+        )
+    return made
 
 
 def _usual_levels(who: Author, prefix: str) -> Mapping[str, Any]:

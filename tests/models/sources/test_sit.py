@@ -132,6 +132,7 @@ def test_what_shapes_do_not_tell_is_asked_for(tmp_path, config, words):
     ("change", "words"),
     [
         ({"pos_embed": (1, 15, WIDTH)}, "images must be square"),
+        (sit_shapes(4, channels=4), "takes 4 channels, which are no images but latents"),
         ({"blocks.0.attn.q_norm.weight": (8,)}, "do not fit the network"),
         ({"t_embedder.mlp.0.weight": None}, "not the weights of a SiT or DiT"),
     ],
