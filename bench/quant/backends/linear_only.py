@@ -23,7 +23,7 @@ from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.system import weightless
-from bench.system.quiet import quiet_import, quiet_profiler
+from bench.system.quiet import quiet_import, quiet_products, quiet_profiler
 
 if TYPE_CHECKING:
     import torch
@@ -150,6 +150,7 @@ class BnbInt8(LinearOnly):
         """The layer with int8 weights."""
         import bitsandbytes
 
+        quiet_products()
         sizes = linear.in_features, linear.out_features, linear.bias is not None
         # Without memory for random weights, which take a minute to draw for a large network.
         made = bitsandbytes.nn.Linear8bitLt(*sizes, has_fp16_weights=False, device="meta")
