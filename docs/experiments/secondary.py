@@ -163,11 +163,11 @@ def figure(by: By, path: str) -> None:
                 panel.plot(each.mean(), y, "D", color=COLOURS[k], ms=6, label=label)
         panel.set_title(bits.upper(), fontsize=10)
         panel.set_xscale("symlog", linthresh=10)
-        panel.set_xlim(left=0)
+        panel.set_xlim(left=min(0.0, panel.get_xlim()[0]))
         panel.set_xticks([0, 5, 10, 20, 50, 100, 200], ["0", "5", "10", "20", "50", "100", "200"])
         panel.grid(axis="x", color="0.9")
         panel.set_yticks(range(len(there)), [QUANTIZERS[q].strip("`") for q in reversed(there)])
-    panels[1].legend(fontsize=8, loc="lower right")
+    drawn.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     drawn.supxlabel("change of KD by quantization: left loses less", fontsize=9)
     drawn.savefig(path, dpi=110)
 
