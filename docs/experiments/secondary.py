@@ -148,7 +148,9 @@ def figure(by: By, path: str) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    drawn, panels = pyplot.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
+    drawn, panels = pyplot.subplots(
+        1, 2, figsize=(9, 3.8), sharex=True, sharey=True, layout="constrained"
+    )
     there = [q for q in QUANTIZERS if len(both(by, scheme_of("w4a8", q))) >= FEWEST]
     for panel, bits in zip(panels, ("w4a8", "w8a8"), strict=True):
         for k, (method, name) in enumerate(METHODS.items()):
