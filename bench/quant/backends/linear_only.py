@@ -21,7 +21,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
-from bench.system.quiet import quiet_import, quiet_profiler
+from bench.system.quiet import quiet_import, quiet_products, quiet_profiler
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +103,7 @@ class BnbInt8(LinearOnly):
         """The layer with int8 weights."""
         import bitsandbytes
 
+        quiet_products()
         sizes = linear.in_features, linear.out_features, linear.bias is not None
         made = bitsandbytes.nn.Linear8bitLt(*sizes, has_fp16_weights=False)
         made.load_state_dict(linear.state_dict())
