@@ -1,6 +1,6 @@
 """The secondary table of docs/claims.md: methods of training by methods of quantization.
 
-    python docs/experiments/secondary.py RUN [RUN ...] [--backend int8-cuda] [--figure FILE]
+    python docs/experiments/secondary.py RUN [RUN ...] [--seeds 0-2] [--figure FILE]
 
 Of all runs together, for each number of bits and each quantizer: the mean change of KD and its
 spread over the trainings of each method; then SAM against the mean of plain training, EMA and SWA
@@ -178,9 +178,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("runs", nargs="+")
     parser.add_argument("--backend", default=BACKEND)
+    parser.add_argument("--seeds", help="as in 0-2; all that there are by default")
     parser.add_argument("--figure", metavar="FILE")
     asked = parser.parse_args()
     by = losses(*loaded(asked.runs, asked.backend))
+    if asked.seeds:
+        first, last = map(int, asked.seeds.split("-"))
+        by = {
+            key: {seed: row for seed, row in rows.items() if first <= seed <= last}
+            for key, rows in by.items()
+        }
     means(by)
     table(by)
     if asked.figure:
