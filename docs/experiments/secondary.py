@@ -6,8 +6,8 @@ Of all runs together, for each number of bits and each quantizer: the mean chang
 spread over the trainings of each method; then SAM against the mean of plain training, EMA and SWA
 of the same seeds, so that there is one line for a quantizer:
 
-- how much less SAM loses, and by how much less the lead is than with plain rounding (the
-  interaction, on the scale of the loss);
+- how much less SAM loses, and how much of that lead under plain rounding is gone (the interaction,
+  on the scale of the loss);
 - SAM's loss as a share of the others' (the same question on the scale of ratios: a quantizer that
   takes the same share of every loss away changes differences, and no ratio).
 
@@ -123,7 +123,7 @@ def table(by: By) -> None:
             if len(pairs) < FEWEST:
                 continue
             shared = sorted(set(pairs) & set(plain)) if quantizer else []
-            rows = [(less(*plain[seed]), less(*pairs[seed])) for seed in shared]
+            rows = [(less(*pairs[seed]), less(*plain[seed])) for seed in shared]
             taken = estimate(rows) if rows else None
             lines.append((bits, name, pairs, estimate(pairs.values()), taken))
     leads = decisions.holm([decisions.two_sided(lead) for *_, lead, _ in lines])
