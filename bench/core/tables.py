@@ -35,6 +35,12 @@ BACKENDS = {
     "bnb-fp4": "bench.quant.backends.linear_only:BnbFp4",
     "ao-int8": "bench.quant.backends.linear_only:AoInt8",
     "ao-int8-weight": "bench.quant.backends.linear_only:AoInt8Weight",
+    "ao-int4-weight": "bench.quant.backends.ao_int4:AoInt4Weight",
+    "ao-float8": "bench.quant.backends.ao_float8:AoFloat8",
+    "gguf-q8": "bench.quant.backends.gguf:GgufQ8",
+    "gguf-q4": "bench.quant.backends.gguf:GgufQ4",
+    "quanto-int8": "bench.quant.backends.quanto:QuantoInt8",
+    "quanto-int4": "bench.quant.backends.quanto:QuantoInt4",
 }
 METHODS = {
     "adaround": "bench.quant.methods.adaround:AdaRound",
@@ -149,6 +155,10 @@ IDENTITIES = {
     "backends bnb-int8": "bench.quant.identities:bitsandbytes",
     "backends bnb-nf4": "bench.quant.identities:bitsandbytes",
     "backends bnb-fp4": "bench.quant.identities:bitsandbytes",
+    "backends gguf-q8": "bench.quant.identities:gguf",
+    "backends gguf-q4": "bench.quant.identities:gguf",
+    "backends quanto-int8": "bench.quant.identities:quanto",
+    "backends quanto-int4": "bench.quant.identities:quanto",
     "methods adaround": "bench.quant.identities:method",
     "methods asymmetric": "bench.quant.identities:method",
     "methods bias": "bench.quant.identities:method",
