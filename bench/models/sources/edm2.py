@@ -242,6 +242,10 @@ class Decoder(latents.Decoder):
 AUTHOR = authors.Author("EDM2", read, {}, levels={"kind": "edm"}, decoder=Decoder)
 
 
+# Every field of the config; any other is refused.
+FIELDS = (*authors.SHARED, *AUTHOR.fields)
+
+
 def load(checkpoint: Checkpoint) -> Denoiser:
     """Load a checkpoint strictly, as `bench.models.sources.authors.load` does."""
     return authors.load(checkpoint, AUTHOR)
