@@ -89,11 +89,14 @@ def test_settings_of_these_are_refused_elsewhere(bench, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", [*KNOWN, "sit of latents"])
+@pytest.mark.parametrize("source", [*KNOWN, "ncsn++", "sit of latents"])
 def test_from_weights_to_a_report(bench, folder, source):
     if source in KNOWN:
         save(source)
         words = KNOWN[source][1]
+    elif source == "ncsn++":
+        torch.save({"ema": randoms(edm_shapes("ncsn++", 3))}, "w.pt")
+        words = ()
     else:
         torch.save({"ema": randoms(sit_shapes(8, side=2, channels=4))}, "w.pt")
         save_decoder(folder)
