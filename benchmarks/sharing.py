@@ -8,7 +8,8 @@ a Ray cluster of this machine.
 
 With `--speedup`: `bench run --bits 4` in empty caches, by one worker with a thread for each core
 and by as many workers of one thread, one after the other, again and again; the ratio of the
-medians, and the share of the workers' time that is neither sampling nor features.
+medians, and the shares of the workers' time that went into sampling, features and other things.
+Then the same by several workers with twice as many images.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,8 +125,41 @@ def overhead(engine: str, images: int) -> None:
     print(f"memory for {4 * images} images against {images}: {many / few:.2f}")
 
 
-def command(images: int, checkpoints: str, workers: int) -> tuple[float, float]:
-    """Wall time of `bench run --bits 4`, and the share of the workers' time for other things."""
+@dataclass(frozen=True)
+class Measured:
+    """What one command took.
+
+    Attributes:
+        workers: how many it had.
+        wall: seconds.
+        cpu: seconds of cores, of all of its processes.
+        stages: seconds of its workers by stage, as its records state them.
+    """
+
+    workers: int
+    wall: float
+    cpu: float
+    stages: Mapping[str, float]
+
+    @property
+    def other(self) -> float:
+        """The share of the workers' time that is neither sampling nor features."""
+        return 1 - sum(self.share(stage) for stage in ("sample", "features"))
+
+    def share(self, stage: str) -> float:
+        """The share of the workers' time that a stage took."""
+        return self.stages[stage] / (self.workers * self.wall)
+
+    def __str__(self) -> str:
+        parts = [f"{stage} {self.share(stage):.1%}" for stage in self.stages]
+        rest = 1 - sum(map(self.share, self.stages))
+        told = f"{self.other:.1%} neither sampling nor features"
+        shares = ", ".join([*parts, f"start, checks, report and waiting {rest:.1%}"])
+        return f"{self.wall:7.1f} s, {self.cpu:.0f} s of cores, {told} ({shares})"
+
+
+def command(images: int, checkpoints: str, workers: int) -> Measured:
+    """Run `bench run --bits 4` in an empty cache."""
     cores = len(os.sched_getaffinity(0))
     words = ["run", "--bits", "4", "--images", str(images), "--workers", str(workers)]
     words += ["--checkpoints", checkpoints] if checkpoints else []
@@ -131,29 +167,32 @@ def command(images: int, checkpoints: str, workers: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "out")
         variables["BENCH_CACHE"] = str(Path(folder, "cache"))
-        start = time.perf_counter()
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         program = [sys.executable, "-m", "bench", *words, "--out", str(out)]
         subprocess.run(program, env=variables, check=True, stdout=subprocess.DEVNULL)
-        wall = time.perf_counter() - start
+        wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
         (path,) = out.glob("*/run.json")
         records = json.loads(path.read_text())["records"]
-    stages = [(stage, s) for record in records for stage, s in record["seconds"].items()]
-    work = sum(seconds for stage, seconds in stages if stage in ("sample", "features"))
-    return wall, 1 - work / (workers * wall)
+    stages: Counter[str] = Counter()
+    for record in records:
+        stages.update(record["seconds"])
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(workers, wall, cpu, stages)
 
 
 def speedup(images: int, checkpoints: str, rounds: int) -> None:
-    """Print how much faster several workers are than one."""
+    """Print how much faster several workers are than one, and what is left of other things with
+    twice as many images."""
     cores = len(os.sched_getaffinity(0))
     walls: dict[int, list[float]] = {1: [], cores: []}
     for _ in range(rounds):
         for count in walls:
-            wall, other = command(images, checkpoints, count)
-            walls[count].append(wall)
-            told = f"{count} x {cores // count} threads: {wall:7.1f} s"
-            print(f"{told}, {other:.1%} neither sampling nor features", flush=True)
+            measured = command(images, checkpoints, count)
+            walls[count].append(measured.wall)
+            print(f"{count} x {cores // count} threads: {measured}", flush=True)
     first, second = (statistics.median(walls[count]) for count in walls)
-    print(f"one worker / {cores} workers: {first / second:.2f}")
+    print(f"one worker / {cores} workers: {first / second:.2f}", flush=True)
+    print(f"{2 * images} images: {command(2 * images, checkpoints, cores)}")
 
 
 def main() -> None:

@@ -19,9 +19,10 @@ from bench.core import distances, extensions
 from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.printable import say
-from bench.core.record import Fit, Host, Record, Run
+from bench.core.record import Fit, Record, Run
 from bench.evaluation import fits, records
 from bench.evaluation.cost import lines, sampling_cost
+from bench.evaluation.engines import template
 from bench.system import store
 from bench.system.host import fingerprint
 from bench.system.influences import Influences
@@ -100,9 +101,8 @@ def run(
     with Bar() as bar:
         runner = SequentialRunner(resolver, plan.rule, bar.tell) if plan.rule else None
         planned = runner.planned(plan.cells) if runner else plan.cells
-        resolved = [resolver.resolve(cell) for cell in planned]
-        check_refusals(resolved)
-        checked = _before(resolved, resolver.host, force, bar)
+        resolved, checked = examined(plan, planned, resolver, force, bar)
+        bar.start([(r.cell, records.missing_batches(r), sampling_cost(r.cell)) for r in resolved])
         count = sum(records.cached(wanted) is not None for wanted in resolved)
         execute = Execution(plan, resolver, bar)
         outcomes = runner.run(plan.cells, execute) if runner else execute(plan.cells)
@@ -118,9 +118,11 @@ def run(
     return folder, any(record.status == "failed" for record in outcomes)
 
 
-def prepare(out: Path) -> None:
-    """Make sure that reports and the cache take files, and clear what killed commands left."""
-    store.check_writable(out)
+def prepare(out: Path | None) -> None:
+    """Make sure that reports, where there are any, and the cache take files, and clear what
+    killed commands left."""
+    if out is not None:
+        store.check_writable(out)
     store.check_cache()
     store.sweep(store.cache_root())
 
@@ -152,15 +154,24 @@ def check_refusals(resolved: Sequence[ResolvedCell]) -> None:
         raise InputError(f"nothing that was asked for can be measured here: {told}")
 
 
-def _before(resolved: Sequence[ResolvedCell], host: Host, force: bool, bar: Bar) -> list[Fit]:
-    """Check the cells of a run and start its bar. What is loaded for that is gone afterwards, as
-    an engine loads what it needs itself."""
+def examined(
+    plan: EvaluationPlan, cells: Sequence[Cell], resolver: Resolver, force: bool, bar: Bar
+) -> tuple[list[ResolvedCell], list[Fit]]:
+    """Resolve and check the cells of a run before any of them is computed. What is loaded for
+    that is gone afterwards, as an engine loads what it needs itself: it begins to meanwhile, if
+    the block of `template.held` allows it.
+
+    Raises:
+        InputError: bad input, or nothing that was asked for can be measured here.
+    """
     from bench.evaluation.pipeline import Pipeline
 
-    pipeline = Pipeline(host, resolved[0].cache)
-    checked = checked_fits(resolved, pipeline, force, bar.tell)
-    bar.start([(r.cell, records.missing_batches(r), sampling_cost(r.cell)) for r in resolved])
-    return checked
+    resolved = [resolver.resolve(cell) for cell in cells]
+    check_refusals(resolved)
+    if any(each.refusal is None and records.cached(each) is None for each in resolved):
+        template.prepare(plan.engine, plan.device)
+    pipeline = Pipeline(resolver.host, resolver.cache)
+    return resolved, checked_fits(resolved, pipeline, force, bar.tell)
 
 
 def checked_fits(

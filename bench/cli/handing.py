@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from bench.core import extensions
 from bench.core.cell import Cell
@@ -18,11 +20,22 @@ from bench.core.progress import Done, Progress
 from bench.core.record import Record
 from bench.evaluation import back_off
 from bench.evaluation.engines import automatic
+from bench.system import host
 
 if TYPE_CHECKING:
+    from bench.core.protocols import Work
     from bench.evaluation.planning import EvaluationPlan
     from bench.evaluation.resolved import Resolver
     from bench.system.progress import Bar
+
+Tasks = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="What does the work: local, processes:2, ray, ray:HOST:PORT (bench list).",
+    ),
+]
 
 
 def engine(name: str, cells: Sequence[Cell], place: str, given: int | None) -> tuple[str, int]:
@@ -99,16 +112,40 @@ class Execution:
         )
 
 
-@contextlib.contextmanager
 def told(
     plan: EvaluationPlan, resolver: Resolver, items: Sequence[Any]
-) -> Iterator[Iterator[Progress | Done | Record]]:
-    """What the engine of a run tells of cells or parts. It ends what it started, also where an
-    error or a Ctrl-C stops the run."""
+) -> contextlib.AbstractContextManager[Iterator[Progress | Done | Record]]:
+    """What the engine of a run tells of cells or parts, as `events`."""
     from bench.evaluation.worker import Worker
 
-    engine = extensions.lookup("engines", plan.engine)
-    events = engine(Worker(plan.device, resolver.cache), items)
+    return events(plan.engine, Worker(plan.device, resolver.cache), items)
+
+
+def for_tasks(name: str, device: str) -> str:
+    """The engine of a command of tasks, which has as many threads from now on as it takes.
+
+    Args:
+        name: as the user says it.
+        device: from `devices.find`.
+
+    Raises:
+        InputError: an unknown engine, one that takes no such argument, or auto.
+    """
+    if automatic.checked(name) == automatic.AUTO:
+        raise InputError(
+            "--engine auto chooses by the cells of bench run: say local, processes:2 or ray here"
+        )
+    host.set_threads(host.given_threads() or automatic.threads_of(name, device))
+    return name
+
+
+@contextlib.contextmanager
+def events(
+    engine: str, worker: Work, items: Sequence[Any]
+) -> Iterator[Iterator[Progress | Done | Record]]:
+    """What an engine tells of cells, parts or tasks. It ends what it started, also where an
+    error or a Ctrl-C stops the command."""
+    events = extensions.lookup("engines", engine)(worker, items)
     try:
         yield events
     finally:

@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli import execution, exits, publishing
+from bench.cli import execution, exits, handing, publishing
 from bench.cli.flags import Cards, Device, Out, Seed, TrustCode, listed
+from bench.cli.handing import Tasks
 from bench.core import extensions, probe_record, tables
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.errors import InputError, offer
 from bench.core.printable import plain, quoted
 from bench.core.probe_record import ProbePart, ProbeRun
+from bench.core.progress import Done
 from bench.core.scheme import Scheme
 from bench.evaluation import piped, planning
+from bench.evaluation.engines import automatic
 from bench.evaluation.probe_context import SMOKE_EXAMPLES
 from bench.models.cards import card_file, load_cards, select, verify
 from bench.report import redaction
@@ -45,6 +48,13 @@ Bits = Annotated[
     int | None, typer.Option("--bits", metavar="INT", help="Weight bits: 4 means w4a8.")
 ]
 
+Explained = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scheme", metavar="SCHEME", help="To explain (repeatable) [default: w8a8, w4a8]."
+    ),
+]
+
 
 def probe(
     checkpoints: Annotated[
@@ -55,16 +65,12 @@ def probe(
         typer.Option("--probes", metavar="NAME,...", help="Which (bench list) [default: all]."),
     ] = None,
     bits: Bits = None,
-    scheme: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--scheme", metavar="SCHEME", help="To explain (repeatable) [default: w8a8, w4a8]."
-        ),
-    ] = None,
+    scheme: Explained = None,
     backend: Annotated[
         str, typer.Option("--backend", metavar="NAME", help="What executes them.")
     ] = "simulated",
     device: Device = devices.CPU,
+    engine: Tasks = automatic.LOCAL,
     preset: Annotated[
         str, typer.Option("--preset", metavar="NAME", help="smoke or default.")
     ] = "default",
@@ -91,7 +97,7 @@ def probe(
     folder = None if run is None else find_run(out, run)
     execution.prepare(folder or out)
     plan = replace(_plan(preset, seed, names, wanted, backend), device=place)
-    parts = _probe(plan, chosen)
+    parts = _probe(plan, chosen, handing.for_tasks(engine, place))
     if not any(part.status == "ok" for part in parts):
         raise InputError(f"nothing could be probed: {parts[0].error}")
     print(_write(out, folder, plan, parts))
@@ -121,9 +127,10 @@ def dry_run(cells: Sequence[Cell], plan: Plan | None) -> None:
         )
 
 
-def parts_of_run(cells: Sequence[Cell], plan: Plan | None) -> list[ProbePart]:
-    """Probe the checkpoints of a run, before it: an interrupted command leaves only the cache."""
-    return [] if plan is None else _probe(plan, _checkpoints(cells))
+def parts_of_run(cells: Sequence[Cell], plan: Plan | None, engine: str) -> list[ProbePart]:
+    """Probe the checkpoints of a run by its engine, before it: an interrupted command leaves only
+    the cache."""
+    return [] if plan is None else _probe(plan, _checkpoints(cells), engine)
 
 
 def write_beside(
@@ -166,28 +173,34 @@ def _plan(
     return Plan(names, tuple(wanted), backend, draw, setting)
 
 
-def _probe(plan: Plan, chosen: Sequence[Checkpoint]) -> list[ProbePart]:
+def _probe(plan: Plan, chosen: Sequence[Checkpoint], engine: str) -> list[ProbePart]:
     """All parts of all checkpoints, with a bar on a terminal and a line for each part."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from bench.evaluation.probing import Prober
+    from bench.evaluation import probing
 
     for card in chosen:
         piped.refuse(card, "a probe")
-    prober = Prober(fingerprint(plan.device), store.cache_root(), plan)
+    worker = probing.ProbeWorker(plan, fingerprint(plan.device), store.cache_root())
+    wanted = probing.tasks(plan, chosen)
     console = Console(stderr=True)
-    parts: list[ProbePart] = []
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("probes", total=prober.count() * len(chosen))
-        for card in chosen:
-            for part in prober.run(card):
-                parts.append(part)
-                bar.update(task, advance=1, description=plain(f"{card.name} {part.probe}"))
-                line = f"{part.checkpoint} {part.probe}, {part.part}: {part.status}"
-                reason = f" ({part.error})" if part.error else ""
-                console.print(plain(line + reason), markup=False, highlight=False, soft_wrap=True)
-    return parts
+    found: dict[str, Sequence[ProbePart]] = {}
+    with (
+        Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
+        handing.events(engine, worker, wanted) as events,
+    ):
+        total = sum(len(plan.parts(each.probe)) for each in wanted)
+        shown = bar.add_task("probes", total=total)
+        for event in events:
+            line = str(event)
+            if isinstance(event, Done):
+                found[str(event.work)] = probing.outcomes(plan, event)
+                line = f"{event.work}: failed ({event.error})" if event.error else ""
+            bar.update(shown, advance=0 if isinstance(event, Done) else 1, description=plain(line))
+            if line:
+                console.print(plain(line), markup=False, highlight=False, soft_wrap=True)
+    return [part for each in wanted for part in found[str(each)]]
 
 
 def _write(

@@ -56,13 +56,18 @@ from bench.core.cell import Cell
 from bench.core.errors import InputError
 from bench.core.printable import say
 from bench.evaluation import added_methods, fastest, floors, planning, skip_lists
-from bench.evaluation.engines.automatic import AUTO, checked
+from bench.evaluation.engines import template
+from bench.evaluation.engines.automatic import AUTO, LOCAL, checked
 from bench.evaluation.planning import EvaluationPlan
 from bench.system import devices, host
 from bench.system.host import fingerprint
 
+# Images of a cell below which nothing is loaded before it is known what runs the cells.
+SHORT = 100
 
-@acting(trust_code=(TrustCode, False))
+
+@acting(inception=(Inception, None), backbones=(Backbones, None), trust_code=(TrustCode, False))
+@template.held()
 def run(
     bits: Bits = None,
     scheme: Words = None,
@@ -94,8 +99,6 @@ def run(
     extractors: Extractors = None,
     metrics: Metrics = None,
     real: Real = "test",
-    inception: Inception = None,
-    backbones: Backbones = None,
     probes: Probes = None,
     floor: Floor = floors.AUTO,
     cards: Cards = None,
@@ -110,9 +113,15 @@ def run(
     given = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
     runner, to = checked(engine, workers, address), Outcome(out, redact, force, dry_run, shard)
     cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
-    runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked, prompts)
     beside = Beside(method or (), weights_from, skip, floor, cells.choices, bits, suite_name)
+    template.expect(LOCAL if dry_run or _is_short(images, preset) else runner, place)
+    runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked, prompts)
     return _carried_out(_plans(runs, asked, place, runner, probes, preset, beside, to), to)
+
+
+def _is_short(images: int | None, preset: str) -> bool:
+    """Whether a run may be over before its workers have loaded their libraries."""
+    return preset == "smoke" if images is None else images < SHORT
 
 
 def _choices(
@@ -229,7 +238,7 @@ def _planned(plan: EvaluationPlan, force: bool) -> int:
 
 def _measured(plan: EvaluationPlan, out: Path, redact: bool, force: bool) -> int:
     """Explain and measure the cells of one run; the exit code."""
-    parts = probe.parts_of_run(plan.cells, plan.probes)
+    parts = probe.parts_of_run(plan.cells, plan.probes, plan.engine)
     folder, has_failed_cells = execution.run(plan, out, redact, force)
     has_failed_parts = probe.write_beside(folder, plan.probes, parts, redact)
     return exits.FAILED if has_failed_cells or has_failed_parts else exits.FINE

@@ -65,20 +65,14 @@ def run(plan: EvaluationPlan, shard: tuple[int, int], force: bool) -> bool:
         InputError: as for `execution.run`.
     """
     from bench.evaluation import parts
-    from bench.evaluation.pipeline import Pipeline
     from bench.evaluation.resolved import Resolver
     from bench.system.progress import Bar
 
-    store.check_cache()
-    store.sweep(store.cache_root())
+    execution.prepare(None)
     resolver, start = Resolver(fingerprint(plan.device), store.cache_root()), time.monotonic()
     errors: dict[str, str] = {}
     with Bar() as bar:
-        resolved = [resolver.resolve(cell) for cell in plan.cells]
-        execution.check_refusals(resolved)
-        pipeline = Pipeline(resolver.host, resolver.cache)
-        execution.checked_fits(resolved, pipeline, force, bar.tell)
-        del pipeline
+        resolved, _ = execution.examined(plan, plan.cells, resolver, force, bar)
         share = parts.shard(resolved, *shard)
         batches = Counter(part.cell for part in share)
         bar.start([(cell, count, sampling_cost(cell)) for cell, count in batches.items()])

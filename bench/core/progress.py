@@ -43,11 +43,13 @@ class Done:
         work: what was to be done.
         seconds: wall time by stage.
         error: why it could not be done, one line; "" where it was.
+        result: what came of it where that is not kept in the cache.
     """
 
     work: Any
     seconds: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
+    result: Any = None
 
 
 Steps = Generator[Progress, None, T]

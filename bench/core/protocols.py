@@ -281,18 +281,18 @@ class Probe(Protocol):
 
 
 class Work(Protocol):
-    """What an engine runs: resolved cells or parts go in, as they are come to, and what is told of
-    them comes out. It can be pickled (`bench.evaluation.worker.Worker`)."""
+    """What an engine runs: resolved cells, parts or tasks go in, as they are come to, and what is
+    told of them comes out. It can be pickled (`bench.evaluation.worker.Worker`)."""
 
-    def __call__(self, cells: Iterable[Any]) -> Iterator[Progress | Done | Record]: ...
+    def __call__(self, cells: Iterable[Any], /) -> Iterator[Progress | Done | Record]: ...
 
 
 class Engine(Protocol):
-    """Runs a worker over resolved cells (`bench.evaluation.resolved.ResolvedCell`), or over parts
-    (`bench.evaluation.parts.Part`), wherever that is, and yields what it tells: progress, and once
-    the record of each cell, or that a part is done. Given no cells, it looks at its argument.
-    Records may come in any order; references are best run first, as others need their images. An
-    engine decides no number, so it is part of no key; a run states its name and `identity()`.
+    """Runs a worker over cells (`evaluation.resolved.ResolvedCell`), parts of them (`.parts.Part`)
+    or tasks (`.engines.queue.Task`), wherever that is, and yields what it tells: progress, and
+    once the record of each cell, or that a part or task is done. Given none, it looks at its
+    argument. Records may come in any order; references are best run first. An engine decides no
+    number, so it is part of no key; a run states its name and `identity()`.
     """
 
     def __call__(

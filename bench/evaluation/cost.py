@@ -52,6 +52,9 @@ def outputs(card: Checkpoint) -> int:
     place = disk.cache_root() / "outputs" / key
     if (text := artifacts.load_text(place, key)) is not None:
         return int(text)
+    from bench.evaluation.engines import template
+
+    template.begin()
     from bench.models import networks
 
     try:

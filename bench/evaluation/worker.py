@@ -60,21 +60,29 @@ class Worker:
         here = fingerprint(self.device)
         pipeline = Pipeline(here, self.cache)
         for cell in cells:
-            _check_machine(cell.host, here)
+            check_machine(cell.host, here)
             if isinstance(cell, Part):
                 yield (yield from pipeline.part(cell))
             else:
                 yield (yield from pipeline.run(cell))
 
 
-def _check_machine(wanted: Host, here: Host) -> None:
-    """Refuse to keep results of this machine under keys of another one."""
+def check_machine(wanted: Host, here: Host) -> None:
+    """Refuse to keep results of this machine under keys of another one.
+
+    Args:
+        wanted: the machine that asked for them.
+        here: this one.
+
+    Raises:
+        InputError: their arithmetic or versions differ.
+    """
     theirs = {**wanted.arithmetic, **wanted.versions}
     ours = {**here.arithmetic, **here.versions}
     for name, value in ours.items():
         if theirs.get(name) != value:
             raise InputError(
-                f"the engine runs cells on {here.name}, where {name} is {value} and not "
-                f"{theirs.get(name)} as on {wanted.name}, which asked for them: run the command "
+                f"the engine works on {here.name}, where {name} is {value} and not "
+                f"{theirs.get(name)} as on {wanted.name}, which asked for it: run the command "
                 f"on such a machine"
             )

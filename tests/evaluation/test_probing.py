@@ -10,13 +10,14 @@ from helpers.fashion import fashion
 from helpers.tiny import write_card, write_cards
 from safetensors.torch import load_file, save_file
 
-from bench.core import probe_record
+from bench.core import extensions, probe_record
 from bench.core.cell import Draw
 from bench.core.errors import InputError
+from bench.core.progress import Done
 from bench.core.scheme import Scheme
 from bench.evaluation import probe_context
 from bench.evaluation.probe_context import Plan
-from bench.evaluation.probing import Prober
+from bench.evaluation.probing import Prober, ProbeWorker, outcomes, tasks
 from bench.measurement.probes.context import Setting
 from bench.measurement.probes.flatness import Flatness
 from bench.models.cards import load_cards, verify
@@ -50,6 +51,42 @@ def test_a_repeated_probe_computes_nothing(cards, cache, monkeypatch):
     assert list(prober(cache).run(card(cards))) == first
     other = prober(cache, setting=replace(SETTING, seed=1))
     assert [part.status for part in other.run(card(cards))] == ["failed", "failed"]
+
+
+def rows(parts):
+    """What was found, without times."""
+    return [replace(part, seconds=0.0) for part in parts]
+
+
+@fashion
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["local", "processes:2", "ray:local,2"])
+def test_any_engine_finds_the_rows_of_one_after_the_other(tmp_path, cache, engine):
+    if engine.startswith("ray"):
+        pytest.importorskip("ray")
+    entries = [write_card(tmp_path, f"seed{seed}", seed=seed) for seed in (0, 1)]
+    found = [card(write_cards(tmp_path, entries), name) for name in ("seed0", "seed1")]
+    alone = prober(cache / "alone", ("flatness", "prior"))
+    wanted = [part for each in found for part in rows(alone.run(each))]
+    worker = ProbeWorker(alone.plan, fingerprint(), cache)
+    todo = tasks(alone.plan, found)
+    done = {
+        str(told.work): outcomes(alone.plan, told)
+        for told in extensions.lookup("engines", engine)(worker, todo)
+        if isinstance(told, Done)
+    }
+    assert [part for each in todo for part in rows(done[str(each)])] == wanted
+    assert {part.status for part in wanted} == {"ok"}
+
+
+def test_a_probe_whose_worker_dies_is_rows_that_failed(cards, cache):
+    plan = prober(cache).plan
+    (task,) = tasks(plan, [card(cards)])
+    found = outcomes(plan, Done(task, error="its process was ended by SIGKILL"))
+    assert [(part.part, part.status) for part in found] == [
+        ("lpf", "failed"), ("sharpness", "failed")
+    ]  # fmt: skip
+    assert {part.error for part in found} == {"its process was ended by SIGKILL"}
 
 
 @fashion

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bench.core import extensions
 from bench.core.cell import Cell, Checkpoint
@@ -24,6 +25,9 @@ from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.evaluation import cost
 from bench.system import devices, disk, host, hub
+
+if TYPE_CHECKING:
+    from bench.evaluation.engines.crew import Item
 
 AUTO, LOCAL, PROCESSES, RAY = "auto", "local", "processes", "ray"
 MOST = 1000
@@ -115,10 +119,24 @@ def memory_of(cells: Sequence[Cell]) -> float:
     return max(_bytes(card, cells) for card in {cell.checkpoint for cell in cells})
 
 
+def memory_of_items(items: Sequence[Item]) -> float:
+    """Bytes of memory that a process takes which does any of some cells, parts or tasks."""
+    from bench.evaluation.parts import Part
+    from bench.evaluation.resolved import ResolvedCell
+
+    cells = [item.cell for item in items if isinstance(item, ResolvedCell | Part)]
+    tasks = [item.memory for item in items if not isinstance(item, ResolvedCell | Part)]
+    return max([*tasks, *([memory_of(cells)] if cells else [])])
+
+
 def _bytes(card: Checkpoint, cells: Sequence[Cell]) -> float:
-    """The memory of a process that runs cells of a checkpoint, at most about: the weights in
-    full precision, quantized and in a copy, and all values of a batch at once."""
-    batch = max(cell.draw.batch for cell in cells)
+    """The memory of a process that runs cells of a checkpoint, at most about."""
+    return memory_for(card, max(cell.draw.batch for cell in cells))
+
+
+def memory_for(card: Checkpoint, batch: int) -> float:
+    """Bytes of a process that evaluates a checkpoint, at most about: the weights in full
+    precision, quantized and in a copy, and all values of a batch at once."""
     return PROCESS + 3 * _weights(card) + 4 * batch * cost.outputs(card)
 
 

@@ -31,9 +31,10 @@ from bench.system.instructions import CAPS
 
 if TYPE_CHECKING:
     from bench.core.protocols import Work
-    from bench.evaluation.engines.crew import Told
-    from bench.evaluation.engines.schedule import Item
+    from bench.evaluation.engines.crew import Item, Told
 
+# The modules of what engines run.
+WORKERS = ("bench.evaluation.worker", "bench.evaluation.probing", "bench.evaluation.trainings")
 # How often, once a second, it is looked for a file that another machine has just written.
 LOOKS = 10
 # Variables of this process that workers have, too; a cluster shows them to its users.
@@ -65,7 +66,7 @@ class Token:
 def code() -> str:
     """Hash (hex, 16 characters) of all modules of bench that a worker may run."""
     lines = [line for table in TABLES.values() for line in table.values()]
-    return code_hash(["bench.evaluation.worker", *(line.partition(":")[0] for line in lines)])
+    return code_hash([*WORKERS, *(line.partition(":")[0] for line in lines)])
 
 
 def environment(token: Token) -> dict[str, str]:

@@ -4,7 +4,7 @@
 
 A crew knows how workers are started, spoken to and ended, and nothing of cells; the schedule knows
 cells and nothing of processes or machines. So an engine is a crew: `processes` of this machine,
-`ray` of a cluster.
+`ray` of a cluster. Tasks, of which none needs another, stand in a `Queue` in place of a schedule.
 """
 
 from __future__ import annotations
@@ -15,8 +15,13 @@ from typing import Protocol
 
 from bench.core.progress import Done, Progress
 from bench.core.record import Record
-from bench.evaluation.engines.schedule import Item, Schedule
+from bench.evaluation.engines.queue import Queue, Task
+from bench.evaluation.engines.schedule import Item as CellOrPart
+from bench.evaluation.engines.schedule import Schedule
+from bench.evaluation.parts import Part
+from bench.evaluation.resolved import ResolvedCell
 
+Item = CellOrPart | Task
 Told = Progress | Done | Record
 
 
@@ -60,13 +65,13 @@ def told(items: Sequence[Item], crew: Crew) -> Iterator[Told]:
     """Yield what the workers of a crew tell of items, as it comes.
 
     Args:
-        items: cells to run, or parts of them to make.
+        items: cells to run, and parts of them to make; or tasks.
         crew: who does it; it is stopped at the end, whatever that is.
 
     Raises:
         InputError: as for the worker.
     """
-    schedule = Schedule(items)
+    schedule = _table(items)
     try:
         while not schedule.is_done:
             _hand_out(schedule, crew)
@@ -80,7 +85,15 @@ def told(items: Sequence[Item], crew: Crew) -> Iterator[Told]:
         crew.stop()
 
 
-def _hand_out(schedule: Schedule, crew: Crew) -> None:
+def _table(items: Sequence[Item]) -> Schedule | Queue:
+    """What says who does what next."""
+    cells = [item for item in items if isinstance(item, ResolvedCell | Part)]
+    if cells:
+        return Schedule(cells)
+    return Queue([item for item in items if not isinstance(item, ResolvedCell | Part)])
+
+
+def _hand_out(schedule: Schedule | Queue, crew: Crew) -> None:
     """Give work to those who are free, as far as there is any that may be done now."""
     for who in crew.free(schedule.busy, schedule.waiting):
         item = schedule.take(who)

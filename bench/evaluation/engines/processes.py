@@ -8,7 +8,7 @@ threads decides the last bits of results, so it is that of the command in every 
 processes there are decides nothing. Where they take all cores that this process may use, each
 keeps to cores of its own (with less, those of two commands would meet on the first cores); of
 several accelerators each has one. Where the system ends a process, as for want of memory, another
-one goes on with what it was at.
+one goes on with what it was at. Where a template was prepared (`template`), each is a copy of it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe, wait
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.errors import InputError
 from bench.core.printable import quoted
 from bench.evaluation.back_off import OutOfMemory
-from bench.evaluation.engines import crew
-from bench.evaluation.engines.crew import Gone, Told
-from bench.evaluation.engines.schedule import Item
+from bench.evaluation.engines import crew, template
+from bench.evaluation.engines.crew import Gone, Item, Told
 from bench.system import devices, freed_memory
 from bench.system.disk import MachineError
 from bench.system.host import cores, threads
@@ -52,7 +50,7 @@ def run(worker: Work, cells: Sequence[Item], argument: str = "") -> Iterator[Tol
 
     Args:
         worker: to run in every process.
-        cells: to run, or parts of them to make.
+        cells: to run, or parts of them to make, or tasks.
         argument: number of processes, "" for as many as the cores allow.
 
     Raises:
@@ -83,15 +81,9 @@ class _Process:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.connection, theirs = Pipe()
-        # bench itself may be imported from where no path of this process says.
-        here = Path(__file__).parents[len(__name__.split(".")) - 1]
-        paths = [os.path.abspath(path) for path in sys.path if path]
-        number = theirs.fileno()
-        words = [sys.executable, "-I", "-c", START, str(number), *paths, str(here)]
-        variables = {**os.environ, "OMP_NUM_THREADS": str(threads()), **(environment or {})}
-        self.process = subprocess.Popen(
-            words, pass_fds=[number], stdin=subprocess.DEVNULL, env=variables
-        )
+        ready = None if environment else template.prepared()
+        forked = ready and ready.forked(theirs.fileno())
+        self.process = forked or _started(theirs.fileno(), environment or {})
         if cores:
             # It may be gone already, and some systems allow no choice.
             with contextlib.suppress(OSError):
@@ -134,6 +126,13 @@ class _Process:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _started(number: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """A new process that serves a connection, by the number of its file descriptor."""
+    words = [sys.executable, "-I", "-c", START, str(number), *template.paths()]
+    variables = {**template.environment(threads()), **environment}
+    return subprocess.Popen(words, pass_fds=[number], stdin=subprocess.DEVNULL, env=variables)
 
 
 class _Processes:

@@ -33,8 +33,7 @@ from typing import TYPE_CHECKING, Any
 from bench.core.errors import InputError
 from bench.core.printable import quoted, short
 from bench.evaluation.engines import cluster_worker, crew, ray_connection
-from bench.evaluation.engines.crew import Gone, Told
-from bench.evaluation.engines.schedule import Item
+from bench.evaluation.engines.crew import Gone, Item, Told
 from bench.system import artifacts, devices, disk
 from bench.system.host import threads
 
@@ -52,7 +51,7 @@ def run(worker: Work, cells: Sequence[Item], argument: str = "") -> Iterator[Tol
 
     Args:
         worker: to run in every actor.
-        cells: to run, or parts of them to make; none to check the argument alone.
+        cells: to run, or parts of them to make, or tasks; none to check the argument alone.
         argument: "ADDRESS", "ADDRESS,MOST" or ",MOST": of the cluster, "" for the one that runs
             here, and the number of workers, as many as have room where it is left out.
 
@@ -96,7 +95,7 @@ def _request(worker: Work, cells: Sequence[Item]) -> dict[str, float]:
     device = getattr(worker, "device", devices.CPU)
     if ":" in device:
         raise InputError(f"engine ray gives each worker a GPU: say --device cuda, not {device}")
-    memory = automatic.memory_of([item.cell for item in cells])
+    memory = automatic.memory_of_items(cells)
     gpu = {} if device == devices.CPU else {"GPU": 1.0}
     return {"CPU": float(threads()), "memory": float(int(memory)), **gpu}
 

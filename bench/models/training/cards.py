@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import bench
 from bench.core import extensions, yaml_files
 from bench.core.errors import InputError
 from bench.models import card_datasets
-from bench.models.training.loop import Trainer, train
+from bench.models.training.loop import Trainer, train, updates
 from bench.models.training.recipe import Recipe
 from bench.system import devices, store
 from bench.system.checkout import git_state
@@ -26,6 +26,8 @@ from bench.system.host import fingerprint
 
 # Reading the loss makes the CPU wait for the GPU, so it is read only now and then.
 SHOW_EVERY = 20
+# Updates between two lines where there is no bar.
+LINE_EVERY = 100
 # Updates by which an estimate goes.
 TIMED = 3
 
@@ -54,11 +56,30 @@ def run(recipe: Recipe, destination: Destination) -> None:
         InputError: an unwritable folder, an unknown device, a missing data set, a foreign
             snapshot, or a run that diverged.
     """
-    name = _name(recipe, destination)
+    name = stem(recipe, destination)
     store.check_writable(destination.out)
     trainer = _trainer(recipe, destination)
     _train_with_bar(trainer, _snapshot(recipe, destination))
     print(write_cards(trainer, name, destination.out), end="")
+
+
+def told(recipe: Recipe, destination: Destination) -> Generator[str, None, str]:
+    """As `run`, for a program that draws for itself: yields a line now and then, and returns the
+    cards as text.
+
+    Raises:
+        InputError: as for `run`.
+    """
+    store.check_writable(destination.out)
+    trainer = _trainer(recipe, destination)
+    yield _summary(trainer)
+    pace = _Pace(recipe)
+    steps = updates(trainer, _snapshot(recipe, destination), _provenance(trainer))
+    for done, loss in steps:
+        pace.begin(done)
+        if pace.is_told(done):
+            yield pace.text(done, loss)
+    return write_cards(trainer, stem(recipe, destination), destination.out)
 
 
 def planned(recipe: Recipe, destination: Destination) -> list[str]:
@@ -67,7 +88,7 @@ def planned(recipe: Recipe, destination: Destination) -> list[str]:
     Raises:
         InputError: as for `run`; nothing is written in any case.
     """
-    name, snapshot = _name(recipe, destination), _snapshot(recipe, destination)
+    name, snapshot = stem(recipe, destination), _snapshot(recipe, destination)
     trainer = _trainer(recipe, destination)
     seconds = []
     for _ in range(TIMED):
@@ -85,17 +106,30 @@ def planned(recipe: Recipe, destination: Destination) -> list[str]:
     ]
 
 
-def _name(recipe: Recipe, destination: Destination) -> str:
-    """The stem of the files."""
+def stem(recipe: Recipe, destination: Destination) -> str:
+    """The stem of the files of a run.
+
+    Raises:
+        InputError: the name is none of a file.
+    """
     name = destination.name or recipe.name + (f"-seed{recipe.seed}" if recipe.seed else "")
     if Path(name).name != name or len(name) > 200:
         raise InputError(f"--name must be the stem of a file, not {name!r}")
     return name
 
 
+def card_path(recipe: Recipe, destination: Destination) -> Path:
+    """The file of the cards of a run."""
+    return destination.out / f"{stem(recipe, destination)}-{_method(recipe)}.yaml"
+
+
+def _method(recipe: Recipe) -> str:
+    """The method as a part of names of files."""
+    return recipe.method.replace("+", "-")
+
+
 def _snapshot(recipe: Recipe, destination: Destination) -> Path:
-    stem = f"{_name(recipe, destination)}-{recipe.method.replace('+', '-')}"
-    return destination.out / f"{stem}.snapshot.pt"
+    return destination.out / f"{stem(recipe, destination)}-{_method(recipe)}.snapshot.pt"
 
 
 def _trainer(recipe: Recipe, destination: Destination) -> Trainer:
@@ -122,22 +156,45 @@ def _train_with_bar(trainer: Trainer, snapshot: Path) -> None:
         train(trainer, snapshot, report, _provenance(trainer))
 
 
+class _Pace:
+    """How fast updates go, from the first one that is done here.
+
+    Args:
+        recipe: of the run.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.start, self.first = recipe, time.perf_counter(), 0
+
+    def begin(self, done: int) -> None:
+        """Note an update."""
+        self.first = self.first or done
+
+    def is_told(self, done: int) -> bool:
+        """Whether it is one of those that have a line: every 100th, and the last."""
+        return done % LINE_EVERY == 0 or done == self.recipe.steps
+
+    def text(self, done: int, loss: Tensor) -> str:
+        """Updates, loss and images a second."""
+        seconds = time.perf_counter() - self.start
+        rate = (done - self.first + 1) * self.recipe.batch / seconds
+        return f"{done}/{self.recipe.steps}  loss {float(loss):.4f}  {rate:.0f} images/s"
+
+
 def _reporter(
     trainer: Trainer, progress: Progress, terminal: bool
 ) -> Callable[[int, Tensor], None]:
     """A function that shows progress after updates: a bar on a terminal, or a line every 100."""
-    recipe, start, first = trainer.recipe, time.perf_counter(), 0
+    recipe, pace = trainer.recipe, _Pace(trainer.recipe)
     task = progress.add_task("", total=recipe.steps)
 
     def report(done: int, loss: Tensor) -> None:
-        nonlocal first
-        first = first or done
+        pace.begin(done)
         if done % SHOW_EVERY and done != recipe.steps:
             return
-        rate = (done - first + 1) * recipe.batch / (time.perf_counter() - start)
-        text = f"{done}/{recipe.steps}  loss {float(loss):.4f}  {rate:.0f} images/s"
+        text = pace.text(done, loss)
         progress.update(task, completed=done, description=f"{text}  left")
-        if not terminal and (done % 100 == 0 or done == recipe.steps):
+        if not terminal and pace.is_told(done):
             print(text, file=sys.stderr, flush=True)
 
     return report
@@ -174,9 +231,9 @@ def write_cards(trainer: Trainer, name: str, out: Path) -> str:
         cards.append(_card(recipe, f"{name}-{method}", method, path))
     made = {"recipe": recipe.to_dict(), "made_by": trainer.made}
     text = yaml_files.dump({"checkpoints": cards})
-    stem = f"{name}-{recipe.method.replace('+', '-')}"
-    store.save_text(out / f"{stem}.yaml", text)
-    store.save_text(out / f"{stem}.made.yaml", yaml_files.dump(made))
+    own = f"{name}-{_method(recipe)}"
+    store.save_text(out / f"{own}.yaml", text)
+    store.save_text(out / f"{own}.made.yaml", yaml_files.dump(made))
     return text
 
 

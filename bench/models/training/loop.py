@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +218,14 @@ def train(
     Raises:
         InputError: a damaged or foreign snapshot, or weights that are not finite.
     """
+    for done, loss in updates(trainer, snapshot, made, save_every):
+        report(done, loss)
+
+
+def updates(
+    trainer: Trainer, snapshot: Path, made: dict[str, Any] | None = None, save_every: int = 200
+) -> Iterator[tuple[int, Tensor]]:
+    """As `train`; after each update (updates done, loss on the device)."""
     if snapshot.exists():
         trainer.load(snapshot)
     if made and trainer.update < trainer.recipe.steps and made not in trainer.made:
@@ -226,4 +234,4 @@ def train(
         loss = trainer.step()
         if trainer.update % save_every == 0 or trainer.update == trainer.recipe.steps:
             trainer.save(snapshot)
-        report(trainer.update, loss)
+        yield trainer.update, loss

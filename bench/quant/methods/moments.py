@@ -1,13 +1,14 @@
 """Second moments of layers' inputs, E[x x^T], over the sampling trajectories of a quantized graph.
 
-They are added up while the graph samples, so memory does not grow with the trajectories. Of layers
+They are added up while the graph samples, so memory does not grow with the trajectories. It is the
+simulation of the graph that samples, as it has the same bits in much less time. Of layers
 whose moments together would be too large, some are measured at a time, each time along
 trajectories of the graph as it is by then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from torch.fx import GraphModule, Interpreter, Node
 from bench.core.protocols import Calibration
 from bench.quant.methods.rounded import RoundedLayer, by_name
 from bench.quant.methods.windows import Drawn, groups_of
+from bench.quant.rewrite import LAYER
+from bench.quant.simulate import simulate
 from bench.system.random import seeded
 
 # Bytes of the moments that are held at once.
@@ -75,12 +78,29 @@ def _portions(layers: dict[str, list[RoundedLayer]]) -> list[list[str]]:
     return portions
 
 
+def _sampling(graph: GraphModule, layers: Collection[str]) -> tuple[GraphModule, dict[str, str]]:
+    """What samples in the place of a graph, and which of its nodes is which of some layers.
+
+    Args:
+        graph: quantized.
+        layers: nodes of it.
+    """
+    own = {node.name: node.name for node in graph.graph.nodes if node.name in layers}
+    simulation = simulate(graph).graph
+    places = {node.name: node.meta.get(LAYER) for node in simulation.graph.nodes}
+    there = {name: layer for name, layer in places.items() if layer in layers}
+    # Equal layers of equal inputs are one in a simulation; they are counted each.
+    return (simulation, there) if [*there.values()] == [*own] else (graph, own)
+
+
 class _Moments(Interpreter):
     """Executes a graph and adds up the moments of inputs of some of its layers."""
 
     def __init__(self, graph: GraphModule, layers: dict[str, list[RoundedLayer]]) -> None:
-        super().__init__(graph)
-        self.layers = {each.layer.node: each for some in layers.values() for each in some}
+        by_node = {each.layer.node: each for some in layers.values() for each in some}
+        module, places = _sampling(graph, by_node)
+        super().__init__(module)
+        self.layers = {name: by_node[node] for name, node in places.items()}
         self.drawn = Drawn(COLUMNS, seeded("moments"))
         self.counts = dict.fromkeys(layers, 0)
         self.totals = {}
@@ -93,7 +113,7 @@ class _Moments(Interpreter):
         if each := self.layers.get(n.name):
             x = self.env[n.args[0]]  # type: ignore[index]
             name = each.layer.name
-            columns, _ = self.drawn.columns(n, x, each.weight)
+            columns, _ = self.drawn.columns(each.node, x, each.weight)
             self.totals[name] += torch.bmm(columns, columns.transpose(1, 2))
             self.counts[name] += columns.shape[-1]
         return super().run_node(n)

@@ -63,8 +63,7 @@ class Drawn:
         chosen = self._some(batch * height * width).to(x.device)
         rows, places = chosen // (height * width), chosen % (height * width)
         down, across = places // width, places % width
-        # Indexed axes come first: (columns, C, kh, kw).
-        found = windows[rows, :, :, :, down, across].flatten(1).unflatten(1, (groups, -1))
+        found = _taken(windows, rows, down, across).unflatten(1, (groups, -1))
         if y is None:
             return found.permute(1, 2, 0), None
         there = y.reshape(batch, -1, height, width)[rows, :, down, across].unflatten(
@@ -76,6 +75,21 @@ class Drawn:
         if count <= self.most:
             return torch.arange(count)
         return torch.randperm(count, generator=self.generator)[: self.most].sort().values
+
+
+def _taken(windows: Tensor, rows: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Some of the windows of images, (columns, C kh kw): by the places of their values in memory,
+    which is several times as fast as to index the view."""
+    steps = windows.stride()
+    starts = rows * steps[0] + down * steps[4] + across * steps[5]
+    channel, row, column = (
+        torch.arange(windows.shape[axis], device=rows.device) * steps[axis] for axis in (1, 2, 3)
+    )
+    within = (channel[:, None, None] + row[:, None] + column).flatten()
+    places = (starts[:, None] + within).flatten()
+    # From where the view begins.
+    memory = windows.as_strided([int(places.max()) + 1], [1])
+    return memory.index_select(0, places).view(len(rows), -1)
 
 
 def _windows(node: Node, x: Tensor, kernel: list[int]) -> Tensor:

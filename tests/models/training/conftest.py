@@ -1,11 +1,8 @@
 """A tiny recipe and tiny data, for all tests of training."""
 
-import gzip
-import struct
-
-import numpy as np
 import pytest
 import torch
+from helpers.idx import write_fashion
 from helpers.tiny import TINY_NETWORK
 
 from bench.models.training import recipes
@@ -46,12 +43,6 @@ def tiny_recipe(monkeypatch, recipe):
 @pytest.fixture
 def dataset(monkeypatch, tmp_path):
     """A folder with the IDX files of a tiny Fashion-MNIST, named by the environment."""
-    folder = tmp_path / "data" / "fashion-mnist"
-    folder.mkdir(parents=True)
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
-    for stem in ("train", "t10k"):
-        header = struct.pack(">4B3I", 0, 0, 8, 3, *pixels.shape)
-        with gzip.open(folder / f"{stem}-images-idx3-ubyte.gz", "wb") as stream:
-            stream.write(header + pixels.tobytes())
-    monkeypatch.setenv("BENCH_DATA", str(folder.parent))
-    return folder
+    folder = write_fashion(tmp_path / "data", 40)
+    monkeypatch.setenv("BENCH_DATA", str(folder))
+    return folder / "fashion-mnist"
