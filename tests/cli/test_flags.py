@@ -55,6 +55,8 @@ FOREIGN = {
     # Of the scripts of docs/experiments that docs/integrity.md tells of.
     "--hypothesis",
     "--workers",
+    # Of benchmarks/runtimes.py.
+    "--parts",
     # Of benchmarks/plan.py and benchmarks/sharing.py.
     "--speedup",
     "--machines",
