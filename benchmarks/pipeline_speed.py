@@ -1,12 +1,21 @@
 """Pipelines at their real size with random weights: images/s and memory of each backend.
 
-The loop is bench's own, with the classes, widths and image sizes of SDXL and of FLUX.1 [dev]; text
-encoders are left out, as their output is kept by a run, and random embeddings of the right shapes
-stand for it. One network after the other is made on the device, its linear layers replaced as the
-backend does it, and one batch sampled twice, of which the second time counts. No row begins after
-SECONDS, and each is written as soon as it is known.
+The loop is bench's own, with the classes, widths and image sizes of SDXL and of FLUX.1 [dev], in
+bfloat16 as people run them; text encoders are left out, as their output is kept by a run, and
+random embeddings of the right shapes stand for it. For each row the network is made anew on the
+device, with the same random weights; its backend quantizes it in place as in a run, and one batch
+is sampled twice, of which the second time counts. A row says
 
-    python benchmarks/pipeline_speed.py --models sdxl,flux --device cuda --seconds 170 --out F
+    quantized            share of the multiply-accumulates of the network
+    images_per_second    of the whole loop, decoding included
+    weights_gb, peak_gb  memory of the device before sampling, and at most while it samples
+    making_gb            at most while the network was made and quantized
+    psnr                 of the images against those of the first row
+
+No row begins after SECONDS, each is written as soon as it is known, and one that fails writes its
+error. `make` and `quantize` are seconds.
+
+    python benchmarks/pipeline_speed.py --device cuda --seconds 400 --out F
     OMP_NUM_THREADS=1 python benchmarks/pipeline_speed.py --tiny
 """
 
@@ -16,8 +25,9 @@ import argparse
 import functools
 import gc
 import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +35,22 @@ import torch
 
 from bench.core import extensions
 from bench.core.cell import PIPELINE, Draw
+from bench.core.denoiser import Denoiser
+from bench.core.errors import NotExecuted
+from bench.core.noise_levels import NoiseLevels
+from bench.core.scheme import Scheme
+from bench.models.pipelines.calls import Called
 from bench.models.pipelines.folder import Index
 from bench.models.pipelines.loop import PipelineLoop
-from bench.system import devices
-from bench.system.host import instruction_set, threads
+from bench.models.samplers.loop_trajectories import LoopTrajectories
+from bench.system import devices, weightless
+from bench.system.host import fingerprint, instruction_set, threads
 from bench.system.quiet import quiet_diffusers, quiet_import
 
-BACKENDS = ("", "ao-int8", "ao-int8-weight", "bnb-int8", "bnb-nf4")
+BACKENDS = (
+    *("float", "ao-float8", "ao-int8", "ao-int8-weight", "ao-int4-weight", "bnb-nf4", "bnb-int8"),
+    *("quanto-int8", "quanto-int4", "gguf-q8", "gguf-q4", "simulated"),
+)
 STEPS = 4
 TEXT = {"sdxl": 77, "flux": 512}
 CLASSES = {
@@ -113,11 +132,14 @@ def decoder(channels: int, tiny: bool, **more: Any) -> Any:
     )
 
 
-def loop_of(name: str, device: str, dtype: torch.dtype, tiny: bool) -> PipelineLoop:
-    """The loop of a model with random weights, made on the device."""
+def loop_of(
+    name: str, device: str, dtype: torch.dtype, tiny: bool
+) -> tuple[PipelineLoop, torch.nn.Module]:
+    """The loop of a model and its network with random weights, made on the device."""
     import diffusers
 
     kind, component = CLASSES[name]
+    torch.manual_seed(0)
     torch.set_default_dtype(dtype)
     with torch.device(device):
         network = (sdxl_network if name == "sdxl" else flux_network)(tiny)
@@ -128,8 +150,9 @@ def loop_of(name: str, device: str, dtype: torch.dtype, tiny: bool) -> PipelineL
             more |= {"scaling_factor": 0.3611, "shift_factor": 0.1159}
         vae = decoder(channels, tiny, force_upcast=False, **more)
     torch.set_default_dtype(torch.float32)
+    form = weightless.form(network).eval()
     config, empty = network.config, dict.fromkeys(("tokenizer", "tokenizer_2"))
-    parts: dict[str, Any] = {component: network.eval(), "vae": vae.eval(), **empty}
+    parts: dict[str, Any] = {component: form, "vae": vae.eval(), **empty}
     parts |= dict.fromkeys(("text_encoder", "text_encoder_2"))
     given: dict[str, Any] = {"dtype": dtype, "device": device}
     if name == "sdxl":
@@ -147,79 +170,127 @@ def loop_of(name: str, device: str, dtype: torch.dtype, tiny: bool) -> PipelineL
     index = Index(Path(name), kind, component, {}, ())
     size = {"height": 32, "width": 32} if tiny else {"height": 1024, "width": 1024}
     held: Any = words
-    return PipelineLoop(pipe, index, ("",), size, held, {})
+    return PipelineLoop(pipe, index, ("",), size, held, {}), network.eval()
 
 
-def replaced(network: torch.nn.Module, backend: str) -> int:
-    """Replace the linear layers of a network as a backend does; how many there were."""
-    if not backend:
-        return 0
-    made = extensions.lookup("backends", backend)()
-    names = [n for n, m in network.named_modules() if type(m) is torch.nn.Linear]
-    for name in names:
-        parent, _, last = name.rpartition(".")
-        linear = network.get_submodule(name)
-        setattr(network.get_submodule(parent), last, made.make(linear))
-    return len(names)
+def denoiser_of(loop: PipelineLoop, network: torch.nn.Module, device: str) -> Denoiser:
+    """The network as a backend of a run is given it."""
+    called = Called(network, loop.form, loop.shapes).eval()
+    shape: Any = loop.shapes[0][1:]
+    levels = NoiseLevels.flow(1000)
+    words = called, levels, "flow_prediction", shape
+    return Denoiser(*words, clips=False, device=device, loop=loop, is_spare=True)
 
 
-def row(name: str, backend: str, device: str, batch: int, tiny: bool) -> dict[str, Any]:
-    """Sample one batch by one execution."""
-    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
-    if device.startswith("cuda"):
+def executed(name: str, backend: str, asked: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    """A sampler of one batch by one execution, and what is known before it samples.
+
+    Raises:
+        NotExecuted: the backend refuses it, with its reason.
+    """
+    device, made = asked.device, extensions.lookup("backends", backend)()
+    scheme = Scheme.parse(getattr(made, "bits", "" if backend == "float" else "w8a8") or "fp32")
+    if reason := made.refuses(scheme, fingerprint(device)):
+        raise NotExecuted(reason)
+    start = time.perf_counter()
+    loop, network = loop_of(name, device, getattr(torch, asked.dtype), asked.tiny)
+    devices.wait(device)
+    seconds = {"make": time.perf_counter() - start}
+    draw = Draw(PIPELINE, STEPS, asked.batch, batch=asked.batch, guidance=loop.usual.guidance)
+    calibration = LoopTrajectories(loop, draw, asked.batch)
+    start = time.perf_counter()
+    quantized = made(denoiser_of(loop, network, device), scheme, calibration)
+    devices.wait(device)
+    seconds["quantize"] = time.perf_counter() - start
+    known = {"scheme": str(scheme), "quantized": round(quantized.coverage.share, 4)}
+    known |= {key: round(value, 2) for key, value in seconds.items()}
+    model = quantized.denoiser.model
+    return functools.partial(loop.images, model, "images", draw, range(asked.batch)), known
+
+
+def row(name: str, backend: str, asked: argparse.Namespace, first: list[Any]) -> dict[str, Any]:
+    """Sample one batch by one execution; `first` keeps the images of the first row."""
+    is_cuda = asked.device.startswith("cuda")
+    gc.collect()
+    if is_cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     with quiet_import(), quiet_diffusers(), torch.no_grad():
-        loop = loop_of(name, device, dtype, tiny)
-        count = replaced(loop.network, backend)
-        draw = Draw(PIPELINE, STEPS, batch, batch=batch, guidance=loop.usual.guidance)
-        sample: Callable[[], Any] = functools.partial(
-            loop.images, loop.called, "images", draw, range(batch)
-        )
+        sample, made = executed(name, backend, asked)
+        if is_cuda:
+            made["making_gb"] = gigabytes(torch.cuda.max_memory_allocated())
+            gc.collect()
+            torch.cuda.reset_peak_memory_stats()
+            made["weights_gb"] = gigabytes(torch.cuda.memory_allocated())
         sample()
-        devices.wait(device)
+        devices.wait(asked.device)
         start = time.perf_counter()
-        sample()
-        devices.wait(device)
+        images = sample()
+        devices.wait(asked.device)
         seconds = time.perf_counter() - start
-    made: dict[str, Any] = {"model": name, "backend": backend or str(dtype).removeprefix("torch.")}
-    made |= {"batch": batch, "steps": STEPS, "layers": count, "seconds": round(seconds, 3)}
-    made |= {"images_per_second": round(batch / seconds, 4)}
-    if device.startswith("cuda"):
-        made["peak_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 2)
+    made |= {"seconds": round(seconds, 3), "images_per_second": round(asked.batch / seconds, 4)}
+    if is_cuda:
+        made["peak_gb"] = gigabytes(torch.cuda.max_memory_allocated())
+    if first:
+        error = (images.double() - first[0].double()).square().mean().item()
+        made["psnr"] = round(10 * math.log10(255**2 / error), 1) if error else "equal"
+    else:
+        first.append(images)
     return made
+
+
+def gigabytes(count: int) -> float:
+    """A number of bytes in GB."""
+    return round(count / 1e9, 2)
+
+
+def measured(name: str, backend: str, asked: argparse.Namespace, first: list[Any]) -> Any:
+    """A row, or why there is none: one that does not run here says so, and the others go on."""
+    try:
+        return row(name, backend, asked, first)
+    except NotExecuted as error:
+        return {"refused": str(error)}
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+
+
+def arguments() -> argparse.Namespace:
+    """What is asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", default="sdxl,flux")
+    parser.add_argument("--backends", default=",".join(BACKENDS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--seconds", type=float, default=400)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--tiny", action="store_true", help="widths of tests, for a CPU")
+    parser.add_argument("--out", type=Path, help="file that gets the lines, too")
+    return parser.parse_args()
 
 
 def main() -> None:
     """Print a line of JSON for each model and backend."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", default="sdxl,flux")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--seconds", type=float, default=170)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--tiny", action="store_true", help="widths of tests, for a CPU")
-    parser.add_argument("--out", type=Path, help="file that gets the lines, too")
-    asked = parser.parse_args()
-    start, lines = time.monotonic(), []
+    asked = arguments()
+    start, lines = time.monotonic(), list[str]()
     gpu = torch.cuda.get_device_name() if asked.device.startswith("cuda") else instruction_set()
-    lines.append(json.dumps({"device": gpu, "threads": threads(), "tiny": asked.tiny}))
-    print(lines[0])
+
+    def told(**words: Any) -> None:
+        lines.append(json.dumps(words))
+        print(lines[-1], flush=True)
+        if asked.out:
+            asked.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    told(device=gpu, threads=threads(), tiny=asked.tiny, batch=asked.batch, steps=STEPS)
     for name in asked.models.split(","):
-        for backend in BACKENDS:
+        first: list[Any] = []
+        for backend in asked.backends.split(","):
+            known = {"model": name, "backend": backend, "dtype": asked.dtype}
             if time.monotonic() - start > asked.seconds:
-                made = {"model": name, "backend": backend, "left out": "no time"}
+                told(**known, refused="no time")
             else:
-                try:
-                    made = row(name, backend, asked.device, asked.batch, asked.tiny)
-                # One that does not run here says so, and the others go on.
-                except Exception as error:
-                    reason = f"{type(error).__name__}: {str(error)[:200]}"
-                    made = {"model": name, "backend": backend, "failed": reason}
-            lines.append(json.dumps(made))
-            print(lines[-1], flush=True)
-            if asked.out:
-                asked.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
-            gc.collect()
+                told(**known, **measured(name, backend, asked, first))
 
 
 if __name__ == "__main__":

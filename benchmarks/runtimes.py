@@ -4,10 +4,18 @@ For each width, batch and number of threads all executions alternate in one proc
 of the medians are printed, float32 of eager torch being 1; above 1 it is faster. The rows of loops
 are one step of sampling, the others one forward pass. Weights are random.
 
-Every measurement is appended to a file as it is made, with its machine, its versions and
-`ONEDNN_MAX_CPU_ISA`, and what is in there is not measured again: a command that was stopped, or
-that came to the end of its seconds, goes on when it is repeated. Compiled executions come last,
-as they take a minute to build.
+Every measurement is appended to a file as it is made, with its machine, its versions and the caps
+on its instructions, and what is in there is not measured again: a command that was stopped, or
+that came to the end of its seconds, goes on when it is repeated. Parts come in the order in which
+they are asked for:
+
+    grid      every execution in eager torch, one and two threads, batch 1 and 50
+    steps     integers under caps: as on CPUs with AVX2, AVX-512, and AVX-512 with VNNI
+    large     integers of the networks that take long, one thread, batch 50
+    threads   integers with two threads, which compute a batch, or each a half of it (streams)
+    compiled  torch's compiler, which takes a minute to build
+
+    python benchmarks/runtimes.py --parts steps,threads,large,compiled --seconds 900
 """
 
 from __future__ import annotations
@@ -22,8 +30,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from diffusers import DDIMPipeline, DDIMScheduler, UNet2DModel
@@ -43,6 +53,7 @@ from bench.models.schedules import alpha_bar
 from bench.models.training.recipes import SMALL_NETWORK
 from bench.quant import runtimes
 from bench.quant.kernels.onednn import saturates
+from bench.system import instructions
 from bench.system.host import fingerprint
 from bench.system.timing import alternate
 
@@ -60,9 +71,60 @@ CIFAR10 = {
     "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
 }
 NETWORKS = {"(16, 32, 64)": [16, 32, 64], "(128, 256, 256)": [128, 256, 256], "ddpm-cifar10": None}
-BASE, EAGER, COMPILED = "torch eager", "eager", "compiled"
+BASE, EAGER, INTEGERS, COMPILED = "torch eager", "eager", "integers", "compiled"
+THREADS = "streams"
+# Executions of a kind, which says how long it takes, and its backends.
+COUNTS = {EAGER: 8, INTEGERS: 5, COMPILED: 3, THREADS: 4}
+BACKENDS = {
+    EAGER: ("simulated", "int8-x86", "int8-openvino"),
+    INTEGERS: ("int8-x86", "int8-openvino"),
+    COMPILED: ("int8-x86:compiled",),
+    THREADS: ("int8-x86", "int8-openvino", "int8-openvino:streams"),
+}
 STEPS = 2
+# What makes a CPU do as an older one: torch's oneDNN and its loops, and OpenVINO's two.
+CAPS = {
+    "AVX2": {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "OV_CPU_MAX_ISA": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+    },
+    "AVX512_CORE": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "AVX512_CORE_VNNI": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
+}
 LIBRARIES = ("torch", "diffusers", "openvino", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network at one batch, in a process of its own: threads, kind of executions, and cap."""
+
+    network: str
+    batch: int
+    threads: tuple[int, ...]
+    kind: str
+    cap: str = ""
+
+    def words(self) -> list[str]:
+        """As the process is told of it."""
+        return [self.network, str(self.batch), ",".join(map(str, self.threads)), self.kind]
+
+
+SMALL, WIDE, CIFAR = NETWORKS
+PARTS = {
+    "grid": [Job(name, batch, (1, 2), EAGER) for name in NETWORKS for batch in (1, 50)],
+    "steps": [
+        Job(name, batch, (1,), INTEGERS, cap)
+        for cap in CAPS
+        for name, batch in ((SMALL, 50), (WIDE, 8))
+    ],
+    "threads": [Job(name, 50, (2,), THREADS) for name in (SMALL, WIDE)],
+    "large": [Job(name, 50, (1,), INTEGERS) for name in (WIDE, CIFAR)],
+    "compiled": [
+        Job(name, batch, (1,), COMPILED)
+        for name, batch in ((SMALL, 50), (SMALL, 1), (WIDE, 8), (CIFAR, 1))
+    ],
+}
 
 
 class OneEvaluation:
@@ -120,15 +182,12 @@ def built(
     if kind == COMPILED:
         model: Any = torch.compile(full.model, dynamic=False)
         yield "torch compiled", model
-        backends = ["int8-x86:compiled"]
-    else:
-        for name in runtimes.RUNTIMES:
-            reason = runtimes.refusal(name, "cpu")
-            yield name, reason or runtimes.executed(name, full, len(inputs[0]))
-        backends = ["simulated", "int8-x86", "int8-openvino"]
+    for name in {EAGER: list(runtimes.RUNTIMES), INTEGERS: ["float-openvino"]}.get(kind, []):
+        reason = runtimes.refusal(name, "cpu")
+        yield name, reason or runtimes.executed(name, full, len(inputs[0]))
     # 4-bit weights are multiplied as bytes: they are faster only where 8-bit ones take two halves.
     for words in ("w8a8", "w4a8") if saturates() else ("w8a8",):
-        for name in backends:
+        for name in BACKENDS[kind]:
             scheme = Scheme.parse(f"{words}+minmax")
             if reason := refusal(name, scheme, fingerprint()):
                 yield f"{words} {name}", reason
@@ -138,30 +197,31 @@ def built(
             yield f"{words} {name}", made.denoiser.model
 
 
-def job(name: str, batch: int, kind: str, rounds: int, limit: float) -> Iterator[dict[str, Any]]:
-    """Measure one network at one batch with one and with two threads."""
-    full, generator = network(name), torch.Generator().manual_seed(0)
-    x = torch.randn(batch, *full.shape, generator=generator)
-    inputs = (x, torch.full((batch,), 500))
-    for threads in (1, 2):
+def measured(job: Job, rounds: int, limit: float) -> Iterator[dict[str, Any]]:
+    """Measure a job: its executions alternate."""
+    full, generator = network(job.network), torch.Generator().manual_seed(0)
+    x = torch.randn(job.batch, *full.shape, generator=generator)
+    inputs = (x, torch.full((job.batch,), 500))
+    for threads in job.threads:
         torch.set_num_threads(threads)
         torch._dynamo.reset()
-        about = {"network": name, "batch": batch, "threads": threads, "kind": kind}
+        about = {"network": job.network, "batch": job.batch, "threads": threads}
+        about |= {"kind": job.kind}
         with torch.inference_mode():
             full.model(*inputs)
             start = time.perf_counter()
             full.model(*inputs)
-        expected = (rounds + 4) * 8 * (time.perf_counter() - start)
+        expected = (rounds + 4) * COUNTS[job.kind] * (time.perf_counter() - start)
         if expected > limit:
             yield about | {"execution": BASE, "reason": f"needs about {expected:.0f} s"}
             continue
         calls: dict[str, Callable[[], object]] = {BASE: functools.partial(full.model, *inputs)}
-        for execution, made in built(full, kind, inputs):
+        for execution, made in built(full, job.kind, inputs):
             if isinstance(made, str):
                 yield about | {"execution": execution, "reason": made}
             else:
                 calls[execution] = functools.partial(made, *inputs)
-        steps = loops(full, batch) if kind == EAGER else {}
+        steps = loops(full, job.batch) if job.kind == EAGER else {}
         with torch.inference_mode():
             seconds = alternate(calls | steps, rounds, warm=1)
         for execution, values in seconds.items():
@@ -183,8 +243,7 @@ def machine() -> dict[str, Any]:
             versions[library] = metadata.version(library)
         except metadata.PackageNotFoundError:
             versions[library] = "missing"
-    cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "")
-    return {"host": host.name, "isa": host.isa, "cap": cap, "versions": versions}
+    return {"host": host.name, "isa": host.isa, "versions": versions}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -193,13 +252,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(row["execution"] for row in measured))
     found: dict[tuple[Any, ...], dict[str, str]] = {}
     for row in measured:
-        cells = found.setdefault((row["network"], row["batch"], row["threads"]), {})
+        key = caps_of(row["isa"]), row["network"], row["batch"], row["threads"]
+        cells = found.setdefault(key, {})
         if row["execution"] == BASE:
             cells.setdefault(BASE, f"1 ({1e3 * row['median']:.1f} ms)")
         else:
             cells[row["execution"]] = f"{row['ratio']:.2f}"
-    lines = ["| " + " | ".join(["network", "batch", "threads", *names]) + " |"]
-    lines.append("|---" * (3 + len(names)) + "|")
+    lines = ["| " + " | ".join(["cap", "network", "batch", "threads", *names]) + " |"]
+    lines.append("|---" * (4 + len(names)) + "|")
     for key, cells in found.items():
         words = [*map(str, key), *(cells.get(name, "") for name in names)]
         lines.append("| " + " | ".join(words) + " |")
@@ -207,50 +267,73 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, *sorted(reasons)])
 
 
+def caps_of(isa: str) -> str:
+    """The caps of a measurement in a word."""
+    told = instructions.caps(isa)
+    return told.get("ONEDNN_MAX_CPU_ISA", "") or ", ".join(told)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
+    parser.add_argument("--parts", default="grid,steps,compiled", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--seconds", type=float, default=1200, help="begin nothing after these")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="the smallest network, 3 rounds")
-    parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    here, end = machine(), time.monotonic() + arguments.seconds
-    if arguments.job:
-        name, batch, kind = arguments.job
-        for row in job(name, int(batch), kind, arguments.rounds, arguments.seconds):
-            with arguments.out.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(here | row) + "\n")
+    parser.add_argument("--job", nargs=4, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.job:
+        name, batch, threads, kind = asked.job
+        job = Job(name, int(batch), tuple(map(int, threads.split(","))), kind)
+        for row in measured(job, asked.rounds, asked.seconds):
+            with asked.out.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(machine() | row) + "\n")
         return
-    rounds = 3 if arguments.quick else arguments.rounds
-    names = list(NETWORKS)[:1] if arguments.quick else NETWORKS
-    wanted = [(n, b, k) for k in (EAGER, COMPILED) for n in names for b in (1, 50)]
-    wanted = wanted[:1] if arguments.quick else wanted
-    for name, batch, kind in wanted:
-        done = [row for row in _rows(arguments.out, here) if _is(row, name, batch, kind)]
-        if any("ratio" in row for row in done):
-            continue
-        left = end - time.monotonic()
-        if left <= 0:
-            print(f"not begun: {name}, batch {batch}, {kind}", file=sys.stderr)
-            continue
-        print(f"{name}, batch {batch}, {kind}", file=sys.stderr)
-        words = [sys.executable, __file__, "--job", name, str(batch), kind]
-        words += ["--out", str(arguments.out), "--rounds", str(rounds), "--seconds", str(left)]
-        subprocess.run(words, check=True)
-    print(f"{here['isa']}, cap {here['cap'] or 'none'}, {here['versions']}\n")
-    print(table(_rows(arguments.out, here)))
+    jobs = [job for part in asked.parts.split(",") for job in PARTS[part]]
+    if asked.quick:
+        asked.rounds, jobs = 3, [job for job in jobs if job.network == SMALL][:1]
+    end = time.monotonic() + asked.seconds
+    for job in jobs:
+        _measure(job, asked, end - time.monotonic())
+    here = machine()
+    print(f"{here['isa']}, {here['versions']}\n")
+    print(table(_rows(asked.out)))
 
 
-def _rows(path: Path, here: dict[str, Any]) -> list[dict[str, Any]]:
+def _measure(job: Job, asked: argparse.Namespace, left: float) -> None:
+    """Have a process measure a job, unless that was done or the time is over."""
+    environment = {**os.environ, **CAPS.get(job.cap, {})}
+    with mock.patch.dict(os.environ, environment):
+        isa = machine()["isa"]
+    kept = [row for row in _rows(asked.out) if row["isa"] == isa and "ratio" in row]
+    done = {row["threads"] for row in kept if _is(row, job)}
+    wanted = tuple(each for each in job.threads if each not in done)
+    said = f"{job.network}, batch {job.batch}, {job.kind} {job.cap}"
+    if not wanted:
+        return
+    if left <= 0:
+        print(f"not begun: {said}", file=sys.stderr)
+        return
+    print(said, file=sys.stderr)
+    words = [sys.executable, __file__, "--job", *replace(job, threads=wanted).words()]
+    words += ["--out", str(asked.out), "--rounds", str(asked.rounds), "--seconds", str(left)]
+    subprocess.run(words, check=True, env=environment)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """What is kept of this machine and these versions, under all caps."""
     if not path.exists():
         return []
+    here = machine()
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [row for row in rows if here.items() <= row.items()]
+    same = [row for row in rows if all(row[name] == here[name] for name in ("host", "versions"))]
+    return [row for row in same if instructions.cpu(row["isa"]) == instructions.cpu(here["isa"])]
 
 
-def _is(row: dict[str, Any], name: str, batch: int, kind: str) -> bool:
-    return (row["network"], row["batch"], row["kind"]) == (name, batch, kind)
+def _is(row: dict[str, Any], job: Job) -> bool:
+    return (row["network"], row["batch"], row["kind"]) == (job.network, job.batch, job.kind)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def run(
         outcomes = runner.run(plan.cells, execute) if runner else execute(plan.cells)
     if plan.rule:
         _remark(resolver, [record.cell for record in outcomes])
-    described = publishing.described(outcomes, checked, _stated(plan.engine))
+    described = publishing.described(outcomes, checked, _stated(plan))
     folder = _write(out, described, resolver, redact)
     _tell(outcomes, count, time.monotonic() - start)
     for line in publishing.nearer_than_the_floor(described, folder):
@@ -207,9 +207,10 @@ def _remark(resolver: Resolver, cells: Sequence[Cell]) -> None:
         print(remark, file=sys.stderr)
 
 
-def _stated(engine: str) -> dict[str, str]:
-    """An engine as a run states it."""
-    return {"name": engine, **extensions.identity("engines", engine)}
+def _stated(plan: EvaluationPlan) -> dict[str, str]:
+    """An engine as a run states it, and which kernels were chosen for it."""
+    kernels = {"kernels": plan.kernels} if plan.kernels else {}
+    return {"name": plan.engine, **extensions.identity("engines", plan.engine), **kernels}
 
 
 def _write(out: Path, described: Run, resolver: Resolver, redact: bool) -> Path:

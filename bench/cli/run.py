@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,8 @@ from bench.cli.guiding import Guidance, Interval, drawn
 from bench.cli.selection import Scored, Selection
 from bench.core.cell import Cell
 from bench.core.errors import InputError
-from bench.evaluation import added_methods, floors, planning, skip_lists
+from bench.core.printable import say
+from bench.evaluation import added_methods, fastest, floors, planning, skip_lists
 from bench.evaluation.engines import template
 from bench.evaluation.engines.automatic import AUTO, LOCAL, checked
 from bench.evaluation.planning import EvaluationPlan
@@ -111,7 +113,7 @@ def run(
     given = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
     runner, to = checked(engine, workers, address), Outcome(out, redact, force, dry_run, shard)
     cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
-    beside = Beside(method or (), weights_from, skip, floor, bits is not None and not suite_name)
+    beside = Beside(method or (), weights_from, skip, floor, cells.choices, bits, suite_name)
     template.expect(LOCAL if dry_run or _is_short(images, preset) else runner, place)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked, prompts)
     return _carried_out(_plans(runs, asked, place, runner, probes, preset, beside, to), to)
@@ -132,19 +134,28 @@ def _choices(
     """What is done to each checkpoint."""
     wanted = planning.schemes(bits, scheme or ())
     executed = planning.backends(backend or (), wanted, place)
-    return planning.Choices(wanted, executed, compiled=compiled)
+    kernels = fastest.allowed(backend or (), compiled)
+    return planning.Choices(wanted, executed, compiled=compiled, kernels=kernels)
 
 
 @dataclass(frozen=True)
 class Beside:
     """What is measured beside the cells that are asked for: flags as the user wrote them, and
-    whether the default method is, where none is named."""
+    whether the default method is, where none is named; and which integer kernels may be taken."""
 
     methods: Sequence[str]
     weights: str | None
     skip: str | None
     floor: str
-    is_open: bool
+    choices: planning.Choices
+    bits: int | None
+    suite: str | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `--bits` alone says how the weights are rounded."""
+        named = self.suite or self.methods or self.weights
+        return self.bits is not None and not named
 
 
 def _plans(
@@ -171,14 +182,17 @@ def _plans(
     for cells, probed in zip(runs, explained, strict=True):
         cells = skip_lists.beside(cells, beside.skip, to.out)
         cells = added_methods.beside(cells, beside.methods, beside.weights)
-        if beside.is_open and not (beside.methods or beside.weights):
+        if beside.is_open:
             cells = added_methods.by_default(cells)
+        cells, kernels = fastest.chosen(cells, fingerprint(place), beside.choices.kernels)
+        if not kernels.is_usual:
+            say(kernels.line, file=sys.stderr)
         engine, threads = handing.engine(runner, cells, place, given)
         host.set_threads(threads)
         if not asked.is_sequential:
             cells = floors.beside(cells, beside.floor, fingerprint(place))
         rule = stopping.rule(asked, cells, to.out)
-        plans.append(EvaluationPlan(cells, place, engine, threads, rule, probed))
+        plans.append(EvaluationPlan(cells, place, engine, threads, rule, probed, kernels.line))
     return plans
 
 

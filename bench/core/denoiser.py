@@ -141,6 +141,8 @@ class Denoiser:
         device: where the network is evaluated.
         loop: what samples the network in the place of the suite's samplers, and knows what it is
             called with; None for an ordinary network.
+        is_spare: whether nobody else needs the network, so that a backend changes it in place,
+            where it would change a copy of any other.
     """
 
     model: torch.nn.Module
@@ -159,6 +161,7 @@ class Denoiser:
     description: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     loop: Loop | None = None
+    is_spare: bool = False
 
     @property
     def alpha_bar(self) -> Tensor:

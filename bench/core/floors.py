@@ -5,9 +5,10 @@ A quantizer that moves images no farther than these has moved them no farther th
 
 from __future__ import annotations
 
+BFLOAT16 = "bf16"
 # What executes a floor, as its rows say it. The backend of a floor is "float:NAME".
 KERNELS = {
-    "bf16": "bfloat16",
+    BFLOAT16: "bfloat16",
     "batch": "float32 in half batches",
     "threads": "float32 by another number of threads",
     "layout": "float32 with channels last",

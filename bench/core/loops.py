@@ -21,14 +21,17 @@ class Loop(Protocol):
 
     Attributes:
         image_shape: (C, H, W) of the images.
-        told: which parts of the pipeline stay as they are, in words.
+        dtype: what it is computed in: float32, bfloat16, float16.
     """
+
+    @property
+    def dtype(self) -> str: ...
 
     @property
     def image_shape(self) -> tuple[int, int, int]: ...
 
-    @property
-    def told(self) -> str: ...
+    def told(self, is_quantized: bool) -> str:
+        """What full precision means, or which parts stay as they are, in words."""
 
     def images(
         self, model: Callable[..., Tensor], stream: str, draw: Draw, indices: Sequence[int]
@@ -61,4 +64,4 @@ class Loop(Protocol):
         """What a cell of the draw takes, in lines: bytes, steps and evaluations."""
 
     def to(self, device: str) -> object:
-        """Move all parts to a device."""
+        """Move all parts but the network to a device."""

@@ -226,8 +226,8 @@ class Run:
 
     Attributes:
         fits: whether descriptions fit the weights; empty in runs made before there was the check.
-        engine: what ran the cells: its name, and what it says of itself; it decides no number.
-            Empty in older runs.
+        engine: what ran the cells: its name, and what it says of itself, which decide no number;
+            and "kernels", why integer kernels were chosen. Empty in older runs.
     """
 
     id: str

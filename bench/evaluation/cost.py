@@ -1,4 +1,4 @@
-"""What a run will take: time, by a short timing here, disk and memory; and whether compiling pays.
+"""What a run will take: time, by a short timing here, disk and memory.
 
 Memory does not grow with the number of images: images and features lie on disk and are read in
 blocks. Beyond the network, D feature dimensions take some D x D matrices of the Fréchet distance
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 # Peak count of D x D matrices and blocks that exist at once, measured at D = 2048.
 MATRICES, BLOCKS = 12, 6
 FLOAT64 = 8
-# What compiling the int8-x86 kernels takes and saves, measured on a CPU with VNNI and AMX at three
-# widths (docs/backends.md): 26 to 37 s, and 2e-10 to 7e-10 s an output of a layer.
-COMPILING = 40.0
-SAVED = 5e-10
 
 
 def feature_seconds(extractor: str, shape: Sequence[int], count: int = 2) -> float:
@@ -41,18 +37,6 @@ def feature_seconds(extractor: str, shape: Sequence[int], count: int = 2) -> flo
         start = time.perf_counter()
         extract(images.to(torch.uint8))
     return (time.perf_counter() - start) / count
-
-
-def compiling_pays(card: Checkpoint, evaluations: int) -> bool:
-    """Whether compiled integer kernels save more time than compiling takes, on a CPU with VNNI.
-
-    By the size of the network, not by a clock, so that a command gives the same cells each time.
-
-    Args:
-        card: verified. One that cannot be loaded is not compiled; its cells will say why.
-        evaluations: of the network, for one image each.
-    """
-    return evaluations * SAVED * outputs(card) > COMPILING
 
 
 def outputs(card: Checkpoint) -> int:

@@ -19,7 +19,7 @@ from bench.core.printable import quoted
 from bench.core.record import Host
 from bench.evaluation.cost import sampling_cost
 
-AUTO, NONE, DEFAULT = "auto", "none", "bf16"
+AUTO, NONE, DEFAULT = "auto", "none", floors.BFLOAT16
 # Share of the sampling of a run that a floor costs at most where nobody asked for it.
 SHARE = 0.1
 # Metrics besides the paired ones whose value does not depend on the number of images.
@@ -62,6 +62,11 @@ def beside(cells: Sequence[Cell], word: str, host: Host) -> list[Cell]:
         made = extensions.lookup("backends", floors.backend(name))()
         if reason := made.refuses(cells[0].reference.scheme, host):
             raise InputError(f"--floor {name}: {reason}")
+        if half := [cell for cell in cells if not _has(cell, name)]:
+            raise InputError(
+                f"--floor {name}: card {half[0].checkpoint.name!r} is computed in "
+                f"{half[0].draw.dtype} itself; name another floor"
+            )
     affordable = _affordable(cells) if word == AUTO else math.inf
     if not affordable:
         return list(cells)
@@ -69,8 +74,14 @@ def beside(cells: Sequence[Cell], word: str, host: Host) -> list[Cell]:
     for cell in cells:
         extended.append(cell)
         if cell.is_reference:
-            extended += [_floor(cell, name, affordable) for name in names or [DEFAULT]]
+            wanted = [name for name in names or [DEFAULT] if _has(cell, name)]
+            extended += [_floor(cell, name, affordable) for name in wanted]
     return extended
+
+
+def _has(cell: Cell, name: str) -> bool:
+    """Whether a floor is another execution than the cell's own full precision."""
+    return name != floors.BFLOAT16 or cell.draw.dtype == "float32"
 
 
 def _affordable(cells: Sequence[Cell]) -> int:

@@ -98,19 +98,29 @@ class Generation:
         full = self.denoiser(cell.checkpoint)
         yield Progress(str(cell), "loaded" if cell.scheme.is_float else "calibrating")
         trajectories = self.calibration(wanted)
+        full = self._handed_over(full, cell)
         backend = extensions.lookup("backends", cell.backend)()
         # Of several processes one calibrates, and the others read what it kept.
         is_kept = cell.scheme.is_float or artifacts.exists(wanted.calibration / WEIGHTS_FILE)
         with nullcontext() if is_kept else claims.claimed(wanted.calibration):
             words = full, cell.scheme, trajectories
             made: Quantized = self.watch.timed("quantize", backend, *words)
-        if full.loop is not None and not cell.scheme.is_float:
-            told = {**made.coverage.told, "pipeline": full.loop.told}
+        if full.loop is not None:
+            said = full.loop.told(is_quantized=not cell.scheme.is_float)
+            told = {**made.coverage.told, "pipeline": said}
             made = replace(made, coverage=replace(made.coverage, told=told))
         for name, text in ((CALIBRATION, made.calibration), (COVERAGE, to_json(made.coverage))):
             path = wanted.folder / name
             artifacts.save_text(path, artifacts.bound(path), text)
         return made
+
+    def _handed_over(self, full: Denoiser, cell: Cell) -> Denoiser:
+        """The network as a backend is given it: of a pipeline, which may fill the memory, the
+        only one, which the backend changes in place. Who needs it as it was loads it anew."""
+        if full.loop is None or cell.is_reference:
+            return full
+        self.denoiser.cache_clear()
+        return replace(full, is_spare=True)
 
     def coverage(self, wanted: ResolvedImages) -> Steps[tuple[Coverage, str]]:
         """The coverage of a cell and the SHA-256 of its calibration, "" for none."""

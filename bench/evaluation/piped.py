@@ -1,9 +1,10 @@
 """Cells of prompted pipelines: what the pipeline itself decides stands in their draws.
 
-A pipeline samples by its own scheduler, so its draw has no sampler and no spacing of the suite's,
-and its scale of guidance is what the user asks for, else what the card says, else the default of
-the pipeline's class. Where there are no real images of what the prompts ask for (`dataset: none`),
-metrics that compare with them are left out.
+A pipeline samples by its own scheduler, so its draw has no sampler and no spacing of the suite's.
+Its scale of guidance is what the user asks for, else what the card says, else the default of the
+pipeline's class; the type that it is computed in is what the card says, else float32. Where there
+are no real images of what the prompts ask for (`dataset: none`), metrics that compare with them
+are left out.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _drawn(card: Checkpoint, draw: Draw, is_asked: bool) -> Draw:
     if not is_asked:
         own = known.GUIDANCE[folder.read(folder.located(card.uri, card.revision)).pipeline]
         guidance = card.config.get("guidance", own)
-    return replace(draw, sampler=PIPELINE, spacing=PIPELINE, guidance=float(guidance))
+    drawn = replace(draw, sampler=PIPELINE, spacing=PIPELINE, guidance=float(guidance))
+    return replace(drawn, dtype=known.dtype(card.config))
 
 
 def check(cell: Cell) -> None:

@@ -15,12 +15,11 @@ from bench.core.printable import quoted
 from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
 from bench.evaluation import piped, prompted
-from bench.evaluation.cost import compiling_pays
 from bench.evaluation.engines import automatic
 from bench.measurement import real
 from bench.models.cards import card_file, first_seeds, is_shipped, load_cards, select, verify
 from bench.system import devices
-from bench.system.host import VNNI, fingerprint, threads
+from bench.system.host import fingerprint, threads
 
 if TYPE_CHECKING:
     from bench.evaluation.probe_context import Plan as ProbePlan
@@ -40,7 +39,9 @@ class Choices:
         schemes, backends: each backend executes each scheme.
         scoring: fields of the cells that differ from the defaults: extractors, metrics, real.
             Metrics that begin with "+" come beside the default ones.
-        compiled: whether integer kernels are compiled where they can be; None where it pays.
+        compiled: whether integer kernels are compiled where they can be; None where it is open
+            (`fastest`).
+        kernels: integer kernels that may take the place of `int8-x86` (`fastest`).
         named: fields of the draw that the user named.
         prompts: file of the prompts of pipelines, None for those that the cards name.
     """
@@ -49,6 +50,7 @@ class Choices:
     backends: Sequence[str]
     scoring: Mapping[str, Any] = field(default_factory=dict)
     compiled: bool | None = None
+    kernels: Sequence[str] = ()
     named: frozenset[str] = frozenset()
     prompts: Path | None = None
 
@@ -64,6 +66,7 @@ class EvaluationPlan:
         threads: of each process that runs them.
         rule: when a cell has enough images; without one it takes those of its draw.
         probes: what is explained beside, None for nothing.
+        kernels: which integer kernels were chosen, and why, in a line; "" where nothing was.
     """
 
     cells: Sequence[Cell]
@@ -72,6 +75,7 @@ class EvaluationPlan:
     threads: int = field(default_factory=threads)
     rule: Rule | None = None
     probes: ProbePlan | None = None
+    kernels: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,8 +177,7 @@ def plan(
     chosen = [verify(piped.with_prompts(card, choices.prompts)) for card in selected]
     asked, draw = draw.batch, fitted(draw)
     cells = expand(chosen, choices.schemes, choices.backends, draw)
-    compiled = {card.name for card in chosen if _compiles(card, choices, draw)}
-    cells = [_compiled(cell) if cell.checkpoint.name in compiled else cell for cell in cells]
+    cells = [_compiled(cell) for cell in cells] if choices.compiled else cells
     cells = [piped.fitted(cell, choices.named) for cell in cells]
     cells = [_scored(cell, choices.scoring) for cell in cells]
     check_scoring(cells)
@@ -214,14 +217,6 @@ def fitted(draw: Draw) -> Draw:
     if draw.batch <= draw.images:
         return draw
     return replace(draw, batch=draw.images)
-
-
-def _compiles(card: Checkpoint, choices: Choices, draw: Draw) -> bool:
-    """Whether integer kernels of a checkpoint are compiled: where that is wanted or pays."""
-    if choices.compiled is not None or COMPILABLE not in choices.backends:
-        return bool(choices.compiled)
-    # Without VNNI it was measured to save nothing.
-    return fingerprint().isa in VNNI and compiling_pays(card, draw.images * draw.steps)
 
 
 def _compiled(cell: Cell) -> Cell:

@@ -28,8 +28,9 @@ ZOO = Path(__file__).parents[1] / "zoo"
 # The card file lies in the installed package, or beside it in a checkout.
 SHIPPED = tuple(folder / "checkpoints.yaml" for folder in (ZOO.parent, ZOO.parent.parent))
 REQUIRED = ("name", "family", "method", "source", "uri", "dataset")
-# Sources that read pickles of torch.save (weights only), and sources that read folders.
-PICKLES = ("torch", "adm", "python")
+# The source that reads no pickle of torch.save, as the others do (weights only), and sources that
+# read folders.
+SAFE = "safetensors"
 FOLDERS = ("diffusers", PIPELINE)
 # The source whose networks are built by code that the card names.
 CODE = "python"
@@ -277,11 +278,11 @@ def verify(card: Checkpoint) -> Checkpoint:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{label}, field uri: {path} cannot be read ({reason})") from None
     pickled = head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-    # A format of another package may be any; it is that package which reads it.
-    if pickled and card.source in tables.SOURCES and card.source not in PICKLES:
+    if pickled and card.source == SAFE:
+        others = ", ".join(n for n in tables.SOURCES if n not in (SAFE, *FOLDERS))
         raise InputError(
             f"{label}, field uri: {path} is a pickle; convert it to safetensors, or name a source "
-            f"that reads weights only: {', '.join(PICKLES)}"
+            f"that reads weights only: {others}"
         )
     if head.startswith(b"version https://git-lfs"):
         raise InputError(f"{label}, field uri: {path} is a Git LFS pointer; run `git lfs pull`")

@@ -17,7 +17,7 @@ anything but integers below T.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -86,6 +86,46 @@ class LabelledUNet(PatchedUNet):
         if y is not None:
             return self.predict(x, self.scaled(t), y)
         return self.predict(x, self.scaled(t % self.timesteps), t // self.timesteps)
+
+
+class CodedNetwork(nn.Module):
+    """Any network as bench calls it: with images and codes t + T y, or with images, what it is
+    told of a level, and labels.
+
+    Args:
+        network: takes images, timesteps or what it is told of a level, and labels where it has
+            classes.
+        call: how it is called, None for network(x, t).
+        classes: number of classes, 0 for none.
+        timesteps: their number T.
+        identity: a text that differs wherever what is computed does.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        call: Callable[..., Tensor] | None,
+        classes: int,
+        timesteps: int,
+        identity: str,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.call = call
+        self.classes, self.timesteps, self.identity = classes, timesteps, identity
+
+    def forward(self, x: Tensor, codes: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Predict from images x (B, C, H, W) at codes (B,), or at levels with labels (B,)."""
+        inputs: tuple[Tensor, ...] = (x, codes)
+        if labels is not None:
+            inputs = x, codes, labels
+        elif self.classes and not codes.is_floating_point():
+            inputs = x, codes % self.timesteps, codes // self.timesteps
+        return self.network(*inputs) if self.call is None else self.call(self.network, *inputs)
+
+    def extra_repr(self) -> str:
+        """The identity: networks of one structure may compute different things."""
+        return self.identity
 
 
 def build_network(

@@ -13,6 +13,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.record import Coverage, LayerCoverage
 from bench.core.scheme import FLOAT_BITS
 from bench.quant.layers import Layer
+from bench.quant.precisions import SHORT, number_bytes, precision
 
 
 def measure(
@@ -35,6 +36,7 @@ def measure(
             where it has none, a step for each output channel.
     """
     layers = [layer for layer in layers if layer.node in operators]
+    full = SHORT[precision(denoiser.model)]
     params, params_quantized, size = _sizes(denoiser, layers, steps or {})
     by_bits: Counter[str] = Counter()
     by_kernel: Counter[str] = Counter()
@@ -57,7 +59,7 @@ def measure(
                 layer.name,
                 layer.macs,
                 layer.weights,
-                layer.bits,
+                layer.bits if layer.quantized else full,
                 operators[layer.node],
                 layer.reason,
             )
@@ -77,4 +79,4 @@ def _sizes(
     params, quantized = own + sum(added.values()), sum(layer.weights for layer in rounded)
     packed = sum(-(-layer.weights * layer.weight_bits // 8) for layer in rounded)
     beside = sum(steps.get(layer.name, 4 * layer.channels) for layer in rounded)
-    return params, quantized, packed + beside + 4 * (params - quantized)
+    return params, quantized, packed + beside + number_bytes(denoiser.model) * (params - quantized)

@@ -16,12 +16,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 
-class Bfloat16(nn.Module):
-    """A copy of a network in bfloat16, between float32 tensors."""
+def _own(model: nn.Module, is_spare: bool) -> nn.Module:
+    """A network that may be changed: a copy, or a spare one itself."""
+    return model if is_spare else copy.deepcopy(model)
 
-    def __init__(self, model: nn.Module) -> None:
+
+class Bfloat16(nn.Module):
+    """A copy of a network, or a spare one itself, in bfloat16, between float32 tensors."""
+
+    def __init__(self, model: nn.Module, is_spare: bool = False) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model).to(torch.bfloat16)
+        self.model = _own(model, is_spare).to(torch.bfloat16)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Evaluate; floating inputs are rounded to bfloat16, the output is float32."""
@@ -37,9 +42,9 @@ class RoundedToBfloat16(nn.Module):
     That is what a CPU without instructions for bfloat16 does, at a fifth of the time.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, is_spare: bool = False) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model)
+        self.model = _own(model, is_spare)
         with torch.no_grad():
             for parameter in self.model.parameters():
                 parameter.copy_(_rounded(parameter))
@@ -120,11 +125,12 @@ class OtherThreads(nn.Module):
 
 
 class ChannelsLast(nn.Module):
-    """A copy of a network whose convolutions take the channels of a pixel side by side."""
+    """A copy of a network, or a spare one itself, whose convolutions take the channels of a pixel
+    side by side."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, is_spare: bool = False) -> None:
         super().__init__()
-        moved = copy.deepcopy(model)
+        moved = _own(model, is_spare)
         self.model: nn.Module = moved.to(memory_format=torch.channels_last)
 
     def forward(self, *inputs: Tensor) -> Tensor:

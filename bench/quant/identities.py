@@ -30,18 +30,29 @@ GROUPS = ("g16", "g32", "g64", "g128")
 
 def bitsandbytes(backend: str = "") -> dict[str, str]:
     """What decides the numbers of the backends of bitsandbytes: its version."""
-    try:
-        return {"package": f"{BITSANDBYTES} {metadata.version(BITSANDBYTES)}"}
-    except metadata.PackageNotFoundError:
-        return {"package": f"{BITSANDBYTES} missing"}
+    return _package(BITSANDBYTES)
 
 
 def openvino(backend: str = "") -> dict[str, str]:
     """What decides the numbers of the backend of OpenVINO: its version."""
+    return _package("openvino")
+
+
+def gguf(backend: str = "") -> dict[str, str]:
+    """What decides the numbers of the backends of gguf: its version."""
+    return _package("gguf")
+
+
+def quanto(backend: str = "") -> dict[str, str]:
+    """What decides the numbers of the backends of optimum-quanto: its version."""
+    return _package("optimum-quanto")
+
+
+def _package(name: str) -> dict[str, str]:
     try:
-        return {"package": f"openvino {metadata.version('openvino')}"}
+        return {"package": f"{name} {metadata.version(name)}"}
     except metadata.PackageNotFoundError:
-        return {"package": "openvino missing"}
+        return {"package": f"{name} missing"}
 
 
 def of_file(name: str, argument: str) -> dict[str, str]:

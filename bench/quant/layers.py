@@ -34,6 +34,7 @@ from bench.quant.operators import (
     shape_of,
     value_of,
 )
+from bench.quant.precisions import require_float32
 from bench.quant.tracing import cause
 from bench.system import disk
 from bench.system.quiet import quiet_tracing
@@ -121,8 +122,9 @@ def exported(denoiser: Denoiser, batch: int) -> GraphModule:
     network's parameters.
 
     Raises:
-        NotExecuted: torch.export cannot trace it.
+        NotExecuted: torch.export cannot trace it, or it is not in float32.
     """
+    require_float32(denoiser.model)
     inputs = denoiser.example_inputs(batch)
     kept = _EXPORTED.setdefault(denoiser.model, {})
     key = tuple((x.device, x.dtype, *x.shape) for x in inputs)
@@ -135,6 +137,11 @@ def exported(denoiser: Denoiser, batch: int) -> GraphModule:
     if isinstance(graph, str):
         raise NotExecuted(graph)
     return copied(graph)
+
+
+def forget(denoiser: Denoiser) -> None:
+    """Drop the graphs of a denoiser's network, which hold its weights."""
+    _EXPORTED.pop(denoiser.model, None)
 
 
 def untraceable(denoiser: Denoiser, batch: int) -> str:

@@ -126,6 +126,12 @@ def executed(denoiser: Denoiser, batch: int) -> list[Product]:
     return seen.products
 
 
+def _stored(value: Tensor) -> int:
+    """How many numbers a tensor has of its own: a weight may be expanded over a batch."""
+    sizes = zip(value.shape, value.stride(), strict=True)
+    return math.prod(size for size, stride in sizes if stride or size == 1)
+
+
 class _Seen(TorchDispatchMode):
     """Counts products as they are dispatched, and knows which module runs."""
 
@@ -173,7 +179,7 @@ class _Seen(TorchDispatchMode):
                 continue
             name, count = self.owners.get(value.data_ptr(), ("", 0))
             owner, _, last = name.rpartition(".")
-            if not name or count != value.numel():
+            if not name or count != _stored(value):
                 continue
             shape = tuple(self.model.get_parameter(name).shape)
             is_module = owner == running and type(self.model.get_submodule(owner)) in ROUNDED

@@ -2,7 +2,8 @@
 
 With the observers of the one graph (`bench.quant.graph`), so a module that is executed once gets
 the constants that it has there; one that is executed several times has one range for all of them.
-What is no module stays in float, which the coverage says.
+What is no module stays in float, which the coverage says. Of a network in bfloat16 or float16
+steps and codes are computed in float32, and what they stand for is rounded to that type.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from bench.quant import module_layers
 from bench.quant.coverage import measure
 from bench.quant.layers import Layer
 from bench.quant.observers import Observed, WidestObserver, range_observer
+from bench.quant.precisions import number_bytes
 from bench.quant.simulate import fake_quantized
 
 TOLD = "simulation"
@@ -32,10 +34,10 @@ _decomposed = torch.ops.quantized_decomposed
 def simulated(
     denoiser: Denoiser, scheme: Scheme, calibrate: Calibration, reason: str
 ) -> Quantized:
-    """Quantize a copy of a network, module by module.
+    """Quantize a copy of a network, or a spare network itself, module by module.
 
     Args:
-        denoiser: in full precision; its weights are not changed.
+        denoiser: in full precision; its weights are not changed unless it is spare.
         scheme: not a float scheme.
         calibrate: evaluates the network that observes the ranges.
         reason: why there is no graph.
@@ -50,7 +52,7 @@ def simulated(
     layers = module_layers.layers(denoiser, scheme, calibrate.shape[0])
     by_name = {layer.name: layer for layer in layers if layer.quantized}
     with torch.inference_mode(False), torch.no_grad():
-        model = copy.deepcopy(denoiser.model).eval()
+        model = denoiser.model if denoiser.is_spare else copy.deepcopy(denoiser.model).eval()
         inputs = _observed(model, by_name, scheme.observer)
         observed = Observed(model)
         digest = calibrate(observed)
@@ -63,7 +65,10 @@ def simulated(
     coverage = measure(denoiser, layers, "simulated", operators)
     told = f"module by module, as {reason}; one range for all executions of a module"
     coverage = replace(
-        coverage, bytes_stored=coverage.bytes, bytes_memory=4 * coverage.params, told={TOLD: told}
+        coverage,
+        bytes_stored=coverage.bytes,
+        bytes_memory=number_bytes(denoiser.model) * coverage.params,
+        told={TOLD: told},
     )
     return Quantized(replace(denoiser, model=model), coverage, digest)
 
@@ -93,9 +98,9 @@ class Input:
         """What the module is called with in their place, None for the same."""
         x = arguments[0] if arguments else named["input"]
         if not self.is_settled:
-            self.observer.to(x.device)(x)
+            self.observer.to(x.device)(x.float())
             return None
-        x = fake_quantized(x, self.scale, self.zero, 0, self.most)
+        x = fake_quantized(x.float(), self.scale, self.zero, 0, self.most).to(x.dtype)
         return ((x, *arguments[1:]), named) if arguments else (arguments, {**named, "input": x})
 
 
@@ -123,9 +128,10 @@ def _round_weights(model: nn.Module, layers: Mapping[str, Layer]) -> None:
             qscheme=torch.per_channel_symmetric,
             ch_axis=0,
         ).to(weight.device)
-        observer(weight.detach())
+        own = weight.detach().float()
+        observer(own)
         steps, zeros = observer.calculate_qparams()
-        codes = _decomposed.quantize_per_channel(weight, steps, zeros, 0, low, high, torch.int8)
+        codes = _decomposed.quantize_per_channel(own, steps, zeros, 0, low, high, torch.int8)
         weight.copy_(
             _decomposed.dequantize_per_channel(codes, steps, zeros, 0, low, high, torch.int8)
         )

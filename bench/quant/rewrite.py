@@ -40,27 +40,21 @@ class Execution(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Predict from inputs of the fixed shapes."""
+        self.check(inputs)
+        prediction: Tensor = self.graph(*inputs)
+        return prediction
+
+    def check(self, inputs: Sequence[Tensor]) -> None:
+        """Refuse inputs of other shapes than the fixed ones.
+
+        Raises:
+            ValueError: they are.
+        """
         given = tuple(tuple(tensor.shape) for tensor in inputs)
         if given != self.shapes:
             raise ValueError(
                 f"the quantized network takes inputs of shapes {self.shapes} only, not {given}"
             )
-        prediction: Tensor = self.graph(*inputs)
-        return prediction
-
-
-class Compiled(Execution):
-    """The same of a compiled graph, which all inputs reach as one kind of tensor.
-
-    Strides, or where a tensor was made, are reasons to compile anew, unnoticed and with other
-    settings than the first time. Copies made in inference mode differ in neither.
-    """
-
-    @torch.inference_mode()
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """Predict from inputs of the fixed shapes."""
-        copies = (tensor.clone(memory_format=torch.contiguous_format) for tensor in inputs)
-        return super().forward(*copies)
 
 
 def executed(execution: Execution) -> dict[str, str]:

@@ -52,6 +52,7 @@ from bench.quant.graph import (
 from bench.quant.layers import Layer, copied, plan
 from bench.quant.methods.applying import applied, prepared, prepares
 from bench.quant.packing import pack, unpack
+from bench.quant.released import release
 from bench.quant.switched import BOUNDARIES, Switch, SwitchedRanges, switch_of
 from bench.quant.weight_rows import constant
 from bench.system import artifacts, claims
@@ -64,13 +65,21 @@ def quantized(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Gra
     """The quantized graph, from the folder where it is kept or else by calibration.
 
     Args:
-        denoiser: its model is not changed.
+        denoiser: its model is not changed; that of a spare one has no weights afterwards.
         scheme: not a float scheme.
         calibrate: calibrates, and says where the result is kept.
 
     Returns:
         As `quantize_graph`; `stored_bytes` tells its size.
     """
+    graph = _found_or_made(denoiser, scheme, calibrate)
+    if denoiser.is_spare:
+        release(denoiser, graph)
+    return graph
+
+
+def _found_or_made(denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> GraphModule:
+    """The quantized graph as it was kept, or made now."""
     place = calibrate.place
     if place is not None and (graph := _load(denoiser, scheme, calibrate, place)):
         return graph

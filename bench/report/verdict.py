@@ -142,6 +142,14 @@ class Verdict:
             text += f" ({_percent(shares[0])} to {_percent(shares[-1])} of full precision)"
         return text
 
+    def lost(self, judged: Judged) -> str:
+        """The change of one row with its interval, and what it began at."""
+        if judged.change is None:
+            return "not measured"
+        told = f"{self.metric} {measured(judged.change, self.digits, signed=True)}"
+        full = _full(judged.row, judged.change)
+        return told if full is None else f"{told}, from {number(full.value, self.digits)}"
+
     def ends(self) -> str:
         """Who is harmed least and most; "" for a single row."""
         known = [judged for judged in self.judged if judged.change]

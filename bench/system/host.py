@@ -5,25 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from importlib import metadata
-from pathlib import Path
 
 from bench.core.record import Host
 from bench.system import devices
+from bench.system.instructions import capped, instruction_set
 
-# From the weakest to the strongest; the last one that is present decides the int8 kernels.
-X86_FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8")
-VNNI = X86_FEATURES[2:]
 LIBRARIES = ("torch", "torchao", "diffusers", "torchvision", "numpy", "scipy")
-
-
-def instruction_set() -> str:
-    """The strongest instruction set that decides the arithmetic, for example "avx2"."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return platform.machine()
-    known = [feature for feature in X86_FEATURES if feature in flags]
-    return known[-1] if known else platform.machine()
 
 
 def threads() -> int:
@@ -74,6 +61,6 @@ def fingerprint(device: str = devices.CPU) -> Host:
     versions = {"python": platform.python_version(), **library_versions()}
     isa = instruction_set()
     if device != devices.CPU:
-        isa, more = devices.accelerator(device)
-        versions |= more
+        kind, more = devices.accelerator(device)
+        isa, versions = capped(kind), versions | more
     return Host(platform.node(), device, isa, threads(), versions)

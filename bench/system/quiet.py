@@ -30,12 +30,17 @@ NOISE = {
 }
 
 
+def _keep(record: logging.LogRecord) -> bool:
+    return not any(text in record.getMessage() for text in NOISE[record.name])
+
+
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
     """Drop the messages of `NOISE` from their loggers while the block runs."""
 
+    # Another function each time: a logger takes one but once, and blocks may lie in each other.
     def keep(record: logging.LogRecord) -> bool:
-        return not any(text in record.getMessage() for text in NOISE[record.name])
+        return _keep(record)
 
     loggers = [logging.getLogger(name) for name in NOISE]
     for logger in loggers:
@@ -45,6 +50,12 @@ def quiet_import() -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(keep)
+
+
+def quiet_products() -> None:
+    """Drop, from now on, what bitsandbytes says at each product of its int8 layers: that it rounds
+    the inputs to float16 before they become int8, which is a part of LLM.int8 for any input."""
+    logging.getLogger("bitsandbytes.autograd._functions").addFilter(_keep)
 
 
 @contextlib.contextmanager

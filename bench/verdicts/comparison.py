@@ -53,7 +53,11 @@ def compare(base: LoadedRun, head: LoadedRun, thresholds: Sequence[Threshold]) -
                 affected.setdefault(finding, []).append(" ".join(name))
             rows += compared
         else:
-            rows.append(_whole(name, before, after))
+            row = _whole(name, before, after)
+            others = [key[2] for key in new if key[:2] == name[:2] and key not in old]
+            if row.verdict == "absent" and others:
+                row = replace(row, reason=f"{row.reason}, which has {' and '.join(others)} of it")
+            rows.append(row)
     rows += [*_repeated(base.run, "BASE"), *_repeated(head.run, "HEAD")]
     rows, tests = _decided_rows(rows)
     rows.sort(key=lambda row: (VERDICTS.index(row.verdict), not row.gated))

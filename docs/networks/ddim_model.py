@@ -33,52 +33,45 @@ class Attention(nn.Module):
         return x + self.proj_out(scaled_dot_product_attention(q, k, v).mT.reshape(x.shape))
 
 
+def level(pairs, time, attends, **change):
+    blocks = nn.ModuleList(Block(*pair, time) for pair in pairs)
+    attention = Attention if attends else nn.Identity
+    parts = {"block": blocks, "attn": nn.ModuleList(attention(outputs) for _, outputs in pairs)}
+    return nn.ModuleDict(parts | {k: nn.ModuleDict({"conv": v}) for k, v in change.items() if v})
+
+
 class Model(nn.Module):
     def __init__(self, channels=3, sample_size=32, ch=128, mult=(1, 2, 2, 2), blocks=2, at=(16,)):
         super().__init__()
-        self.ch, self.blocks, time, last = ch, blocks, 4 * ch, len(mult) - 1
+        self.ch, time, levels, skips = ch, 4 * ch, [*enumerate(ch * m for m in mult)], [ch]
         dense = nn.ModuleList([nn.Linear(ch, time), nn.Linear(time, time)])
         self.temb, self.conv_in = nn.ModuleDict({"dense": dense}), nn.Conv2d(channels, ch, 3, 1, 1)
-
-        def level(pairs, size, **more):
-            block = nn.ModuleList(Block(*pair, time) for pair in pairs)
-            attn = nn.ModuleList(Attention(b) for _, b in pairs if size in at)
-            more = {k: nn.ModuleDict({"conv": v}) for k, v in more.items() if v}
-            return nn.ModuleDict({"block": block, "attn": attn, **more})
-
-        self.down, self.up, now, skips = nn.ModuleList(), [], ch, [ch]
-        for i, out in enumerate(ch * m for m in mult):
-            pairs = [(now, out), *[(out, out)] * (blocks - 1)]
-            conv = nn.Conv2d(out, out, 3, stride=2) if i < last else None
-            self.down.append(level(pairs, sample_size >> i, downsample=conv))
-            skips += [out] * (blocks + (i < last))
-            now = out
-        middle = {"block_1": Block(now, now, time), "attn_1": Attention(now)}
-        self.mid = nn.ModuleDict({**middle, "block_2": Block(now, now, time)})
-        for i, out in reversed(list(enumerate(ch * m for m in mult))):
-            pairs = [((now if j == 0 else out) + skips.pop(), out) for j in range(blocks + 1)]
-            conv = nn.Conv2d(out, out, 3, padding=1) if i else None
-            self.up.insert(0, level(pairs, sample_size >> i, upsample=conv))
-            now = out
-        self.up = nn.ModuleList(self.up)
+        self.down, self.mid, self.up = nn.ModuleList(), nn.ModuleDict(), nn.ModuleList()
+        for i, width in levels:
+            pairs = [(skips[-1], width), *[(width, width)] * (blocks - 1)]
+            conv = nn.Conv2d(width, width, 3, stride=2) if i < len(mult) - 1 else None
+            self.down.append(level(pairs, time, sample_size >> i in at, downsample=conv))
+            skips += [width] * (blocks + (conv is not None))
+        self.mid["block_1"], self.mid["attn_1"] = Block(width, width, time), Attention(width)
+        self.mid["block_2"], now = Block(width, width, time), width
+        for i, width in reversed(levels):
+            pairs = [((width if j else now) + skips.pop(), width) for j in range(blocks + 1)]
+            conv, now = nn.Conv2d(width, width, 3, padding=1) if i else None, width
+            self.up.insert(0, level(pairs, time, sample_size >> i in at, upsample=conv))
         self.norm_out, self.conv_out = norm(ch), nn.Conv2d(ch, channels, 3, padding=1)
 
     def forward(self, x, t):
-        half = self.ch // 2
-        angles = t[:, None] * torch.exp(-torch.arange(half) / (half - 1) * torch.tensor(1e4).log())
+        angles = t[:, None] * 1e4 ** -torch.linspace(0, 1, self.ch // 2)
         time = self.temb.dense[0](torch.cat([angles.sin(), angles.cos()], 1))
         time, hs = self.temb.dense[1](silu(time)), [self.conv_in(x)]
         for level in self.down:
-            for j, block in enumerate(level.block):
-                h = block(hs[-1], time)
-                hs.append(level.attn[j](h) if len(level.attn) else h)
+            for block, attend in zip(level.block, level.attn, strict=True):
+                hs.append(attend(block(hs[-1], time)))
             if "downsample" in level:
                 hs.append(level.downsample.conv(pad(hs[-1], (0, 1, 0, 1))))
-        h = self.mid.attn_1(self.mid.block_1(hs[-1], time))
-        h = self.mid.block_2(h, time)
+        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(hs[-1], time)), time)
         for level in reversed(self.up):
-            for j, block in enumerate(level.block):
-                h = block(torch.cat([h, hs.pop()], 1), time)
-                h = level.attn[j](h) if len(level.attn) else h
+            for block, attend in zip(level.block, level.attn, strict=True):
+                h = attend(block(torch.cat([h, hs.pop()], 1), time))
             h = level.upsample.conv(interpolate(h, scale_factor=2.0)) if "upsample" in level else h
         return self.conv_out(silu(self.norm_out(h)))

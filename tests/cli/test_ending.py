@@ -15,16 +15,23 @@ from bench.report.rows import rows
 from bench.report.verdict import verdicts
 
 
-def shown(is_unicode):
+def shown(is_unicode, times=1):
     stream = io.StringIO()
-    table = ending.table(verdicts(rows(canned_run.run()), {}), is_unicode)
+    table = ending.table(verdicts(rows(canned_run.run()), {}) * times, is_unicode)
     Console(file=stream, width=120).print(table)
     return stream.getvalue()
 
 
-def test_the_table_has_a_line_for_each_scheme():
-    heads, first, second = shown(True).splitlines()
+def test_the_table_has_a_line_for_each_checkpoint_under_each_scheme():
+    heads, *lines = shown(True).splitlines()
     assert heads.split("  ")[0] == "Scheme"
+    assert [line.split()[:2] for line in lines[:2]] == [["w8a8", "sam"], ["w8a8", "ema"]]
+    assert lines[7].split("  ")[0] == "w4a8"
+    assert "◆ not decided  KD +0.007600, from 0.045856    PSNR 19.4 dB" in lines[7]
+
+
+def test_many_cells_are_counted_by_scheme():
+    _, first, second, *_ = shown(True, times=2).splitlines()
     assert first.startswith("w8a8    ◆ all 4 checkpoints not decided")
     assert "KD +0.001222 to +0.007600, median +0.003183" in second
     assert second.rstrip().endswith("PSNR 19.40 to 25.30 dB")
@@ -32,7 +39,7 @@ def test_the_table_has_a_line_for_each_scheme():
 
 def test_without_unicode_the_words_stand_alone():
     assert shown(False).isascii()
-    assert "all 4 checkpoints not decided" in shown(False)
+    assert "  not decided  KD" in shown(False)
 
 
 def test_the_answer_goes_to_stderr(tmp_path, capsys):

@@ -37,9 +37,11 @@ BLOCK = re.compile(
 README = {
     "pip install . && bench run --bits 4": "nox -s smoke runs it at its smallest",
     "pip install nox && nox -s tests": "it is what runs this",
-    "bench run --bits 4 --preset smoke && bench compare baseline": "nox -s regress runs it",
+    "bench run --bits 4 --cards model.yaml --images 500 && bench compare baseline": (
+        "nox -s regress runs it with the preset smoke"
+    ),
 }
-KNOWN = {"bench import": "run", "bench score": "run"}
+KNOWN = {"bench import": "run", "bench reference": "run"}
 SMALLEST = ("--images", "4", "--steps", "1", "--batch", "4", "--floor", "none")
 NARROW = ("--backend", "simulated", "--metrics", "psnr", "--force")
 RUN = "20261126T230839Z-79092ae9"

@@ -7,12 +7,8 @@ import pytest
 from bench.core.cell import Cell, Checkpoint, Draw
 from bench.core.scheme import Scheme
 from bench.evaluation.cost import (
-    COMPILING,
-    SAVED,
-    compiling_pays,
     duration,
     memory,
-    outputs,
     sampling_cost,
     size,
 )
@@ -52,16 +48,6 @@ def test_guidance_is_in_the_rows_of_a_pass_and_not_counted_again(cards):
         for each in (draw, guided)
     ]
     assert costs == [6.0, 6.0]
-
-
-def test_compiling_pays_from_so_many_evaluations_of_so_large_a_network(cards):
-    """Those of a checkpoint that cannot be loaded are not compiled; the run says why."""
-    card = verify(load_cards(cards)[0])
-    enough = int(COMPILING / (SAVED * outputs(card))) + 1
-    assert compiling_pays(card, enough)
-    assert not compiling_pays(card, enough - 1)
-    broken = dataclasses.replace(card, source="pt")
-    assert not compiling_pays(broken, 10**12)
 
 
 def test_memory_does_not_depend_on_the_number_of_images(monkeypatch):

@@ -298,8 +298,6 @@ def u_net(prefix):
 @pytest.mark.parametrize(
     ("tensors", "title"),
     [
-        (edm(""), "EDM"),
-        (edm("model."), "EDM"),
         (transformer("inner_model."), "k-diffusion"),
         (u_net("model_ema.inner_model."), "k-diffusion"),
     ],
@@ -307,15 +305,15 @@ def u_net(prefix):
 def test_networks_of_continuous_noise_levels_are_named(bench, tmp_path, tensors, title):
     save_file(tensors, tmp_path / "theirs.safetensors")
     told = f"a network of {title}, which denoises at continuous noise levels: name the code"
-    levels = "--set levels=edm" if title == "EDM" else "--set 'levels={kind: sigmas, told: sigma"
+    levels = "--set 'levels={kind: sigmas, told: sigma"
     refused(bench(tmp_path / "theirs.safetensors", *SIZE), told, "--network", levels)
     assert not (tmp_path / "theirs.yaml").exists()
 
 
 EXPORT = (
     "ema = pickle.load(open(PATH, 'rb'))['ema']",
-    "torch.save(ema.model.state_dict(), 'weights.pt')",
-    "--set levels=edm",
+    "torch.save(ema.state_dict(), 'weights.pt')",
+    "bench import weights.pt",
 )
 
 

@@ -54,7 +54,11 @@ def test_hash_is_filled_in_where_the_card_has_none(tmp_path):
         ({"config": "x"}, ["'tiny'", "config", "mapping"]),
         (
             {"source": "zip"},
-            ["'tiny'", "source", "known: adm, diffusers, pipeline, python, safetensors"],
+            [
+                "'tiny'",
+                "source",
+                "known: adm, diffusers, edm, edm2, pipeline, python, safetensors",
+            ],
         ),
         ({"dataset": "mars"}, ["'tiny'", "dataset", "fashion-mnist"]),
         ({"seeed": 3}, ["seeed", "unknown; did you mean 'seed'?"]),

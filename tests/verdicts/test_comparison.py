@@ -140,6 +140,27 @@ def test_what_only_one_run_has_is_absent_or_new():
     assert found.code() == 0
 
 
+def test_other_kernels_are_not_compared_and_the_reason_has_their_name():
+    """As where the fastest kernels are others than they were when the baseline was made."""
+    kernels = [
+        replace(r, cell=replace(r.cell, backend="int8-x86" if k else r.cell.backend))
+        for k, r in enumerate(side().run.records)
+    ]
+    others = [
+        replace(r, cell=replace(r.cell, backend="int8-openvino" if k else r.cell.backend))
+        for k, r in enumerate(kernels)
+    ]
+    base, head = (
+        replace(side(), run=replace(side().run, records=tuple(records)))
+        for records in (kernels, others)
+    )
+    found = compare(base, head)
+    assert [(row.backend, row.verdict, row.reason) for row in found.failures()] == [
+        ("int8-x86", "absent", f"{comparison.ABSENT}, which has int8-openvino of it")
+    ]
+    assert found.code() == 1
+
+
 def test_failing_and_fixed_cells():
     full, quantized = side().run.records
     for status in ("failed", "refused"):

@@ -27,6 +27,7 @@ from bench.evaluation.closure import code_hash
 from bench.system import artifacts, freed_memory
 from bench.system.disk import MachineError
 from bench.system.host import threads
+from bench.system.instructions import CAPS
 
 if TYPE_CHECKING:
     from bench.core.protocols import Work
@@ -37,7 +38,7 @@ WORKERS = ("bench.evaluation.worker", "bench.evaluation.probing", "bench.evaluat
 # How often, once a second, it is looked for a file that another machine has just written.
 LOOKS = 10
 # Variables of this process that workers have, too; a cluster shows them to its users.
-HANDED = re.compile(r"BENCH_\w+|HF_HOME|HF_HUB_\w+|ONEDNN_MAX_CPU_ISA|AWS_ENDPOINT_URL")
+HANDED = re.compile("|".join((r"BENCH_\w+|HF_HOME|HF_HUB_\w+|AWS_ENDPOINT_URL", *CAPS)))
 
 
 @dataclass(frozen=True)

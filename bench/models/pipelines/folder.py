@@ -38,7 +38,6 @@ LEFT_OUT = {
 # Files of a component that decide what it computes.
 SUFFIXES = (".json", ".txt", ".model", ".safetensors", ".jinja")
 PATTERNS = (INDEX, *(f"{name}/*{suffix}" for name in LIBRARIES for suffix in SUFFIXES))
-FLOAT32 = 4
 # Longest header of a file of safetensors, by its own rules.
 HEADER = 100_000_000
 
@@ -162,12 +161,13 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def sizes(index: Index, variant: str | None) -> dict[str, int]:
-    """Bytes of each component's weights in float32, from the headers of its files.
+def sizes(index: Index, variant: str | None, dtype: str) -> dict[str, int]:
+    """Bytes of each component's weights in memory, from the headers of its files.
 
     Args:
         index: of the folder.
         variant: of the weights, None for the plain ones.
+        dtype: that they are loaded in.
     """
     found = {}
     for name in index.classes:
@@ -175,7 +175,7 @@ def sizes(index: Index, variant: str | None) -> dict[str, int]:
         named = [path for path in paths if variant and f".{variant}" in path.name]
         plain = [path for path in paths if path.name.count(".") == 1]
         if count := sum(map(_numbers, named or plain or paths)):
-            found[name] = FLOAT32 * count
+            found[name] = known.DTYPES[dtype] * count
     return found
 
 

@@ -30,7 +30,9 @@ OPTIONS: Mapping[str, type] = {
     "use_resolution_binning": bool,
 }
 # Options of a card's config that bench itself reads.
-OWN = ("guidance", "variant")
+OWN = ("guidance", "variant", "dtype")
+# What a pipeline may be computed in, with the bytes of a number; the first is the default.
+DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def require(name: Any, where: str) -> str:
@@ -45,6 +47,11 @@ def require(name: Any, where: str) -> str:
             f"it knows {', '.join(GUIDANCE)}"
         )
     return str(name)
+
+
+def dtype(config: Mapping[str, Any]) -> str:
+    """What a pipeline is computed in, by the config of its card."""
+    return str(config.get("dtype", next(iter(DTYPES))))
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -64,6 +71,8 @@ def check_config(config: Mapping[str, Any]) -> None:
             raise InputError(f"config: {name} must be true or false, not {value!r}")
         if name == "variant" and not isinstance(value, str):
             raise InputError(f"config: variant must be text, not {value!r}")
+        if name == "dtype" and value not in DTYPES:
+            raise InputError(f"config: dtype must be {', '.join(DTYPES)}, not {value!r}")
         number = type(value) in (int, float)
         if name == "guidance" and not (number and 0 <= value <= 1000):
             raise InputError(f"config: guidance must be 0 to 1000, not {value!r}")

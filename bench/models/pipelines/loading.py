@@ -16,7 +16,7 @@ import torch
 from bench.core.errors import InputError
 from bench.models.pipelines.folder import DECODER, TOKENIZERS, Index
 from bench.models.sources import fields, pretrained
-from bench.system import components
+from bench.system import components, weightless
 from bench.system.quiet import quiet_diffusers, quiet_import, quiet_transformers
 
 NEEDED = "transformers"
@@ -24,12 +24,14 @@ NEEDED = "transformers"
 WITHOUT = {"add_watermarker": False}
 
 
-def pipeline(index: Index, variant: str | None) -> Any:
-    """The pipeline of a folder without its text encoders, in float32 on the CPU.
+def pipeline(index: Index, variant: str | None, dtype: str) -> Any:
+    """The pipeline of a folder on the CPU, with its decoder, without its text encoders, and with
+    the form of its network in the place of it.
 
     Args:
         index: of the folder.
         variant: of the weights, None for the plain ones.
+        dtype: that all of it is loaded in.
 
     Raises:
         InputError: a component that cannot be loaded, or a field that is not honoured.
@@ -45,8 +47,8 @@ def pipeline(index: Index, variant: str | None) -> Any:
             raise InputError(f"{index.folder}: {name} is no argument of a {index.pipeline}")
     given: dict[str, Any] = dict.fromkeys((*index.absent, *index.encoders))
     given |= {**index.values, **WITHOUT}
-    for name in (index.network, DECODER):
-        given[name] = _network(index, name, variant)
+    given[index.network] = _form(index, dtype)
+    given[DECODER] = _loaded(index, DECODER, variant, dtype)
     given["scheduler"] = _scheduler(index)
     for name in TOKENIZERS:
         if name in index.classes:
@@ -59,16 +61,41 @@ def pipeline(index: Index, variant: str | None) -> Any:
     return made
 
 
-def encoders(index: Index, variant: str | None) -> dict[str, Any]:
-    """The text encoders of a folder by name, in float32 on the CPU.
+def network(index: Index, variant: str | None, dtype: str) -> Any:
+    """The network of a folder, on the CPU.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    return _loaded(index, index.network, variant, dtype)
+
+
+def encoders(index: Index, variant: str | None, dtype: str) -> dict[str, Any]:
+    """The text encoders of a folder by name, on the CPU.
 
     Raises:
         InputError: one that cannot be loaded.
     """
-    return {name: _encoder(index, name, variant) for name in index.encoders}
+    return {name: _encoder(index, name, variant, dtype) for name in index.encoders}
 
 
-def _network(index: Index, name: str, variant: str | None) -> Any:
+def _form(index: Index, dtype: str) -> Any:
+    """The network without its weights."""
+    place, kind = index.folder / index.network / "config.json", index.classes[index.network]
+    _check(place, kind)
+    try:
+        with quiet_import():
+            import diffusers
+            from accelerate import init_empty_weights
+    except ImportError:
+        raise InputError(f"{index.folder} needs accelerate: pip install accelerate") from None
+    with init_empty_weights(), quiet_diffusers():
+        made = _made(place, lambda: getattr(diffusers, kind).from_config(fields.read(place)))
+    weightless.hollow_out(made, getattr(torch, dtype), "cpu")
+    return made.eval()
+
+
+def _loaded(index: Index, name: str, variant: str | None, dtype: str) -> Any:
     """The network or the decoder."""
     folder, kind = index.folder / name, index.classes[name]
     _check(folder / "config.json", kind)
@@ -79,7 +106,7 @@ def _network(index: Index, name: str, variant: str | None) -> Any:
             f"{folder} holds these weights as a pickle alone: save the pipeline again, by "
             f"save_pretrained(FOLDER, safe_serialization=True)"
         )
-    return pretrained.component(folder, kind, {}, chosen)
+    return pretrained.component(folder, kind, {}, chosen, getattr(torch, dtype))
 
 
 def _scheduler(index: Index) -> Any:
@@ -121,7 +148,7 @@ def _tokenizer(index: Index, name: str) -> Any:
         return _made(place, lambda: kind.from_pretrained(place, local_files_only=True))
 
 
-def _encoder(index: Index, name: str, variant: str | None) -> Any:
+def _encoder(index: Index, name: str, variant: str | None, dtype: str) -> Any:
     kind, place = _of_transformers(index, name), index.folder / name
     has_variant = variant and any(f".{variant}" in path.name for path in place.glob("*"))
     with quiet_diffusers(), quiet_transformers():
@@ -133,7 +160,7 @@ def _encoder(index: Index, name: str, variant: str | None) -> Any:
                 use_safetensors=True,
                 output_loading_info=True,
                 variant=variant if has_variant else None,
-                dtype=torch.float32,
+                dtype=getattr(torch, dtype),
             ),
         )
     _check_report(place, report)

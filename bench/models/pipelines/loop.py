@@ -16,6 +16,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,10 +24,11 @@ from torch import Tensor
 
 from bench.core.cell import Draw
 from bench.models.pipelines import memory
-from bench.models.pipelines.calls import Called, batched, first_rows, taken_apart
+from bench.models.pipelines.calls import batched, first_rows, taken_apart
 from bench.models.pipelines.encoding import Encoding
 from bench.models.pipelines.folder import Index
 from bench.models.samplers.noise import image_generators
+from bench.system import weightless
 from bench.system.quiet import quiet_diffusers
 
 Model = Callable[..., Tensor]
@@ -40,7 +42,8 @@ class PipelineLoop:
     """Samples images by a pipeline.
 
     Args:
-        pipe: of diffusers, without text encoders.
+        pipe: of diffusers, without text encoders, and with the form of its network
+            (`bench.system.weightless`) in the place of it.
         index: of its folder.
         prompts: image i has prompt i mod n.
         options: further arguments of each call, as height and width.
@@ -48,7 +51,8 @@ class PipelineLoop:
         sizes: bytes of the weights of components.
 
     Attributes:
-        called: the network as a function of tensors.
+        form: of the arguments that the pipeline calls its network with (`calls.Called`).
+        shapes: of the tensors of an evaluation for one image.
     """
 
     def __init__(
@@ -66,9 +70,11 @@ class PipelineLoop:
         self.usual = Draw(steps=2, guidance=_default_guidance(pipe))
         self._encoded: set[bool] = set()
         (one, self.form), (two, _) = self._first(self.usual, 1), self._first(self.usual, 2)
-        self._encode(self.usual)
+        # With guidance and without, so that the encoders need not come back beside the network.
+        for guidance in (self.usual.guidance, 1.0):
+            self._encode(replace(self.usual, guidance=guidance))
         self.has_rows, self.each = batched(one, two), len(one[0])
-        self.called = Called(self.network, self.form, [tensor.shape for tensor in one])
+        self.shapes = tuple(tuple(tensor.shape) for tensor in one)
 
     @functools.cached_property
     def image_shape(self) -> tuple[int, int, int]:
@@ -77,19 +83,25 @@ class PipelineLoop:
         return (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
 
     @property
-    def told(self) -> str:
-        """Which parts stay as they are."""
+    def dtype(self) -> str:
+        """What all of it is computed in, as float32."""
+        return str(self.network.dtype).removeprefix("torch.")
+
+    def told(self, is_quantized: bool) -> str:
+        """What full precision means, or which parts stay as they are."""
+        if not is_quantized:
+            return f"all of the {self.index.pipeline} is computed in {self.dtype}"
         parts = ", ".join((*self.index.encoders, "vae"))
         return (
             f"only the {self.index.network} of the {self.index.pipeline} is quantized; {parts} "
-            f"stay in float32, and the coverage does not count them"
+            f"stay in {self.dtype}, and the coverage does not count them"
         )
 
     def images(self, model: Model, stream: str, draw: Draw, indices: Sequence[int]) -> Tensor:
         """Images, uint8 (B, C, H, W) on the CPU; arguments as of `Loop.images`."""
         made = self._run(model, stream, draw, indices, "pt")
         # As diffusers' own conversion to pictures.
-        return (made * 255).round().to(torch.uint8).cpu()
+        return (made.float() * 255).round().to(torch.uint8).cpu()
 
     def latents(self, model: Model, stream: str, draw: Draw, indices: Sequence[int]) -> None:
         """The same without decoding."""
@@ -119,18 +131,19 @@ class PipelineLoop:
     def plan(self, draw: Draw) -> list[str]:
         """What a cell of the draw takes, in lines."""
         calls, batches = self.calls(draw), -(-draw.images // draw.batch)
-        wanted = memory.needed(self.sizes, self.index.network)
+        one, most = (memory.needed(self.sizes, self.index.network, k) for k in (1, memory.GRAPH))
         return [
             f"{self.index.pipeline}: {len(self.prompts)} prompts, {draw.steps} steps, "
             f"{calls} evaluations of its {self.index.network} for each batch of {draw.batch}, "
             f"{calls * batches} in all for a cell",
-            f"weights in float32: {memory.words(self.sizes)}; at once in memory about "
-            f"{wanted / 1e6:,.1f} MB",
+            f"weights in {self.dtype}: {memory.words(self.sizes)}; at once in memory about "
+            f"{one / 1e6:,.1f} MB, and {most / 1e6:,.1f} MB where a cell takes the one graph",
         ]
 
     def to(self, device: str) -> None:
-        """Move all parts to a device."""
-        self.pipe.to(device)
+        """Move all parts but the network to a device."""
+        self.pipe.vae.to(device)
+        weightless.hollow_out(self.network, device=device)
 
     def _encode(self, draw: Draw) -> None:
         """Encode all prompts as the draw needs them, and take the encoders out of memory."""

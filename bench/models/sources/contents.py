@@ -22,10 +22,17 @@ from bench.models.sources import kinds
 # Parts of names that wrappers of torch put in: DataParallel, compile, FSDP, activation
 # checkpoints; and the key of DeepSpeed's files.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-# Two names for each kind of network that no other kind has together.
+# Two names for each kind of network that no other kind has together, by source for those of
+# `bench.models.sources.authors`.
+AUTHORS = {
+    "edm": ("map_layer0.weight", "map_layer1.weight"),
+    "edm2": ("emb_noise.weight", "out_gain"),
+    "sit": ("x_embedder.proj.weight", "final_layer.linear.weight"),
+}
 NETWORKS = (
     ("time_embedding.linear_1.weight", "conv_in.weight"),
     ("time_embed.0.weight", "input_blocks.0.0.weight"),
+    *AUTHORS.values(),
 )
 SCHEDULE = re.compile(
     r"betas|(log_one_minus_|sqrt_(one_minus_)?|sqrt_recipm?1?_)?alphas(_cumprod(_prev|_next)?)?"

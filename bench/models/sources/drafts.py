@@ -13,7 +13,9 @@ from torch import Tensor
 from bench.core.errors import InputError
 from bench.models.sources import (
     adm_names,
+    authors,
     beside,
+    contents,
     described,
     flags,
     kinds,
@@ -105,7 +107,7 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
             f"write its card by hand, with the network, and weights: {kind}"
         )
     source = _source(path, part.tensors, content.passed)
-    if "attention_order" in given and source != "adm":
+    if "attention_order" in given and source not in ("adm", *contents.AUTHORS):
         raise InputError("--set attention_order: a UNet2DModel has q, k and v apart")
     check(part.tensors, path)
     card = sketch.Sketch(path, given, part.tensors, assumed=assumed)
@@ -118,10 +120,13 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
         assumed.append(f"passed over in the file: {', '.join(content.passed[:LISTED])}{more}")
     card.config |= {"null_class": given["null_class"]} if "null_class" in given else {}
     card.config |= _stored(part.tensors, assumed)
-    sketch.network(card)
-    sketch.schedule(card, content, part)
-    flags.settle(card)
-    channels, height, width = card.config["shape"]
+    if source in contents.AUTHORS:
+        channels, height, width = authors.draft(card, source, content, part)
+    else:
+        sketch.network(card)
+        sketch.schedule(card, content, part)
+        flags.settle(card)
+        channels, height, width = card.config["shape"]
     return Draft(source, card.config, (channels, height if height == width else 0), assumed)
 
 
@@ -158,6 +163,8 @@ def _source(path: Path, weights: Mapping[str, Tensor], passed: tuple[str, ...]) 
         raise InputError(f"{path} holds {unsupported.refusal('latent-diffusion')}")
     if adm_names.is_adm(weights):
         return "adm"
+    if source := authors.source_of(weights):
+        return source
     title = unsupported.network(weights)
     if unet_shapes.is_unet(weights) and not title:
         return "torch" if reading.is_pickled(path) else "safetensors"

@@ -24,9 +24,22 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], stored: str = "float
     Raises:
         InputError: a missing, additional, misshapen or not finite weight, or another precision.
     """
+    counters = [n for n, v in weights.items() if _is_counter(network, n, v)]
+    check_stored({n: v for n, v in weights.items() if n not in counters}, stored)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"weights do not fit the network: {reason}") from None
+
+
+def check_stored(weights: Mapping[str, Tensor], stored: str) -> None:
+    """Hold the numbers of weights against the precision that a card says, and look for NaN.
+
+    Raises:
+        InputError: another precision, or a weight that is not finite.
+    """
     for name, value in weights.items():
-        if not value.is_floating_point() and _is_counter(network, name, value):
-            continue
         precision = str(value.dtype).removeprefix("torch.")
         expected = PRECISIONS if stored == "mixed" else (stored,)
         if precision not in expected:
@@ -36,16 +49,11 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], stored: str = "float
             )
         if not torch.isfinite(value).all():
             raise InputError(f"weight {name} holds NaN or infinite values")
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"weights do not fit the network: {reason}") from None
 
 
 def _is_counter(network: nn.Module, name: str, value: Tensor) -> bool:
     """Whether a network keeps whole numbers under a name, as a count of batches or positions."""
-    own = dict(network.named_buffers()).get(name)
+    own = None if value.is_floating_point() else dict(network.named_buffers()).get(name)
     return own is not None and own.dtype == value.dtype
 
 

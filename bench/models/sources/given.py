@@ -77,6 +77,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "predicts": _one_of(*PREDICTIONS),
     "levels": said_levels.parse,
     "null_class": _natural,
+    "classes": _whole,
     "variance": _one_of("fixed_small", "fixed_large"),
     "weights": _one_of("raw", "ema", "swa"),
     "part": _word,

@@ -9,6 +9,7 @@ config:
     max_sequence_length: 256        of prompts in tokens, of pipelines that take it
     use_resolution_binning: false   of pipelines that take it
     variant: fp16                   which files of weights, where there are several
+    dtype: bfloat16                 what all of it is computed in; float32 where nothing is said
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.core.noise_levels import NoiseLevels
 from bench.models.pipelines import folder, known, loading, memory, prompt_files
+from bench.models.pipelines.calls import Called
 from bench.models.pipelines.encoding import Encoding
 from bench.models.pipelines.folder import Index
 from bench.models.pipelines.identities import versions
@@ -42,24 +44,28 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         prompts = prompt_files.read(prompt_files.place(checkpoint.prompts))
         place = folder.located(checkpoint.uri, checkpoint.revision)
         index, variant = folder.read(place), checkpoint.config.get("variant")
-        sizes = folder.sizes(index, variant)
+        dtype = known.dtype(checkpoint.config)
+        sizes = folder.sizes(index, variant, dtype)
         memory.check(sizes, index.network, place)
-        pipe = loading.pipeline(index, variant)
+        pipe = loading.pipeline(index, variant, dtype)
         options = _options(pipe, checkpoint.config)
         encoding = Encoding(
             pipe,
-            lambda: loading.encoders(index, variant),
+            lambda: loading.encoders(index, variant, dtype),
             disk.cache_root() / "encoded",
             _content(checkpoint, index),
         )
+        # Text encoders have come and gone when the network is loaded.
         loop = PipelineLoop(pipe, index, prompts, options, encoding, sizes)
+        network = loading.network(index, variant, dtype)
+        called = Called(network, loop.form, loop.shapes)
     except InputError as error:
         raise InputError(f"card {checkpoint.name!r}: {error}") from None
     return Denoiser(
-        model=loop.called.eval(),
+        model=called.eval(),
         levels=_levels(pipe.scheduler),
         predicts=_prediction(pipe.scheduler),
-        shape=tuple(loop.called.shapes[0][1:]),  # type: ignore[arg-type]
+        shape=tuple(called.shapes[0][1:]),  # type: ignore[arg-type]
         clips=False,
         description=_description(index, loop, checkpoint),
         loop=loop,
@@ -73,6 +79,7 @@ def _content(checkpoint: Checkpoint, index: Index) -> Mapping[str, Any]:
         "sha256": checkpoint.sha256,
         "pipeline": index.pipeline,
         "variant": checkpoint.config.get("variant", ""),
+        "dtype": known.dtype(checkpoint.config),
         "versions": {**here.arithmetic, **host.library_versions(), **versions()},
     }
 
@@ -112,6 +119,7 @@ def _description(index: Index, loop: PipelineLoop, checkpoint: Checkpoint) -> di
         "pipeline": f"{index.pipeline}, its {index.network} a {index.classes[index.network]}",
         "prompts": f"{len(loop.prompts)} ({named}), image i has prompt i mod {len(loop.prompts)}",
         "steps": f"by its own {index.classes['scheduler']}",
+        "computed in": known.dtype(checkpoint.config),
         "predicted x_0": "not clamped by bench",
     }
     if left_out:

@@ -1,4 +1,4 @@
-"""One component of a diffusers folder as a network: its weights, strictly, in float32.
+"""One component of a diffusers folder as a network: its weights, strictly.
 
 Weights may be stored in another precision, as a variant (`*.fp16.safetensors`), in shards, or as
 a pickle, which diffusers reads as weights alone.
@@ -21,15 +21,21 @@ from bench.system.quiet import quiet_diffusers, quiet_import
 
 
 def component(
-    folder: Path, name: str, arguments: Mapping[str, Any], variant: str | None
+    folder: Path,
+    name: str,
+    arguments: Mapping[str, Any],
+    variant: str | None,
+    dtype: torch.dtype | None = None,
 ) -> nn.Module:
-    """A network of a folder, in float32 and evaluation mode.
+    """A network of a folder in evaluation mode.
 
     Args:
         folder: its folder.
         name: the class of diffusers that builds it.
         arguments: the arguments of that class.
         variant: the variant of the weights; None for the plain ones, or the only ones.
+        dtype: that it is loaded in, weight by weight, which needs accelerate; None for float32
+            by way of a network of random weights, which needs nothing and twice the memory.
 
     Raises:
         InputError: arguments of which no network can be built, a damaged file, or weights that do
@@ -44,9 +50,9 @@ def component(
             model, report = getattr(diffusers, name).from_pretrained(
                 folder,
                 local_files_only=True,
-                low_cpu_mem_usage=False,
+                low_cpu_mem_usage=dtype is not None,
                 output_loading_info=True,
-                torch_dtype=torch.float32,
+                torch_dtype=dtype or torch.float32,
                 variant=chosen or None,
                 use_safetensors=stored == "safetensors",
                 **arguments,

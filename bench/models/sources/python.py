@@ -34,6 +34,7 @@ from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
 from bench.core.noise_levels import NoiseLevels
+from bench.models.networks import CodedNetwork
 from bench.models.sources import (
     card_config,
     contents,
@@ -58,45 +59,6 @@ ALTERNATIVES: Mapping[str, Any] = {"timesteps": (1000, 4000)}
 ALIKE = 1e-2
 
 
-class UserNetwork(nn.Module):
-    """A user's network as bench calls it: with images and codes t + T y, or with images, what it
-    is told of a level, and labels.
-
-    Args:
-        network: the user's.
-        call: how it is called, None for network(x, t).
-        classes: number of classes, 0 for none.
-        timesteps: their number T.
-        identity: a text that differs wherever what is computed does.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        call: Callable[..., Tensor] | None,
-        classes: int,
-        timesteps: int,
-        identity: str,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.call = call
-        self.classes, self.timesteps, self.identity = classes, timesteps, identity
-
-    def forward(self, x: Tensor, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Predict from images x (B, C, H, W) at codes (B,), or at levels with labels (B,)."""
-        inputs: tuple[Tensor, ...] = (x, codes)
-        if labels is not None:
-            inputs = x, codes, labels
-        elif self.classes and not codes.is_floating_point():
-            inputs = x, codes % self.timesteps, codes // self.timesteps
-        return self.network(*inputs) if self.call is None else self.call(self.network, *inputs)
-
-    def extra_repr(self) -> str:
-        """The identity: networks of one structure may compute different things."""
-        return self.identity
-
-
 def load(checkpoint: Checkpoint) -> Denoiser:
     """Load a checkpoint strictly, as `bench.models.sources.weights_file.load` does.
 
@@ -119,7 +81,7 @@ def load(checkpoint: Checkpoint) -> Denoiser:
     timesteps = len(noise.levels)
     config |= {"timesteps": timesteps, "predicts": noise.predicts}
     identity = f"{Path(checkpoint.network).name} {code} {config['arguments']}"
-    model = UserNetwork(network, call, config["classes"], timesteps, identity).eval()
+    model = CodedNetwork(network, call, config["classes"], timesteps, identity).eval()
     check(model, checkpoint.network, config["shape"], (config["learns_variance"],), noise.levels)
     told = weights_file.assumed(checkpoint.config, config)
     return weights_file.described(model, config, noise, told, config["classes"])
@@ -214,7 +176,7 @@ def stored(tensors: Collection[Tensor]) -> str:
 
 @torch.no_grad()
 def check(
-    model: UserNetwork,
+    model: CodedNetwork,
     network: str,
     shape: list[int],
     learned: tuple[bool, ...] = (False, True),
@@ -263,7 +225,7 @@ def check(
     return wanted[tuple(made.shape)]
 
 
-def _conditions(model: UserNetwork, levels: NoiseLevels | None) -> tuple[Tensor, ...]:
+def _conditions(model: CodedNetwork, levels: NoiseLevels | None) -> tuple[Tensor, ...]:
     """What a network is called with beside two images: in the middle of its levels, and at the
     most noise."""
     index = torch.tensor([model.timesteps // 2, model.timesteps - 1])

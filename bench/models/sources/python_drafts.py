@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.core import yaml_files
 from bench.core.errors import InputError
+from bench.models.networks import CodedNetwork
 from bench.models.sources import drafts, given, kinds, python, python_code, said_levels, sketch
 from bench.models.sources import state_dicts as files
 from bench.models.sources.filling import PRECISIONS
@@ -111,7 +112,7 @@ def _add_shape(card: sketch.Sketch, module: Any, call: Any, network: str) -> Non
     if "null_class" in said:
         card.config["null_class"] = said["null_class"]
     timesteps = said.get("timesteps", sketch.USUAL["timesteps"])
-    tried = python.UserNetwork(module, call, classes, timesteps, network)
+    tried = CodedNetwork(module, call, classes, timesteps, network)
     either = (said["learns_variance"],) if "learns_variance" in said else (False, True)
     levels = said.get("levels")
     if levels is None or said_levels.is_fractional(levels):

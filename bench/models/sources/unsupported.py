@@ -22,8 +22,6 @@ LATENT = "whose images are latents of an autoencoder; import a diffusers folder,
 TEXT = "which is conditioned on a text or an image and not on a class"
 # For each network, names that no other one has together, and why it is not loaded.
 NETWORKS = {
-    "EDM": (CONTINUOUS, r"map_layer0\.weight", r"enc\.\d+x\d+_conv\.weight"),
-    "EDM2": (CONTINUOUS, r"emb_noise\.weight", r"enc\.\d+x\d+_conv\.weight"),
     "k-diffusion": (
         CONTINUOUS,
         r"(timestep_embed|time_emb)\.weight",
@@ -47,7 +45,6 @@ NETWORKS = {
         r"down\.0\.block\.0\.conv1\.weight",
     ),
     "score_sde": (OTHER, r"all_modules\.0\.(weight|W|bias)", r"all_modules\.\d+\..*"),
-    "DiT or SiT": (OTHER, r"x_embedder\.proj\.weight", r"blocks\.0\.adaLN_modulation\.1\.weight"),
     "U-ViT": (OTHER, r"patch_embed\.proj\.weight", r"in_blocks\.0\..*", r"out_blocks\.0\..*"),
     "diffusers' DiTTransformer2DModel": (
         "which one file does not describe; import its folder",
@@ -83,8 +80,6 @@ TENSORS = ("torch.", "collections.OrderedDict", "numpy.")
 # Networks that a function of the user can build, the example in docs/networks, "" for none, and
 # what must be set beside it.
 GIVEN = {
-    "EDM": ("edm_songunet.py", "--set levels=edm"),
-    "EDM2": ("", "--set levels=edm"),
     "k-diffusion": (
         "",
         "--set 'levels={kind: sigmas, told: sigma, sigma_data: 0.5}' --set predicts=edm",
@@ -92,17 +87,12 @@ GIVEN = {
     "lucidrains' denoising-diffusion-pytorch": ("lucidrains_unet.py", ""),
     "DDIM's and DDPM's own code": ("ddim_model.py", "--set schedule=linear"),
     "score_sde": ("", ""),
-    "DiT or SiT": (
-        "sit.py",
-        "of SiT --set 'levels={kind: flow, told: reversed_time}' --set predicts=velocity",
-    ),
     "U-ViT": ("", ""),
 }
 # How one of these becomes a file of weights alone, and how that is imported.
 EXPORT = (
     "where you trust it, in the folder of the authors' code: ema = pickle.load(open(PATH, 'rb'))"
-    "['ema'], then torch.save(ema.model.state_dict(), 'weights.pt') (of EDM2 ema.unet), and bench "
-    "import weights.pt --network FILE.py:FUNCTION --trust-code --set levels=edm"
+    "['ema'], then torch.save(ema.state_dict(), 'weights.pt'), and bench import weights.pt"
 )
 INSTEAD = (
     "bench loads networks of diffusers and of ADM: take a checkpoint of one of these, for example "

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.core.denoiser import Denoiser
-from bench.core.errors import InputError
-from bench.core.floors import KERNELS
+from bench.core.errors import InputError, NotExecuted
+from bench.core.floors import BFLOAT16, KERNELS
 from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.quant.layers import Layer
 
 # Layers of full-precision networks by structure: checkpoints that differ in weights share them.
-_LAYERS: dict[tuple[str, tuple[int, int, int]], tuple[Layer, ...]] = {}
+_LAYERS: dict[tuple[str, tuple[str, int, int, int]], tuple[Layer, ...]] = {}
 
 
 class FullPrecision:
@@ -56,33 +56,46 @@ class FullPrecision:
         """Return the denoiser itself, or one that executes it in another way, and what it
         computes. There is nothing to calibrate."""
         from bench.quant.coverage import measure
-        from bench.quant.layers import layers
+        from bench.quant.layers import forget, layers
+        from bench.quant.precisions import precision
 
-        key = repr(denoiser.model), denoiser.shape
+        key = repr(denoiser.model), (precision(denoiser.model), *denoiser.shape)
         if key not in _LAYERS:
             _LAYERS[key] = layers(denoiser, scheme, calibrate.shape[0])
         operators = {layer.node: layer.operator for layer in _LAYERS[key]}
         coverage = measure(denoiser, _LAYERS[key], self.kernel, operators)
+        coverage = replace(coverage, kernel=self._kernel(precision(denoiser.model)))
         size = sum(parameter.nbytes for parameter in denoiser.model.parameters())
         if self.execution:
-            model = _executed(denoiser.model, self.execution, denoiser.device)
-            denoiser = replace(denoiser, model=model)
+            forget(denoiser)
+            denoiser = replace(denoiser, model=_executed(denoiser, self.execution))
         held = sum(parameter.nbytes for parameter in denoiser.model.parameters())
         return Quantized(denoiser, replace(coverage, bytes_stored=size, bytes_memory=held))
 
+    def _kernel(self, kind: str) -> str:
+        """What executes a network of a type.
 
-def _executed(model: nn.Module, name: str, device: str) -> nn.Module:
+        Raises:
+            NotExecuted: it would be no other execution.
+        """
+        if self.execution == BFLOAT16 and kind != "float32":
+            raise NotExecuted(f"the network is in {kind} itself, and the floor is of float32")
+        return self.kernel.replace("float32", kind)
+
+
+def _executed(denoiser: Denoiser, name: str) -> nn.Module:
     import torch
 
     from bench.quant import executions
 
-    if name == "bf16":
+    model, spare = denoiser.model, denoiser.is_spare
+    if name == BFLOAT16:
         # Of CPUs many compute it through float32, and then ten times as long.
-        on_cpu = device == "cpu"
+        on_cpu = denoiser.device == "cpu"
         kind = executions.RoundedToBfloat16 if on_cpu else executions.Bfloat16
-        return kind(model).eval()
+        return kind(model, spare).eval()
     if name == "batch":
         return executions.Halves(model).eval()
     if name == "threads":
         return executions.OtherThreads(model, 1 if torch.get_num_threads() > 1 else 2).eval()
-    return executions.ChannelsLast(model).eval()
+    return executions.ChannelsLast(model, spare).eval()

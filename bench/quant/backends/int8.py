@@ -15,11 +15,9 @@ from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.quant.methods.applying import refusal, switches
-from bench.system.host import X86_FEATURES
+from bench.system.instructions import X86_FEATURES, of_onednn
 
 if TYPE_CHECKING:
-    from torch.fx import GraphModule
-
     from bench.quant.kernels.integer_layer import IntegerLayer, Kernel
 
 
@@ -41,7 +39,7 @@ class Int8X86:
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """Refuse float operands, other machines, and methods that have nothing to do."""
-        if host.device != "cpu" or host.isa not in X86_FEATURES:
+        if host.device != "cpu" or of_onednn(host.isa) not in X86_FEATURES:
             return f"int8-x86 needs an x86 CPU with AVX2, and this is {host.device} {host.isa}"
         if self.compiled and switches(scheme):
             return "int8-x86:compiled takes no ranges that switch (tgroups): use int8-x86"
@@ -91,22 +89,14 @@ def refuses_floats(scheme: Scheme) -> str | None:
 
 def _compiled(quantized: Quantized, kernel: str) -> Quantized:
     """The same kernels, with the operations between them fused."""
-    import torch
-    from torch._inductor import config
-
-    from bench.quant.rewrite import Compiled, Execution
-    from bench.system.quiet import quiet_compiler
+    from bench.quant.kernels.compiling import fused
+    from bench.quant.rewrite import Execution
 
     execution = cast("Execution", quantized.denoiser.model)
-    graph = cast("GraphModule", torch.compile(execution.graph, dynamic=False))
-    compiled = Compiled(graph, execution.shapes).eval()
-    # Now, and not at the first use: packed weights are constants only where freezing is on while
-    # the graph is read, which the options of `torch.compile` do not reach.
-    with config.patch(freezing=True), quiet_compiler():
-        compiled(*quantized.denoiser.example_inputs(execution.shapes[0][0]))
+    inputs = quantized.denoiser.example_inputs(execution.shapes[0][0])
     return replace(
         quantized,
-        denoiser=replace(quantized.denoiser, model=compiled),
+        denoiser=replace(quantized.denoiser, model=fused(execution, inputs)),
         coverage=replace(quantized.coverage, kernel=kernel),
     )
 

@@ -18,10 +18,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.core.denoiser import Denoiser
+from bench.core.errors import NotExecuted
 from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
-from bench.system.quiet import quiet_import, quiet_profiler
+from bench.system import weightless
+from bench.system.quiet import quiet_import, quiet_products, quiet_profiler
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +37,8 @@ class LinearOnly:
 
     kernel = bits = package = ""
     takes_methods = False
+    # What is imported of the package, where that has another name.
+    module = ""
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """Refuse other bits, methods, and where the package is missing."""
@@ -46,7 +50,7 @@ class LinearOnly:
         wanted = Scheme.parse(self.bits)
         if (scheme.weight_bits, scheme.act_bits) != (wanted.weight_bits, wanted.act_bits):
             return f"{self.kernel} executes {self.bits} only: ask for --scheme {self.bits}"
-        if find_spec(self.package) is None:
+        if not is_there(self.module or self.package):
             return f"{self.kernel} needs {self.package}: pip install {self.package}"
         return None
 
@@ -54,44 +58,87 @@ class LinearOnly:
         """A quantized layer in the place of another."""
         raise NotImplementedError
 
+    def leaves(self, linear: nn.Linear) -> str:
+        """Why a layer stays in float, as "has ..."; "" where it is replaced."""
+        return ""
+
     def __call__(self, denoiser: Denoiser, scheme: Scheme, calibrate: Calibration) -> Quantized:
-        """Quantize a copy of the network.
+        """Quantize a copy of the network, or a spare network itself, layer by layer.
 
         Raises:
             RuntimeError: there is no linear layer.
         """
-        import torch
-
         from bench.quant.coverage import measure
-        from bench.quant.layers import layers, matches
+        from bench.quant.layers import layers
+        from bench.quant.precisions import number_bytes
 
-        model = copy.deepcopy(denoiser.model).eval().requires_grad_(False)
-        names = [name for name, m in model.named_modules() if type(m) is torch.nn.Linear]
-        names = [name for name in names if not any(matches(name, g) for g in scheme.skip)]
-        if not names:
-            raise RuntimeError(f"{self.kernel} found no linear layer to quantize")
-        for name in names:
-            parent, _, last = name.rpartition(".")
-            linear = cast("nn.Linear", model.get_submodule(name))
-            setattr(model.get_submodule(parent), last, self.make(linear))
+        names, refused = self._chosen(denoiser.model, scheme)
         planned = []
         for layer in layers(denoiser, Scheme()):
             if layer.name in names:
                 weight_bits, act_bits = scheme.weight_bits, scheme.act_bits
                 planned.append(replace(layer, weight_bits=weight_bits, act_bits=act_bits))
             else:
-                reason = layer.reason or f"{self.package} quantizes linear layers only"
-                planned.append(replace(layer, reason=reason))
+                only = refused.get(layer.name, f"{self.package} quantizes linear layers only")
+                planned.append(replace(layer, reason=layer.reason or only))
+        model, denoiser = _changeable(denoiser)
+        for name in names:
+            replace_layer(model, name, self.make)
         called = products(model, names, denoiser.example_inputs(calibrate.shape[0]))
         operators = {
             layer.node: called.get(layer.name, layer.operator) if layer.weights else layer.operator
             for layer in planned
         }
         coverage = measure(denoiser, planned, self.kernel, operators)
-        floats = 4 * (coverage.params - coverage.params_quantized)
+        floats = number_bytes(denoiser.model) * (coverage.params - coverage.params_quantized)
         size = sum(_bytes(model.get_submodule(name)) for name in names) + floats
         coverage = replace(coverage, bytes_memory=size, bytes_stored=size)
         return Quantized(replace(denoiser, model=model), coverage)
+
+    def _chosen(self, model: nn.Module, scheme: Scheme) -> tuple[list[str], dict[str, str]]:
+        """The layers that are replaced, and why other linear layers are not.
+
+        Raises:
+            NotExecuted: there are some, and it can replace none.
+            RuntimeError: there is none.
+        """
+        import torch
+
+        from bench.quant.layers import matches
+
+        found = {n: m for n, m in model.named_modules() if type(m) is torch.nn.Linear}
+        found = {n: m for n, m in found.items() if not any(matches(n, g) for g in scheme.skip)}
+        refused = {name: why for name, layer in found.items() if (why := self.leaves(layer))}
+        if not found:
+            raise RuntimeError(f"{self.kernel} found no linear layer to quantize")
+        if len(refused) == len(found):
+            name, why = next(iter(refused.items()))
+            raise NotExecuted(f"{self.kernel} replaces no layer: {name} {why}")
+        return [name for name in found if name not in refused], refused
+
+
+def is_there(module: str) -> bool:
+    """Whether a module can be imported; of one within a package both are looked for."""
+    package = module.partition(".")[0]
+    return find_spec(package) is not None and find_spec(module) is not None
+
+
+def _changeable(denoiser: Denoiser) -> tuple[nn.Module, Denoiser]:
+    """A network whose layers may be replaced, and the denoiser as it was, for what it counts."""
+    from bench.quant.layers import forget
+
+    if not denoiser.is_spare:
+        return copy.deepcopy(denoiser.model).eval().requires_grad_(False), denoiser
+    # Each layer leaves memory when its successor is there, so nothing else may hold its weights.
+    forget(denoiser)
+    return denoiser.model, replace(denoiser, model=weightless.form(denoiser.model))
+
+
+def replace_layer(model: nn.Module, name: str, make: Callable[[nn.Linear], nn.Module]) -> None:
+    """Put what is made of a linear layer in its place."""
+    parent, _, last = name.rpartition(".")
+    linear = cast("nn.Linear", model.get_submodule(name))
+    setattr(model.get_submodule(parent), last, make(linear))
 
 
 class BnbInt8(LinearOnly):
@@ -103,9 +150,14 @@ class BnbInt8(LinearOnly):
         """The layer with int8 weights."""
         import bitsandbytes
 
+        quiet_products()
         sizes = linear.in_features, linear.out_features, linear.bias is not None
-        made = bitsandbytes.nn.Linear8bitLt(*sizes, has_fp16_weights=False)
-        made.load_state_dict(linear.state_dict())
+        # Without memory for random weights, which take a minute to draw for a large network.
+        made = bitsandbytes.nn.Linear8bitLt(*sizes, has_fp16_weights=False, device="meta")
+        # It quantizes what comes from a CPU.
+        weight = linear.weight.detach().cpu().clone()
+        made.weight = bitsandbytes.nn.Int8Params(weight, requires_grad=False)
+        made.bias = linear.bias
         return made.to(linear.weight.device).eval()
 
 
@@ -118,11 +170,10 @@ class BnbNf4(LinearOnly):
     def make(self, linear: nn.Linear) -> nn.Module:
         """The layer with two weights in a byte."""
         import bitsandbytes
-        import torch
 
         sizes = linear.in_features, linear.out_features, linear.bias is not None
         made = bitsandbytes.nn.Linear4bit(
-            *sizes, compute_dtype=torch.float32, quant_type=self.levels
+            *sizes, compute_dtype=linear.weight.dtype, quant_type=self.levels, device="meta"
         )
         weight = linear.weight.detach().clone()
         made.weight = bitsandbytes.nn.Params4bit(

@@ -14,7 +14,7 @@ in two halves.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -23,13 +23,13 @@ import openvino
 import torch
 from openvino import opset14 as operations
 from openvino.frontend import FrontEndManager, GeneralFailure, OpConversionFailure
-from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from bench.core.errors import NotExecuted
 from bench.quant.kernels.handing_over import Handed, Range
 from bench.quant.kernels.integer_layer import IntegerLayer, Part, Reference
 from bench.quant.kernels.onednn import may_saturate
+from bench.quant.kernels.openvino_compiled import Compiled
 from bench.quant.kernels.openvino_norm import with_channels_last
 from bench.quant.layers import Layer
 from bench.quant.rewrite import Execution
@@ -41,9 +41,6 @@ with quiet_import():
     from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
 
 MULTIPLY = ("Convolution", "GroupConvolution", "MatMul")
-# What they become in the graph that is executed.
-PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
-INTEGERS = ("u8", "i8")
 LEVELS = 256
 # Graphs of a structure: checkpoints that differ in their numbers share the converted one.
 _CONVERTED: dict[Any, openvino.Model] = {}
@@ -161,77 +158,19 @@ def _limit(node: Any, limits: Range) -> None:
         target.replace_source_output(made.output(0))
 
 
-class Compiled(nn.Module):
-    """A model as OpenVINO executes it: network inputs -> outputs, all on a CPU.
-
-    Args:
-        model: from `convert`.
-        inputs: names of the inputs that it is called with, in order; it may have fewer.
-    """
-
-    def __init__(self, model: openvino.Model, inputs: Sequence[str]) -> None:
-        super().__init__()
-        self.compiled = _core().compile_model(model, "CPU", _settings())
-        self.request = self.compiled.create_infer_request()
-        ports = {port.get_node().get_friendly_name(): port for port in self.compiled.inputs}
-        self.ports = [ports.get(name) for name in inputs]
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        """The first output."""
-        return self.outputs(*inputs)[0]
-
-    def outputs(self, *inputs: Tensor) -> list[Tensor]:
-        """All outputs, copied."""
-        pairs = zip(self.ports, inputs, strict=True)
-        given = {port: x.detach().contiguous().numpy() for port, x in pairs if port is not None}
-        made = self.request.infer(given, share_inputs=True, share_outputs=False)
-        return [torch.from_numpy(made[port]) for port in self.compiled.outputs]
-
-    def operators(self) -> dict[str, tuple[str, bool]]:
-        """What computes each product of a weight, by its name: the kernel, and whether its
-        operands are integers."""
-        found = {}
-        for node in self.compiled.get_runtime_model().get_ops():
-            told = node.get_rt_info()
-            if told["layerType"].astype(str) not in PRODUCTS:
-                continue
-            kernel = told["primitiveType"].astype(str)
-            integers = told["runtimePrecision"].astype(str) in INTEGERS
-            for name in told["originalLayersNames"].astype(str).split(","):
-                # Of signed codes only the node that scales the product keeps its name.
-                name, _, rest = name.partition("/")
-                if not rest or rest.startswith("Dequantization"):
-                    found[name] = f"openvino.{kernel}", integers
-        return found
-
-
-@functools.cache
-def _core() -> openvino.Core:
-    return openvino.Core()
-
-
-def _settings() -> Mapping[str, Any]:
-    # Float stays float32 on CPUs that would take bfloat16, and threads are those of torch.
-    return {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "ENABLE_CPU_PINNING": False,
-    }
-
-
-def execution(handed: Handed, model: openvino.Model) -> Execution:
+def execution(handed: Handed, model: openvino.Model, streams: int = 1) -> Execution:
     """A converted model as a network, without what is watched.
 
     Args:
         handed: what the model was converted from.
         model: it loses all outputs but the prediction.
+        streams: parts of a batch, of which the model takes one, that are computed at a time.
     """
     for result in model.get_results()[1:]:
         model.remove_result(result)
-    compiled = Compiled(model, handed.inputs)
-    return Execution(cast("GraphModule", compiled), handed.shapes).eval()
+    compiled = Compiled(model, handed.inputs, streams)
+    shapes = [(streams * batch, *rest) for batch, *rest in handed.shapes]
+    return Execution(cast("GraphModule", compiled), shapes).eval()
 
 
 def computed(

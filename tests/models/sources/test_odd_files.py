@@ -318,7 +318,6 @@ def named(*names):
         (("init_conv.weight", "downs.0.0.block1.proj.weight", "final_conv.weight"), "lucidrains'"),
         (("temb.dense.0.weight", "down.0.block.0.conv1.weight", "conv_in.weight"), "DDIM's and"),
         (("all_modules.0.weight", "all_modules.1.bias"), "score_sde"),
-        (("x_embedder.proj.weight", "blocks.0.adaLN_modulation.1.weight"), "DiT"),
         (("encoder.conv_in.weight", "decoder.conv_in.weight"), "autoencoders"),
         (("patch_embed.proj.weight", "in_blocks.0.a", "out_blocks.0.a"), "U-ViT"),
     ],

@@ -1,6 +1,7 @@
 """The files of docs/networks: networks of other authors as a user writes them, held against
 independent ones."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from helpers.edm_reference import Reference
 
 from bench.core.noise_levels import NoiseLevels
+from bench.models.networks import CodedNetwork
 from bench.models.sources import python, python_code
 from bench.quant.layers import export
 from bench.system import trust
@@ -50,7 +52,19 @@ def built(function, **words):
     for value in network.parameters():
         value.normal_(std=0.2)
     classes = FUNCTIONS[function].get("classes", 0)
-    return python.UserNetwork(network, call, classes, 1000, function).eval()
+    return CodedNetwork(network, call, classes, 1000, function).eval()
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in FOLDER.glob("*.py")))
+def test_each_is_short(file):
+    """Lines of code: none that is blank, an import, or of the text at the top."""
+    text = (FOLDER / file).read_text(encoding="utf-8")
+    first, *rest = ast.parse(text).body
+    aside = [first, *(node for node in rest if isinstance(node, ast.Import | ast.ImportFrom))]
+    counted = set(range(1, len(text.splitlines()) + 1))
+    for node in aside:
+        counted -= set(range(node.lineno, node.end_lineno + 1))
+    assert 40 < sum(bool(text.splitlines()[k - 1].strip()) for k in counted) < 60
 
 
 SLOW = ("edm_songunet.py:SongUNet", "sit.py:sit")

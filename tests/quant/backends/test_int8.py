@@ -4,22 +4,16 @@ import sys
 
 import pytest
 import torch
-from helpers.layers_by_shape import codes, linear
+from helpers.toys import Toy
 
 from bench.core import extensions
-from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
-from bench.core.noise_levels import NoiseLevels
-from bench.core.protocols import Quantized
-from bench.core.record import Coverage, Host
+from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.models.samplers.drawing import to_uint8
 from bench.quant import graph as graphs
-from bench.quant.backends import int8
 from bench.quant.backends.int8 import Int8Cuda, Int8X86
-from bench.quant.kernels import onednn
-from bench.quant.kernels.lowering import quantize
-from bench.quant.rewrite import Execution
+from bench.quant.kernels import compiling, onednn
 from bench.system.host import instruction_set
 
 X86 = Host("here", "cpu", "avx2", 1, {})
@@ -161,40 +155,49 @@ def test_a_layer_that_cannot_be_quantized_stays_in_float_by_name(tiny, batches):
     assert layer.reason == "conv_transpose2d is not supported"
 
 
+@on_x86
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_networks_of_one_structure_are_compiled_once(toy, toy_batches, monkeypatch, whole):
+    """Two checkpoints and two schemes, each with the numbers of its own; without a compiler the
+    graph that it would be given is evaluated."""
+    made, seen, compiler = [], [], torch._inductor.compile if whole else lambda graph, _: graph
+    monkeypatch.setattr(compiling, "_KEPT", {})
+    monkeypatch.setattr(torch._inductor, "compile", lambda *g: made.append(1) or compiler(*g))
+    x, t = toy_batches[0]
+    for seed in range(2):
+        torch.manual_seed(seed)
+        net = dataclasses.replace(toy, model=Toy().eval())
+        for words in ("w8a8+minmax", "w4a8+minmax"):
+            eager = Int8X86()(net, Scheme.parse(words), toy_batches).denoiser.model
+            quantized = Int8X86("compiled")(net, Scheme.parse(words), toy_batches)
+            assert quantized.coverage.kernel == "int8 compiled"
+            compiled = quantized.denoiser.model
+            with torch.no_grad():
+                y = eager(x, t)
+                assert torch.allclose(compiled(x, t), y, atol=1e-4 if whole else 0)
+                # Whatever they are like, inputs are no reason to compile again.
+                assert torch.equal(compiled(x.mT.contiguous().mT, t), compiled(x, t))
+            with torch.inference_mode():
+                assert torch.equal(compiled(x.clone(), t + 0), compiled(x, t))
+            with pytest.raises(ValueError, match="takes inputs of shapes"):
+                compiled(x[:1], t[:1])
+            assert all(not torch.allclose(y, other, atol=1e-2) for other in seen)
+            seen.append(y)
+    assert len(made) == 1
+
+
+@on_x86
+def test_another_batch_is_compiled_for_itself(toy, toy_batches, monkeypatch):
+    monkeypatch.setattr(compiling, "_KEPT", {})
+    monkeypatch.setattr(torch._inductor, "compile", lambda graph, _: graph)
+    for size in (1, 2, 1):
+        pairs = type(toy_batches)((x[:size], t[:size]) for x, t in toy_batches)
+        Int8X86("compiled")(toy, Scheme.parse("w8a8+minmax"), pairs)
+    assert len(compiling._KEPT) == 2
+
+
 @pytest.mark.slow
 @on_x86
-def test_a_linear_layer_compiles():
-    """Its packed weights must be constants of the compiled graph."""
-    layer = linear(4)
-
-    class One(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.kernel = onednn.OneDnn(layer)
-
-        def forward(self, x, t):
-            limits = layer.act_scale, layer.act_zero, layer.act_high
-            return self.kernel(quantize(x, *limits)).relu()
-
-    execution = Execution(One(), (layer.shape, layer.shape[:1]))
-    made = Denoiser(execution, NoiseLevels.discrete(torch.ones(1)), "epsilon", layer.shape[1:])
-    given = Quantized(made, Coverage(0, 0, 0, 0, 0, ""), "calibrated")
-    quantized = int8._compiled(given, "compiled")
-    compiled = quantized.denoiser
-    assert (quantized.coverage.kernel, quantized.calibration) == ("compiled", "calibrated")
-    x, t = torch.randn(layer.shape), torch.zeros(len(codes(layer)), dtype=torch.int64)
-    with torch.no_grad():
-        expected = execution(x, t)
-    # Whatever they are like, inputs are no reason to compile again.
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        assert torch.equal(compiled.model(x, t), expected)
-        assert torch.equal(compiled.model(x.mT.contiguous().mT, t), expected)
-        with torch.inference_mode():
-            assert torch.equal(compiled.model(x.clone(), t + 0), expected)
-
-
-@on_x86
-@pytest.mark.slow
 def test_compiled_kernels_are_the_same(tiny, batches):
     eager = Int8X86()(tiny, Scheme.parse("w8a8+minmax"), batches).denoiser
     made = Int8X86("compiled")(tiny, Scheme.parse("w8a8+minmax"), batches)

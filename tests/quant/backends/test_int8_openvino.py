@@ -8,15 +8,16 @@ import torch
 from helpers.toys import Replay, noisy
 from torch import nn
 
+from bench.core import extensions
 from bench.core.denoiser import Denoiser
-from bench.core.errors import NotExecuted
+from bench.core.errors import InputError, NotExecuted
 from bench.core.noise_levels import NoiseLevels
 from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
 from bench.quant.backends import int8_openvino
 from bench.quant.backends.int8_openvino import Int8OpenVino
-from bench.system.host import VNNI, instruction_set
+from bench.system.instructions import VNNI, cpu, instruction_set
 
 X86 = Host("here", "cpu", "avx512_vnni", 1, {})
 W8A8 = Scheme.parse("w8a8")
@@ -35,9 +36,8 @@ def openvino():
     return openvino
 
 
-def test_refusals(monkeypatch):
+def test_refusals():
     pytest.importorskip("openvino")
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     refuses = Int8OpenVino().refuses
     assert refuses(W8A8, X86) is None
     assert refuses(W8A8, dataclasses.replace(X86, isa="aarch64")) == (
@@ -58,13 +58,18 @@ def test_a_missing_package_is_told_in_a_line(monkeypatch):
     assert Int8OpenVino().refuses(W8A8, X86) == expected
 
 
-def test_a_cap_under_which_openvino_crashes_is_refused(monkeypatch):
+def test_a_cap_under_which_openvino_crashes_is_refused():
     pytest.importorskip("openvino")
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
-    assert "ONEDNN_MAX_CPU_ISA=AVX2" in Int8OpenVino().refuses(W8A8, X86)
-    assert Int8OpenVino().refuses(W8A8, dataclasses.replace(X86, isa="avx2")) is None
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
-    assert Int8OpenVino().refuses(W8A8, X86) is None
+
+    def refuses(kind, *caps):
+        isa = ", ".join([kind, *caps])
+        return Int8OpenVino().refuses(W8A8, dataclasses.replace(X86, isa=isa))
+
+    avx2, own = "ONEDNN_MAX_CPU_ISA=AVX2", "OV_CPU_MAX_ISA=AVX2"
+    assert f"under {avx2} on a CPU with AVX-512, unless {own}" in refuses("avx512_vnni", avx2)
+    assert refuses("avx512_vnni", avx2, own) is None
+    assert refuses("avx2", avx2) is None
+    assert refuses("avx512_vnni", "ONEDNN_MAX_CPU_ISA=AVX512_CORE") is None
 
 
 def test_refusals_import_nothing_heavy():
@@ -188,7 +193,7 @@ except RuntimeError as error:
 def test_saturation_is_measured_handled_and_caught(openvino):
     """On a CPU without VNNI, or one with AVX-512 that is told to do without it: two halves are
     exact, and one pass is caught by the name of the layer."""
-    isa = instruction_set()
+    isa = cpu(instruction_set())
     if isa not in ("avx512_vnni", "amx_int8") and isa in VNNI:
         pytest.skip("this CPU has VNNI, which OpenVINO cannot be told to do without")
     environment = dict(os.environ, ONEDNN_MAX_CPU_ISA="AVX512_CORE")
@@ -275,3 +280,31 @@ def test_a_whole_network(tiny, batches, openvino, words):
     assert "OpenVINO computes it in float" not in reasons
     assert made.coverage.macs_quantized > 0.8 * made.coverage.macs
     assert made.coverage.agreement.worst_sqnr > 90
+
+
+@on_x86
+def test_parts_of_a_batch_are_computed_at_the_same_time(openvino, toy, monkeypatch):
+    """By the network of a part, which is that of the whole but for the number of images."""
+    pairs = noisy((1, 6, 6), size=4)
+    # Those of OpenVINO: torch's own would wait for each other on a busy machine.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    whole = Int8OpenVino()(toy, W8A8, pairs)
+    made = extensions.lookup("backends", "int8-openvino:streams")()(toy, W8A8, pairs)
+    odd = Int8OpenVino("streams")(toy, W8A8, noisy((1, 6, 6), size=3))
+    streams = made.denoiser.model.graph
+    assert len(streams.requests) == 2 and len(odd.denoiser.model.graph.requests) == 1
+    assert streams.compiled.inputs[0].shape[0] == 2
+    assert made.coverage.layers == whole.coverage.layers
+    x, t = pairs[0]
+    y, z = whole.denoiser.model(x, t), made.denoiser.model(x, t)
+    # A last bit turns a code here and there, as in any two executions.
+    assert y.shape == z.shape
+    assert 10 * torch.log10(y.square().sum() / (y - z).square().sum()) > 35
+    # The parts are in their places.
+    swapped = torch.cat([z[2:], z[:2]])
+    assert (y - z).square().sum() < 1e-2 * (y - swapped).square().sum()
+
+
+def test_arguments():
+    with pytest.raises(InputError, match="takes no argument but streams"):
+        Int8OpenVino("threads")

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 import torch
 
@@ -97,3 +99,22 @@ def test_a_network_without_linear_layers(batches, tiny):
 def test_nothing_is_written_to_the_terminal(tiny, batches, capfd):
     AoInt8()(tiny, Scheme.parse("w8a8"), batches)
     assert capfd.readouterr() == ("", "")
+
+
+def test_bitsandbytes_does_not_speak_of_each_product(tiny, batches):
+    """Its warning of each product reaches the terminal by the logger of this name."""
+    pytest.importorskip("bitsandbytes")
+    heard: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = heard.append
+    own = logging.getLogger("bitsandbytes.autograd._functions")
+    own.addHandler(handler)
+    try:
+        quantized = BnbInt8()(tiny, Scheme.parse("w8a8"), batches).denoiser
+        with torch.inference_mode():
+            quantized.model(*batches[0])
+        assert not heard
+        own.warning("another message")
+        assert [record.getMessage() for record in heard] == ["another message"]
+    finally:
+        own.removeHandler(handler)

@@ -7,7 +7,7 @@ from helpers.layers_by_shape import LAYERS, codes, convolution, linear
 from bench.quant.kernels import onednn
 from bench.quant.kernels.integer_layer import Reference
 from bench.quant.kernels.onednn import Halves, OneDnn, kernel, may_saturate, saturates
-from bench.system.host import VNNI, instruction_set
+from bench.system.instructions import VNNI, instruction_set, of_onednn
 
 pytestmark = pytest.mark.skipif(
     not instruction_set().startswith(("avx", "amx")), reason="not an x86 CPU with AVX2"
@@ -60,7 +60,7 @@ def test_limit_of_sixteen_bits():
 
 def test_machines_without_vnni_saturate():
     """What the documentation of oneDNN says; were it no longer so, the halves would be waste."""
-    assert saturates() == (instruction_set() not in VNNI)
+    assert saturates() == (of_onednn(instruction_set()) not in VNNI)
 
 
 def test_halves_sum_to_the_whole():

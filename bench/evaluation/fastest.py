@@ -1,0 +1,131 @@
+"""Which integer kernels execute a run where the user does not say: those that are done first.
+
+Every candidate computes the same quantized graph, and what disagrees with the simulation fails its
+cell by the layer's name, so only time decides. It is estimated from sizes and from what was
+measured once (docs/backends.md), never by a clock: the same command gives the same cells on every
+machine of a kind, whatever else that does, and finds what it has in the cache. One run has one
+kind of kernels, as rows of different ones do not compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from bench.core.cell import Cell
+from bench.core.record import Host
+from bench.core.refusals import refusal
+from bench.evaluation.cost import outputs
+from bench.system.instructions import VNNI, of_onednn
+
+PLAIN, COMPILED, OPENVINO = "int8-x86", "int8-x86:compiled", "int8-openvino"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What kernels take, in seconds of a core.
+
+    Attributes:
+        structure: once for networks of one structure, in each process.
+        cell: for each cell.
+        vnni, without: of a pass in float32 over one of theirs, on CPUs with and without
+            instructions for 8-bit integers; 0 where they gain nothing over others.
+    """
+
+    structure: float
+    cell: float
+    vnni: float
+    without: float
+
+
+# Of the shipped network, batch 50, one thread (docs/backends.md).
+SPEEDS = {
+    PLAIN: Speed(0, 1.3, 1.59, 0.93),
+    COMPILED: Speed(50, 1.5, 1.75, 0),
+    OPENVINO: Speed(6, 3.7, 2.74, 1.32),
+}
+# Seconds of a pass in float32 for each value that a layer puts out.
+FLOAT32 = 8e-9
+# Processes that build their own; their number is no reason for other kernels.
+PROCESSES = 4
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which kernels were chosen.
+
+    Attributes:
+        line: which they are and why; "" where there was nothing to choose.
+        is_usual: whether they are those of every small run, of which nobody need be told.
+    """
+
+    line: str = ""
+    is_usual: bool = True
+
+
+def chosen(cells: Sequence[Cell], host: Host, allowed: Iterable[str]) -> tuple[list[Cell], Choice]:
+    """The cells, those of `int8-x86` by the kernels that take least time.
+
+    Args:
+        cells: of a run, with all methods.
+        host: that runs them.
+        allowed: names of `SPEEDS` beside `int8-x86`.
+
+    Returns:
+        The cells, and which kernels it is.
+    """
+    given = [cell for cell in cells if cell.backend == PLAIN]
+    names = [PLAIN, *allowed]
+    if not given or len(names) < 2:
+        return list(cells), Choice()
+    is_fast = of_onednn(host.isa) in VNNI
+    times = {name: seconds(name, given, is_fast) for name in names if _speed(name, is_fast)}
+    reasons: dict[str, str] = {}
+    for name in sorted(times, key=lambda name: times[name]):
+        refusals = (refusal(name, cell.scheme, host) for cell in given)
+        reason = next(filter(None, refusals), None)
+        if reason is None:
+            break
+        reasons[name] = reason
+    else:
+        return list(cells), Choice()
+    made = [replace(cell, backend=name) if cell in given else cell for cell in cells]
+    return made, Choice(_told(name, reasons, is_fast), name == PLAIN and not reasons)
+
+
+def seconds(name: str, cells: Sequence[Cell], is_fast: bool) -> float:
+    """Estimate of a core's seconds for cells by kernels of a name; `is_fast` as `Speed.vnni`."""
+    speed = SPEEDS[name]
+    counts = {cell.checkpoint: outputs(cell.checkpoint) for cell in cells}
+    structures = {(card.source, count) for card, count in counts.items()}
+    passes = sum(c.draw.images * c.draw.steps * counts[c.checkpoint] for c in cells)
+    building = speed.structure * len(structures) * PROCESSES + speed.cell * len(cells)
+    return building + passes * FLOAT32 / _speed(name, is_fast)
+
+
+def _speed(name: str, is_fast: bool) -> float:
+    return SPEEDS[name].vnni if is_fast else SPEEDS[name].without
+
+
+def _told(name: str, refused: dict[str, str], is_fast: bool) -> str:
+    """The choice in a line."""
+    kind = "with" if is_fast else "without"
+    ratios = {other: _speed(other, is_fast) / _speed(PLAIN, is_fast) for other in (name, *refused)}
+    why = f", measured {ratios[name]:.1f} times as fast as {PLAIN} on CPUs {kind} VNNI"
+    if name == PLAIN:
+        why = "" if refused else ", as others take longer to build than so few images save"
+    others = "".join(
+        f"; {other} would be {ratios[other]:.1f} times as fast, but {reason}"
+        for other, reason in refused.items()
+    )
+    return f"integer kernels: {name}{why}{others} (--backend chooses)"
+
+
+def allowed(named: Sequence[str], compiled: bool | None) -> list[str]:
+    """The kernels that may be chosen, whether or not they run here.
+
+    Args:
+        named: backends that the user names, none for the default ones.
+        compiled: whether integer kernels are compiled; None where that is open.
+    """
+    return [*([] if named else [OPENVINO]), *([COMPILED] if compiled is None else [])]
