@@ -33,8 +33,9 @@ FILES = sorted(
 )
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*[a-z](?!\w)")
 SPEAKS = re.compile(r"(?<![\w./-])bench ([a-z]+)((?:[ \n]+[^`\n]*)?)")
-# Of other programs: pip, pytest, ruff, hf, git, mypy, and the scripts of docs/experiments, which
-# name their own.
+SCRIPT = re.compile(r"(?:benchmarks|docs/experiments)/\w+\.py")
+OWN = re.compile(r'add_argument\(\s*"(--[a-z-]+)"')
+# Of other programs: pip, pytest, ruff, hf, git, mypy.
 FOREIGN = {
     "--revision",
     "--check",
@@ -52,14 +53,6 @@ FOREIGN = {
     "--verify",
     "--ignore-submodules",
     "--traceback",
-    # Of the scripts of docs/experiments that docs/integrity.md tells of.
-    "--hypothesis",
-    "--workers",
-    # Of benchmarks/plan.py and benchmarks/sharing.py.
-    "--speedup",
-    "--machines",
-    "--price",
-    "--schemes",
     # Of typer, for every command.
     "--install-completion",
     # Of Ray.
@@ -102,7 +95,9 @@ def text_of(path):
 def test_flags_exist(path):
     known = set().union(*commands().values()) | FOREIGN
     text = text_of(path)
-    own = set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', text))
+    # A page that names a script may name its flags.
+    scripts = [ROOT / name for name in set(SCRIPT.findall(text))]
+    own = {flag for place in (path, *scripts) for flag in OWN.findall(text_of(place))}
     named = set(FLAG.findall(text))
     assert named - known - own == set()
 
