@@ -38,7 +38,7 @@ class Speed:
     without: float
 
 
-# Of the shipped network, batch 50, one thread (docs/backends.md).
+# Of the shipped network, batch 50, one thread, with VNNI and capped to AVX2 (docs/backends.md).
 SPEEDS = {
     PLAIN: Speed(0, 1.3, 1.59, 0.93),
     COMPILED: Speed(50, 1.5, 1.75, 0),

@@ -18,7 +18,7 @@ from bench.core import border, extensions, tables, yaml_files
 from bench.core.cell import PIPELINE, Checkpoint
 from bench.core.elsewhere import UNKNOWN
 from bench.core.errors import InputError, offer
-from bench.models import card_datasets
+from bench.models import card_datasets, card_decoders
 from bench.models.pipelines import cards as pipelines
 from bench.models.sources import python_code, weights_folder
 from bench.system import hub, store
@@ -286,6 +286,7 @@ def verify(card: Checkpoint) -> Checkpoint:
         )
     if head.startswith(b"version https://git-lfs"):
         raise InputError(f"{label}, field uri: {path} is a Git LFS pointer; run `git lfs pull`")
+    card_decoders.check(card)
     return _same(card, path, digest)
 
 

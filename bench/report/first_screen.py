@@ -125,7 +125,7 @@ def _card(verdict: Verdict, scale: Scale | None, is_dense: bool, has_axis: bool)
     kernel = _kernel(verdict.group)
     return (
         f'<li class="card {CLASSES[verdict.word]}"><div class="said">'
-        f"<h2>{text(verdict.name)}</h2> "
+        f"<h2>{text(verdict.name).replace('+', '+<wbr>')}</h2> "
         f"<p>{_tally(verdict)}</p></div>"
         f'<div class="told"><p><strong>{text(verdict.amount(is_dense))}</strong></p>'
         f'<p class="more">{text(ends)}</p><p>{text(verdict.moved())}'

@@ -24,7 +24,8 @@ less where it is too large.
     python docs/experiments/exposure.py networks 'fashion-unet-*' --steps 20 --keep FOLDER
     python docs/experiments/exposure_table.py FOLDER
 
-What was measured is kept in FOLDER and not measured again.
+What was measured is kept in FOLDER and not measured again. `--device cuda` evaluates networks on a
+GPU.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from bench.models.cards import card_file, load_cards, select, verify
 from bench.models.samplers.drawing import Batch
 from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
+from bench.system import devices
 
 BATCH = 50
 # A level of 20, 100 and 1,000 steps with little noise; and the background of Fashion-MNIST is -1.
@@ -107,7 +109,7 @@ class Looking:
         if self.places[level.index] % self.every == 0:
             x_t = level.signal * self.real + level.noise * self.noise
             usual = self.batch.denoise(x_t, level).epsilon
-            inner = (usual.double() * self.noise).flatten(1).sum(1).numpy()
+            inner = (usual.double() * self.noise).flatten(1).sum(1).cpu().numpy()
             norms = squares(found.epsilon), squares(usual), squares(x), squares(x_t), inner
             self.rows.append(np.stack(norms))
             self.t.append(level.index)
@@ -119,7 +121,7 @@ def watch(denoiser: Denoiser, real: Tensor, draw: Draw) -> Watched:
     """Sample as many images as there are real ones, and look at both at LOOKED levels."""
     looks = []
     for first in range(0, len(real), BATCH):
-        chunk = real[first : first + BATCH]
+        chunk = real[first : first + BATCH].to(denoiser.device)
         generators = image_generators("images", draw.seed, range(first, first + len(chunk)))
         batch = Batch(denoiser, extensions.lookup("samplers", draw.sampler), generators, draw)
         looks.append(Looking(batch, chunk, stride(draw.steps)))
@@ -215,7 +217,7 @@ def networks(asked: argparse.Namespace) -> None:
         for card in select(load_cards(card_file(file)), asked.checkpoints.split(",")):
             path = place(asked.keep, card.name, asked)
             if not path.exists():
-                denoiser = Generation("cpu").denoiser(verify(card))
+                denoiser = Generation(devices.find(asked.device)).denoiser(verify(card))
                 if asked.free:
                     denoiser = replace(denoiser, clips=False)
                 real = real_images(card, asked.images, draw.seed)
@@ -287,6 +289,7 @@ def main() -> None:
         "--cards", type=Path, action="append", help="card files [default: the shipped one]"
     )
     parser.add_argument("--keep", type=Path, default=Path("runs/exposure"))
+    parser.add_argument("--device", default=devices.CPU, help="of `networks`")
     asked = parser.parse_args()
     asked.cards = asked.cards or [None]
     {"known": known, "networks": networks, "background": background}[asked.what](asked)

@@ -20,12 +20,7 @@ SAID = re.compile(r"\*Measured 20\d\d-\d\d-\d\d, on .+, by .+\.\*")
 # Tables that hold numbers which nobody measured, by how they begin.
 GIVEN = (
     *("| name | what it is | better", "| name | computed by", "| exit code |", "| input | limits"),
-    *(
-        "| name | images | files",
-        "| method | an update",
-        "| recipe | data",
-        "| quantizer | W4A8: plain",
-    ),
+    *("| name | images | files", "| method | an update", "| recipe | data"),
 )
 NUMBER = re.compile(r"\|\s*\**[-+~]?\d[\d.,]*")
 

@@ -13,6 +13,7 @@ import torch
 import yaml
 from helpers.author_shapes import edm2_shapes, edm_shapes, sit_shapes
 from helpers.authors import randoms
+from helpers.folders import UNET, UNet2DModel, save_decoder
 from helpers.pictures import encode, write_folder
 
 SIZES = ("--images", "4", "--batch", "4", "--steps", "1", "--metrics", "psnr", "--floor", "none")
@@ -59,11 +60,47 @@ def test_the_card_says_what_was_read(bench, folder, source):
     assert code == 0, error
 
 
+def test_latents_have_a_decoder_beside_the_weights(bench, folder):
+    """Four channels of 4 x 4, decoded to 8 x 8 pixels."""
+    weights = randoms(sit_shapes(8, side=2, channels=4))
+    torch.save(weights, "w.pt")
+    code, _, error = bench("import", "w.pt", *SIT, *REAL)
+    assert code == 2 and "lay the folder of its decoder beside the weights" in error
+    save_decoder(folder)
+    code, _, error = bench("import", "w.pt", *SIT, *REAL, "--set", "decoder=vae")
+    assert code == 0, error
+    (card,) = yaml.safe_load(Path("w.yaml").read_text())["checkpoints"]
+    assert set(card["config"]["decoder"]) == {"folder", "sha256"}
+    with Path("vae/diffusion_pytorch_model.safetensors").open("ab") as stream:
+        stream.write(b"0")
+    code, _, error = bench("check", "--cards", "w.yaml")
+    assert code == 2 and "decoder: vae has" in error
+
+
+def test_settings_of_these_are_refused_elsewhere(bench, folder):
+    network = UNet2DModel(**UNET)
+    torch.save(network.state_dict(), "w.pt")
+    for words, told in (
+        ("classes=3", "--set classes: of edm"),
+        ("decoder=vae", "--set decoder: of"),
+    ):
+        code, _, error = bench("import", "w.pt", "--set", "sample_size=16", "--set", words, *REAL)
+        assert code == 2 and told in error
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("source", KNOWN)
+@pytest.mark.parametrize("source", [*KNOWN, "ncsn++", "sit of latents"])
 def test_from_weights_to_a_report(bench, folder, source):
-    save(source)
-    words = KNOWN[source][1]
+    if source in KNOWN:
+        save(source)
+        words = KNOWN[source][1]
+    elif source == "ncsn++":
+        torch.save({"ema": randoms(edm_shapes("ncsn++", 3))}, "w.pt")
+        words = ()
+    else:
+        torch.save({"ema": randoms(sit_shapes(8, side=2, channels=4))}, "w.pt")
+        save_decoder(folder)
+        words = (*SIT, "--set", "decoder=vae")
     assert bench("import", "w.pt", *words, "--set", "weights=ema", *REAL)[0] == 0
     backends = ("--backend", "simulated", "--backend", "int8-x86")
     code, stdout, error = bench("run", "--cards", "w.yaml", *SIZES, "--scheme", "w8a8", *backends)

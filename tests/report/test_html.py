@@ -16,7 +16,10 @@ from helpers.browser import AXE, DESK, PHONE, browser, chromium, phone, said
 from PIL import Image
 
 from bench import report
+from bench.report import first_screen
 from bench.report.html import page
+from bench.report.rows import rows
+from bench.report.verdict import verdicts
 from bench.system import influences
 from bench.system.runs import read_run
 
@@ -217,3 +220,9 @@ def test_an_accessibility_checker_finds_nothing(text, tmp_path, colours):
     dom = chromium(text, tmp_path, checker.replace("</script", "<\\/script") + script)
     assert json.loads(html.unescape(said(dom))) == []
     assert int(re.search(r'data-passed="(\d+)"', dom)[1]) > 20
+
+
+def test_a_long_scheme_is_parted_between_its_methods(run):
+    verdict = replace(verdicts(rows(run), {})[0], name="w8a8+tgroups=8+adaround")
+    shown = first_screen.first_screen(run, rows(run), [verdict])
+    assert "<h2>w8a8+<wbr>tgroups=8+<wbr>adaround</h2>" in shown

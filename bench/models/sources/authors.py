@@ -22,15 +22,23 @@ from bench.core import extensions
 from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.models import card_decoders
 from bench.models.networks import CodedNetwork, check_network
-from bench.models.sources import card_config, contents, scheduler_config, sketch, weights_file
+from bench.models.sources import (
+    card_config,
+    contents,
+    latents,
+    scheduler_config,
+    sketch,
+    weights_file,
+)
 from bench.models.sources import noise as noises
 from bench.models.sources import state_dicts as files
 from bench.models.sources.filling import check_stored, fill
 
 # What the weights tell, or the function of a user or a folder of diffusers alone has.
 _TOLD = ("network", "shape", "rescale_timesteps", "learns_variance")
-SHARED = tuple(name for name in card_config.FIELDS if name not in _TOLD)
+SHARED = (*(name for name in card_config.FIELDS if name not in _TOLD), *latents.FIELDS)
 # Fields of which one says at which noise levels a network was trained.
 NOISE = ("levels", "schedule", "scheduler")
 
@@ -66,6 +74,7 @@ class Author:
     fields: of the card, each with what it must be.
     levels: of the training; None where the weights do not tell it and somebody must.
     asks: what to say where nobody did.
+    decoder: of latents, from its network and their scale; that of diffusers' pipelines.
     """
 
     title: str
@@ -73,6 +82,7 @@ class Author:
     fields: Mapping[str, str]
     levels: Mapping[str, Any] | None = None
     asks: str = ""
+    decoder: latents.Made = latents.Decoder
 
 
 def author(source: str) -> Author:
@@ -97,7 +107,8 @@ def load(checkpoint: Checkpoint, author: Author) -> Denoiser:
         files.check_tensors(floats(part.tensors), path)
         noise = noises.of(config, content, part, checkpoint.source)
         check_stored(part.tensors, config["stored"])
-        made = _read(author, part.tensors, own)
+        made = author.read(part.tensors, own)
+        decode = _decoder(checkpoint, made, author)
         config |= {"timesteps": len(noise.levels), "predicts": noise.predicts}
         config |= {"shape": list(made.shape), "null_class": _null(config["null_class"], made)}
         config["learns_variance"] = noise.levels.is_schedule and made.outputs > made.shape[0]
@@ -107,8 +118,13 @@ def load(checkpoint: Checkpoint, author: Author) -> Denoiser:
         text = str(error)
         raise InputError(text if text.startswith(label) else f"{label}: {text}") from None
     told = weights_file.assumed(checkpoint.config, config)
+    # Latents have no bounds.
+    noise = replace(noise, clips=False) if decode else noise
     denoiser = weights_file.described(model, config, noise, told, made.classes)
-    return replace(denoiser, description={"network": made.title, **denoiser.description})
+    description = {"network": made.title, **denoiser.description}
+    if decode:
+        description["decoder"] = f"{checkpoint.config['decoder']['folder']}, in full precision"
+    return replace(denoiser, description=description, decode=decode)
 
 
 def draft(
@@ -136,29 +152,59 @@ def draft(
         card.given = {**card.given, "levels": levels}
         card.assumed.append(f"levels {levels['kind']}, those of {who.title} (--set levels=...)")
     own = {name: card.given[name] for name in who.fields if name in card.given}
-    made = _read(who, card.weights, own)
+    made = who.read(card.weights, own)
     card.assumed.append(f"the network is {made.title}")
+    image = _drafted_decoder(card, made, who)
     # Which the weights tell, and no card has.
     card.config["learns_variance"] = made.outputs > made.shape[0]
     sketch.schedule(card, content, part)
     del card.config["learns_variance"]
     card.config |= own
-    return made.shape
+    return image
 
 
-def _read(who: Author, weights: Mapping[str, Tensor], own: Mapping[str, Any]) -> Network:
-    """The network, where what it makes are images.
+def _drafted_decoder(card: sketch.Sketch, made: Network, who: Author) -> tuple[int, int, int]:
+    """Put the decoder that the user names on the card; the shape of an image."""
+    said = {name: card.given[name] for name in latents.FIELDS if name in card.given}
+    if not _has_decoder(said, made, who):
+        return made.shape
+    said["decoder"] = card_decoders.drafted(card.path, said["decoder"])
+    card.config |= said
+    image, assumed = latents.shape_of(card.path, said, made.shape)
+    # A scale of the authors' own is not assumed.
+    scaled = who.decoder is latents.Decoder
+    card.assumed += [text for text in assumed if scaled or "scaling_factor" not in text]
+    return image
+
+
+def _decoder(checkpoint: Checkpoint, made: Network, who: Author) -> latents.Decoder | None:
+    """The decoder of the card, where the network is one of latents.
 
     Raises:
-        InputError: as for `Author.read`; or it makes latents.
+        InputError: as for `latents.decoder`; or there is none and there must be.
     """
-    made = who.read(weights, own)
+    if not _has_decoder(checkpoint.config, made, who):
+        return None
+    return latents.decoder(Path(checkpoint.uri), checkpoint.config, made.shape, who.decoder)
+
+
+def _has_decoder(said: Mapping[str, Any], made: Network, who: Author) -> bool:
+    """Whether a decoder is named.
+
+    Raises:
+        InputError: none is, of latents; or a scale is named that is not used.
+    """
+    if "decoder" in said and (who.decoder is latents.Decoder or "scaling_factor" not in said):
+        return True
+    if "scaling_factor" in said:
+        raise InputError(f"scaling_factor: {made.title}, has no decoder whose scale is open")
     if made.shape[0] not in sketch.IMAGES:
         raise InputError(
             f"{made.title}, takes {made.shape[0]} channels, which are no images but latents of an "
-            f"autoencoder: a file has no decoder; import a folder of diffusers, which has both"
+            f"autoencoder: lay the folder of its decoder beside the weights, and name it "
+            f"(--set decoder=vae)"
         )
-    return made
+    return False
 
 
 def _usual_levels(who: Author, prefix: str) -> Mapping[str, Any]:
@@ -176,6 +222,7 @@ def _complete(checkpoint: Checkpoint, who: Author) -> tuple[dict[str, Any], dict
     """The card's config with the defaults, and the author's fields in it."""
     said = dict(checkpoint.config)
     own = {name: said.pop(name) for name in who.fields if name in said}
+    said = {name: value for name, value in said.items() if name not in latents.FIELDS}
     for name, value in own.items():
         if type(value) is not int or value < 1:
             raise InputError(f"field config: {name} must be {who.fields[name]}, not {value!r}")

@@ -107,15 +107,15 @@ def describe(folder: Path, config: Mapping[str, Any]) -> Described:
     told = scheduler_defaults.assumed(
         stated, components.SCHEDULER, config.get("predicts"), parts.decoder is None, learns
     )
-    decoder, image, assumed = None, shape, (*told, *_left_out(said, network_folder))
+    decoding, image, assumed = None, shape, (*told, *_left_out(said, network_folder))
     if parts.decoder:
-        decoder, image, more = _decoder(parts, parts.decoder, config, shape)
+        decoding, image, more = decoder(parts.decoder, config, shape, parts.classes)
         assumed = (*assumed, *more)
     if others := components.passed_over(folder):
         assumed = (*assumed, f"weights that are no component are passed over, {others}")
     averaged = network_config.averaged(said) or component in components.AVERAGES
     return Described(
-        network_folder, name, arguments, shape, noise, averaged, decoder, image, tuple(assumed)
+        network_folder, name, arguments, shape, noise, averaged, decoding, image, tuple(assumed)
     )
 
 
@@ -171,17 +171,29 @@ def _noise(
     return scheduler_config.understand(said, str(path), predicts), said
 
 
-def _decoder(
-    parts: pipeline_index.Parts,
+def decoder(
     network_folder: Path,
     config: Mapping[str, Any],
     shape: tuple[int, ...],
+    classes: Mapping[str, str] | None = None,
 ) -> tuple[tuple[Path, str, Mapping[str, Any]], tuple[int, int, int], tuple[str, ...]]:
-    """The decoder, the shape of its images, and what is assumed of it."""
+    """A decoder of latents: (folder, class, arguments), the shape of its images, and what is
+    assumed of it.
+
+    Args:
+        network_folder: its folder.
+        config: of the card.
+        shape: (C, H, W) of the latents.
+        classes: of the components of an index, by name.
+
+    Raises:
+        InputError: no decoder that is known, one of other latents, or a field that is not
+            understood.
+    """
     label = str(network_folder / "config.json")
     said = fields.read(network_folder / "config.json")
     name, arguments = network_config.decoder(said, label)
-    named = parts.classes.get(network_folder.name, name)
+    named = (classes or {}).get(network_folder.name, name)
     if named != name:
         raise InputError(f"{pipeline_index.INDEX} names a {named}, {label} a {name}")
     stated, card = said.get("scaling_factor"), config.get("scaling_factor")

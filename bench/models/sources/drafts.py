@@ -95,7 +95,7 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
         InputError: no weights, several kinds of them, or no known network.
     """
     for name in FOLDERS:
-        if name in given:
+        if name in given and not (name == "scaling_factor" and "decoder" in given):
             raise InputError(f"--set {name}: a folder of diffusers has one, a file does not")
     content = files.read(path)
     assumed: list[str] = []
@@ -109,6 +109,9 @@ def file(path: Path, given: Mapping[str, Any]) -> Draft:
     source = _source(path, part.tensors, content.passed)
     if "attention_order" in given and source not in ("adm", *contents.AUTHORS):
         raise InputError("--set attention_order: a UNet2DModel has q, k and v apart")
+    for name in ("classes", "decoder"):
+        if name in given and source not in contents.AUTHORS:
+            raise InputError(f"--set {name}: of {', '.join(contents.AUTHORS)} alone")
     check(part.tensors, path)
     card = sketch.Sketch(path, given, part.tensors, assumed=assumed)
     card.config |= {"weights": kind} if kind else {}

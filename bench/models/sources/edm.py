@@ -263,6 +263,10 @@ def read(weights: Parts, own: Mapping[str, Any]) -> authors.Network:
 AUTHOR = authors.Author("EDM", read, {}, levels={"kind": "edm"})
 
 
+# Every field of the config; any other is refused.
+FIELDS = (*authors.SHARED, *AUTHOR.fields)
+
+
 def load(checkpoint: Checkpoint) -> Denoiser:
     """Load a checkpoint strictly, as `bench.models.sources.authors.load` does."""
     return authors.load(checkpoint, AUTHOR)

@@ -23,7 +23,7 @@ from torch.nn.functional import avg_pool2d, interpolate, scaled_dot_product_atte
 from bench.core.cell import Checkpoint
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
-from bench.models.sources import authors
+from bench.models.sources import authors, latents
 from bench.models.sources.layer_names import Parts, check_skips, ordered
 
 HEAD, LARGEST, EPSILON = 64, 256.0, 1e-4
@@ -31,6 +31,9 @@ HEAD, LARGEST, EPSILON = 64, 256.0, 1e-4
 SHARE = 0.3
 # What silu is divided by, so that unit variance stays.
 SILU = 0.596
+# What the authors take for mean and deviation of the channels of raw latents, and the deviation
+# that theirs have.
+MEANS, DEVIATIONS, DEVIATION = (5.81, 3.25, 0.12, -2.15), (4.17, 4.62, 3.71, 3.28), 0.5
 ENCODER = ("conv", "down", "block")
 DECODER = ("in0", "in1", "up", "block")
 
@@ -212,7 +215,35 @@ def read(weights: Parts, own: Mapping[str, Any]) -> authors.Network:
     return authors.Network(network, made, (channels, size, size), channels, title, classes)
 
 
-AUTHOR = authors.Author("EDM2", read, {}, levels={"kind": "edm"})
+class Decoder(latents.Decoder):
+    """Images of EDM2's latents, which have mean 0 and deviation 0.5 in each channel, by a decoder
+    that was given images in [0, 1] (its authors' StabilityVAEEncoder)."""
+
+    def __init__(self, network: Any, scale: float) -> None:
+        super().__init__(network, scale)
+        if type(network).__name__ != "AutoencoderKL" or network.config["latent_channels"] != 4:
+            raise InputError("EDM2's latents are the four channels of an AutoencoderKL")
+        self.mean = torch.tensor(MEANS).view(1, -1, 1, 1)
+        self.factor = DEVIATION / torch.tensor(DEVIATIONS).view(1, -1, 1, 1)
+
+    def __call__(self, latents: Tensor) -> Tensor:
+        """Decode."""
+        raw = latents / self.factor.to(latents.device) + self.mean.to(latents.device)
+        made: Tensor = 2 * self.network.decode(raw).sample - 1
+        return made
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Latents of images in [-1, 1], the mode of their distribution."""
+        raw = self.network.encode((images + 1) / 2).latent_dist.mode()
+        made: Tensor = (raw - self.mean.to(raw.device)) * self.factor.to(raw.device)
+        return made
+
+
+AUTHOR = authors.Author("EDM2", read, {}, levels={"kind": "edm"}, decoder=Decoder)
+
+
+# Every field of the config; any other is refused.
+FIELDS = (*authors.SHARED, *AUTHOR.fields)
 
 
 def load(checkpoint: Checkpoint) -> Denoiser:

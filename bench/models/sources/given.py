@@ -94,6 +94,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "mid_block_scale_factor": _real,
     "scaling_factor": _real,
     "variant": _word,
+    "decoder": _word,
 }
 # Fields of the U-Net itself that one of its own descriptions decides.
 NETWORK = (

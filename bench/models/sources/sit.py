@@ -213,6 +213,10 @@ ALTERNATIVES: Mapping[str, Any] = {
 }
 
 
+# Every field of the config; any other is refused.
+FIELDS = (*authors.SHARED, *AUTHOR.fields)
+
+
 def load(checkpoint: Checkpoint) -> Denoiser:
     """Load a checkpoint strictly, as `bench.models.sources.authors.load` does."""
     return authors.load(checkpoint, AUTHOR)

@@ -46,6 +46,8 @@ class Int8OpenVino:
         if argument not in ("", "streams"):
             raise InputError(f"int8-openvino takes no argument but streams, not {argument!r}")
         self.streams = argument == "streams"
+        # Rows of the two are told apart by this name.
+        self.kernel = f"int8 openvino {argument}".rstrip()
 
     def refuses(self, scheme: Scheme, host: Host) -> str | None:
         """Refuse float operands, ranges that switch, other machines, and where OpenVINO is

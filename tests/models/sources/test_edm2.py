@@ -4,9 +4,11 @@ import pytest
 import torch
 from helpers.author_shapes import edm2_shapes
 from helpers.authors import card_of, differences, randoms
+from helpers.folders import save_decoder
 from torch.nn import functional
 
 from bench.core.errors import InputError
+from bench.models import card_decoders
 from bench.models.sources import edm2
 
 
@@ -123,3 +125,26 @@ def test_other_weights_are_refused(tmp_path, change, words):
     with pytest.raises(InputError, match=words) as caught:
         edm2.load(card_of(tmp_path, "edm2", randoms(changed)))
     assert "\n" not in str(caught.value)
+
+
+def test_latents_have_the_scales_of_the_authors(tmp_path):
+    """Raw latents less their mean, times 0.5 over their deviation; images in [0, 1]."""
+    vae = save_decoder(tmp_path)
+    said = {"decoder": card_decoders.drafted(tmp_path / "w.safetensors", "vae")}
+    state = randoms(edm2_shapes(channels=4))
+    denoiser = edm2.load(card_of(tmp_path, "edm2", state, **said))
+    x = torch.randn(2, 4, 8, 8)
+    raw = x.clone()
+    for channel, (mean, deviation) in enumerate(
+        ((5.81, 4.17), (3.25, 4.62), (0.12, 3.71), (-2.15, 3.28))
+    ):
+        raw[:, channel] = x[:, channel] * deviation / 0.5 + mean
+    with torch.no_grad():
+        made, wanted = denoiser.decode(x), 2 * vae.decode(raw).sample - 1
+        assert torch.allclose(made, wanted, atol=1e-5) and made.shape == (2, 3, 16, 16)
+        images = torch.rand(1, 3, 16, 16) * 2 - 1
+        again = denoiser.decode.encode(images)
+        raw = vae.encode((images + 1) / 2).latent_dist.mean
+    assert torch.allclose(again[:, 0], (raw[:, 0] - 5.81) / 4.17 * 0.5, atol=1e-5)
+    with pytest.raises(InputError, match="no decoder whose scale is open"):
+        edm2.load(card_of(tmp_path, "edm2", state, **said, scaling_factor=0.5))

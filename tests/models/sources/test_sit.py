@@ -6,9 +6,11 @@ import pytest
 import torch
 from helpers.author_shapes import DEPTH, PATCH, WIDTH, sit_shapes
 from helpers.authors import card_of, differences, randoms
+from helpers.folders import save_decoder
 from torch.nn import functional
 
 from bench.core.errors import InputError
+from bench.models import card_decoders
 from bench.models.sources import sit
 
 FLOW = {"levels": {"kind": "flow", "told": "reversed_time"}, "predicts": "velocity"}
@@ -141,3 +143,27 @@ def test_other_weights_are_refused(tmp_path, change, words):
     changed = {k: v for k, v in (sit_shapes() | change).items() if v is not None}
     with pytest.raises(InputError, match=words):
         sit.load(card_of(tmp_path, "sit", randoms(changed), num_heads=3, **FLOW))
+
+
+def test_latents_are_decoded_by_the_folder_beside_the_weights(tmp_path):
+    decoder = save_decoder(tmp_path)
+    state = randoms(sit_shapes(8, channels=4))
+    said = {"decoder": card_decoders.drafted(tmp_path / "w.safetensors", "vae"), "num_heads": 3}
+    for noise in (FLOW, {"schedule": "linear"}):
+        denoiser = sit.load(card_of(tmp_path, "sit", state, **said, **noise))
+        x = torch.randn(2, 4, 8, 8)
+        with torch.no_grad():
+            made, wanted = denoiser.decode(x), decoder.decode(x / 0.5).sample
+        assert torch.allclose(made, wanted, atol=1e-5) and made.shape == (2, 3, 16, 16)
+        assert not denoiser.clips and "vae" in denoiser.description["decoder"]
+    for wrong, words in (
+        ({"decoder": said["decoder"] | {"sha256": "0" * 64}}, "vae has .* the card says 0000"),
+        ({"decoder": said["decoder"] | {"folder": "nowhere"}}, "no folder nowhere beside"),
+        ({"decoder": said["decoder"] | {"folder": "../vae"}}, "no folder ../vae beside"),
+        ({"decoder": "vae"}, "decoder must be a mapping of folder and sha256"),
+        ({"scaling_factor": 0.3}, "the card says scaling_factor: 0.3, .* says 0.5"),
+    ):
+        with pytest.raises(InputError, match=words):
+            sit.load(card_of(tmp_path, "sit", state, **{**said, **FLOW, **wrong}))
+    with pytest.raises(InputError, match="no decoder whose scale is open"):
+        sit.load(card_of(tmp_path, "sit", state, num_heads=3, scaling_factor=0.5, **FLOW))

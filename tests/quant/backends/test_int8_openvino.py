@@ -295,6 +295,7 @@ def test_parts_of_a_batch_are_computed_at_the_same_time(openvino, toy, monkeypat
     assert len(streams.requests) == 2 and len(odd.denoiser.model.graph.requests) == 1
     assert streams.compiled.inputs[0].shape[0] == 2
     assert made.coverage.layers == whole.coverage.layers
+    assert [m.coverage.kernel for m in (whole, made)] == ["int8 openvino", "int8 openvino streams"]
     x, t = pairs[0]
     y, z = whole.denoiser.model(x, t), made.denoiser.model(x, t)
     # A last bit turns a code here and there, as in any two executions.
