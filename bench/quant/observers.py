@@ -78,7 +78,7 @@ def counts(values: Tensor, bins: int, low: Tensor, high: Tensor) -> Tensor:
     """
     total = torch.zeros(bins, dtype=torch.int64)
     for piece in values.split(PIECE):
-        places = (piece - low).mul_(bins).div_(high - low).to(torch.int64).clamp_(max=bins - 1)
+        places = (piece - low).mul_(bins).div_(high - low).to(torch.int32).clamp_(max=bins - 1)
         total += torch.bincount(places, minlength=bins)
     return total.to(torch.float32)
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -168,3 +169,31 @@ def test_s3_that_fails_every_third_request(tmp_path, monkeypatch):
         mirror._listed.clear()
         shutil.rmtree(tmp_path / "b")
         assert artifacts.exists(path)
+
+
+def test_google_cloud_storage(tmp_path, monkeypatch):
+    """Of a local server of its kind; `pip install gcsfs gcp-storage-emulator`."""
+    pytest.importorskip("gcsfs")
+    emulator = pytest.importorskip("gcp_storage_emulator.server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="bench")
+    server.start()
+    try:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("BENCH_MIRROR", f"gs://bench/{tmp_path.name}")
+        for name in ("a", "b"):
+            mirror._listed.clear()
+            monkeypatch.setenv("BENCH_CACHE", str(tmp_path / name))
+            path = tmp_path / name / "images" / "0123" / "00000.npy"
+            assert artifacts.exists(path) == (name == "b")
+            if name == "a":
+                assert load(path) is None
+                artifacts.save_array(path, KEY, ROWS)
+            np.testing.assert_array_equal(load(path), ROWS)
+        artifacts.remove(path)
+        mirror._listed.clear()
+        assert not artifacts.exists(path)
+    finally:
+        server.stop()

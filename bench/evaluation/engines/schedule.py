@@ -2,10 +2,10 @@
 
 A cell is first sampled, batch by batch, by as many workers as there are, and measured by one of
 them when all of its images are there. A worker goes on where it is, as its network is loaded;
-else it begins images at which nobody is, of a checkpoint at which nobody is if there is one; else
-it helps where most batches are left, if they take longer than to load and quantize the network
-once more. A calibration is made by the first who comes: nobody else is sent to its cells before
-that one samples.
+else it begins images at which nobody is, of a checkpoint at which nobody is if there is one, and
+those first that are still to be calibrated; else it helps where most batches are left, if they
+take longer than to load and quantize the network once more. A calibration is made by the first who
+comes: nobody else is sent to its cells before that one samples.
 """
 
 from __future__ import annotations
@@ -141,9 +141,16 @@ class Schedule:
         free = [images for images in possible if not images.at]
         if free:
             # The first of the least, so that references come before what is held against them.
-            return min(free, key=lambda i: (i.checkpoint != near, i.checkpoint in taken))
+            return min(
+                free, key=lambda i: (i.checkpoint != near, i.checkpoint in taken, self._late(i))
+            )
         helped = [images for images in possible if self.helps(images)]
         return max(helped, key=lambda i: i.left / (1 + len(i.at)), default=None)
+
+    def _late(self, images: _Images) -> bool:
+        """Whether others can help with images from their first batch on, so that they are best
+        left for the end: nobody can help a worker that calibrates."""
+        return images.calibration is not None and images.calibration in self.calibrated
 
     def helps(self, images: _Images) -> bool:
         """Whether one more worker pays."""

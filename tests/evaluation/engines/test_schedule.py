@@ -49,6 +49,16 @@ def test_a_calibration_is_made_by_one_worker(cache):
     assert str(schedule.take(3)) == "a w4a8 int8-x86, batch 0"
 
 
+def test_what_is_to_be_calibrated_comes_before_what_others_can_help_with(cache):
+    schedule, begun = Schedule(resolved(cache, "w8a8", "w4a8", checkpoints=("a",))), []
+    while not schedule.is_done:
+        item = schedule.take(1)
+        begun += [str(item.cell)] if isinstance(item, Part) else []
+        schedule.tell(1, done(item))
+    plain = ["a fp32 float", "a w8a8 simulated", "a w4a8 simulated"]
+    assert list(dict.fromkeys(begun))[:3] == plain
+
+
 @pytest.mark.parametrize(("setup", "helped"), [(0.5, True), (3.0, False)])
 def test_a_worker_helps_where_that_is_quicker_than_its_start(cache, setup, helped):
     """Two batches of a second each are left, and nothing else is to be done."""

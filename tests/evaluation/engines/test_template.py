@@ -151,3 +151,12 @@ def test_a_template_ends_with_its_command():
     while place.exists() and ") Z " not in place.read_text():
         assert time.monotonic() - start < 60
         time.sleep(0.05)
+
+
+def test_what_is_loaded_is_there():
+    """A name that is none would only cost time, and nobody would see it."""
+    root = Path(template.__file__).parents[3]
+    names = [name for name in template.LOADED if name.startswith("bench.")]
+    assert names
+    for name in names:
+        assert root.joinpath(*name.split(".")).with_suffix(".py").is_file(), name
