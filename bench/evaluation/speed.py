@@ -35,7 +35,7 @@ from bench.models.samplers.noise import image_generators
 from bench.models.samplers.trajectories import Trajectories
 from bench.quant import runtimes
 from bench.quant.executions import Bfloat16
-from bench.system import devices
+from bench.system import devices, interrupts
 from bench.system.host import fingerprint
 from bench.system.timing import alternate
 
@@ -191,19 +191,27 @@ def _sample(denoiser: Denoiser, draw: Draw) -> None:
 def _in_a_process(job: Job) -> int:
     """`working_memory` in a process of its own, with nothing else in it."""
     # Isolated (-I) nothing is imported from the working folder; what this process imports from is
-    # handed over instead. A Ctrl-C reaches both, and this one tells it.
-    code = "import sys; sys.path[:] = sys.argv[1:]; import pickle, signal; "
-    code += "signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    # handed over instead.
+    code = "import sys; sys.path[:] = sys.argv[1:]; import pickle; "
+    code += f"from {interrupts.__name__} import end_at_once; end_at_once(); "
     code += f"from {__name__} import working_memory; "
     code += "print(working_memory(pickle.load(sys.stdin.buffer)))"
     here = Path(__file__).parents[len(__name__.split(".")) - 1]
     paths = [os.path.abspath(path) for path in sys.path if path]
     words = [sys.executable, "-I", "-c", code, *paths, str(here)]
-    done = subprocess.run(words, input=pickle.dumps(job), stdout=subprocess.PIPE)
-    if done.returncode < 0:
+    with interrupts.held_back():
+        child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with child:
+        try:
+            output, _ = child.communicate(pickle.dumps(job))
+        except BaseException:
+            child.kill()
+            raise
+    if child.returncode < 0:
         raise MemoryError(f"{job}: the process that measures it was ended by the system")
-    done.check_returncode()
-    return int(done.stdout.split()[-1])
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, words)
+    return int(output.split()[-1])
 
 
 def working_memory(job: Job) -> int:

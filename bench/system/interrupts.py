@@ -12,11 +12,12 @@ it is.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -50,6 +51,28 @@ def begin() -> None:
 def code() -> int:
     """128 and the number of the signal that came; 0 where none did."""
     return 128 + _received[0] if _received else 0
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Start processes in the block: a Ctrl-C meanwhile reaches this one after it, and them once
+    they call `end_at_once`, so that none of them tells of it from the middle of an import."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    kept = signal.pthread_sigmask(signal.SIG_BLOCK, EARLY)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, kept)
+
+
+def end_at_once() -> None:
+    """In a process that another one started: a Ctrl-C, which reaches all of a terminal, ends it
+    without a word, as the other one tells it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, EARLY)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:

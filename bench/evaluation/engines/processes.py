@@ -27,7 +27,7 @@ from bench.core.printable import quoted
 from bench.evaluation.back_off import OutOfMemory
 from bench.evaluation.engines import crew, template
 from bench.evaluation.engines.crew import Gone, Item, Told
-from bench.system import devices, freed_memory
+from bench.system import devices, freed_memory, interrupts
 from bench.system.disk import MachineError
 from bench.system.host import cores, threads
 
@@ -132,7 +132,8 @@ def _started(number: int, environment: Mapping[str, str]) -> subprocess.Popen[by
     """A new process that serves a connection, by the number of its file descriptor."""
     words = [sys.executable, "-I", "-c", START, str(number), *template.paths()]
     variables = {**template.environment(threads()), **environment}
-    return subprocess.Popen(words, pass_fds=[number], stdin=subprocess.DEVNULL, env=variables)
+    with interrupts.held_back():
+        return subprocess.Popen(words, pass_fds=[number], stdin=subprocess.DEVNULL, env=variables)
 
 
 class _Processes:
@@ -198,8 +199,7 @@ def serve(number: int) -> None:
     Args:
         number: the file descriptor of the connection.
     """
-    # A Ctrl-C reaches all processes of a terminal, and the one that started this one tells it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    interrupts.end_at_once()
     freed_memory.keep()
     connection: Any = Connection(number)
     worker: Work = connection.recv()

@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.system import devices, host
+from bench.system import devices, host, interrupts
 
 # What workers of all kinds need; what is missing here, a worker misses when it needs it.
 LOADED = (
@@ -104,9 +104,10 @@ class Template:
         self.socket, theirs = socket.socketpair()
         number = theirs.fileno()
         words = [sys.executable, "-I", "-c", START, str(number), ",".join(loaded), *paths()]
-        self.process = subprocess.Popen(
-            words, pass_fds=[number], stdin=subprocess.DEVNULL, env=environment(1)
-        )
+        with interrupts.held_back():
+            self.process = subprocess.Popen(
+                words, pass_fds=[number], stdin=subprocess.DEVNULL, env=environment(1)
+            )
         theirs.close()
 
     def forked(self, connection: int) -> Forked | None:
@@ -216,7 +217,7 @@ def serve(number: int, loaded: Sequence[str]) -> None:
         number: the file descriptor of the socket.
         loaded: names of the modules.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    interrupts.end_at_once()
     asking = socket.socket(fileno=number)
     _load(loaded)
     if len(os.listdir("/proc/self/task")) > 1:
