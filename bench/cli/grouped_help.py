@@ -19,7 +19,8 @@ VERBS = {
 }
 FLAGS = {
     "What is quantized, and how": (
-        *("bits", "scheme", "method", "weights_from", "skip", "backend", "compiled", "device"),
+        *("bits", "scheme", "method", "weights_from", "skip", "also", "backend", "compiled"),
+        "device",
     ),
     "What is sampled": (
         *("checkpoint", "checkpoints", "cards", "preset", "suite_name", "images", "steps"),

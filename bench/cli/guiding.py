@@ -1,4 +1,4 @@
-"""Flags of classifier-free guidance, and the fields of a draw that flags set.
+"""Flags of classifier-free guidance and of pipelines, and the fields of a draw that flags set.
 
 The interval is that of Kynkäänniemi et al. 2024 (arXiv 2404.07724): guidance is applied where
 low < sigma <= high, sigma being noise / signal, and the prediction with the labels alone is taken
@@ -28,6 +28,15 @@ Interval = Annotated[
         "--guidance-interval",
         metavar="LOW,HIGH",
         help="Guide where noise / signal lies between these alone, as 0.28,2.9.",
+    ),
+]
+
+Also = Annotated[
+    str | None,
+    typer.Option(
+        "--also",
+        metavar="NAME",
+        help="Of pipelines: text_encoder quantizes all text encoders, too.",
     ),
 ]
 

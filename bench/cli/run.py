@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.cli import execution, exits, handing, probe, shards, stopping
@@ -49,8 +49,9 @@ from bench.cli.flags import (
     WeightsFrom,
     Words,
     Workers,
+    listed,
 )
-from bench.cli.guiding import Guidance, Interval, drawn
+from bench.cli.guiding import Also, Guidance, Interval, drawn
 from bench.cli.selection import Scored, Selection
 from bench.core.cell import Cell
 from bench.core.errors import InputError
@@ -105,14 +106,15 @@ def run(
     out: Out = Path("reports"),
     redact: Redact = False,
     prompts: PromptFile = None,
+    also: Also = None,
     force: Force = False,
     dry_run: DryRun = False,
 ) -> int:
     """Quantize, sample and measure; write a versioned report."""
     asked, place = stopping.asked(precision, until_decided, against, margin), devices.find(device)
-    given = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
+    draw = drawn(guidance, guidance_interval, sampler, spacing, steps, images, seed, batch)
     runner, to = checked(engine, workers, address), Outcome(out, redact, force, dry_run, shard)
-    cells = Selection(cards, checkpoints, _choices(bits, scheme, backend, compiled, place), given)
+    cells = Selection(cards, checkpoints, _how(bits, scheme, also, backend, compiled, place), draw)
     beside = Beside(method or (), weights_from, skip, floor, cells.choices, bits, suite_name)
     template.expect(LOCAL if dry_run or _is_short(images, preset) else runner, place)
     runs = cells.runs(suite_name, preset, Scored.of(extractors, metrics, real), asked, prompts)
@@ -124,15 +126,17 @@ def _is_short(images: int | None, preset: str) -> bool:
     return preset == "smoke" if images is None else images < SHORT
 
 
-def _choices(
+def _how(
     bits: int | None,
     scheme: list[str] | None,
+    also: str | None,
     backend: list[str] | None,
     compiled: bool | None,
     place: str,
 ) -> planning.Choices:
     """What is done to each checkpoint."""
-    wanted = planning.schemes(bits, scheme or ())
+    parts = tuple(listed("--also", also))
+    wanted = [replace(one, also=parts) for one in planning.schemes(bits, scheme or ())]
     executed = planning.backends(backend or (), wanted, place)
     kernels = fastest.allowed(backend or (), compiled)
     return planning.Choices(wanted, executed, compiled=compiled, kernels=kernels)

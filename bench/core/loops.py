@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from bench.core.cell import Draw
 
@@ -62,6 +62,18 @@ class Loop(Protocol):
 
     def plan(self, draw: Draw) -> list[str]:
         """What a cell of the draw takes, in lines: bytes, steps and evaluations."""
+
+    def with_encoders(self, executed: Callable[[str, nn.Module, bool], float], key: str) -> Loop:
+        """The same loop with quantized text encoders; this one stays as it is.
+
+        Args:
+            executed: (name, encoder, is_form) -> the share of the weights of its linear layers
+                that is quantized; replaces layers, unless it is a form without its weights.
+            key: of all that decides what they compute, for what is kept of encoded prompts.
+
+        Raises:
+            NotExecuted: nothing of an encoder can be quantized.
+        """
 
     def to(self, device: str) -> object:
         """Move all parts but the network to a device."""

@@ -41,6 +41,7 @@ class Scheme:
         budget: most bits that quantized weights may have on average, above 2 and below 8, where
             each layer gets bits of its own; 0 where all have `weight_bits`.
         by_macs: whether that average counts a layer by its multiply-accumulates, not its weights.
+        also: parts of a prompted pipeline that are quantized beside its network: `ALSO`.
     """
 
     weight_bits: int = 32
@@ -53,6 +54,7 @@ class Scheme:
     elsewhere: str = ""
     budget: float = 0.0
     by_macs: bool = False
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for bits, what in ((self.weight_bits, "weight"), (self.act_bits, "activation")):
@@ -65,6 +67,7 @@ class Scheme:
         scheme_words.check_budget(self)
         scheme_words.check_globs(self.skip)
         scheme_words.check_methods(self.methods)
+        scheme_words.check_also(self.also, self.is_float)
         if self.methods and self.is_float:
             raise InputError("methods act on what is quantized, and full precision is not")
 
@@ -129,6 +132,7 @@ class Scheme:
         if self.by_macs:
             words.append("by-macs")
         words += self.method_names
+        words += [f"also={name}" for name in self.also]
         return "+".join([*words, *(f"skip={glob}" for glob in self.skip)])
 
     @property
@@ -172,13 +176,14 @@ class Scheme:
         else:
             edges = f"first and last convolution at W{edge_weight}A{edge_act}"
         skipped = f"; in float: {', '.join(self.skip)}" if self.skip else ""
+        beside = f"; beside the network also: {', '.join(self.also)}" if self.also else ""
         plural = "s" * (len(self.methods) > 1)
         names = ", then ".join(self.method_names)
         acting = f"; changed by the quantization method{plural} {names}" if names else ""
         return (
             f"{rest}, {edges}{skipped}; weights symmetric per channel, activations affine per "
             f"tensor, static {self.observer} ranges from at least {self.calibration} trajectories"
-            f"{acting}"
+            f"{acting}{beside}"
         )
 
     @property

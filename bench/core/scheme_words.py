@@ -24,6 +24,8 @@ OPTIONS = ("all", "skip-io", "skip-io-time", "minmax", "by-macs")
 ROUND_TO_NEAREST = "rtn"
 # Glob for time-embedding layers under either library's names.
 TIME_LAYERS = "*time_emb*"
+# What of a prompted pipeline can be quantized beside its network: all text encoders.
+ALSO = ("text_encoder",)
 EDGES = 8
 # Longest text of a scheme, most globs, longest glob: a network has hundreds of layers.
 LONGEST, GLOBS, GLOB = 10_000, 200, 200
@@ -44,6 +46,8 @@ def option(scheme: Scheme, word: str) -> dict[str, Any]:
     name = given.lower()
     if separator and name == "skip":
         return {"skip": (*scheme.skip, value)}
+    if name == "also":
+        raise ValueError(f"{quoted(word)} is no word to write: ask for it by --also {ALSO[0]}")
     if separator or name not in OPTIONS:
         return _method(scheme, given, separator, value)
     if name == "minmax":
@@ -183,6 +187,24 @@ def budget_in_words(scheme: Scheme) -> str:
         f"weights of 2 to {scheme.weight_bits} bits, chosen for each layer so that the predicted "
         f"error is least and their mean over all {count} at most {scheme.budget:g}"
     )
+
+
+def check_also(names: Sequence[str], is_float: bool) -> None:
+    """Make sure that what is quantized beside the network can be, and that the network is.
+
+    Raises:
+        InputError: it cannot, or full precision is asked for.
+    """
+    for name in names:
+        if name not in ALSO:
+            raise InputError(
+                f"--also {short(name)}: of a pipeline {ALSO[0]} alone can be quantized beside the "
+                f"network, which means all of its text encoders"
+            )
+    if len(set(names)) < len(names):
+        raise InputError(f"--also {names[0]} is there twice: name it once")
+    if names and is_float:
+        raise InputError("--also quantizes more, and in full precision nothing is quantized")
 
 
 def path_of(argument: str) -> str:

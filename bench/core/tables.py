@@ -132,7 +132,8 @@ TABLES = {
     "engines": ENGINES,
 }
 # Words that mean something else where names of a table are written, as in a scheme: w4a8+minmax.
-RESERVED = {"methods": ("all", "by-macs", "skip-io", "skip-io-time", "minmax", "rtn", "skip")}
+WORDS = ("all", "also", "by-macs", "skip-io", "skip-io-time", "minmax", "rtn", "skip")
+RESERVED = {"methods": WORDS}
 # Functions that identify what decides the numbers of an extension besides its code (packages,
 # weights); they take its name, and its argument where they have a parameter of that name, and lie
 # in modules that need no torch.

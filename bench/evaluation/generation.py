@@ -22,10 +22,12 @@ import numpy as np
 from bench.core import extensions
 from bench.core.cell import Cell, Checkpoint
 from bench.core.denoiser import Denoiser
+from bench.core.errors import NotExecuted
 from bench.core.images import ImageSet
 from bench.core.progress import SAMPLING, Progress, Steps, finished
 from bench.core.protocols import Quantized
 from bench.core.record import Coverage, coverage_from_json, to_json
+from bench.core.refusals import LEAVES
 from bench.core.shards import Shards
 from bench.evaluation import back_off, manifests
 from bench.system import artifacts, claims, devices
@@ -105,8 +107,12 @@ class Generation:
         with nullcontext() if is_kept else claims.claimed(wanted.calibration):
             words = full, cell.scheme, trajectories
             made: Quantized = self.watch.timed("quantize", backend, *words)
-        if full.loop is not None:
-            said = full.loop.told(is_quantized=not cell.scheme.is_float)
+        if cell.scheme.also:
+            if not hasattr(backend, "joined"):
+                raise NotExecuted(f"{cell.backend} {LEAVES}: leave --also out")
+            made = backend.joined(made, wanted.key)
+        if (loop := made.denoiser.loop) is not None:
+            said = loop.told(is_quantized=not cell.scheme.is_float)
             told = {**made.coverage.told, "pipeline": said}
             made = replace(made, coverage=replace(made.coverage, told=told))
         for name, text in ((CALIBRATION, made.calibration), (COVERAGE, to_json(made.coverage))):

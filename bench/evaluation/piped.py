@@ -52,10 +52,16 @@ def fitted(cell: Cell, named: Collection[str]) -> Cell:
         named: fields of the draw that the user named.
 
     Raises:
-        InputError: the user named one that the pipeline's own scheduler decides.
+        InputError: the user named one that the pipeline's own scheduler decides, or asked for
+            text encoders of what has none.
     """
     card = cell.checkpoint
     if card.source != PIPELINE:
+        if cell.scheme.also:
+            raise InputError(
+                f"--also is for pipelines, and card {card.name!r} has source {card.source}: "
+                f"choose others by --checkpoints"
+            )
         return cell
     for name, flag in OTHERS.items():
         if name in named:

@@ -104,6 +104,8 @@ class Pipeline:
                 yield from extraction.make(place, batch, str(wanted.cell), self.watch, waits=False)
         except artifacts.Lost:
             pass
+        except NotExecuted as error:
+            return Done(wanted, self.watch.seconds, str(error))
         except InputError:
             raise
         except Exception as error:

@@ -74,7 +74,7 @@ def test_a_budget_in_words_in_keys_and_in_files():
     old = {
         name: value
         for name, value in asdict(CELL.scheme).items()
-        if name not in ("budget", "by_macs")
+        if name not in ("budget", "by_macs", "also")
     }
     assert border.build(Scheme, old) == CELL.scheme
 
@@ -211,6 +211,7 @@ def test_words_of_schemes_are_no_names_of_methods():
         *scheme_words.OPTIONS,
         scheme_words.ROUND_TO_NEAREST,
         "skip",
+        "also",
     }
 
 

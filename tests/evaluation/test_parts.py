@@ -8,11 +8,13 @@ import pytest
 from helpers.cells import Runs
 
 from bench.core.cell import Draw, expand
+from bench.core.errors import NotExecuted
 from bench.core.progress import Done, Progress
 from bench.core.record import Record
 from bench.core.scheme import Scheme
 from bench.evaluation import parts
 from bench.evaluation.engines.schedule import Schedule
+from bench.evaluation.generation import Generation
 from bench.evaluation.worker import Worker
 from bench.models.cards import load_cards, verify
 from bench.system import claims
@@ -64,6 +66,21 @@ def test_several_workers_give_the_bits_and_numbers_of_one(cards, tmp_path, count
     assert all({"sample", "features", "metrics"} <= set(r.seconds) for r in found.values())
     assert [replace(found[cell], seconds={}) for cell in cells] == expected
     assert files(cache) == files(tmp_path / "alone")
+
+
+def test_what_cannot_be_executed_after_all_is_refused_by_its_cell(cards, tmp_path, monkeypatch):
+    def make(*arguments, **named):
+        raise NotExecuted("its graph is no graph")
+
+    monkeypatch.setattr(Generation, "make", make)
+    card = verify(load_cards(cards)[0])
+    runs = Runs(tmp_path)
+    cell = replace(expand([card], [W4A8], ["simulated"], DRAW)[1], metrics=("psnr",))
+    part = next(parts.works([runs.resolve(cell)])[0].parts())
+    (told,) = Worker("cpu", tmp_path)([part])
+    assert (told.work, told.error) == (part, "its graph is no graph")
+    record = runs.run(cell)
+    assert (record.status, record.error) == ("refused", "its graph is no graph")
 
 
 def test_what_another_command_is_at_is_left_to_it_and_waited_for_in_the_end(cards, tmp_path):

@@ -32,19 +32,24 @@ class Encoding:
 
     Args:
         pipe: the pipeline, without text encoders; its method is replaced.
-        load: gives the text encoders by the names of the components.
+        load: (device) -> the text encoders there by the names of the components.
         folder: where what was encoded is kept.
         content: what decides it besides the arguments: weights, versions, machine.
+        forms: gives the text encoders without their weights.
     """
 
     def __init__(
         self,
         pipe: Any,
-        load: Callable[[], Mapping[str, Any]],
+        load: Callable[[Any], Mapping[str, Any]],
         folder: Path,
         content: Mapping[str, Any],
+        forms: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.pipe, self.load, self.folder, self.content = pipe, load, folder, dict(content)
+        self.forms = forms
+        # A copy of a pipeline has the encoding of the other one in the place of the method.
+        vars(pipe).pop("encode_prompt", None)
         self.original = pipe.encode_prompt
         self.signature = inspect.signature(self.original)
         self.loaded: tuple[str, ...] = ()
@@ -64,6 +69,10 @@ class Encoding:
             setattr(self.pipe, name, None)
         self.loaded = ()
 
+    def changed(self, pipe: Any, load: Callable[[Any], Mapping[str, Any]], key: str) -> Encoding:
+        """The encoding of a copy of the pipeline by other text encoders; `key` decides them."""
+        return Encoding(pipe, load, self.folder, {**self.content, "changed": key}, self.forms)
+
     def _one(self, prompt: str, given: Mapping[str, Any]) -> Leaves:
         told = {n: repr(v) for n, v in given.items() if n not in ("prompt", *PLACES)}
         key = content_key(prompt=prompt, arguments=told, **self.content)
@@ -77,9 +86,9 @@ class Encoding:
     def _encoded_anew(self, given: Mapping[str, Any]) -> bytes:
         """What the pipeline's own encoding gives for a prompt, as a file."""
         if not self.loaded:
-            parts = self.load()
+            parts = self.load(self.pipe._execution_device)
             for name, part in parts.items():
-                setattr(self.pipe, name, part.to(self.pipe._execution_device))
+                setattr(self.pipe, name, part)
             self.loaded = tuple(parts)
         # The encoders see inputs of their own, whatever mode the loop is in.
         with torch.inference_mode(False), torch.no_grad(), quiet_transformers():

@@ -7,6 +7,7 @@ is refused by name. Configs of text encoders are those of transformers, which kn
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,26 +71,50 @@ def network(index: Index, variant: str | None, dtype: str) -> Any:
     return _loaded(index, index.network, variant, dtype)
 
 
-def encoders(index: Index, variant: str | None, dtype: str) -> dict[str, Any]:
-    """The text encoders of a folder by name, on the CPU.
+def encoders(index: Index, variant: str | None, dtype: str, device: Any) -> dict[str, Any]:
+    """The text encoders of a folder by name, on a device.
 
     Raises:
         InputError: one that cannot be loaded.
     """
-    return {name: _encoder(index, name, variant, dtype) for name in index.encoders}
+    return {name: _encoder(index, name, variant, dtype).to(device) for name in index.encoders}
+
+
+def encoder_forms(index: Index, dtype: str) -> dict[str, Any]:
+    """The text encoders of a folder by name, without their weights.
+
+    Raises:
+        InputError: one that cannot be made.
+    """
+    return {name: _encoder_form(index, name, dtype) for name in index.encoders}
+
+
+def _encoder_form(index: Index, name: str, dtype: str) -> Any:
+    kind, place = _of_transformers(index, name), index.folder / name
+    with _empty_weights(index), quiet_transformers():
+        made = _made(place, lambda: kind(kind.config_class.from_pretrained(place)))
+    weightless.hollow_out(made, getattr(torch, dtype), "cpu")
+    return made
+
+
+def _empty_weights(index: Index) -> contextlib.AbstractContextManager[None]:
+    """Within it networks are made without memory for their weights."""
+    try:
+        with quiet_import():
+            from accelerate import init_empty_weights
+    except ImportError:
+        raise InputError(f"{index.folder} needs accelerate: pip install accelerate") from None
+    made: contextlib.AbstractContextManager[None] = init_empty_weights()
+    return made
 
 
 def _form(index: Index, dtype: str) -> Any:
     """The network without its weights."""
     place, kind = index.folder / index.network / "config.json", index.classes[index.network]
     _check(place, kind)
-    try:
-        with quiet_import():
-            import diffusers
-            from accelerate import init_empty_weights
-    except ImportError:
-        raise InputError(f"{index.folder} needs accelerate: pip install accelerate") from None
-    with init_empty_weights(), quiet_diffusers():
+    with quiet_import():
+        import diffusers
+    with _empty_weights(index), quiet_diffusers():
         made = _made(place, lambda: getattr(diffusers, kind).from_config(fields.read(place)))
     weightless.hollow_out(made, getattr(torch, dtype), "cpu")
     return made.eval()

@@ -32,6 +32,8 @@ from bench.system import weightless
 from bench.system.quiet import quiet_diffusers
 
 Model = Callable[..., Tensor]
+# Replaces layers of a text encoder, and gives their share (`Loop.with_encoders`).
+Executed = Callable[[str, Any, bool], float]
 
 
 class _Enough(Exception):
@@ -69,6 +71,7 @@ class PipelineLoop:
         self.network = getattr(pipe, index.network)
         self.usual = Draw(steps=2, guidance=_default_guidance(pipe))
         self._encoded: set[bool] = set()
+        self._quantized = ""
         (one, self.form), (two, _) = self._first(self.usual, 1), self._first(self.usual, 2)
         # With guidance and without, so that the encoders need not come back beside the network.
         for guidance in (self.usual.guidance, 1.0):
@@ -91,6 +94,13 @@ class PipelineLoop:
         """What full precision means, or which parts stay as they are."""
         if not is_quantized:
             return f"all of the {self.index.pipeline} is computed in {self.dtype}"
+        if self._quantized:
+            return (
+                f"the {self.index.network} of the {self.index.pipeline} is quantized, and so are "
+                f"its text encoders (of the weights of their linear layers {self._quantized}); "
+                f"its vae stays in {self.dtype}, and the coverage counts the {self.index.network} "
+                f"alone"
+            )
         parts = ", ".join((*self.index.encoders, "vae"))
         return (
             f"only the {self.index.network} of the {self.index.pipeline} is quantized; {parts} "
@@ -144,6 +154,25 @@ class PipelineLoop:
         """Move all parts but the network to a device."""
         self.pipe.vae.to(device)
         weightless.hollow_out(self.network, device=device)
+
+    def with_encoders(self, executed: Executed, key: str) -> PipelineLoop:
+        """The same loop with quantized text encoders, as of `Loop.with_encoders`."""
+        made = copy.copy(self)
+        shares = {name: executed(name, form, True) for name, form in self.encoding.forms().items()}
+        made._quantized = ", ".join(f"{share:.1%} of {name}" for name, share in shares.items())
+        made.pipe, made._encoded = copy.copy(self.pipe), set()
+
+        def load(device: Any) -> Mapping[str, Any]:
+            memory.check_encoders(self.sizes)
+            # What layers are made of must be no tensors of the mode that the loop is in.
+            with torch.inference_mode(False), torch.no_grad():
+                parts = self.encoding.load(device)
+                for name, part in parts.items():
+                    executed(name, part, False)
+            return parts
+
+        made.encoding = self.encoding.changed(made.pipe, load, key)
+        return made
 
     def _encode(self, draw: Draw) -> None:
         """Encode all prompts as the draw needs them, and take the encoders out of memory."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.core.errors import InputError
+from bench.core.errors import InputError, NotExecuted
 from bench.models.pipelines.folder import DECODER, TEXT
 from bench.system import host
 
@@ -54,6 +54,20 @@ def check(sizes: Mapping[str, int], network: str, where: Path) -> None:
         raise InputError(
             f"{where} needs about {wanted / 1e9:.1f} GB of memory (the weights of the {network} "
             f"or the text encoders, and the decoder), and {there / 1e9:.1f} GB are free"
+        )
+
+
+def check_encoders(sizes: Mapping[str, int]) -> None:
+    """Refuse text encoders beside a network that is in memory, where they do not fit.
+
+    Raises:
+        NotExecuted: they do not.
+    """
+    wanted, there = sum(sizes.get(name, 0) for name in TEXT), free()
+    if 0 < there < wanted:
+        raise NotExecuted(
+            f"the text encoders need about {wanted / 1e9:.1f} GB of memory beside the network, "
+            f"and {there / 1e9:.1f} GB are free: leave --also out"
         )
 
 

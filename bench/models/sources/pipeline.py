@@ -51,9 +51,10 @@ def load(checkpoint: Checkpoint) -> Denoiser:
         options = _options(pipe, checkpoint.config)
         encoding = Encoding(
             pipe,
-            lambda: loading.encoders(index, variant, dtype),
+            lambda device: loading.encoders(index, variant, dtype, device),
             disk.cache_root() / "encoded",
             _content(checkpoint, index),
+            lambda: loading.encoder_forms(index, dtype),
         )
         # Text encoders have come and gone when the network is loaded.
         loop = PipelineLoop(pipe, index, prompts, options, encoding, sizes)

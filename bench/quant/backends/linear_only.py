@@ -96,6 +96,12 @@ class LinearOnly:
         coverage = replace(coverage, bytes_memory=size, bytes_stored=size)
         return Quantized(replace(denoiser, model=model), coverage)
 
+    def joined(self, made: Quantized, key: str) -> Quantized:
+        """With text encoders whose layers it replaces, too (`bench.quant.encoders`)."""
+        from bench.quant import encoders
+
+        return encoders.joined(made, self, key)
+
     def _chosen(self, model: nn.Module, scheme: Scheme) -> tuple[list[str], dict[str, str]]:
         """The layers that are replaced, and why other linear layers are not.
 
