@@ -28,7 +28,7 @@ def seen(command: list[str]) -> str:
 
     def keep(descriptor: int) -> bytes:
         parts.append(os.read(descriptor, 65536))
-        return b""
+        return parts[-1]
 
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -57,7 +57,7 @@ def main() -> None:
         console = Console(record=True, width=WIDTH, file=nowhere, force_terminal=True)
         console.print(Text(f"$ {shlex.join(command)}", style="bold green"))
         for line in lines:
-            console.print(Text.from_ansi(line), soft_wrap=True)
+            console.print(Text.from_ansi(line))
         console.print(Text(f"({taken:.0f} s)", style="dim"))
         console.save_svg(str(target), title="bench")
 
