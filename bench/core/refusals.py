@@ -6,9 +6,6 @@ from bench.core import extensions
 from bench.core.record import Host
 from bench.core.scheme import Scheme
 
-# Of a backend without `joined`, which quantizes the text encoders of a pipeline, too.
-LEAVES = "quantizes no text encoders"
-
 
 def refusal(backend: str, scheme: Scheme, host: Host) -> str | None:
     """The reason why a backend cannot run a scheme on a host, or None.
@@ -22,6 +19,8 @@ def refusal(backend: str, scheme: Scheme, host: Host) -> str | None:
     # One of another package may not know of methods, and would leave them out in silence.
     if scheme.methods and not getattr(made, "takes_methods", False):
         return f"{backend} runs no methods ({', '.join(scheme.method_names)})"
+    # `joined` quantizes the text encoders of a pipeline, too.
     if scheme.also and not hasattr(made, "joined"):
-        return f"{backend} {LEAVES}: leave --also out, or take ao-*, bnb-*, gguf-* or quanto-*"
+        others = "leave --also out, or take ao-*, bnb-*, gguf-* or quanto-*"
+        return f"{backend} quantizes no text encoders: {others}"
     return None

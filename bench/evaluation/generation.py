@@ -15,19 +15,17 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from bench.core import extensions
 from bench.core.cell import Cell, Checkpoint
 from bench.core.denoiser import Denoiser
-from bench.core.errors import NotExecuted
 from bench.core.images import ImageSet
 from bench.core.progress import SAMPLING, Progress, Steps, finished
 from bench.core.protocols import Quantized
 from bench.core.record import Coverage, coverage_from_json, to_json
-from bench.core.refusals import LEAVES
 from bench.core.shards import Shards
 from bench.evaluation import back_off, manifests
 from bench.system import artifacts, claims, devices
@@ -108,9 +106,8 @@ class Generation:
             words = full, cell.scheme, trajectories
             made: Quantized = self.watch.timed("quantize", backend, *words)
         if cell.scheme.also:
-            if not hasattr(backend, "joined"):
-                raise NotExecuted(f"{cell.backend} {LEAVES}: leave --also out")
-            made = backend.joined(made, wanted.key)
+            # Backends that cannot are refused before (`bench.core.refusals`).
+            made = cast("Any", backend).joined(made, wanted.key)
         if (loop := made.denoiser.loop) is not None:
             said = loop.told(is_quantized=not cell.scheme.is_float)
             told = {**made.coverage.told, "pipeline": said}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import pickle
 import statistics
 import subprocess
@@ -30,6 +29,7 @@ from bench.core.printable import say
 from bench.core.record import Coverage
 from bench.core.refusals import refusal
 from bench.core.scheme import Scheme
+from bench.evaluation.engines import template
 from bench.models.samplers.drawing import check_guidance, images
 from bench.models.samplers.noise import image_generators
 from bench.models.samplers.trajectories import Trajectories
@@ -196,9 +196,7 @@ def _in_a_process(job: Job) -> int:
     code += f"from {interrupts.__name__} import end_at_once; end_at_once(); "
     code += f"from {__name__} import working_memory; "
     code += "print(working_memory(pickle.load(sys.stdin.buffer)))"
-    here = Path(__file__).parents[len(__name__.split(".")) - 1]
-    paths = [os.path.abspath(path) for path in sys.path if path]
-    words = [sys.executable, "-I", "-c", code, *paths, str(here)]
+    words = [sys.executable, "-I", "-c", code, *template.paths()]
     with interrupts.held_back():
         child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with child:
