@@ -9,9 +9,9 @@ a Ray cluster of this machine.
 With `--speedup`: `bench run --bits 4` in empty caches, by one worker with a thread for each core
 and by as many workers of one thread, one after the other, again and again; the ratio of the
 medians, and the shares of the workers' time that went into sampling, features and other things.
-Beside it the same ratio of sampling and features alone, which is what the machine can give: where a
-second thread helps a network as much as a second process, sharing out gains little. Then the same
-by several workers with twice as many images.
+Beside it the same ratio of sampling and features alone, which is what the machine can give: where
+a second thread helps a network as much as a second process, sharing out gains little. Then the
+same by several workers with twice as many images.
 """
 
 from __future__ import annotations
