@@ -24,7 +24,7 @@ STAGES = (7, 14)
 HEAD = 16
 SCALE = 8
 # Images that pass through the network together, so that what a block puts out stays in the cache.
-BATCH = 10
+BATCH = 16
 # The convolutions of a block, and what normalizes the output of each.
 NORMALIZED = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
 
