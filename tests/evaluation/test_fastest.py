@@ -77,6 +77,18 @@ def test_a_cap_that_takes_vnni_away_counts(card):
     assert "on CPUs without VNNI" in line and OPENVINO in line
 
 
+@pytest.mark.parametrize("words, halved", [("w8a8", True), ("w7a8", False), ("w8a7", False)])
+def test_what_takes_two_passes_is_told_with_what_takes_one(card, words, halved):
+    """Also where the kernels are the usual ones."""
+    for count in (1, 10**9):
+        choice = chosen(cells(card, count, words), OLD, ALL)[1]
+        assert choice.line.endswith("two halves, and W7A8 1.5 times as fast") == halved
+        assert choice.is_usual == (count == 1 and not halved)
+    speed = SPEEDS[OPENVINO]
+    assert speed.halves < speed.one_pass
+    assert "halves" not in chosen(cells(card, 10**9, words), VNNI, ALL)[1].line
+
+
 def test_what_is_missing_or_refused_is_told(card, monkeypatch):
     many = cells(card, 10**9, "w4a8+tgroups=2")
     found, choice = chosen(many, VNNI, [OPENVINO])

@@ -153,7 +153,18 @@ def test_two_halves_compute_the_same(toy, toy_batches, openvino, monkeypatch):
     monkeypatch.setattr(openvino, "saturates", lambda: True)
     coverage = Int8OpenVino()(toy, Scheme.parse("w8a8+minmax"), toy_batches).coverage
     kernels = {layer.name: layer.kernel for layer in coverage.layers}
-    assert kernels["first"].endswith(", 2 times")
+    assert kernels["first"].endswith(", in two halves")
+    assert coverage.agreement.worst_sqnr > 90
+
+
+@on_x86
+@pytest.mark.parametrize("words", ["w7a8+all", "w8a7+all"])
+def test_a_reduced_range_runs_in_one_pass(toy, toy_batches, openvino, monkeypatch, words):
+    monkeypatch.setattr(openvino, "saturates", lambda: True)
+    coverage = Int8OpenVino()(toy, Scheme.parse(f"{words}+minmax"), toy_batches).coverage
+    assert coverage.macs_quantized and not any(
+        "halves" in name for name in coverage.macs_by_kernel
+    )
     assert coverage.agreement.worst_sqnr > 90
 
 
