@@ -309,12 +309,8 @@ def test_parts_of_a_batch_are_computed_at_the_same_time(openvino, toy, monkeypat
     assert [m.coverage.kernel for m in (whole, made)] == ["int8 openvino", "int8 openvino streams"]
     x, t = pairs[0]
     y, z = whole.denoiser.model(x, t), made.denoiser.model(x, t)
-    # A last bit turns a code here and there, as in any two executions.
-    assert y.shape == z.shape
-    assert 10 * torch.log10(y.square().sum() / (y - z).square().sum()) > 35
-    # The parts are in their places.
-    swapped = torch.cat([z[2:], z[:2]])
-    assert (y - z).square().sum() < 1e-2 * (y - swapped).square().sum()
+    # No sum is over images, and none is split among threads: the images are the same to the bit.
+    assert torch.equal(y, z) and not torch.equal(y[2:], y[:2])
 
 
 def test_arguments():
