@@ -44,7 +44,7 @@ def traced(graph: GraphModule, examples: Sequence[Tensor]) -> GraphModule:
             _allow_non_fake_inputs=True,
             pre_dispatch=True,
         )
-        made = cast("GraphModule", trace(*examples))
+        made = trace(*examples)
     inputs = [[n for n in each.graph.nodes if n.op == "placeholder"] for each in (graph, made)]
     for before, after in zip(*inputs, strict=True):
         after.target = before.name
