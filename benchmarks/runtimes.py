@@ -10,9 +10,11 @@ that came to the end of its seconds, goes on when it is repeated. Parts come in 
 they are asked for:
 
     grid      every execution in eager torch, one and two threads, batch 1 and 50
-    steps     integers under caps: as on CPUs with AVX2, AVX-512, and AVX-512 with VNNI
+    steps     integers under caps: as on CPUs with AVX2, AVX-512, and AVX-512 with VNNI; without
+              VNNI also W7A8 and W4A8, which run in one pass where W8A8 takes two
     large     integers of the networks that take long, one thread, batch 50
-    threads   integers with two threads, which compute a batch, or each a half of it (streams)
+    threads   integers with two threads, which compute a batch, or each a half of it (streams);
+              the smallest network as on a CPU with AVX2, too
     compiled  torch's compiler, which takes a minute to build
 
     python benchmarks/runtimes.py --parts steps,threads,large,compiled --seconds 900
@@ -31,6 +33,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -52,7 +55,6 @@ from bench.models.samplers.noise import image_generators
 from bench.models.schedules import alpha_bar
 from bench.models.training.recipes import SMALL_NETWORK
 from bench.quant import runtimes
-from bench.quant.kernels.onednn import saturates
 from bench.system import instructions
 from bench.system.host import fingerprint
 from bench.system.timing import alternate
@@ -74,7 +76,7 @@ NETWORKS = {"(16, 32, 64)": [16, 32, 64], "(128, 256, 256)": [128, 256, 256], "d
 BASE, EAGER, INTEGERS, COMPILED = "torch eager", "eager", "integers", "compiled"
 THREADS = "streams"
 # Executions of a kind, which says how long it takes, and its backends.
-COUNTS = {EAGER: 8, INTEGERS: 5, COMPILED: 3, THREADS: 4}
+COUNTS = {EAGER: 8, INTEGERS: 4, COMPILED: 3, THREADS: 4}
 BACKENDS = {
     EAGER: ("simulated", "int8-x86", "int8-openvino"),
     INTEGERS: ("int8-x86", "int8-openvino"),
@@ -82,6 +84,8 @@ BACKENDS = {
     THREADS: ("int8-x86", "int8-openvino", "int8-openvino:streams"),
 }
 STEPS = 2
+# On CPUs without VNNI.
+HALVED = ("w8a8", "w7a8", "w4a8")
 # What makes a CPU do as an older one: torch's oneDNN and its loops, and OpenVINO's two.
 CAPS = {
     "AVX2": {
@@ -118,7 +122,8 @@ PARTS = {
         for cap in CAPS
         for name, batch in ((SMALL, 50), (WIDE, 8))
     ],
-    "threads": [Job(name, 50, (2,), THREADS) for name in (SMALL, WIDE)],
+    "threads": [Job(name, 50, (2,), THREADS) for name in (SMALL, WIDE)]
+    + [Job(SMALL, 50, (2,), THREADS, "AVX2")],
     "large": [Job(name, 50, (1,), INTEGERS) for name in (WIDE, CIFAR)],
     "compiled": [
         Job(name, batch, (1,), COMPILED)
@@ -175,6 +180,13 @@ def loops(full: Denoiser, batch: int) -> dict[str, Callable[[], object]]:
     return {"diffusers loop": theirs, "bench loop": ours}
 
 
+def schemes(isa: str, kind: str) -> tuple[str, ...]:
+    """What is measured on a CPU. Weights of fewer bits are multiplied as bytes, so they are
+    faster only where 8-bit ones take two halves; there nothing is gained by compiling."""
+    saturates = instructions.of_onednn(isa) not in instructions.VNNI
+    return HALVED if saturates and kind != COMPILED else HALVED[:1]
+
+
 def built(
     full: Denoiser, kind: str, inputs: tuple[torch.Tensor, ...]
 ) -> Iterator[tuple[str, torch.nn.Module | str]]:
@@ -185,8 +197,7 @@ def built(
     for name in {EAGER: list(runtimes.RUNTIMES), INTEGERS: ["float-openvino"]}.get(kind, []):
         reason = runtimes.refusal(name, "cpu")
         yield name, reason or runtimes.executed(name, full, len(inputs[0]))
-    # 4-bit weights are multiplied as bytes: they are faster only where 8-bit ones take two halves.
-    for words in ("w8a8", "w4a8") if saturates() else ("w8a8",):
+    for words in schemes(fingerprint().isa, kind):
         for name in BACKENDS[kind]:
             scheme = Scheme.parse(f"{words}+minmax")
             if reason := refusal(name, scheme, fingerprint()):
@@ -211,7 +222,9 @@ def measured(job: Job, rounds: int, limit: float) -> Iterator[dict[str, Any]]:
             full.model(*inputs)
             start = time.perf_counter()
             full.model(*inputs)
-        expected = (rounds + 4) * COUNTS[job.kind] * (time.perf_counter() - start)
+        others = schemes(fingerprint().isa, job.kind)[1:]
+        count = COUNTS[job.kind] + len(BACKENDS[job.kind]) * len(others)
+        expected = (rounds + 4) * count * (time.perf_counter() - start)
         if expected > limit:
             yield about | {"execution": BASE, "reason": f"needs about {expected:.0f} s"}
             continue
@@ -247,7 +260,7 @@ def machine() -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The ratios of a machine: a column for each execution."""
+    """The ratios of a part: a column for each execution."""
     measured = [row for row in rows if "ratio" in row]
     names = list(dict.fromkeys(row["execution"] for row in measured))
     found: dict[tuple[Any, ...], dict[str, str]] = {}
@@ -258,7 +271,8 @@ def table(rows: list[dict[str, Any]]) -> str:
             cells.setdefault(BASE, f"1 ({1e3 * row['median']:.1f} ms)")
         else:
             cells[row["execution"]] = f"{row['ratio']:.2f}"
-    lines = ["| " + " | ".join(["cap", "network", "batch", "threads", *names]) + " |"]
+    titles = ["cap", "network", "batch", "threads", *map(_titled, names)]
+    lines = ["| " + " | ".join(titles) + " |"]
     lines.append("|---" * (4 + len(names)) + "|")
     for key, cells in found.items():
         words = [*map(str, key), *(cells.get(name, "") for name in names)]
@@ -267,10 +281,18 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, *sorted(reasons)])
 
 
+def _titled(execution: str) -> str:
+    """An execution as a column is headed: W8A8 `int8-x86`."""
+    if execution in (BASE, COMPILED) or execution.endswith(" loop"):
+        return execution
+    words, _, name = execution.rpartition(" ")
+    return f"{words.upper()} `{name}`".lstrip()
+
+
 def caps_of(isa: str) -> str:
     """The caps of a measurement in a word."""
     told = instructions.caps(isa)
-    return told.get("ONEDNN_MAX_CPU_ISA", "") or ", ".join(told)
+    return told.get("ONEDNN_MAX_CPU_ISA", "") or ", ".join(told) or "none"
 
 
 def main() -> None:
@@ -298,18 +320,19 @@ def main() -> None:
     for job in jobs:
         _measure(job, asked, end - time.monotonic())
     here = machine()
-    print(f"{here['isa']}, {here['versions']}\n")
-    print(table(_rows(asked.out)))
+    print(f"{here['isa']}, {here['versions']}")
+    rows = _rows(asked.out)
+    for part in asked.parts.split(","):
+        print(f"\n{part}, medians of {asked.rounds} rounds, {date.today()}:\n")
+        print(table([row for row in rows if any(_is(row, job) for job in PARTS[part])]))
 
 
 def _measure(job: Job, asked: argparse.Namespace, left: float) -> None:
     """Have a process measure a job, unless that was done or the time is over."""
-    environment = {**os.environ, **CAPS.get(job.cap, {})}
-    with mock.patch.dict(os.environ, environment):
-        isa = machine()["isa"]
-    kept = [row for row in _rows(asked.out) if row["isa"] == isa and "ratio" in row]
-    done = {row["threads"] for row in kept if _is(row, job)}
-    wanted = tuple(each for each in job.threads if each not in done)
+    rows = [row for row in _rows(asked.out) if "ratio" in row and _is(row, job)]
+    kept = {(row["threads"], row["execution"].split()[0]) for row in rows}
+    needed = schemes(_isa(job), job.kind)
+    wanted = tuple(each for each in job.threads if {(each, words) for words in needed} - kept)
     said = f"{job.network}, batch {job.batch}, {job.kind} {job.cap}"
     if not wanted:
         return
@@ -319,7 +342,7 @@ def _measure(job: Job, asked: argparse.Namespace, left: float) -> None:
     print(said, file=sys.stderr)
     words = [sys.executable, __file__, "--job", *replace(job, threads=wanted).words()]
     words += ["--out", str(asked.out), "--rounds", str(asked.rounds), "--seconds", str(left)]
-    subprocess.run(words, check=True, env=environment)
+    subprocess.run(words, check=True, env=_environment(job))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -333,7 +356,18 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _is(row: dict[str, Any], job: Job) -> bool:
-    return (row["network"], row["batch"], row["kind"]) == (job.network, job.batch, job.kind)
+    same = (row["network"], row["batch"], row["kind"]) == (job.network, job.batch, job.kind)
+    return same and row["threads"] in job.threads and row["isa"] == _isa(job)
+
+
+def _environment(job: Job) -> dict[str, str]:
+    return {**os.environ, **CAPS.get(job.cap, {})}
+
+
+def _isa(job: Job) -> str:
+    """The instruction set of a job's process."""
+    with mock.patch.dict(os.environ, _environment(job)):
+        return instructions.instruction_set()
 
 
 if __name__ == "__main__":

@@ -188,11 +188,11 @@ def _plans(
         cells = added_methods.beside(cells, beside.methods, beside.weights)
         if beside.is_open:
             cells = added_methods.by_default(cells)
+        engine, threads = handing.engine(runner, cells, place, given)
+        host.set_threads(threads)
         cells, kernels = fastest.chosen(cells, fingerprint(place), beside.choices.kernels)
         if not kernels.is_usual:
             say(kernels.line, file=sys.stderr)
-        engine, threads = handing.engine(runner, cells, place, given)
-        host.set_threads(threads)
         if not asked.is_sequential:
             cells = floors.beside(cells, beside.floor, fingerprint(place))
         rule = stopping.rule(asked, cells, to.out)

@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 from bench.core.cell import Cell
 from bench.core.record import Host
 from bench.core.refusals import refusal
+from bench.core.scheme import Scheme
 from bench.evaluation.cost import outputs
 from bench.system.instructions import VNNI, of_onednn
 
 PLAIN, COMPILED, OPENVINO = "int8-x86", "int8-x86:compiled", "int8-openvino"
+STREAMS = "int8-openvino:streams"
 
 
 @dataclass(frozen=True)
@@ -28,24 +30,31 @@ class Speed:
     Attributes:
         structure: once for networks of one structure, in each process.
         cell: for each cell.
-        vnni, without: of a pass in float32 over one of theirs, on CPUs with and without
-            instructions for 8-bit integers; 0 where they gain nothing over others.
+        vnni: of a pass in float32 over one of theirs, on CPUs with instructions for 8-bit
+            integers; 0 where they gain nothing over others, here and below.
+        threads: the same of processes with several threads, measured with two.
+        one_pass, halves: the same without such instructions, of layers in one pass, and of W8A8,
+            which takes two.
     """
 
     structure: float
     cell: float
     vnni: float
-    without: float
+    threads: float
+    one_pass: float
+    halves: float
 
 
-# Of the shipped network, batch 50, one thread, with VNNI and capped to AVX2 (docs/backends.md).
+# Of the shipped network, batch 50, with VNNI, and with one thread capped to AVX2
+# (docs/backends.md); two threads of compiled kernels in proportion to those of one.
 SPEEDS = {
-    PLAIN: Speed(0, 1.3, 1.59, 0.93),
-    COMPILED: Speed(50, 1.5, 1.75, 0),
-    OPENVINO: Speed(6, 3.7, 2.74, 1.32),
+    PLAIN: Speed(0, 1.3, 1.59, 1.47, 1.43, 0.95),
+    COMPILED: Speed(50, 1.5, 1.75, 1.62, 0, 0),
+    OPENVINO: Speed(6, 3.7, 2.74, 2.06, 2.11, 1.37),
+    STREAMS: Speed(8, 4.3, 0, 2.41, 0, 0),
 }
-# Seconds of a pass in float32 for each value that a layer puts out.
-FLOAT32 = 8e-9
+# Seconds of a pass in float32 for each value that a layer puts out, of one thread and of several.
+FLOAT32, SHARED = 8e-9, 5e-9
 # Processes that build their own; their number is no reason for other kernels.
 PROCESSES = 4
 
@@ -78,8 +87,11 @@ def chosen(cells: Sequence[Cell], host: Host, allowed: Iterable[str]) -> tuple[l
     names = [PLAIN, *allowed]
     if not given or len(names) < 2:
         return list(cells), Choice()
-    is_fast = of_onednn(host.isa) in VNNI
-    times = {name: seconds(name, given, is_fast) for name in names if _speed(name, is_fast)}
+    if any(cell.draw.batch % host.threads for cell in given):
+        # Such a batch is not cut into parts.
+        names = [name for name in names if name != STREAMS]
+    known = [name for name in names if _speed(name, given[0], host)]
+    times = {name: seconds(name, given, host) for name in known}
     reasons: dict[str, str] = {}
     for name in sorted(times, key=lambda name: times[name]):
         refusals = (refusal(name, cell.scheme, host) for cell in given)
@@ -90,35 +102,63 @@ def chosen(cells: Sequence[Cell], host: Host, allowed: Iterable[str]) -> tuple[l
     else:
         return list(cells), Choice()
     made = [replace(cell, backend=name) if cell in given else cell for cell in cells]
-    return made, Choice(_told(name, reasons, is_fast), name == PLAIN and not reasons)
+    line = _told(name, reasons, given, host)
+    halved = not is_fast(host) and any(in_halves(cell.scheme) for cell in given)
+    return made, Choice(line, name == PLAIN and not reasons and not halved)
 
 
-def seconds(name: str, cells: Sequence[Cell], is_fast: bool) -> float:
-    """Estimate of a core's seconds for cells by kernels of a name; `is_fast` as `Speed.vnni`."""
+def seconds(name: str, cells: Sequence[Cell], host: Host) -> float:
+    """Estimate of a process's seconds for cells by kernels of a name."""
     speed = SPEEDS[name]
-    counts = {cell.checkpoint: outputs(cell.checkpoint) for cell in cells}
-    structures = {(card.source, count) for card, count in counts.items()}
-    passes = sum(c.draw.images * c.draw.steps * counts[c.checkpoint] for c in cells)
+    structures = {(c.checkpoint.source, outputs(c.checkpoint)) for c in cells}
     building = speed.structure * len(structures) * PROCESSES + speed.cell * len(cells)
-    return building + passes * FLOAT32 / _speed(name, is_fast)
+    return building + _evaluating(name, cells, host)
 
 
-def _speed(name: str, is_fast: bool) -> float:
-    return SPEEDS[name].vnni if is_fast else SPEEDS[name].without
+def is_fast(host: Host) -> bool:
+    """Whether a CPU has instructions for 8-bit integers, and libraries may use them."""
+    return of_onednn(host.isa) in VNNI
 
 
-def _told(name: str, refused: dict[str, str], is_fast: bool) -> str:
+def in_halves(scheme: Scheme) -> bool:
+    """Whether layers of a scheme run in two halves on CPUs without VNNI."""
+    return scheme.layer_bits(edge=False) == (8, 8) and not scheme.budget
+
+
+def _evaluating(name: str, cells: Sequence[Cell], host: Host) -> float:
+    """Seconds of the passes."""
+    float32 = SHARED if host.threads > 1 else FLOAT32
+    passes = ((c, c.draw.images * c.draw.steps * outputs(c.checkpoint)) for c in cells)
+    return sum(count * float32 / _speed(name, cell, host) for cell, count in passes)
+
+
+def _speed(name: str, cell: Cell, host: Host) -> float:
+    speed = SPEEDS[name]
+    if is_fast(host):
+        return speed.threads if host.threads > 1 else speed.vnni
+    return speed.halves if in_halves(cell.scheme) else speed.one_pass
+
+
+def _told(name: str, refused: dict[str, str], cells: Sequence[Cell], host: Host) -> str:
     """The choice in a line."""
-    kind = "with" if is_fast else "without"
-    ratios = {other: _speed(other, is_fast) / _speed(PLAIN, is_fast) for other in (name, *refused)}
-    why = f", measured {ratios[name]:.1f} times as fast as {PLAIN} on CPUs {kind} VNNI"
+    kind = "with VNNI" if is_fast(host) else "without VNNI"
+    if is_fast(host) and host.threads > 1:
+        kind += " and two threads"
+    # Checkpoints that cannot be loaded take no time.
+    times = {other: _evaluating(other, cells, host) or 1 for other in (PLAIN, name, *refused)}
+    ratios = {other: times[PLAIN] / times[other] for other in times}
+    why = f", measured {ratios[name]:.1f} times as fast as {PLAIN} on CPUs {kind}"
     if name == PLAIN:
         why = "" if refused else ", as others take longer to build than so few images save"
     others = "".join(
         f"; {other} would be {ratios[other]:.1f} times as fast, but {reason}"
         for other, reason in refused.items()
     )
-    return f"integer kernels: {name}{why}{others} (--backend chooses)"
+    told = f"integer kernels: {name}{why}{others} (--backend chooses)"
+    if is_fast(host) or not any(in_halves(cell.scheme) for cell in cells):
+        return told
+    gain = SPEEDS[name].one_pass / SPEEDS[name].halves
+    return f"{told}; without VNNI W8A8 runs in two halves, and W7A8 {gain:.1f} times as fast"
 
 
 def allowed(named: Sequence[str], compiled: bool | None) -> list[str]:
@@ -128,4 +168,4 @@ def allowed(named: Sequence[str], compiled: bool | None) -> list[str]:
         named: backends that the user names, none for the default ones.
         compiled: whether integer kernels are compiled; None where that is open.
     """
-    return [*([] if named else [OPENVINO]), *([COMPILED] if compiled is None else [])]
+    return [*([] if named else [OPENVINO, STREAMS]), *([COMPILED] if compiled is None else [])]

@@ -25,6 +25,7 @@ from bench.core import extensions
 from bench.core.cell import Checkpoint, Draw
 from bench.core.denoiser import Denoiser
 from bench.core.errors import InputError
+from bench.core.halves import IN_HALVES, ONE_PASS
 from bench.core.printable import say
 from bench.core.record import Coverage
 from bench.core.refusals import refusal
@@ -114,6 +115,8 @@ def measure(
     wanted = [("fp32", name) for name in FLOATS] + list(kinds)
     jobs = [Job(card, scheme, backend, draw, device) for scheme, backend in wanted]
     built = {str(job): build(job) for job in jobs}
+    if any(IN_HALVES in name for _, covered in built.values() for name in covered.macs_by_kernel):
+        say(ONE_PASS, file=sys.stderr)
     inputs = _inputs(built["float32"][0], draw)
     with torch.inference_mode():
         calls = {name: functools.partial(d.model, *inputs) for name, (d, _) in built.items()}

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from bench.core.halves import IN_HALVES, ONE_PASS
 from bench.core.record import Coverage
 from bench.report.formatting import NONE, decimal_places, escape, measured, percent, size, table
 from bench.report.rows import CellRow, labels
@@ -24,7 +25,8 @@ def coverage(all_rows: Sequence[CellRow]) -> list[str]:
             shared.setdefault(key, []).append((row, row.record.coverage))
     if not shared:
         return []
-    lines, floats, operators, short = [], [], [], labels(all_rows)
+    lines, floats, short = [], [], labels(all_rows)
+    operators: list[str] = []
     everyone = len({row.checkpoint for row in all_rows})
     for members in shared.values():
         row, covered = members[0]
@@ -46,6 +48,8 @@ def coverage(all_rows: Sequence[CellRow]) -> list[str]:
     )
     said = [*table(header, lines, left=4), "", legend, *_budgets(shared.values(), short)]
     said += ["", "Operators that were called, by multiply-accumulates:", "", *operators]
+    if any(IN_HALVES in line for line in operators):
+        said += ["", ONE_PASS]
     return [*said, "", "Convolutions and linear layers left in float:", "", *floats]
 
 

@@ -7,12 +7,21 @@ from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.evaluation import fastest
 from bench.evaluation.cost import outputs
-from bench.evaluation.fastest import COMPILED, FLOAT32, OPENVINO, PLAIN, PROCESSES, SPEEDS, chosen
+from bench.evaluation.fastest import (
+    COMPILED,
+    FLOAT32,
+    OPENVINO,
+    PLAIN,
+    PROCESSES,
+    SPEEDS,
+    STREAMS,
+    chosen,
+)
 from bench.models.cards import load_cards, verify
 from bench.quant.backends import int8_openvino
 
 VNNI, OLD = (Host("here", "cpu", isa, 1, {}) for isa in ("avx512_vnni", "avx2"))
-ALL = [OPENVINO, COMPILED]
+ALL = [OPENVINO, STREAMS, COMPILED]
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +70,7 @@ def test_the_fastest_for_the_size_of_the_run_is_taken_and_told(card):
 
 def test_what_the_user_leaves_open(card):
     assert fastest.allowed([], None) == ALL
-    assert fastest.allowed([], False) == [OPENVINO]
+    assert fastest.allowed([], False) == [OPENVINO, STREAMS]
     assert fastest.allowed([PLAIN], None) == [COMPILED]
     assert fastest.allowed([PLAIN], False) == []
     many = cells(card, 10**9)
@@ -75,6 +84,30 @@ def test_a_cap_that_takes_vnni_away_counts(card):
     under = dataclasses.replace(VNNI, isa="avx512_vnni, ONEDNN_MAX_CPU_ISA=AVX512_CORE")
     line = chosen(cells(card, 10**9), under, ALL)[1].line
     assert "on CPUs without VNNI" in line and OPENVINO in line
+
+
+def test_several_threads_compute_parts_of_a_batch_where_they_can(card):
+    several = dataclasses.replace(VNNI, threads=2)
+    many = cells(card, 10**9)
+    found, choice = chosen(many, several, ALL)
+    assert backends(found)[2] == STREAMS and STREAMS not in backends(chosen(many, VNNI, ALL)[0])
+    assert "1.6 times as fast as int8-x86 on CPUs with VNNI and two threads" in choice.line
+    # 50 images are not cut into four equal parts; without VNNI nothing was measured.
+    assert backends(chosen(many, dataclasses.replace(VNNI, threads=4), ALL)[0])[2] == OPENVINO
+    assert backends(chosen(many, dataclasses.replace(OLD, threads=2), ALL)[0])[2] == OPENVINO
+    assert backends(chosen(cells(card, 1), several, ALL)[0])[2] == PLAIN
+
+
+@pytest.mark.parametrize("words, halved", [("w8a8", True), ("w7a8", False), ("w8a7", False)])
+def test_what_takes_two_passes_is_told_with_what_takes_one(card, words, halved):
+    """Also where the kernels are the usual ones."""
+    for count in (1, 10**9):
+        choice = chosen(cells(card, count, words), OLD, ALL)[1]
+        assert choice.line.endswith("two halves, and W7A8 1.5 times as fast") == halved
+        assert choice.is_usual == (count == 1 and not halved)
+    speed = SPEEDS[OPENVINO]
+    assert speed.halves < speed.one_pass
+    assert "halves" not in chosen(cells(card, 10**9, words), VNNI, ALL)[1].line
 
 
 def test_what_is_missing_or_refused_is_told(card, monkeypatch):

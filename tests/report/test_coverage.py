@@ -40,6 +40,15 @@ def test_operators_and_measured_sizes(found):
     assert sum(line.startswith("| w4a8") for line in text.splitlines()) == 1
 
 
+def test_what_runs_in_two_halves_is_told_with_what_runs_in_one(found):
+    assert not any("W7A8" in line for line in coverage(found))
+    row = next(row for row in found if row.kernel == "int8")
+    kernels = {"onednn.qconv2d_pointwise, in two halves": 9_800_000}
+    covered = replace(row.record.coverage, macs_by_kernel=kernels)
+    halved = replace(row, record=replace(row.record, coverage=covered))
+    assert sum("W7A8, the reduced range" in line for line in coverage([halved])) == 1
+
+
 def test_what_was_not_measured_is_not_printed(found):
     simulated = [row for row in found if row.kernel != "int8"]
     line = next(line for line in coverage(simulated) if line.startswith("| w8a8"))

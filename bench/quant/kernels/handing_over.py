@@ -73,6 +73,7 @@ class Handed:
         ranges: by their numbers.
         weights: by the node of each layer in the quantized graph, the names of its weights: one,
             or one for each part that it is the sum of.
+        halved: nodes of the layers of which a part was cut.
         watched: by the nodes of the quantized layers, what is returned of them.
     """
 
@@ -84,6 +85,7 @@ class Handed:
     steps: dict[str, Tensor]
     ranges: tuple[Range, ...]
     weights: dict[str, list[str]]
+    halved: frozenset[str]
     watched: dict[str, Watched]
 
 
@@ -119,6 +121,7 @@ class _Hander(Rewriter):
         self.first = torch.arange(min(images, WATCHED))
         self.ranges: dict[tuple[Any, ...], int] = {}
         self.parts: dict[str, list[str]] = {}
+        self.halved: set[str] = set()
         self.watched: dict[str, Watched] = {}
         self.results: dict[Node, int] = {}
 
@@ -140,6 +143,7 @@ class _Hander(Rewriter):
             self.steps,
             tuple(Range(*key[1:]) for key in self.ranges),
             self.parts,
+            frozenset(self.halved),
             self.watched,
         )
 
@@ -179,7 +183,10 @@ class _Hander(Rewriter):
         x = self.node(self.values[cast("Any", node.args[0]).args[0]])
         names: list[str] = []
         total: Node | None = None
-        for part in (each for first in parts(whole, zeros) for each in self.cut(first)):
+        cuts = [self.cut(first) for first in parts(whole, zeros)]
+        if any(len(cut) > 1 for cut in cuts):
+            self.halved.add(node.name)
+        for part in (each for cut in cuts for each in cut):
             weight = self._open(part.layer.weight)
             names.append(weight.name)
             self.steps[weight.name] = part.layer.scale

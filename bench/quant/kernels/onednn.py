@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.core.halves import IN_HALVES
 from bench.quant.kernels.integer_layer import IntegerLayer, Kernel, Reference
 
 onednn = torch.ops.onednn
@@ -71,7 +72,7 @@ class Halves(Kernel):
         first = layer.weight >> 1
         self.first = OneDnn(replace(layer, weight=first))
         self.second = OneDnn(replace(layer, weight=layer.weight - first, bias=None))
-        self.operator = f"{self.first.operator}, in two halves"
+        self.operator = f"{self.first.operator}, {IN_HALVES}"
         self.bytes = self.first.bytes + self.second.bytes
 
     def forward(self, codes: Tensor, *given: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from openvino.frontend import FrontEndManager, GeneralFailure, OpConversionFailu
 from torch.fx import GraphModule
 
 from bench.core.errors import NotExecuted
+from bench.core.halves import IN_HALVES
 from bench.quant.kernels.handing_over import Handed, Range
 from bench.quant.kernels.integer_layer import IntegerLayer, Part, Reference
 from bench.quant.kernels.onednn import may_saturate
@@ -194,7 +195,10 @@ def computed(
     for layer in layers:
         names = handed.weights.get(layer.node, [])
         pairs = [known.get(name, ("openvino", False)) for name in names] or [("openvino", False)]
-        kernels[layer.node] = pairs[0][0] + (f", {len(names)} times" if len(names) > 1 else "")
+        times = f", {len(names)} times" if len(names) > 1 else ""
+        if layer.node in handed.halved:
+            times = f", {IN_HALVES}" if len(names) == 2 else f"{times}, some {IN_HALVES}"
+        kernels[layer.node] = pairs[0][0] + times
         if layer.quantized and not all(integers for _, integers in pairs):
             reason = "OpenVINO computes it in float"
             layer = replace(layer, weight_bits=32, act_bits=32, reason=reason)

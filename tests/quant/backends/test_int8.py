@@ -107,6 +107,17 @@ def test_a_cpu_that_saturates_gives_the_same_images(tiny, batches, monkeypatch, 
 
 
 @on_x86
+@pytest.mark.parametrize("words", ["w7a8+all", "w8a7+all"])
+def test_a_reduced_range_runs_in_one_pass(tiny, batches, monkeypatch, words):
+    monkeypatch.setattr(onednn, "saturates", lambda: True)
+    coverage = Int8X86()(tiny, Scheme.parse(f"{words}+minmax"), batches).coverage
+    assert coverage.macs_quantized and not any(
+        "halves" in name for name in coverage.macs_by_kernel
+    )
+    assert coverage.agreement.worst_sqnr > 90
+
+
+@on_x86
 def test_saturation_is_caught(tiny, batches, monkeypatch):
     """Were the measurement wrong, the disagreeing layer would fail the cell by its name."""
     if not onednn.saturates():
