@@ -1,12 +1,11 @@
 """Carries out the cells of a run: checks, samples, measures, and writes the report.
 
-Data goes to stdout, progress and remarks to stderr. Nothing is written before the whole input has
-been checked; a run's folder appears at its end.
+Data goes to stdout, progress and remarks to stderr. Nothing but the cache is written before the
+whole input has been checked; a run's folder appears at its end.
 """
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.cli import ending, publishing
+from bench.cli.checking import Checked
 from bench.cli.handing import Execution
 from bench.core import distances, extensions
-from bench.core.cell import Cell
+from bench.core.cell import PIPELINE, Cell
 from bench.core.errors import InputError
 from bench.core.printable import say
-from bench.core.record import Fit, Record, Run
-from bench.evaluation import fits, records
+from bench.core.record import Record, Run
+from bench.evaluation import records
 from bench.evaluation.cost import lines, sampling_cost
 from bench.evaluation.engines import template
 from bench.system import store
@@ -104,11 +104,12 @@ def run(
         resolved, checked = examined(plan, planned, resolver, force, bar)
         bar.start([(r.cell, records.missing_batches(r), sampling_cost(r.cell)) for r in resolved])
         count = sum(records.cached(wanted) is not None for wanted in resolved)
-        execute = Execution(plan, resolver, bar)
+        execute = Execution(plan, resolver, bar, checked.look)
         outcomes = runner.run(plan.cells, execute) if runner else execute(plan.cells)
+        found = checked.fits()
     if plan.rule:
         _remark(resolver, [record.cell for record in outcomes])
-    described = publishing.described(outcomes, checked, _stated(plan))
+    described = publishing.described(outcomes, found, _stated(plan))
     folder = _write(out, described, resolver, redact)
     _tell(outcomes, count, time.monotonic() - start)
     for line in publishing.nearer_than_the_floor(described, folder):
@@ -156,10 +157,11 @@ def check_refusals(resolved: Sequence[ResolvedCell]) -> None:
 
 def examined(
     plan: EvaluationPlan, cells: Sequence[Cell], resolver: Resolver, force: bool, bar: Bar
-) -> tuple[list[ResolvedCell], list[Fit]]:
-    """Resolve and check the cells of a run before any of them is computed. What is loaded for
-    that is gone afterwards, as an engine loads what it needs itself: it begins to meanwhile, if
-    the block of `template.held` allows it.
+) -> tuple[list[ResolvedCell], Checked]:
+    """Resolve and check the cells of a run before any of them is computed; but where workers of
+    their own compute them, fits are found while these begin. What is loaded for that is gone
+    afterwards, as an engine loads what it needs itself: it begins to meanwhile, if the block of
+    `template.held` allows it.
 
     Raises:
         InputError: bad input, or nothing that was asked for can be measured here.
@@ -171,7 +173,10 @@ def examined(
     if any(each.refusal is None and records.cached(each) is None for each in resolved):
         template.prepare(plan.engine, plan.device)
     pipeline = Pipeline(resolver.host, resolver.cache)
-    return resolved, checked_fits(resolved, pipeline, force, bar.tell)
+    # A pipeline may fill the memory, so nobody else has one meanwhile.
+    is_large = any(cell.checkpoint.source == PIPELINE for cell in cells)
+    is_beside = template.prepared() is not None and not is_large
+    return resolved, checked_fits(resolved, pipeline, force, bar.tell, is_beside)
 
 
 def checked_fits(
@@ -179,22 +184,19 @@ def checked_fits(
     pipeline: Pipeline,
     force: bool,
     tell: Callable[[str], None],
-) -> list[Fit]:
-    """Check the cells, and whether the descriptions of their checkpoints fit the weights.
+    is_beside: bool = False,
+) -> Checked:
+    """Check the cells, and whether the descriptions of their checkpoints fit the weights; the
+    latter may go on beside what comes next.
 
     Raises:
         InputError: as for `Pipeline.check`; or a network that denoises worse than none, unforced.
     """
-    checked: dict[str, Fit] = {}
     cards = {wanted.cell.checkpoint.name: wanted.cell.checkpoint for wanted in resolved}
-    for name, card in cards.items():
-        # Both load the network, of which the last one is kept.
+    for name in cards:
+        # It loads the network, of which the last one is kept.
         pipeline.check(wanted for wanted in resolved if wanted.cell.checkpoint.name == name)
-        checked[name] = fits.of(card, functools.partial(pipeline.generation.denoiser, card))
-    fits.require(checked.values(), list(cards.values()), force)
-    for line in fits.tell(checked.values(), list(cards.values())):
-        tell(line)
-    return list(checked.values())
+    return Checked(cards, pipeline.generation.denoiser, force, tell, is_beside)
 
 
 def _remark(resolver: Resolver, cells: Sequence[Cell]) -> None:

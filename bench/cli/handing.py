@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,10 +57,20 @@ def engine(name: str, cells: Sequence[Cell], place: str, given: int | None) -> t
 
 
 class Execution:
-    """Hands cells to the engine of a run, and draws and counts what it yields."""
+    """Hands cells to the engine of a run, and draws and counts what it yields.
 
-    def __init__(self, plan: EvaluationPlan, resolver: Resolver, bar: Bar) -> None:
-        self.plan, self.resolver, self.bar = plan, resolver, bar
+    Args:
+        look: called with each thing that is yielded; what it raises ends the engine.
+    """
+
+    def __init__(
+        self,
+        plan: EvaluationPlan,
+        resolver: Resolver,
+        bar: Bar,
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.plan, self.resolver, self.bar, self.look = plan, resolver, bar, look
         # What memory leaves of a batch, by checkpoint.
         self.batches: dict[str, int] = {}
 
@@ -84,6 +94,7 @@ class Execution:
         wanted = [self.resolver.resolve(cell) for cell in cells]
         with told(self.plan, self.resolver, wanted) as events:
             for event in events:
+                self.look()
                 if isinstance(event, Record):
                     outcomes[event.cell] = event
                     if counts:

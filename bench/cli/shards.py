@@ -72,17 +72,19 @@ def run(plan: EvaluationPlan, shard: tuple[int, int], force: bool) -> bool:
     resolver, start = Resolver(fingerprint(plan.device), store.cache_root()), time.monotonic()
     errors: dict[str, str] = {}
     with Bar() as bar:
-        resolved, _ = execution.examined(plan, plan.cells, resolver, force, bar)
+        resolved, checked = execution.examined(plan, plan.cells, resolver, force, bar)
         share = parts.shard(resolved, *shard)
         batches = Counter(part.cell for part in share)
         bar.start([(cell, count, sampling_cost(cell)) for cell, count in batches.items()])
         if share:
             with handing.told(plan, resolver, share) as events:
                 for event in events:
+                    checked.look()
                     if isinstance(event, Progress):
                         bar.advance(event)
                     elif isinstance(event, Done) and event.error:
                         errors[str(event.work.cell)] = event.error
+        checked.fits()
     for name, reason in errors.items():
         say(f"{name}: failed: {reason}", file=sys.stderr)
     print(told(shard, share, time.monotonic() - start), file=sys.stderr)

@@ -7,6 +7,7 @@ import pytest
 
 from bench.cli import handing
 from bench.core.cell import Checkpoint, Draw, expand
+from bench.core.errors import InputError
 from bench.core.record import Record
 from bench.core.scheme import Scheme
 from bench.evaluation.back_off import OutOfMemory, out_of_memory
@@ -80,3 +81,24 @@ def test_only_a_lack_of_memory_is_one():
     error = pickle.loads(pickle.dumps(out_of_memory(wrapped, cell)))
     assert isinstance(error, OutOfMemory) and (error.checkpoint, error.batch) == ("a", 8)
     assert str(error).startswith("not enough memory") and "\n" not in str(error)
+
+
+def test_what_is_found_meanwhile_ends_the_engine(execution, monkeypatch):
+    ended, run = [], execution(most=8)
+
+    def engine(worker, wanted):
+        try:
+            for each in wanted:
+                yield Record(each.cell, fingerprint(), "ok", None, (), {})
+        finally:
+            ended.append(worker)
+
+    def refuse():
+        if len(run.bar.records) == 2:
+            raise InputError("refused")
+
+    monkeypatch.setattr(handing.extensions, "lookup", lambda table, name: engine)
+    run.look = refuse
+    with pytest.raises(InputError, match="refused"):
+        run(cells())
+    assert len(ended) == 1 and len(run.bar.records) == 2

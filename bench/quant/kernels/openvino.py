@@ -32,6 +32,7 @@ from bench.quant.kernels.integer_layer import IntegerLayer, Part, Reference
 from bench.quant.kernels.onednn import may_saturate
 from bench.quant.kernels.openvino_compiled import Compiled
 from bench.quant.kernels.openvino_norm import with_channels_last
+from bench.quant.kernels.openvino_traced import exported, traced
 from bench.quant.layers import Layer
 from bench.quant.rewrite import Execution
 from bench.quant.tracing import cause
@@ -39,7 +40,6 @@ from bench.system.quiet import quiet_import, quiet_tracing
 
 with quiet_import():
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
-    from openvino.frontend.pytorch.torchdynamo.export_decompositions import ops_to_not_decompose
 
 MULTIPLY = ("Convolution", "GroupConvolution", "MatMul")
 LEVELS = 256
@@ -71,33 +71,32 @@ def _translated(handed: Handed) -> openvino.Model:
     pairs = zip(handed.shapes, handed.kinds, strict=True)
     examples = [torch.zeros(shape, dtype=kind) for shape, kind in pairs]
     examples += [value.float() for value in handed.values.values()]
-    with torch.inference_mode(False), torch.no_grad(), quiet_tracing():
-        exported = torch.export.export(handed.graph, tuple(examples))
-        simple = exported.run_decompositions(_decompositions()).module()
-        decoder = TorchFXPythonDecoder(simple, dynamic_shapes=False)
-    frontend = FrontEndManager().load_by_framework("pytorch")
     try:
-        model = frontend.convert(frontend.load(decoder))
-    except (OpConversionFailure, GeneralFailure) as error:
-        # A log of many lines, which ends with what is missing.
-        said = " ".join(str(error).partition("Summary:")[2].split()) or cause(error)
-        raise NotExecuted(f"OpenVINO cannot convert the network ({said})") from None
+        model = _decoded(traced(handed.graph, examples))
+    except (OpConversionFailure, GeneralFailure):
+        model = _converted(exported(handed.graph, examples))
     if handed.steps:
         # A network in full precision stays as OpenVINO has it, whose speed is what is asked for.
         with_channels_last(model)
     return model
 
 
-def _decompositions() -> Any:
-    """How operations become simpler ones, but for those that OpenVINO has a translation of.
+def _converted(graph: GraphModule) -> openvino.Model:
+    """As `_decoded`; NotExecuted names what has no translation."""
+    try:
+        return _decoded(graph)
+    except (OpConversionFailure, GeneralFailure) as error:
+        # A log of many lines, which ends with what is missing.
+        said = " ".join(str(error).partition("Summary:")[2].split()) or cause(error)
+        raise NotExecuted(f"OpenVINO cannot convert the network ({said})") from None
 
-    As its decoder chooses them, which writes to the log of every program that uses it, though.
-    """
-    table = torch.export.default_decompositions()
-    for operator in ops_to_not_decompose():
-        if operator in table:
-            table.pop(operator)
-    return table
+
+def _decoded(graph: GraphModule) -> openvino.Model:
+    """OpenVINO's form of a graph of simple operations."""
+    with torch.inference_mode(False), torch.no_grad(), quiet_tracing():
+        decoder = TorchFXPythonDecoder(graph, dynamic_shapes=False)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    return frontend.convert(frontend.load(decoder))
 
 
 def _bind(model: openvino.Model, handed: Handed) -> None:
