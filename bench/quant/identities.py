@@ -17,7 +17,7 @@ METHOD_VERSIONS = {
     "equalize": 1,
     "finetune": 1,
     "groups": 1,
-    "gptq": 1,
+    "gptq": 2,
     "lowrank": 1,
     "mse": 1,
     "percentile": 2,

@@ -53,6 +53,7 @@ from bench.quant.layers import Layer, copied, plan
 from bench.quant.methods.applying import applied, prepared, prepares
 from bench.quant.packing import pack, unpack
 from bench.quant.released import release
+from bench.quant.same_graphs import are_same
 from bench.quant.switched import BOUNDARIES, Switch, SwitchedRanges, switch_of
 from bench.quant.weight_rows import constant
 from bench.system import artifacts, claims
@@ -164,11 +165,13 @@ def _tensors(graph: GraphModule) -> dict[str, Tensor]:
 
 
 def _can_be_kept(graph: GraphModule, scheme: Scheme) -> bool:
-    """Whether what is built again from the tensors of a graph is that graph: all constants, and
-    the outputs on inputs of the calibration, to the bit."""
+    """Whether what is built again from the tensors of a graph is that graph: written alike, or
+    with all constants, and the outputs on inputs of the calibration, the same to the bit."""
     inputs, tensors = inputs_of(graph), _tensors(graph)
     bits = {layer.name: layer.weight_bits for layer in layers_of(graph)}
     again = _built(float_of(graph), scheme, tensors, bits if scheme.budget else {})
+    if are_same(graph, again):
+        return True
     others = _tensors(again)
     with torch.inference_mode():
         return (

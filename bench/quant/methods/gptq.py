@@ -107,20 +107,27 @@ def codes_of_columns(weight: Tensor, hessian: Tensor, grid: Grid, damp: float) -
     Returns:
         Whole numbers of steps, float32 (C_out, K).
     """
-    factor, left = _factor(hessian, damp), weight.double()
-    result = torch.empty_like(weight)
-    steps, low, high = (t.expand_as(weight) for t in (grid.steps, grid.low, grid.high))
-    for start in range(0, left.shape[1], BLOCK):
-        end = min(start + BLOCK, left.shape[1])
-        errors = torch.empty_like(left[:, start:end])
+    factor = _factor(hessian, damp)
+    diagonal = factor.diagonal().tolist()
+    # Columns of the weights as rows, so that each lies in one piece.
+    left = weight.double().T.contiguous()
+    result = torch.empty_like(left, dtype=torch.float32)
+    steps, low, high = (
+        t.expand_as(weight).T.contiguous() for t in (grid.steps, grid.low, grid.high)
+    )
+    exact = steps.double()
+    for start in range(0, len(left), BLOCK):
+        end = min(start + BLOCK, len(left))
+        errors = torch.empty_like(left[start:end])
         for i in range(start, end):
+            column, wrong = left[i], errors[i - start]
             # In float32, as nearest rounding is: the largest weights lie between two codes.
-            column = (left[:, i].float() / steps[:, i]).round().clamp(low[:, i], high[:, i])
-            result[:, i] = column
-            errors[:, i - start] = (left[:, i] - column * steps[:, i].double()) / factor[i, i]
-            left[:, i + 1 : end] -= errors[:, i - start, None] * factor[i, i + 1 : end]
-        left[:, end:] -= errors @ factor[start:end, end:]
-    return result
+            codes = column.float().div_(steps[i]).round_().clamp_(low[i], high[i])
+            result[i] = codes
+            torch.sub(column, codes.double().mul_(exact[i]), out=wrong).div_(diagonal[i])
+            left[i + 1 : end].addr_(factor[i, i + 1 : end], wrong, alpha=-1)
+        left[end:].addmm_(factor[start:end, end:].T, errors, alpha=-1)
+    return result.T.contiguous()
 
 
 def _factor(hessian: Tensor, damp: float) -> Tensor:

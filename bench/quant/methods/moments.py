@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from bench.core.protocols import Calibration
+from bench.quant.methods.products import products_of
 from bench.quant.methods.rounded import RoundedLayer, by_name
 from bench.quant.methods.windows import Drawn, groups_of
 from bench.quant.rewrite import LAYER
@@ -56,12 +57,13 @@ def _measured(
     moments = _Moments(graph, layers)
     calibration(moments.run)
     for name, executions in layers.items():
-        total = moments.totals.pop(name)
-        if not moments.counts[name]:
+        products = moments.products.pop(name)
+        if not products.count:
             raise RuntimeError("calibration did not evaluate the network")
-        if not bool(torch.isfinite(total).all()):
+        mean = products.mean()
+        if not bool(torch.isfinite(mean).all()):
             raise RuntimeError(f"inputs of layer {name} are not finite: check its weights")
-        yield executions, total / moments.counts[name]
+        yield executions, mean
 
 
 def _portions(layers: dict[str, list[RoundedLayer]]) -> list[list[str]]:
@@ -102,18 +104,11 @@ class _Moments(Interpreter):
         super().__init__(module)
         self.layers = {name: by_node[node] for name, node in places.items()}
         self.drawn = Drawn(COLUMNS, seeded("moments"))
-        self.counts = dict.fromkeys(layers, 0)
-        self.totals = {}
-        for name, (first, *_) in layers.items():
-            shape = (groups_of(first.node), *(first.weight[0].numel(),) * 2)
-            weight = first.weight
-            self.totals[name] = torch.zeros(shape, dtype=torch.float64, device=weight.device)
+        self.products = {name: products_of(some) for name, some in layers.items()}
 
     def run_node(self, n: Node) -> Any:
         if each := self.layers.get(n.name):
             x = self.env[n.args[0]]  # type: ignore[index]
-            name = each.layer.name
             columns, _ = self.drawn.columns(each.node, x, each.weight)
-            self.totals[name] += torch.bmm(columns, columns.transpose(1, 2))
-            self.counts[name] += columns.shape[-1]
+            self.products[each.layer.name].add(columns)
         return super().run_node(n)

@@ -88,7 +88,7 @@ def _taken(windows: Tensor, rows: Tensor, down: Tensor, across: Tensor) -> Tenso
     within = (channel[:, None, None] + row[:, None] + column).flatten()
     places = (starts[:, None] + within).flatten()
     # From where the view begins.
-    memory = windows.as_strided([int(places.max()) + 1], [1])
+    memory = windows.as_strided([int(starts.max() + within.max()) + 1], [1])
     return memory.index_select(0, places).view(len(rows), -1)
 
 

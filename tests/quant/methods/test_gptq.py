@@ -14,7 +14,7 @@ from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
 from bench.quant.graph import quantize_graph
 from bench.quant.layers import Layer
-from bench.quant.methods import moments
+from bench.quant.methods import moments, products
 from bench.quant.methods.applying import applied, refusal
 from bench.quant.methods.gptq import better_codes, codes_of_columns, error
 from bench.quant.methods.rounded import RoundedLayer, rounded_layers
@@ -164,6 +164,40 @@ def test_layers_measured_one_at_a_time_have_the_same_moments(shapes, monkeypatch
     monkeypatch.setattr(moments, "HELD", 1)
     apart = [hessian for _, hessian in moments.by_layer(graph, layers, pairs)]
     assert len(apart) == 4 and all(map(torch.equal, together, apart))
+
+
+@pytest.mark.parametrize("words", ["w4a8", "w4a4+all", "w4a16"])
+def test_products_of_codes_are_those_of_the_inputs(toy, toy_batches, words, monkeypatch):
+    """Integers where the input has one range of at most 8 bits, and the same in floats."""
+    scheme = Scheme.parse(words)
+    graph = applied(quantize_graph(toy, scheme, toy_batches), toy, scheme, toy_batches)
+    layers = rounded_layers(graph)
+    made = [hessian for _, hessian in moments.by_layer(graph, layers, toy_batches)]
+    kinds = {type(products.products_of([each])).__name__ for each in layers}
+    is_one = words in ("w4a8", "w4a4+all") and products.multiplies_exactly()
+    assert kinds == {"_OfIntegers" if is_one else "_OfFloats"}
+    monkeypatch.setattr(products, "multiplies_exactly", lambda: False)
+    floats = [hessian for _, hessian in moments.by_layer(graph, layers, toy_batches)]
+    for one, other in zip(made, floats, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-5 * float(other.abs().max()))
+
+
+def test_products_of_integers_have_no_error(monkeypatch):
+    """Also of the largest codes, in many columns: each number is known without rounding."""
+    monkeypatch.setattr(products, "EXACT", 50)
+    codes = torch.randint(0, 256, (300, 12), generator=seeded("codes")).float()
+    codes[:, 0], codes[:, 1] = 0, 255
+    total = products._OfIntegers(12, 0.25, 200)
+    for some in codes.split(120):
+        total.add(((some - 200) * 0.25).T[None])
+    exact = (codes.double() - 200).T @ (codes.double() - 200) / 16
+    assert total.count == 300 and torch.allclose(total.mean()[0], exact / 300, rtol=1e-14)
+
+
+def test_inputs_of_8_bits_that_are_not_finite_are_seen():
+    total = products._OfIntegers(3, 0.5, 0)
+    total.add(torch.tensor([[[1.0, 2.0], [0.5, torch.nan], [0.0, 0.5]]]))
+    assert not torch.isfinite(total.mean()).all()
 
 
 def test_codes_change_and_steps_stay(toy, toy_batches):
