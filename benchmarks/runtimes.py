@@ -283,10 +283,10 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _titled(execution: str) -> str:
     """An execution as a column is headed: W8A8 `int8-x86`."""
-    if execution in (BASE, COMPILED) or execution.endswith(" loop"):
-        return execution
     words, _, name = execution.rpartition(" ")
-    return f"{words.upper()} `{name}`".lstrip()
+    if words in ("", *HALVED):
+        return f"{words.upper()} `{name}`".lstrip()
+    return execution
 
 
 def caps_of(isa: str) -> str:
