@@ -151,7 +151,13 @@ def start(words, folder, **more):
     environment = {**os.environ, "BENCH_CACHE": str(folder / "cache"), **more}
     words = [sys.executable, "-m", "bench", *map(str, words)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
-    return subprocess.Popen(words, env=environment, cwd=folder, text=True, **streams)
+    # Under `nohup` children ignore a hang-up, tests and what they start as well.
+    kept = signal.signal(signal.SIGHUP, signal.SIG_DFL) if hasattr(signal, "SIGHUP") else None
+    try:
+        return subprocess.Popen(words, env=environment, cwd=folder, text=True, **streams)
+    finally:
+        if kept is not None:
+            signal.signal(signal.SIGHUP, kept)
 
 
 @pytest.mark.parametrize(
