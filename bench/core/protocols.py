@@ -128,7 +128,8 @@ class Method(Protocol):
     """Changes a quantized graph after the calibration, once for all backends that execute it.
 
     `w4a8+NAME` makes one; `w4a8+NAME=VALUE` hands over `argument="VALUE"`, which a class with
-    options checks when it is made, with InputError. `version` rises with its arithmetic.
+    options checks when it is made, with InputError. `version` rises with its arithmetic, but not
+    where sums are rounded in another order, as on another CPU: the gate compares such numbers.
     A function `prepare`, of the arguments and the result of `__call__`, is called before the
     calibration with the graph in full precision, which shares the network's parameters: others are
     put in their place. It is called again when a kept graph is built, so what takes long belongs
@@ -208,7 +209,10 @@ class Sampler(Protocol):
 
 
 class Extractor(Protocol):
-    """Image features: uint8 (B, C, H, W) -> float32 (B, dim). `version` rises with arithmetic."""
+    """Image features: uint8 (B, C, H, W) -> float32 (B, dim).
+
+    `version` rises with arithmetic, but not where sums are rounded in another order.
+    """
 
     version: int
     dim: int

@@ -1,5 +1,5 @@
 """What decides the arithmetic of backends that execute the kernels of another package, and the
-versions of bench's own methods, which rise with their arithmetic."""
+versions of bench's own methods, which rise with their arithmetic, not with its rounding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METHOD_VERSIONS = {
     "equalize": 1,
     "finetune": 1,
     "groups": 1,
-    "gptq": 2,
+    "gptq": 1,
     "lowrank": 1,
     "mse": 1,
     "percentile": 2,

@@ -42,7 +42,7 @@ def test_shape_and_type(extract):
 
 
 def test_pinned_values(extract):
-    """Of a ramp of grey values; a change of arithmetic must raise `version`."""
+    """Of a ramp of grey values; a change of more than rounding must raise `version`."""
     ramp = torch.arange(28 * 28).mul(255).div(28 * 28 - 1).to(torch.uint8).view(1, 1, 28, 28)
     features = extract(ramp)[0].double()
     found = [features[:80].sum(), features[80:].sum(), features.norm()]
