@@ -128,8 +128,7 @@ class Method(Protocol):
     """Changes a quantized graph after the calibration, once for all backends that execute it.
 
     `w4a8+NAME` makes one; `w4a8+NAME=VALUE` hands over `argument="VALUE"`, which a class with
-    options checks when it is made, with InputError. `version` rises with its arithmetic, but not
-    where sums are rounded in another order, as on another CPU: the gate compares such numbers.
+    options checks when made, with InputError. `version` rises with arithmetic, not its rounding.
     A function `prepare`, of the arguments and the result of `__call__`, is called before the
     calibration with the graph in full precision, which shares the network's parameters: others are
     put in their place. It is called again when a kept graph is built, so what takes long belongs
@@ -209,10 +208,7 @@ class Sampler(Protocol):
 
 
 class Extractor(Protocol):
-    """Image features: uint8 (B, C, H, W) -> float32 (B, dim).
-
-    `version` rises with arithmetic, but not where sums are rounded in another order.
-    """
+    """Image features: uint8 (B, C, H, W) -> float32 (B, dim). `version` rises with arithmetic."""
 
     version: int
     dim: int
