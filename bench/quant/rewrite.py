@@ -79,6 +79,8 @@ class Rewriter:
         self.values: dict[Node, Any] = {}
         self.known: dict[Any, Node] = {}
         self.constants: dict[int, Node] = {}
+        # Constants by whose number nodes are found, so that no other tensor gets it.
+        self.held: list[Tensor] = []
         # An in-place operation anywhere makes aliases visible: then only pairs are fused.
         self.pure = not any(mutates(node) for node in source.graph.nodes)
 
@@ -140,10 +142,15 @@ class Rewriter:
         if isinstance(value, Node):
             return value
         if id(value) not in self.constants:
-            name = f"constant_{len(self.constants)}"
-            self.root.register_buffer(name, value.detach())
-            self.constants[id(value)] = self.graph.get_attr(name)
+            self.held.append(value)
+            self.constants[id(value)] = self.constant(value)
         return self.constants[id(value)]
+
+    def constant(self, value: Tensor) -> Node:
+        """A node for a constant that has none."""
+        name = f"constant_{len(self.constants)}"
+        self.root.register_buffer(name, value.detach())
+        return self.graph.get_attr(name)
 
     def _call(self, node: Node) -> Any:
         if node.target in COUNTED and (made := self.layer(node)) is not None:

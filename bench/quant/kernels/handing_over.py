@@ -116,7 +116,6 @@ class _Hander(Rewriter):
         self.layers = {layer.node: layer for layer in planned if layer.quantized}
         self.open: dict[str, Tensor] = {}
         self.steps: dict[str, Tensor] = {}
-        self.held: list[Tensor] = []
         images = next(n for n in source.graph.nodes if n.op == "placeholder").meta["val"].shape[0]
         self.first = torch.arange(min(images, WATCHED))
         self.ranges: dict[tuple[Any, ...], int] = {}
@@ -159,15 +158,9 @@ class _Hander(Rewriter):
         made.meta["bench_range"] = number
         return made
 
-    def node(self, value: Any) -> Node:
+    def constant(self, value: Tensor) -> Node:
         # Integers say how a network is built, as indices do, and stay in the graph.
-        if isinstance(value, Node) or not value.is_floating_point():
-            return super().node(value)
-        if id(value) not in self.constants:
-            # Held, so that no other tensor gets its number.
-            self.held.append(value)
-            self.constants[id(value)] = self._open(value)
-        return self.constants[id(value)]
+        return self._open(value) if value.is_floating_point() else super().constant(value)
 
     def _open(self, value: Tensor) -> Node:
         name = f"bench_value_{len(self.open)}"
