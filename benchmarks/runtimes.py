@@ -123,7 +123,7 @@ PARTS = {
         for name, batch in ((SMALL, 50), (WIDE, 8))
     ],
     "threads": [Job(name, 50, (2,), THREADS) for name in (SMALL, WIDE)]
-    + [Job(SMALL, 50, (2,), THREADS, "AVX2")],
+    + [Job(SMALL, 50, (2,), THREADS, "AVX2"), Job(SMALL, 50, (2,), COMPILED)],
     "large": [Job(name, 50, (1,), INTEGERS) for name in (WIDE, CIFAR)],
     "compiled": [
         Job(name, batch, (1,), COMPILED)

@@ -82,6 +82,8 @@ def placed(denoiser: Denoiser, device: str) -> Denoiser:
 
     # With TF32, convolutions would round float32 to 10 bits: no full precision to compare with.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    # Methods that choose the rounding turn a last bit into another network (docs/backends.md).
+    torch.backends.cudnn.deterministic = True
     if denoiser.loop is not None:
         denoiser.loop.to(device)
     if denoiser.decode is not None:

@@ -71,6 +71,7 @@ def test_a_device_has_keys_of_its_own(tmp_path, cards):
 def test_all_parts_of_a_denoiser_move(monkeypatch):
     # Undone at the end of the test.
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     decoder = nn.Conv2d(4, 3, 1)
     full = Denoiser(
         nn.Linear(2, 2),
@@ -85,3 +86,5 @@ def test_all_parts_of_a_denoiser_move(monkeypatch):
     assert decoder.weight.device == torch.device("meta")
     # Convolutions on a GPU compute in float32, not in 10 bits of it.
     assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    # And in the same order each time.
+    assert torch.backends.cudnn.deterministic
