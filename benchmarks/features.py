@@ -27,7 +27,9 @@ BASE = "as published"
 
 def published(network: torch.nn.Module, images: Tensor) -> Tensor:
     """Features of the network as it is."""
-    means = efficientnet.stage_means(network, efficientnet.prepare(images), 14)
+    means = efficientnet.stage_means(
+        network, efficientnet.prepare(images), max(efficientnet.STAGES)
+    )
     return torch.cat([means[stage] for stage in efficientnet.STAGES], dim=1)
 
 

@@ -45,12 +45,12 @@ class Speed:
     halves: float
 
 
-# Of the shipped network, batch 50, with VNNI, and with one thread capped to AVX2
-# (docs/backends.md); two threads of compiled kernels in proportion to those of one.
+# Of the shipped network, batch 50, with VNNI, and with one thread capped to AVX2, where one pass
+# is that of W7A8 (docs/backends.md).
 SPEEDS = {
-    PLAIN: Speed(0, 1.3, 1.59, 1.47, 1.43, 0.95),
-    COMPILED: Speed(50, 1.5, 1.75, 1.62, 0, 0),
-    OPENVINO: Speed(6, 3.7, 2.74, 2.06, 2.11, 1.37),
+    PLAIN: Speed(0, 1.3, 1.59, 1.47, 1.28, 0.89),
+    COMPILED: Speed(50, 1.5, 1.66, 1.93, 0, 0),
+    OPENVINO: Speed(6, 3.7, 2.74, 2.06, 1.93, 1.40),
     STREAMS: Speed(8, 4.3, 0, 2.41, 0, 0),
 }
 # Seconds of a pass in float32 for each value that a layer puts out, of one thread and of several.
