@@ -14,7 +14,7 @@ they are asked for:
               VNNI also W7A8 and W4A8, which run in one pass where W8A8 takes two
     large     integers of the networks that take long, one thread, batch 50
     threads   integers with two threads, which compute a batch, or each a half of it (streams);
-              the smallest network as on a CPU with AVX2, too
+              the smallest network as on a CPU with AVX2, too, and compiled
     compiled  torch's compiler, which takes a minute to build
 
     python benchmarks/runtimes.py --parts steps,threads,large,compiled --seconds 900

@@ -34,7 +34,7 @@ class Speed:
             integers; 0 where they gain nothing over others, here and below.
         threads: the same of processes with several threads, measured with two.
         one_pass, halves: the same without such instructions, of layers in one pass, and of W8A8,
-            which takes two.
+            which takes two; of one thread, so 0 for streams, which need several.
     """
 
     structure: float

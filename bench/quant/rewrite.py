@@ -78,9 +78,8 @@ class Rewriter:
         self.source, self.graph, self.root = source, Graph(), nn.Module()
         self.values: dict[Node, Any] = {}
         self.known: dict[Any, Node] = {}
-        self.constants: dict[int, Node] = {}
-        # Constants by whose number nodes are found, so that no other tensor gets it.
-        self.held: list[Tensor] = []
+        # By the number of a tensor, which is held, so that no other one gets it.
+        self.constants: dict[int, tuple[Tensor, Node]] = {}
         # An in-place operation anywhere makes aliases visible: then only pairs are fused.
         self.pure = not any(mutates(node) for node in source.graph.nodes)
 
@@ -142,9 +141,8 @@ class Rewriter:
         if isinstance(value, Node):
             return value
         if id(value) not in self.constants:
-            self.held.append(value)
-            self.constants[id(value)] = self.constant(value)
-        return self.constants[id(value)]
+            self.constants[id(value)] = value, self.constant(value)
+        return self.constants[id(value)][1]
 
     def constant(self, value: Tensor) -> Node:
         """A node for a constant that has none."""
