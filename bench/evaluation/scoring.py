@@ -9,7 +9,7 @@ another engine. Features are cached under the key of their image set.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from bench.system.timing import Stopwatch
 # Measurements by name, each with the influence of every image, (N,).
 Measured = dict[str, tuple[Measurement, np.ndarray]]
 Real = RealSplit | ImageSet | Statistics | None
+# How many measurements of images a process keeps.
+KEPT = 32
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Scoring:
 
     def __init__(self, host: Host, cache: Path, watch: Stopwatch | None = None) -> None:
         self.host, self.cache, self.watch = host, cache, watch or Stopwatch()
+        self._kept: dict[tuple[Any, ...], tuple[Measurement, np.ndarray]] = {}
 
     def measure(
         self, scored: ScoredImages, extractors: Sequence[str], metrics: Sequence[str]
@@ -98,25 +101,40 @@ class Scoring:
             evidence = yield from self._evidence(scored, extractor_name, chosen)
             for name, metric in chosen.items():
                 yield Progress(scored.test.source, name)
-                is_compared = scored.twins is not None and not metric.paired
+                measure = functools.partial(self._kept_or_made, scored, extractor_name, name)
                 try:
-                    measured |= self._measured(metric, evidence, is_compared)
+                    measured |= _measured(metric, scored, evidence, measure)
                 except NotMeasured as reason:
                     reasons.append(f"not measured: {reason}")
         return measured, "; ".join(reasons)
 
-    def _measured(self, metric: Any, evidence: Evidence, is_compared: bool) -> Measured:
-        """The measurement of a metric, and where images are compared its change."""
-        value, terms = self.watch.timed("metrics", metric.measure, evidence)
-        measured = {value.name: (value, terms)}
-        if is_compared:
-            before, twin_terms = self.watch.timed("metrics", metric.measure, _of_twins(evidence))
-            delta = change(value, before, terms - twin_terms)
-            if ends := getattr(metric, "change_ends", None):
-                low, high = ends(delta.value, terms - twin_terms)
-                delta = replace(delta, low=low, high=high)
-            measured[delta.name] = delta, terms - twin_terms
-        return measured
+    def _kept_or_made(
+        self,
+        scored: ScoredImages,
+        extractor_name: str,
+        name: str,
+        metric: Any,
+        images: ImageSet,
+        evidence: Evidence,
+    ) -> tuple[Measurement, np.ndarray]:
+        """What a metric, as it is named, makes of images. That of single images is kept for a
+        while, as the twins of one cell are mostly those of the next one."""
+        is_alone = not metric.paired and scored.prompts is None
+        if not (is_alone and isinstance(scored.real, RealSplit)):
+            return self._made(metric, evidence)
+        key = (images.key, images.digests, len(images), extractor_name, name, scored.real)
+        made = self._kept.pop(key, None) or self._made(metric, evidence)
+        # The one that was not used for longest is the first.
+        self._kept[key] = made
+        if len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return made
+
+    def _made(self, metric: Any, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
+        made: tuple[Measurement, np.ndarray] = self.watch.timed(
+            "metrics", metric.measure, evidence
+        )
+        return made
 
     def _evidence(
         self, scored: ScoredImages, extractor_name: str, metrics: Mapping[str, Any]
@@ -207,6 +225,32 @@ def _require(scored: ScoredImages, metrics: Sequence[str]) -> None:
                 f"metric {name} compares with images of a simulation, and there are none: leave "
                 f"it out"
             )
+
+
+def _measured(
+    metric: Any,
+    scored: ScoredImages,
+    evidence: Evidence,
+    measure: Callable[[Any, ImageSet, Evidence], tuple[Measurement, np.ndarray]],
+) -> Measured:
+    """The measurement of a metric, and where images are compared its change.
+
+    Args:
+        metric: that measures.
+        scored: the images.
+        evidence: of the test images and their twins.
+        measure: measures images, of which it is also given the evidence.
+    """
+    value, terms = measure(metric, scored.test, evidence)
+    measured = {value.name: (value, terms)}
+    if scored.twins is not None and not metric.paired:
+        before, twin_terms = measure(metric, scored.twins, _of_twins(evidence))
+        delta = change(value, before, terms - twin_terms)
+        if ends := getattr(metric, "change_ends", None):
+            low, high = ends(delta.value, terms - twin_terms)
+            delta = replace(delta, low=low, high=high)
+        measured[delta.name] = delta, terms - twin_terms
+    return measured
 
 
 def _of_twins(evidence: Evidence) -> Evidence:

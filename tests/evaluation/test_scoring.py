@@ -140,3 +140,35 @@ def test_features_are_extracted_where_a_metric_takes_or_asks_for_them(tmp_path, 
     )
     assert alone["corners@6"][0].value == both["corners@6"][0].value > 0
     assert numbers({"psnr@6": alone["psnr@6"]}) == numbers({"psnr@6": measured["psnr@6"]})
+
+
+def test_twins_of_several_cells_are_measured_once(tmp_path, monkeypatch):
+    images = np.random.default_rng(4).integers(0, 256, (3, 6, 1, 28, 28), np.uint8)
+    twins, first, second = (ImageSet.of(each, "noise", batch=3) for each in images)
+    measured = []
+    kernel = extensions.lookup("metrics", "kernel")
+    real_measure = kernel.measure
+
+    def counted(self, evidence):
+        measured.append(evidence.images)
+        return real_measure(self, evidence)
+
+    monkeypatch.setattr(kernel, "measure", counted)
+    split = RealSplit("fashion-mnist")
+
+    def scored(scoring, test):
+        wanted = ScoredImages(test, twins, split)
+        return numbers(finished(scoring.measure(wanted, EXTRACTORS, ["kernel"]))[0])
+
+    kept = Scoring(fingerprint(), tmp_path / "cache")
+    found = [scored(kept, each) for each in (first, second)]
+    # The reference by itself, too: it is the twin that was measured.
+    alone = numbers(
+        finished(kept.measure(ScoredImages(twins, None, split), EXTRACTORS, ["kernel"]))[0]
+    )
+    assert len(measured) == 3
+    # Each for itself gives the same numbers.
+    fresh = [Scoring(fingerprint(), tmp_path / "cache") for _ in range(3)]
+    assert found == [scored(new, each) for new, each in zip(fresh, (first, second), strict=False)]
+    wanted = ScoredImages(twins, None, split)
+    assert alone == numbers(finished(fresh[2].measure(wanted, EXTRACTORS, ["kernel"]))[0])

@@ -55,6 +55,13 @@ def test_blocks_do_not_matter(monkeypatch):
     np.testing.assert_allclose(kernel_sums(x, y), whole, rtol=1e-12)
 
 
+@pytest.mark.parametrize("size", [3, 4, 11, 20])
+def test_each_pair_of_blocks_once_gives_the_sums_over_all(size):
+    x = draw(np.random.default_rng(3), 11)
+    every = kernel._cubic(x, x).sum(1)
+    np.testing.assert_allclose(kernel.own_sums(x, kernel._cubic, size), every, rtol=1e-12)
+
+
 def test_no_bias_on_one_distribution():
     random = np.random.default_rng(2)
     values = [kernel_distance(draw(random, 20), draw(random, 30))[0] for _ in range(400)]
