@@ -183,11 +183,13 @@ def switch_of(graph: GraphModule) -> Switch | None:
 def inputs_of_all_groups(graph: GraphModule) -> list[tuple[Tensor, ...]]:
     """Inputs of the calibration, as `inputs_of`, by which every range of a graph is used.
 
-    For a group that none of them belongs to there is one more: the first, moved to its level.
+    Where ranges do not switch, images of all of them in one batch are enough. Where they do, a
+    batch has one level; for a group that none of them belongs to there is one more: the first,
+    moved to its level.
     """
     inputs, switch = list(inputs_of(graph)), switch_of(graph)
     if switch is None:
-        return inputs
+        return [_mixed(inputs)] if _may_mix(inputs) else inputs
     met = {switch.group(each) for each in inputs}
     for group in sorted(set(range(len(switch))) - met):
         moved = list(inputs[0])
@@ -197,3 +199,18 @@ def inputs_of_all_groups(graph: GraphModule) -> list[tuple[Tensor, ...]]:
         moved[switch.place] = told - switch.levels(inputs[0]) + least
         inputs.append(tuple(moved))
     return inputs
+
+
+def _may_mix(inputs: Sequence[tuple[Tensor, ...]]) -> bool:
+    """Whether all tensors are of one batch, which has room for an image of each."""
+    batch = len(inputs[0][0]) if inputs[0][0].ndim else 0
+    sizes = {tensor.shape[:1] for each in inputs for tensor in each}
+    return batch >= len(inputs) and sizes == {(batch,)}
+
+
+def _mixed(inputs: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """A batch whose image i is that of input i mod n, of n inputs."""
+    images = torch.arange(len(inputs[0][0]))
+    return tuple(
+        torch.stack(every)[images % len(inputs), images] for every in zip(*inputs, strict=True)
+    )

@@ -14,7 +14,7 @@ from bench.core.errors import InputError
 from bench.core.noise_levels import NoiseLevels
 from bench.core.scheme import Scheme
 from bench.models.schedules import alpha_bar
-from bench.quant.graph import layers_of, quantize_graph, ranges_of
+from bench.quant.graph import INPUTS, inputs_of, layers_of, quantize_graph, ranges_of
 from bench.quant.kernels.cublas import Product
 from bench.quant.kernels.integer_layer import Reference
 from bench.quant.kernels.lowering import lower
@@ -213,6 +213,20 @@ def test_kernels_are_held_against_the_simulation_in_every_group(toy):
     graph = applied(quantize_graph(toy, scheme, batches), toy, scheme, batches)
     switch = switch_of(graph)
     assert {switch.group(each) for each in inputs_of_all_groups(graph)} == set(range(5))
+
+
+def test_where_ranges_do_not_switch_kernels_are_held_against_images_of_all_levels_at_once(toy):
+    batches = trajectories()
+    graph = quantize_graph(toy, Scheme.parse("w4a8+minmax"), batches)
+    inputs = inputs_of(graph)
+    count = len({tuple(t.tolist()) for _, t in inputs})
+    assert count == len(inputs) > 1
+    ((x, t),) = inputs_of_all_groups(graph)
+    for i in range(len(x)):
+        assert torch.equal(x[i], inputs[i % count][0][i]) and t[i] == inputs[i % count][1][i]
+    # A smaller batch has no room for an image of each level.
+    graph.meta[INPUTS] = [tuple(tensor[: count - 1] for tensor in each) for each in inputs]
+    assert len(inputs_of_all_groups(graph)) == count
 
 
 def test_learned_rounding_draws_batches_of_one_group(toy):
