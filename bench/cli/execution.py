@@ -102,6 +102,8 @@ def run(
         runner = SequentialRunner(resolver, plan.rule, bar.tell) if plan.rule else None
         planned = runner.planned(plan.cells) if runner else plan.cells
         resolved, checked = examined(plan, planned, resolver, force, bar)
+        if template.prepared() is not None:
+            publishing.load_beside()
         bar.start([(r.cell, records.missing_batches(r), sampling_cost(r.cell)) for r in resolved])
         count = sum(records.cached(wanted) is not None for wanted in resolved)
         execute = Execution(plan, resolver, bar, checked.look)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -19,6 +22,8 @@ from bench.system.checkout import git_state
 from bench.system.influences import Influences
 from bench.system.runs import sample_name, save_strip
 
+# What draws figures.
+DRAWING = "matplotlib.backends.backend_agg", "matplotlib.figure"
 # Influences (N,) of a record's numbers, named as in a run's file, and its strip of samples.
 Kept = Callable[[Record], tuple[Influences, np.ndarray]]
 
@@ -73,6 +78,19 @@ def write(out: Path, run: Run, kept: Kept, redact: bool) -> Path:
     folder = store.publish(out, run.id, fill)
     rendering.write_index(out)
     return folder
+
+
+def load_beside() -> None:
+    """Begin to load what draws figures, in a thread: in a process that waits for its workers it
+    costs nothing, and at the end of a run a second."""
+
+    def load() -> None:
+        # What is missing is told where a figure is drawn.
+        with contextlib.suppress(ImportError):
+            for name in DRAWING:
+                importlib.import_module(name)
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def nearer_than_the_floor(run: Run, folder: Path) -> list[str]:
