@@ -18,6 +18,7 @@ from bench.evaluation import keys, records
 from bench.measurement import real
 from bench.measurement.features import reference
 from bench.system import artifacts, disk
+from bench.system.quiet import quiet_import
 
 if TYPE_CHECKING:
     from bench.evaluation.generation import Generation
@@ -55,7 +56,8 @@ def outputs(card: Checkpoint) -> int:
     from bench.evaluation.engines import template
 
     template.begin()
-    from bench.models import networks
+    with quiet_import():
+        from bench.models import networks
 
     try:
         denoiser = extensions.lookup("sources", card.source)(card)

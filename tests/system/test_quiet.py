@@ -1,6 +1,7 @@
 """Only the known noise is dropped, and only while the block runs."""
 
 import ctypes
+import gc
 import logging
 import warnings
 
@@ -42,3 +43,19 @@ def test_the_solver_writes_nothing_to_stdout(capfd):
     library.puts(b"after")
     library.fflush(None)
     assert capfd.readouterr().out.split() == ["before", "after"]
+
+
+def test_nothing_is_searched_for_garbage_during_an_import():
+    assert gc.isenabled()
+    with pytest.raises(ImportError), quiet_import(), quiet_import():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()
+    # Whoever does without it keeps doing so.
+    gc.disable()
+    try:
+        with quiet_import():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

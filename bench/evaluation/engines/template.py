@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import os
 import signal
@@ -259,3 +260,5 @@ def _load(loaded: Sequence[str]) -> None:
         for name in loaded:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+    # It stays as long as the workers do, who need not search it for garbage again and again.
+    gc.freeze()
