@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import shlex
 import sys
 import threading
@@ -17,7 +15,7 @@ import numpy as np
 
 from bench.core.record import Fit, Record, Run, to_json
 from bench.report import redaction
-from bench.system import influences, store
+from bench.system import influences, quiet, store
 from bench.system.checkout import git_state
 from bench.system.influences import Influences
 from bench.system.runs import sample_name, save_strip
@@ -83,14 +81,7 @@ def write(out: Path, run: Run, kept: Kept, redact: bool) -> Path:
 def load_beside() -> None:
     """Begin to load what draws figures, in a thread: in a process that waits for its workers it
     costs nothing, and at the end of a run a second."""
-
-    def load() -> None:
-        # What is missing is told where a figure is drawn.
-        with contextlib.suppress(ImportError):
-            for name in DRAWING:
-                importlib.import_module(name)
-
-    threading.Thread(target=load, daemon=True).start()
+    threading.Thread(target=quiet.load, args=[DRAWING], daemon=True).start()
 
 
 def nearer_than_the_floor(run: Run, folder: Path) -> list[str]:

@@ -17,8 +17,7 @@ from bench.core.shards import BLOCK
 from bench.evaluation import keys, records
 from bench.measurement import real
 from bench.measurement.features import reference
-from bench.system import artifacts, disk
-from bench.system.quiet import quiet_import
+from bench.system import artifacts, disk, quiet
 
 if TYPE_CHECKING:
     from bench.evaluation.generation import Generation
@@ -56,8 +55,8 @@ def outputs(card: Checkpoint) -> int:
     from bench.evaluation.engines import template
 
     template.begin()
-    with quiet_import():
-        from bench.models import networks
+    quiet.load(["bench.models.networks"])
+    from bench.models import networks
 
     try:
         denoiser = extensions.lookup("sources", card.source)(card)

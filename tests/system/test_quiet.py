@@ -3,11 +3,12 @@
 import ctypes
 import gc
 import logging
+import sys
 import warnings
 
 import pytest
 
-from bench.system.quiet import NOISE, quiet_compiler, quiet_import, quiet_solver
+from bench.system.quiet import NOISE, load, quiet_compiler, quiet_import, quiet_solver
 
 
 @pytest.mark.parametrize("name", NOISE)
@@ -59,3 +60,15 @@ def test_nothing_is_searched_for_garbage_during_an_import():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_what_is_loaded_for_good_is_left_alone_by_later_searches(monkeypatch, tmp_path):
+    (tmp_path / "loaded_for_good.py").write_text("held = [[] for _ in range(1000)]")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = gc.get_freeze_count()
+    try:
+        load(["no_module_of_that_name", "loaded_for_good"])
+        assert len(sys.modules["loaded_for_good"].held) == 1000
+        assert gc.get_freeze_count() >= before + 1000
+    finally:
+        gc.unfreeze()

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
-import importlib
 import os
 import signal
 import socket
@@ -30,6 +28,7 @@ from bench.system import devices, host, interrupts
 # What workers of all kinds need; what is missing here, a worker misses when it needs it.
 LOADED = (
     "diffusers.models.unets.unet_2d",
+    "torch.export._trace",
     "bench.models.sources.weights_file",
     "bench.models.samplers.drawing",
     "bench.models.samplers.trajectories",
@@ -252,13 +251,7 @@ def _is_worker(asking: socket.socket) -> bool:
 
 
 def _load(loaded: Sequence[str]) -> None:
-    from bench.system import freed_memory
-    from bench.system.quiet import quiet_import
+    from bench.system import freed_memory, quiet
 
     freed_memory.keep()
-    with quiet_import():
-        for name in loaded:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)
-    # It stays as long as the workers do, who need not search it for garbage again and again.
-    gc.freeze()
+    quiet.load(loaded)
