@@ -92,5 +92,5 @@ def _acquire(lock: Any, path: Path, patience: float) -> None:
     except Timeout:
         if patience <= TOLD:
             raise
-        print(f"bench: another process makes {path}: waiting for it", file=sys.stderr)
+        print(f"bench: another worker or command makes {path}: waiting for it", file=sys.stderr)
         lock.acquire(timeout=patience - TOLD)

@@ -66,7 +66,7 @@ def test_a_wait_is_told_and_ends(tmp_path, monkeypatch, capsys):
         start = time.monotonic()
         with claims.claimed(tmp_path / "a", patience=0.2) as is_free:
             assert not is_free and time.monotonic() - start >= 0.2
-    assert "another process makes" in capsys.readouterr().err
+    assert "another worker or command makes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSPC, errno.EROFS, errno.ENOSYS])
