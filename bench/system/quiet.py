@@ -56,17 +56,19 @@ def quiet_import() -> Iterator[None]:
 def load(names: Iterable[str]) -> None:
     """Import modules that this process needs until its end, but those that are not there.
 
-    What all libraries have made is not searched for garbage afterwards either: each full search
-    would take a third of a second.
+    What was there by then, all libraries above all, is not searched for garbage afterwards either,
+    as each full search would take a third of a second. That is done but once for each module.
 
     Args:
         names: of the modules.
     """
+    missing = [name for name in names if name not in sys.modules]
     with quiet_import():
-        for name in names:
+        for name in missing:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-    gc.freeze()
+    if any(name in sys.modules for name in missing):
+        gc.freeze()
 
 
 @contextlib.contextmanager
