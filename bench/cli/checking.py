@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bench.core.cell import Checkpoint
 from bench.core.record import Fit
 from bench.evaluation import fits
-from bench.system import host
+from bench.system import host, interrupts
 
 if TYPE_CHECKING:
     from bench.core.denoiser import Denoiser
@@ -53,7 +53,9 @@ class Checked:
         self._is_told = False
         self._thread = threading.Thread(target=self._check, daemon=True)
         if is_beside:
-            self._thread.start()
+            # A Ctrl-C is for the thread that waits for workers.
+            with interrupts.held_back():
+                self._thread.start()
         else:
             self._check()
             self.look()

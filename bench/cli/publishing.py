@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import shlex
 import sys
 import threading
@@ -15,9 +17,10 @@ import numpy as np
 
 from bench.core.record import Fit, Record, Run, to_json
 from bench.report import redaction
-from bench.system import influences, quiet, store
+from bench.system import influences, interrupts, store
 from bench.system.checkout import git_state
 from bench.system.influences import Influences
+from bench.system.quiet import quiet_import
 from bench.system.runs import sample_name, save_strip
 
 # What draws figures.
@@ -81,7 +84,16 @@ def write(out: Path, run: Run, kept: Kept, redact: bool) -> Path:
 def load_beside() -> None:
     """Begin to load what draws figures, in a thread: in a process that waits for its workers it
     costs nothing, and at the end of a run a second."""
-    threading.Thread(target=quiet.load, args=[DRAWING], daemon=True).start()
+    # A Ctrl-C is for the thread that waits.
+    with interrupts.held_back():
+        threading.Thread(target=_load, daemon=True).start()
+
+
+def _load() -> None:
+    # Whatever is the matter is told where a figure is drawn.
+    with contextlib.suppress(Exception), quiet_import():
+        for name in DRAWING:
+            importlib.import_module(name)
 
 
 def nearer_than_the_floor(run: Run, folder: Path) -> list[str]:

@@ -32,8 +32,6 @@ from bench.system.timing import Stopwatch
 # Measurements by name, each with the influence of every image, (N,).
 Measured = dict[str, tuple[Measurement, np.ndarray]]
 Real = RealSplit | ImageSet | Statistics | None
-# How many measurements of images a process keeps.
-KEPT = 32
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,8 @@ class Scoring:
 
     def __init__(self, host: Host, cache: Path, watch: Stopwatch | None = None) -> None:
         self.host, self.cache, self.watch = host, cache, watch or Stopwatch()
+        # What was measured of the images that cells are held against, those of the last cell.
+        self._against: tuple[Any, ...] = ()
         self._kept: dict[tuple[Any, ...], tuple[Measurement, np.ndarray]] = {}
 
     def measure(
@@ -117,18 +117,19 @@ class Scoring:
         images: ImageSet,
         evidence: Evidence,
     ) -> tuple[Measurement, np.ndarray]:
-        """What a metric, as it is named, makes of images. That of single images is kept for a
-        while, as the twins of one cell are mostly those of the next one."""
-        is_alone = not metric.paired and scored.prompts is None
-        if not (is_alone and isinstance(scored.real, RealSplit)):
+        """What a metric, as it is named, makes of images. That of the images which cells are held
+        against is kept: the twins of one cell are mostly those of the next one."""
+        last = scored.test if scored.twins is None else scored.twins
+        is_told = scored.prompts is None and isinstance(scored.real, RealSplit)
+        if images is not last or metric.paired or not is_told:
             return self._made(metric, evidence)
-        key = (images.key, images.digests, len(images), extractor_name, name, scored.real)
-        made = self._kept.pop(key, None) or self._made(metric, evidence)
-        # The one that was not used for longest is the first.
-        self._kept[key] = made
-        if len(self._kept) > KEPT:
-            del self._kept[next(iter(self._kept))]
-        return made
+        against = images.key, images.digests, len(images)
+        if against != self._against:
+            self._against, self._kept = against, {}
+        key = extractor_name, name, scored.real
+        if key not in self._kept:
+            self._kept[key] = self._made(metric, evidence)
+        return self._kept[key]
 
     def _made(self, metric: Any, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
         made: tuple[Measurement, np.ndarray] = self.watch.timed(

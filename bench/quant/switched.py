@@ -183,9 +183,9 @@ def switch_of(graph: GraphModule) -> Switch | None:
 def inputs_of_all_groups(graph: GraphModule) -> list[tuple[Tensor, ...]]:
     """Inputs of the calibration, as `inputs_of`, by which every range of a graph is used.
 
-    Where ranges do not switch, images of all of them in one batch are enough. Where they do, a
-    batch has one level; for a group that none of them belongs to there is one more: the first,
-    moved to its level.
+    Where ranges do not switch, images of all of them in one batch are enough; they are for kernels
+    of which all images are looked at. Where they do, a batch has one level; for a group that none
+    of them belongs to there is one more: the first, moved to its level.
     """
     inputs, switch = list(inputs_of(graph)), switch_of(graph)
     if switch is None:

@@ -17,6 +17,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import TextIO
@@ -36,6 +37,29 @@ def _keep(record: logging.LogRecord) -> bool:
     return not any(text in record.getMessage() for text in NOISE[record.name])
 
 
+class _Unsearched:
+    """A block in which nothing is searched for garbage, in whatever thread; blocks may overlap."""
+
+    def __init__(self) -> None:
+        self._lock, self._blocks, self._is_searched = threading.Lock(), 0, True
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._blocks:
+                self._is_searched = gc.isenabled()
+                gc.disable()
+            self._blocks += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._blocks -= 1
+            if not self._blocks and self._is_searched:
+                gc.enable()
+
+
+_UNSEARCHED = _Unsearched()
+
+
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
     """Drop the messages of `NOISE` while the block imports.
@@ -43,14 +67,8 @@ def quiet_import() -> Iterator[None]:
     What a library makes when it is imported stays, so nothing is searched for garbage meanwhile:
     for torch and diffusers that takes a fifth of their time.
     """
-    was_searched = gc.isenabled()
-    gc.disable()
-    try:
-        with _quiet():
-            yield
-    finally:
-        if was_searched:
-            gc.enable()
+    with _UNSEARCHED, quiet_messages():
+        yield
 
 
 def load(names: Iterable[str]) -> None:
@@ -72,7 +90,7 @@ def load(names: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_messages() -> Iterator[None]:
     """Drop the messages of `NOISE` from their loggers while the block runs."""
 
     # Another function each time: a logger takes one but once, and blocks may lie in each other.
@@ -102,7 +120,7 @@ def quiet_diffusers() -> Iterator[None]:
     bench holds a config against its own tables and names what is wrong itself. Errors are raised
     as ever.
     """
-    with _quiet(), warnings.catch_warnings():
+    with quiet_messages(), warnings.catch_warnings():
         from diffusers.utils import logging as diffusers_logging
 
         warnings.simplefilter("ignore", FutureWarning)
@@ -134,7 +152,7 @@ def quiet_transformers() -> Iterator[None]:
 @contextlib.contextmanager
 def quiet_compiler() -> Iterator[None]:
     """Drop what inductor says of itself when it reads the zero points of integer layers."""
-    with _quiet(), warnings.catch_warnings():
+    with quiet_messages(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
         yield
 
@@ -144,7 +162,11 @@ def quiet_tracing() -> Iterator[None]:
     """Drop what is printed while a network is traced: torch.export prints the graph as far as it
     came, for every attempt. Errors are raised as ever."""
     printed = io.StringIO()
-    with _quiet(), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+    with (
+        quiet_messages(),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+    ):
         yield
 
 

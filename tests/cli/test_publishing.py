@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 BESIDE = """
 import sys, threading
 from bench.cli import publishing
@@ -25,5 +27,15 @@ def test_what_draws_figures_is_loaded_beside():
     assert printed() == ("True", "")
 
 
-def test_what_cannot_be_loaded_is_left_to_the_report():
-    assert printed("sys.modules['matplotlib'] = None") == ("False", "")
+@pytest.mark.parametrize(
+    "change", ["sys.modules['matplotlib'] = None", "import os; os.environ['MPLBACKEND'] = 'none?'"]
+)
+def test_what_cannot_be_loaded_is_left_to_the_report(change):
+    assert printed(change) == ("False", "")
+
+
+def test_ctrl_c_does_not_reach_the_thread():
+    blocked = "import signal; print(signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    change = f"publishing._load = lambda: exec({blocked!r})"
+    told, errors = printed(change)
+    assert "SIGINT" in told and errors == ""

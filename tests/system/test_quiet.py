@@ -62,6 +62,16 @@ def test_nothing_is_searched_for_garbage_during_an_import():
         gc.enable()
 
 
+def test_blocks_of_threads_may_overlap():
+    first, second = quiet_import(), quiet_import()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not gc.isenabled()
+    second.__exit__(None, None, None)
+    assert gc.isenabled()
+
+
 def test_what_is_loaded_for_good_is_left_alone_by_later_searches(monkeypatch, tmp_path):
     (tmp_path / "loaded_for_good.py").write_text("held = [[] for _ in range(1000)]")
     monkeypatch.syspath_prepend(tmp_path)

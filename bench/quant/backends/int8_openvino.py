@@ -79,12 +79,11 @@ class Int8OpenVino:
         """
         from bench.quant.at_batch import at_batch
         from bench.quant.coverage import measure
-        from bench.quant.graph import calibration_of, layers_of, step_bytes, told_by
+        from bench.quant.graph import calibration_of, inputs_of, layers_of, step_bytes, told_by
         from bench.quant.kernels import openvino, watched
         from bench.quant.kernels.handing_over import hand_over
         from bench.quant.simulate import simulate
         from bench.quant.stored import quantized, stored_bytes
-        from bench.quant.switched import inputs_of_all_groups
 
         graph = quantized(denoiser, scheme, calibrate)
         handed = hand_over(graph, openvino.cut)
@@ -96,12 +95,7 @@ class Int8OpenVino:
         execution = openvino.execution(part, openvino.convert(part), count)
         layers, operators = openvino.computed(layers_of(graph), handed, execution)
         agreement = watched.measure(
-            execution,
-            seen.outputs,
-            simulate(graph),
-            handed,
-            inputs_of_all_groups(graph),
-            operators,
+            execution, seen.outputs, simulate(graph), handed, inputs_of(graph), operators
         )
         coverage = measure(denoiser, layers, self.kernel, operators, step_bytes(graph))
         floats = 4 * (coverage.params - coverage.params_quantized)

@@ -23,7 +23,7 @@ from bench.core.protocols import Calibration, Quantized
 from bench.core.record import Host
 from bench.core.scheme import Scheme
 from bench.system import weightless
-from bench.system.quiet import quiet_import, quiet_products, quiet_profiler
+from bench.system.quiet import quiet_import, quiet_messages, quiet_products, quiet_profiler
 
 if TYPE_CHECKING:
     import torch
@@ -264,7 +264,7 @@ def products(
         hooks.append(module.register_forward_pre_hook(enter(name)))
         hooks.append(module.register_forward_hook(leave(name)))
     try:
-        quiet = quiet_profiler(), quiet_import(), torch.inference_mode()
+        quiet = quiet_profiler(), quiet_messages(), torch.inference_mode()
         with contextlib.ExitStack() as stack:
             for each in quiet:
                 stack.enter_context(each)

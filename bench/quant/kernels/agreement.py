@@ -27,7 +27,8 @@ LEAST_SQNR = 60.0
 EXACT = 200.0
 # The codes that a kernel was called with, and the range of that call where ranges switch.
 Called = tuple[Tensor, tuple[Tensor, ...]]
-# Images whose codes are compared from end to end; all would take too much memory.
+# Images whose codes are compared from end to end, of all inputs together; all there are would take
+# too much memory.
 COMPARED = 12
 
 
@@ -50,12 +51,13 @@ def measure(
     with torch.inference_mode():
         for called in inputs:
             seen: dict[int, Called] = {}
-            hooks = [kernel.register_forward_pre_hook(_keep(seen)) for kernel in kernels.values()]
+            hook = _keep(seen, -(-COMPARED // len(inputs)))
+            hooks = [kernel.register_forward_pre_hook(hook) for kernel in kernels.values()]
             try:
                 y = execution(*called)
             finally:
-                for hook in hooks:
-                    hook.remove()
+                for handle in hooks:
+                    handle.remove()
             watch = _Watch(simulation.graph, kernels, layers, seen)
             whole.add(y, watch.run(*called))
             different, compared = different + watch.different, compared + watch.compared
@@ -126,14 +128,14 @@ class _Watch(Interpreter):
             executed, given = self.seen[id(kernel)]
             codes = quantize(x, *kernel.range(given), kernel.layer.act_high)
             self.layers[n.meta[LAYER]].add(kernel(codes, *given), result)
-            self.different += int((executed != codes[:COMPARED]).sum())
+            self.different += int((executed != codes[: len(executed)]).sum())
             self.compared += executed.numel()
         return result
 
 
-def _keep(seen: dict[int, Called]) -> Any:
+def _keep(seen: dict[int, Called], images: int) -> Any:
     def hook(kernel: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         codes, *given = arguments
-        seen[id(kernel)] = codes[:COMPARED].clone(), tuple(given)
+        seen[id(kernel)] = codes[:images].clone(), tuple(given)
 
     return hook

@@ -31,7 +31,7 @@ from bench.quant.rewrite import LAYER, Rewriter
 
 aten = torch.ops.aten
 # Images of which inputs and outputs of layers are returned; all would take too much memory.
-WATCHED = 6
+WATCHED = 4
 
 
 @dataclass(frozen=True)
