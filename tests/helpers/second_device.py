@@ -30,7 +30,7 @@ def main():
     from bench.cli import app
     from bench.quant.backends import int8
 
-    int8.Int8Cuda.refuses = lambda self, scheme, host: int8._refuses_floats(scheme)
+    int8.Int8Cuda.refuses = lambda self, scheme, host: int8.refuses_floats(scheme)
     app.main()
 
 
