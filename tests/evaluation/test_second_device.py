@@ -68,10 +68,11 @@ def test_a_run_and_a_probe_on_another_device(bench, called, cards, cache, tmp_pa
     full, simulated, kernels = records
     assert [record["status"] for record in records] == ["ok"] * 3
     assert {record["host"]["device"] for record in records} == {"second"}
-    # The arithmetic is the CPU's but for the order of sums: some CPUs' kernels go by the layout.
+    # The arithmetic is the CPU's but for the order of sums: some CPUs' kernels go by the layout. A
+    # last bit then turns a code: on an EPYC 305 of 4,704 pixels differ, by 5 of 255 at most.
     for pair in zip((full, simulated), cpu, strict=True):
         found, expected = ({m["name"]: m["value"] for m in r["measurements"]} for r in pair)
-        assert found == pytest.approx(expected, rel=1e-4, abs=1e-2)
+        assert found == pytest.approx(expected, rel=1e-3, abs=0.5)
     operators = {layer["kernel"] for layer in kernels["coverage"]["layers"] if layer["weights"]}
     assert operators == {"aten._int_mm"}
     assert kernels["coverage"]["agreement"]["worst_sqnr"] > 90
