@@ -60,10 +60,15 @@ def own_sums(
         sums[start : start + size] += kernel(rows, rows).sum(1)
         for other in range(start + size, len(x), size):
             columns = np.asarray(x[other : other + size], np.float64)
-            values = kernel(rows, columns)
-            sums[start : start + size] += values.sum(1)
-            sums[other : other + size] += values.sum(0)
+            # No matrix of the kernel is kept while the next one is computed.
+            across, down = _both_sums(kernel(rows, columns))
+            sums[start : start + size] += across
+            sums[other : other + size] += down
     return sums
+
+
+def _both_sums(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return values.sum(1), values.sum(0)
 
 
 def _cubic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
