@@ -57,7 +57,8 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, metric, monkey
     random, peaks = np.random.default_rng(0), []
     real = Features("toy", 1, random.normal(size=(200, DIM)), np.arange(200))
     known = Statistics(*moments.statistics(real.values), 200)
-    for count in (1000, 4000):
+    # Both are of several blocks of all metrics.
+    for count in (2000, 5000):
         folder = tmp_path / str(count)
         folder.mkdir()
         values = random.normal(size=(count, DIM)).astype(np.float32)
