@@ -9,7 +9,7 @@ another engine. Features are cached under the key of their image set.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,41 +101,52 @@ class Scoring:
             evidence = yield from self._evidence(scored, extractor_name, chosen)
             for name, metric in chosen.items():
                 yield Progress(scored.test.source, name)
-                measure = functools.partial(self._kept_or_made, scored, extractor_name, name)
                 try:
-                    measured |= _measured(metric, scored, evidence, measure)
+                    measured |= self._measured(scored, (extractor_name, name), metric, evidence)
                 except NotMeasured as reason:
                     reasons.append(f"not measured: {reason}")
         return measured, "; ".join(reasons)
 
-    def _kept_or_made(
+    def _measured(
+        self, scored: ScoredImages, name: tuple[str, str], metric: Any, evidence: Evidence
+    ) -> Measured:
+        """The measurement of a metric, and where images are compared its change; `name` is the
+        extractor's and the metric's."""
+        value, terms = self._of(scored.test, scored, name, metric, evidence)
+        measured = {value.name: (value, terms)}
+        if scored.twins is not None and not metric.paired:
+            twin_evidence = _of_twins(evidence)
+            before, twin_terms = self._of(scored.twins, scored, name, metric, twin_evidence)
+            delta = change(value, before, terms - twin_terms)
+            if ends := getattr(metric, "change_ends", None):
+                low, high = ends(delta.value, terms - twin_terms)
+                delta = replace(delta, low=low, high=high)
+            measured[delta.name] = delta, terms - twin_terms
+        return measured
+
+    def _of(
         self,
-        scored: ScoredImages,
-        extractor_name: str,
-        name: str,
-        metric: Any,
         images: ImageSet,
+        scored: ScoredImages,
+        name: tuple[str, str],
+        metric: Any,
         evidence: Evidence,
     ) -> tuple[Measurement, np.ndarray]:
-        """What a metric, as it is named, makes of images. That of the images which cells are held
-        against is kept: the twins of one cell are mostly those of the next one."""
+        """What a metric makes of some of the images that are scored. That of the images which
+        cells are held against is kept: the twins of one cell are mostly those of the next one."""
+        measure = functools.partial(self.watch.timed, "metrics", metric.measure, evidence)
         last = scored.test if scored.twins is None else scored.twins
         is_told = scored.prompts is None and isinstance(scored.real, RealSplit)
         if images is not last or metric.paired or not is_told:
-            return self._made(metric, evidence)
+            made: tuple[Measurement, np.ndarray] = measure()
+            return made
         against = images.key, images.digests, len(images)
         if against != self._against:
             self._against, self._kept = against, {}
-        key = extractor_name, name, scored.real
+        key = *name, scored.real
         if key not in self._kept:
-            self._kept[key] = self._made(metric, evidence)
+            self._kept[key] = measure()
         return self._kept[key]
-
-    def _made(self, metric: Any, evidence: Evidence) -> tuple[Measurement, np.ndarray]:
-        made: tuple[Measurement, np.ndarray] = self.watch.timed(
-            "metrics", metric.measure, evidence
-        )
-        return made
 
     def _evidence(
         self, scored: ScoredImages, extractor_name: str, metrics: Mapping[str, Any]
@@ -226,32 +237,6 @@ def _require(scored: ScoredImages, metrics: Sequence[str]) -> None:
                 f"metric {name} compares with images of a simulation, and there are none: leave "
                 f"it out"
             )
-
-
-def _measured(
-    metric: Any,
-    scored: ScoredImages,
-    evidence: Evidence,
-    measure: Callable[[Any, ImageSet, Evidence], tuple[Measurement, np.ndarray]],
-) -> Measured:
-    """The measurement of a metric, and where images are compared its change.
-
-    Args:
-        metric: that measures.
-        scored: the images.
-        evidence: of the test images and their twins.
-        measure: measures images, of which it is also given the evidence.
-    """
-    value, terms = measure(metric, scored.test, evidence)
-    measured = {value.name: (value, terms)}
-    if scored.twins is not None and not metric.paired:
-        before, twin_terms = measure(metric, scored.twins, _of_twins(evidence))
-        delta = change(value, before, terms - twin_terms)
-        if ends := getattr(metric, "change_ends", None):
-            low, high = ends(delta.value, terms - twin_terms)
-            delta = replace(delta, low=low, high=high)
-        measured[delta.name] = delta, terms - twin_terms
-    return measured
 
 
 def _of_twins(evidence: Evidence) -> Evidence:

@@ -4,7 +4,7 @@ On a CPU torchao tries to load CUDA libraries ("Failed to load ...") and registe
 that torch deprecates; torch's compiler finds a CUDA toolkit without a GPU; bitsandbytes, which
 diffusers imports with transformers, misses kernels that only `bnb-nf4` calls, which names what it
 really called. All come through `logging`; only these messages are dropped, and only inside the
-block.
+block. A block that imports is not searched for garbage either, which libraries make none of.
 """
 
 from __future__ import annotations

@@ -46,12 +46,12 @@ def draw(all_rows: Sequence[CellRow], samples: Path) -> bytes | None:
     largest = max(max(images.shape[1:3]) for _, images in strips)
     sizes = _sizes(largest, max(len(images) for _, images in strips))
     drawn = functools.cache(lambda size: _picture(strips, *size))
-    fits = functools.cache(lambda size: len(drawn(size)) < MOST_BYTES)
     # A picture takes a tenth of a second; of one scaling, fewer columns make a smaller file.
     for _, scaled in itertools.groupby(sizes, key=operator.itemgetter(0)):
         some = [*scaled]
-        if fits(some[-1]):
-            return drawn(some[bisect.bisect_left(some, True, key=fits)])
+        fits = bisect.bisect_left(some, True, key=lambda size: len(drawn(size)) < MOST_BYTES)
+        if fits < len(some):
+            return drawn(some[fits])
     return drawn(some[-1])
 
 
